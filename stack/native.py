@@ -1,0 +1,437 @@
+"""Run the Collector, Prometheus and Tempo on loopback, with the configs that docker compose mounts.
+
+`python3 stack/native.py up|down|status`. Data and logs lie under `$ORCHWATCH_HOME/stack/`, the
+spool that the Collector follows is `$ORCHWATCH_HOME/spool/`. Every port has a variable:
+
+| variable                             | default | who listens                                 |
+|--------------------------------------|---------|---------------------------------------------|
+| `ORCHWATCH_COLLECTOR_OTLP_GRPC_PORT` | 4317    | Collector: OTLP over gRPC                   |
+| `ORCHWATCH_COLLECTOR_OTLP_HTTP_PORT` | 4318    | Collector: OTLP over HTTP                   |
+| `ORCHWATCH_COLLECTOR_HEALTH_PORT`    | 13133   | Collector: health check                     |
+| `ORCHWATCH_PROMETHEUS_PORT`          | 9090    | Prometheus: queries and OTLP metrics        |
+| `ORCHWATCH_TEMPO_HTTP_PORT`          | 3200    | Tempo: queries                              |
+| `ORCHWATCH_TEMPO_GRPC_PORT`          | 9095    | Tempo: between its own parts                |
+| `ORCHWATCH_TEMPO_OTLP_HTTP_PORT`     | 4418    | Tempo: OTLP over HTTP, from the Collector   |
+
+Linux only: processes are told apart by `/proc`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import fcntl
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from build import ROOT, StackError, binaries
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+HOST: Final = "127.0.0.1"
+# In the order of stopping: the Collector can still hand over what it holds.
+COMPONENTS: Final = ("collector", "prometheus", "tempo")
+
+_READY_TIMEOUT_S: Final = 60.0
+# Tempo may wait for its own queue forever after SIGTERM; its memory is on disk long before this.
+_STOP_GRACE_S: Final = 5.0
+_KILL_TIMEOUT_S: Final = 10.0
+_POLL_S: Final = 0.05
+_LAST_PORT: Final = 65535
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    """The ports of one stack on loopback; field `x_y` is variable `ORCHWATCH_X_Y_PORT`."""
+
+    collector_otlp_grpc: int = 4317
+    collector_otlp_http: int = 4318
+    collector_health: int = 13133
+    prometheus: int = 9090
+    tempo_http: int = 3200
+    tempo_grpc: int = 9095
+    tempo_otlp_http: int = 4418
+
+    @classmethod
+    def from_environment(cls) -> Ports:
+        """The defaults, overridden by the variables that are set.
+
+        Raises:
+            StackError: A variable holds no port number.
+        """
+        chosen: dict[str, int] = {}
+        for field in dataclasses.fields(cls):
+            value = os.environ.get(_port_variable(field.name))
+            if not value:
+                continue
+            if not value.isascii() or not value.isdigit() or not 0 < int(value) <= _LAST_PORT:
+                raise StackError(f"{_port_variable(field.name)}={value}: not a port number")
+            chosen[field.name] = int(value)
+        return cls(**chosen)
+
+    @classmethod
+    def free(cls) -> Ports:
+        """Ports that nobody listens on at this moment, for tests."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        sockets = [socket.create_server((HOST, 0)) for _ in names]
+        numbers = [listening.getsockname()[1] for listening in sockets]
+        for listening in sockets:
+            listening.close()
+        return cls(**dict(zip(names, numbers, strict=True)))
+
+    def environment(self) -> dict[str, str]:
+        """The variables as the configs read them."""
+        return {_port_variable(name): str(port) for name, port in self.numbers().items()}
+
+    def numbers(self) -> dict[str, int]:
+        """The ports by field name."""
+        return dataclasses.asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Process:
+    """One started process; `started` tells it from a later one with the same pid."""
+
+    pid: int
+    started: str
+
+    @classmethod
+    def of(cls, pid: int) -> _Process | None:
+        """The process that has this pid now, or None if there is none (a zombie is none)."""
+        try:
+            stat = Path(f"/proc/{pid}/stat").read_text()
+        except OSError:
+            return None
+        # Behind the command's name, which may hold anything: field 3 is the state, 22 the start.
+        fields = stat.rpartition(")")[2].split()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return None if fields[0] == "Z" else cls(pid=pid, started=f"{fields[19]}@{boot}")
+
+    def is_alive(self) -> bool:
+        return _Process.of(self.pid) == self
+
+
+class Stack:
+    """The three servers over one home directory.
+
+    Attributes:
+        home: What `ORCHWATCH_HOME` is to the stack.
+        ports: Where the servers listen.
+    """
+
+    def __init__(self, home: Path, ports: Ports) -> None:
+        self.home = home
+        self.ports = ports
+        # Only this object's own children: they are waited for, or they would stay zombies.
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    @classmethod
+    def at(cls, home: Path) -> Stack:
+        """The stack of a home: on the ports it runs on, else on those of the environment."""
+        state = _read_state(home)
+        running = state is not None and any(found.is_alive() for found in state[1].values())
+        return cls(home, state[0] if state and running else Ports.from_environment())
+
+    @property
+    def spool(self) -> Path:
+        """The directory whose `operations-*.jsonl` and other segments the Collector follows."""
+        return self.home / "spool"
+
+    @property
+    def prometheus_url(self) -> str:
+        """The root of Prometheus' HTTP API."""
+        return f"http://{HOST}:{self.ports.prometheus}"
+
+    @property
+    def tempo_url(self) -> str:
+        """The root of Tempo's HTTP API."""
+        return f"http://{HOST}:{self.ports.tempo_http}"
+
+    @property
+    def otlp_http_url(self) -> str:
+        """For `OTEL_EXPORTER_OTLP_ENDPOINT` with protocol `http/protobuf` or `http/json`."""
+        return f"http://{HOST}:{self.ports.collector_otlp_http}"
+
+    @property
+    def otlp_grpc_url(self) -> str:
+        """For `OTEL_EXPORTER_OTLP_ENDPOINT` with protocol `grpc`."""
+        return f"http://{HOST}:{self.ports.collector_otlp_grpc}"
+
+    @property
+    def health_url(self) -> str:
+        """Answers 200 while the Collector's pipelines run."""
+        return f"http://{HOST}:{self.ports.collector_health}"
+
+    def data(self, component: str) -> Path:
+        """The directory that a component keeps its data in."""
+        return self.home / "stack" / component
+
+    def log(self, component: str) -> Path:
+        """The file that holds what a component printed."""
+        return self.home / "stack" / f"{component}.log"
+
+    def running(self) -> dict[str, int]:
+        """The pids of the components that run, by name."""
+        return {name: found.pid for name, found in self._processes().items() if found.is_alive()}
+
+    def start(self) -> None:
+        """Start every component that does not run, and wait until all are ready.
+
+        Raises:
+            StackError: A port is taken, a binary is missing, or a component did not get ready.
+                Nothing that this call started is left running.
+        """
+        self._start([name for name in COMPONENTS if name not in self.running()])
+
+    def start_component(self, component: str) -> None:
+        """Start one component and wait until it is ready.
+
+        Raises:
+            StackError: As for `start`.
+        """
+        self._start([component])
+
+    def stop(self) -> None:
+        """Stop every component: SIGTERM, a short grace, SIGKILL."""
+        for name in COMPONENTS:
+            self.stop_component(name)
+
+    def stop_component(self, component: str) -> None:
+        """Stop one component: SIGTERM, a short grace, SIGKILL. One that does not run is fine."""
+        try:
+            self.kill_component(component, signal.SIGTERM, timeout_s=_STOP_GRACE_S)
+        except StackError:
+            self.kill_component(component, signal.SIGKILL)
+
+    def kill_component(
+        self, component: str, number: signal.Signals, *, timeout_s: float = _KILL_TIMEOUT_S
+    ) -> None:
+        """Send a signal that ends a component, and wait for the end.
+
+        Raises:
+            StackError: It still runs after `timeout_s`.
+        """
+        process = self._processes().get(component)
+        if process is None or not process.is_alive():
+            return
+        os.kill(process.pid, number)
+        deadline = time.monotonic() + timeout_s
+        while process.is_alive():
+            if time.monotonic() > deadline:
+                raise StackError(f"{component} still runs {timeout_s:.0f} s after {number.name}")
+            time.sleep(_POLL_S)
+        child = self._children.pop(component, None)
+        if child is not None:
+            child.wait()
+
+    def _start(self, components: list[str]) -> None:
+        paths = binaries()
+        self._refuse_taken_ports(components)
+        for directory in (self.home, self.spool, *map(self.data, COMPONENTS)):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            for component in components:
+                self._spawn(component, paths)
+            for component in components:
+                self._wait_until_ready(component)
+        except BaseException:
+            for component in components:
+                self.stop_component(component)
+            raise
+
+    def _spawn(self, component: str, paths: Mapping[str, Path]) -> None:
+        with self.log(component).open("ab") as log:
+            child = subprocess.Popen(
+                self._command(component, paths),
+                cwd=self.data(component),
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # The caller's Ctrl-C and hang-up are not for the servers.
+                start_new_session=True,
+            )
+        self._children[component] = child
+        started = _Process.of(child.pid)
+        if started is not None:
+            _write_state(self.home, self.ports, {**self._processes(), component: started})
+
+    def _command(self, component: str, paths: Mapping[str, Path]) -> list[str]:
+        match component:
+            case "collector":
+                return [str(paths["otelcol"]), f"--config={ROOT / 'collector' / 'config.yaml'}"]
+            case "prometheus":
+                return [
+                    str(paths["prometheus"]),
+                    f"@{ROOT / 'prometheus' / 'flags'}",
+                    f"--config.file={ROOT / 'prometheus' / 'prometheus.yml'}",
+                    f"--storage.tsdb.path={self.data('prometheus')}",
+                    f"--web.listen-address={HOST}:{self.ports.prometheus}",
+                ]
+            case "tempo":
+                return [
+                    str(paths["tempo"]),
+                    f"-config.file={ROOT / 'tempo' / 'tempo.yaml'}",
+                    "-config.expand-env=true",
+                ]
+            case _:
+                raise StackError(f"no component {component!r}: {', '.join(COMPONENTS)}")
+
+    def _environment(self) -> dict[str, str]:
+        # OTEL_* in a shell is meant for the programs that are watched, and servers obey it too.
+        inherited = {
+            name: value for name, value in os.environ.items() if not name.startswith("OTEL_")
+        }
+        return {
+            **inherited,
+            **self.ports.environment(),
+            "ORCHWATCH_SPOOL_DIR": str(self.spool),
+            "ORCHWATCH_COLLECTOR_HOST": HOST,
+            "ORCHWATCH_COLLECTOR_STATE_DIR": str(self.data("collector")),
+            "ORCHWATCH_PROMETHEUS_URL": self.prometheus_url,
+            "ORCHWATCH_TEMPO_HOST": HOST,
+            "ORCHWATCH_TEMPO_DIR": str(self.data("tempo")),
+            "ORCHWATCH_TEMPO_OTLP_URL": f"http://{HOST}:{self.ports.tempo_otlp_http}",
+        }
+
+    def _refuse_taken_ports(self, components: list[str]) -> None:
+        for name, port in self.ports.numbers().items():
+            if name.split("_")[0] not in components:
+                continue
+            try:
+                socket.create_server((HOST, port)).close()
+            except OSError as error:
+                raise StackError(
+                    f"port {port} cannot be used ({error.strerror}): "
+                    f"free it or set {_port_variable(name)} to another"
+                ) from error
+
+    def _wait_until_ready(self, component: str) -> None:
+        url = {
+            "collector": self.health_url,
+            "prometheus": f"{self.prometheus_url}/-/ready",
+            "tempo": f"{self.tempo_url}/ready",
+        }[component]
+        deadline = time.monotonic() + _READY_TIMEOUT_S
+        while not _answers(url):
+            if component not in self.running():
+                raise StackError(f"{component} ended at once: see {self.log(component)}")
+            if time.monotonic() > deadline:
+                raise StackError(
+                    f"{component} is not ready after {_READY_TIMEOUT_S:.0f} s: "
+                    f"see {self.log(component)}"
+                )
+            time.sleep(_POLL_S)
+
+    def _processes(self) -> dict[str, _Process]:
+        state = _read_state(self.home)
+        return {} if state is None else state[1]
+
+
+def default_home() -> Path:
+    """`ORCHWATCH_HOME`, else the XDG state directory."""
+    home = os.environ.get("ORCHWATCH_HOME")
+    if home:
+        return Path(home).absolute()
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "orchwatch"
+
+
+def _port_variable(field: str) -> str:
+    return f"ORCHWATCH_{field.upper()}_PORT"
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(url, timeout=1):  # noqa: S310 (always http, see Stack)
+            return True
+    except OSError:
+        return False
+
+
+def _state_file(home: Path) -> Path:
+    return home / "stack" / "state.json"
+
+
+def _read_state(home: Path) -> tuple[Ports, dict[str, _Process]] | None:
+    """The ports and processes of the last start, or None if there was none."""
+    try:
+        state = json.loads(_state_file(home).read_text())
+    except FileNotFoundError:
+        return None
+    processes = {name: _Process(**found) for name, found in state["processes"].items()}
+    return Ports(**state["ports"]), processes
+
+
+def _write_state(home: Path, ports: Ports, processes: Mapping[str, _Process]) -> None:
+    found = {name: dataclasses.asdict(process) for name, process in processes.items()}
+    whole = _state_file(home).with_suffix(".tmp")
+    whole.write_text(json.dumps({"ports": ports.numbers(), "processes": found}))
+    whole.replace(_state_file(home))
+
+
+def _print_addresses(stack: Stack) -> None:
+    print(f"  OTLP        {stack.otlp_grpc_url} (gRPC), {stack.otlp_http_url} (HTTP)")
+    print(f"  Prometheus  {stack.prometheus_url}")
+    print(f"  Tempo       {stack.tempo_url}")
+    print(f"  spool       {stack.spool}")
+
+
+def _up(stack: Stack) -> int:
+    if len(stack.running()) == len(COMPONENTS):
+        print("The stack is running already:")
+    else:
+        started = time.monotonic()
+        stack.start()
+        print(f"The stack is up ({time.monotonic() - started:.1f} s):")
+    _print_addresses(stack)
+    return 0
+
+
+def _down(stack: Stack) -> int:
+    running = stack.running()
+    stack.stop()
+    print(f"Stopped: {', '.join(running)}" if running else "The stack is not running.")
+    return 0
+
+
+def _status(stack: Stack) -> int:
+    running = stack.running()
+    for component in COMPONENTS:
+        pid = running.get(component)
+        print(f"{component:<12}{'stopped' if pid is None else f'running (pid {pid})'}")
+    if running:
+        _print_addresses(stack)
+    return 0 if len(running) == len(COMPONENTS) else 3
+
+
+def main() -> int:
+    """Obey the command line; errors are one line on stderr and exit code 1."""
+    commands = {"up": _up, "down": _down, "status": _status}
+    parser = argparse.ArgumentParser(description="Run the local stack natively on loopback.")
+    parser.add_argument("command", choices=commands)
+    command = commands[parser.parse_args().command]
+    home = default_home()
+    try:
+        (home / "stack").mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (home / "stack" / "lock").open("w") as lock:
+            # Two at once would start everything twice.
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return command(Stack.at(home))
+    except (StackError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,57 @@
+"""Performance targets, traces and metrics for multi-agent orchestrations."""
+
+from __future__ import annotations
+
+from orchwatch.__about__ import __version__ as __version__
+from orchwatch.operation import operation
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from orchwatch.errors import OrchwatchError
+    from orchwatch.integrations.instrumentor import OrchestrationInstrumentor
+    from orchwatch.metrics import count, gauge
+    from orchwatch.propagation import attach, child_environment, inject
+    from orchwatch.sdk import configure
+    from orchwatch.timing import timed
+
+__all__ = [
+    "OrchestrationInstrumentor",
+    "OrchwatchError",
+    "attach",
+    "child_environment",
+    "configure",
+    "count",
+    "gauge",
+    "inject",
+    "operation",
+    "timed",
+]
+
+# Imported when first asked for: a hook pays for what it uses.
+_HOMES = {
+    "OrchestrationInstrumentor": "orchwatch.integrations.instrumentor",
+    "OrchwatchError": "orchwatch.errors",
+    "attach": "orchwatch.propagation",
+    "child_environment": "orchwatch.propagation",
+    "configure": "orchwatch.sdk",
+    "count": "orchwatch.metrics",
+    "gauge": "orchwatch.metrics",
+    "inject": "orchwatch.propagation",
+    "timed": "orchwatch.timing",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module  # noqa: PLC0415 - only where something is asked for
+
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

@@ -1,0 +1,110 @@
+"""The user's own file, `orchwatch.toml`: where it lies and which tables it may hold."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchwatch.errors import OrchwatchError
+
+FILE_NAME = "orchwatch.toml"
+TARGET_TABLES = ("operations", "reliability", "levels")
+INSTRUMENT_TABLE = "instrument"
+
+
+class ConfigError(OrchwatchError):
+    """A configuration file breaks a rule; the message names file, key and rule."""
+
+    def __init__(self, file: str | Path, key: str, rule: str) -> None:
+        where = f"{file}: {key}" if key else f"{file}"
+        super().__init__(f"{where}: {rule}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """What `orchwatch.toml` says.
+
+    Attributes:
+        file: The file that was read; None where there is none.
+        targets: Rows by table (`operations`, `reliability`, `levels`) and id, as written.
+        instrument: Operation name by dotted callable, e.g. `{"app.db:Store.get": "state.query"}`.
+    """
+
+    file: Path | None = None
+    targets: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
+    instrument: dict[str, str] = field(default_factory=dict)
+
+
+def find() -> Path | None:
+    """The user's file: `ORCHWATCH_CONFIG`, else `./orchwatch.toml`, else the XDG config one.
+
+    Raises:
+        ConfigError: `ORCHWATCH_CONFIG` names a file that does not exist.
+    """
+    explicit = os.environ.get("ORCHWATCH_CONFIG")
+    if explicit:
+        path = Path(explicit)
+        if not path.is_file():
+            raise ConfigError(path, "", "ORCHWATCH_CONFIG names it, and no such file exists")
+        return path
+    config_home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
+    for path in (Path(FILE_NAME), config_home / "orchwatch" / FILE_NAME):
+        if path.is_file():
+            return path
+    return None
+
+
+def load(file: Path | None = None) -> Config:
+    """Reads the user's file, or the one that `find` names; no file gives an empty `Config`.
+
+    Raises:
+        ConfigError: The file cannot be read, is not TOML, or holds an unknown table.
+    """
+    file = file or find()
+    if file is None:
+        return Config()
+    document = read_toml(file)
+    known = (*TARGET_TABLES, INSTRUMENT_TABLE)
+    for name, table in document.items():
+        if name not in known:
+            raise ConfigError(file, name, f"unknown table; known are {', '.join(known)}")
+        if not isinstance(table, dict):
+            raise ConfigError(file, name, "must be a table")
+    targets = {name: document.get(name, {}) for name in TARGET_TABLES}
+    for name, rows in targets.items():
+        for row_id, row in rows.items():
+            if not isinstance(row, dict):
+                raise ConfigError(
+                    file, f"{name}.{row_id}", 'must be a table; quote the id: [operations."my.id"]'
+                )
+    return Config(
+        file=file, targets=targets, instrument=_instrument(file, document.get(INSTRUMENT_TABLE, {}))
+    )
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """The parsed file.
+
+    Raises:
+        ConfigError: The file cannot be read or is not TOML.
+    """
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(file, "", f"cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(file, "", f"is not valid TOML: {error}") from error
+
+
+def _instrument(file: Path, table: dict[str, Any]) -> dict[str, str]:
+    for target, operation_name in table.items():
+        key = f'{INSTRUMENT_TABLE}."{target}"'
+        module, separator, attribute = target.partition(":")
+        if not (module and separator and attribute):
+            raise ConfigError(file, key, 'must be spelt "package.module:Class.method"')
+        if not isinstance(operation_name, str) or not operation_name:
+            raise ConfigError(file, key, "must be the name of an operation")
+    return dict(table)

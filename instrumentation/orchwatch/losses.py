@@ -1,0 +1,177 @@
+"""What telemetry lost, and why: counted in a small ledger, never raised.
+
+The ledger is a text file of fixed-width lines, `reason count`, one for each reason, all written
+when it is made. Counting then overwrites bytes that the file system has already given, so it still
+works when the disk is full. Where the home directory itself cannot be written, a ledger in the
+user's runtime or temporary directory takes over; `read` adds them up.
+"""
+
+import atexit
+import os
+import time
+from _thread import allocate_lock
+
+from orchwatch.home import DIRECTORY_MODE, FILE_MODE, home
+from orchwatch.locks import lock_exclusively
+
+# Reason: what it means, what to do about it.
+REASONS = {
+    "spool_unwritable": (
+        "operations that could not be appended to the spool",
+        "give the user write access to ORCHWATCH_HOME, or point it elsewhere",
+    ),
+    "disk_full": (
+        "operations that did not fit on the disk",
+        "free some space on the disk that holds ORCHWATCH_HOME",
+    ),
+    "budget_dropped": (
+        "oldest lines dropped to keep the spool within its budget",
+        "raise ORCHWATCH_SPOOL_BUDGET_BYTES, or see why the collector does not keep up",
+    ),
+    "queue_full": (
+        "spans that a long-running process ended faster than it could write them",
+        "record fewer operations in that process",
+    ),
+    "bad_name": (
+        "operations whose name is not a text",
+        "pass operation() a short constant text",
+    ),
+    "bad_attribute": (
+        "attributes left out: not a text, a number, a truth value or a list of one of these",
+        "convert the value before it is passed as an attribute",
+    ),
+    "bad_metric": (
+        "counters and gauges whose name is no text or whose value is no usable number",
+        "pass count() a number of 0 or more, and gauge() a finite one",
+    ),
+    "bad_traceparent": (
+        "TRACEPARENT values that break the W3C format, ignored",
+        "see which parent process sets TRACEPARENT",
+    ),
+    "bad_baggage": (
+        "BAGGAGE entries that break the W3C format, ignored",
+        "see which parent process sets BAGGAGE",
+    ),
+    "bad_setting": (
+        "ORCHWATCH_* settings that are no valid number, ignored in favour of the default",
+        "correct the environment variable",
+    ),
+    "internal_error": (
+        "operations lost to a defect of orchwatch itself",
+        "please report it",
+    ),
+}
+
+_FLUSH_INTERVAL_S = 1.0
+_EXIT_WAIT_S = 0.05
+_LEDGER_BYTES = 65_536
+
+_lock = allocate_lock()
+_pending: dict[str, int] = {}
+_next_flush = 0.0
+
+
+def count(reason: str, number: int = 1) -> None:
+    """Adds to a reason; written at once, then at most once a second and at exit. Never raises."""
+    global _next_flush  # noqa: PLW0603 - one ledger a process, as there is one home
+    # A lock that is taken already (a signal handler that interrupts this very function) must not
+    # stop the host; dict updates of one key are good enough then.
+    locked = _lock.acquire(blocking=False)
+    try:
+        _pending[reason] = _pending.get(reason, 0) + number
+        now = time.monotonic()
+        if locked and now >= _next_flush:
+            _next_flush = now + _FLUSH_INTERVAL_S
+            _flush(0.0)
+    finally:
+        if locked:
+            _lock.release()
+
+
+def flush() -> None:
+    """Writes what is still pending, waiting a moment for other processes that do the same."""
+    if _pending and _lock.acquire(blocking=False):
+        try:
+            _flush(_EXIT_WAIT_S)
+        finally:
+            _lock.release()
+
+
+def read() -> dict[str, int]:
+    """Every reason with a count above zero, over all ledgers of this user's current home."""
+    totals: dict[str, int] = {}
+    for path in _paths():
+        try:
+            with open(path, "rb") as ledger:
+                counts = _parse(ledger.read(_LEDGER_BYTES))
+        except OSError:
+            continue
+        for reason, number in counts.items():
+            totals[reason] = totals.get(reason, 0) + number
+    return {reason: number for reason, number in totals.items() if number}
+
+
+def _paths() -> list[str]:
+    directory = home()
+    # The name keeps the ledgers of several homes apart.
+    name = "losses" + directory[-150:].replace("/", "%")
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    temporary = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - owner and mode are checked below
+    paths = [f"{directory}/losses"]
+    if runtime:
+        paths.append(f"{runtime}/orchwatch/{name}")
+    paths.append(f"{temporary}/orchwatch-{os.geteuid()}/{name}")
+    return paths
+
+
+def _flush(wait_s: float) -> None:
+    taken = dict(_pending)
+    _pending.clear()
+    for path in _paths():
+        if _add(path, taken, wait_s):
+            return
+    for reason, number in taken.items():
+        _pending[reason] = _pending.get(reason, 0) + number
+
+
+def _add(path: str, counts: dict[str, int], wait_s: float) -> bool:
+    directory = os.path.dirname(path)
+    try:
+        os.makedirs(directory, DIRECTORY_MODE, exist_ok=True)
+        if os.stat(directory).st_uid != os.geteuid():
+            return False
+        ledger = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
+    except OSError:
+        return False
+    try:
+        if not lock_exclusively(ledger, wait_s):
+            return False
+        totals = dict.fromkeys(REASONS, 0)
+        totals.update(_parse(os.read(ledger, _LEDGER_BYTES)))
+        for reason, number in counts.items():
+            totals[reason] = totals.get(reason, 0) + number
+        text = "".join(f"{reason:<40} {number:>20}\n" for reason, number in totals.items())
+        return os.pwrite(ledger, text.encode(), 0) == len(text)
+    except OSError:
+        return False
+    finally:
+        os.close(ledger)
+
+
+def _parse(text: bytes) -> dict[str, int]:
+    counts: dict[str, int] = {}
+    for line in text.split(b"\n"):
+        reason, _, number = line.strip().rpartition(b" ")
+        if reason and number.isdigit():
+            counts[reason.strip().decode("ascii", "replace")] = int(number)
+    return counts
+
+
+def _after_fork() -> None:
+    global _lock  # noqa: PLW0603
+    _lock = allocate_lock()
+    _pending.clear()
+
+
+os.register_at_fork(after_in_child=_after_fork)
+atexit.register(flush)

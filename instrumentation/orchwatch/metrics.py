@@ -1,0 +1,52 @@
+"""Counters and gauges: what is not a duration."""
+
+from __future__ import annotations
+
+from math import inf, isfinite
+
+from orchwatch import losses, recorder
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchwatch.otlp_json import Attributes
+
+
+def count(
+    name: str, value: float = 1, attributes: Attributes | None = None, *, unit: str = ""
+) -> None:
+    """Adds to a counter. Never raises: what cannot be recorded is counted by `orchwatch doctor`.
+
+    Args:
+        name: E.g. `orchestration.task.completed`.
+        value: 0 or more, in `unit`.
+        attributes: A few bounded ones: each combination is a time series of its own.
+        unit: UCUM, e.g. `By`, `s`, `{task}`.
+    """
+    _record(recorder.active.count, name, value, attributes, unit, lowest=0)
+
+
+def gauge(name: str, value: float, attributes: Attributes | None = None, *, unit: str = "") -> None:
+    """Sets a gauge to a measured value. Never raises; see `count` for the arguments."""
+    _record(recorder.active.gauge, name, value, attributes, unit, lowest=-inf)
+
+
+def _record(
+    record: Callable[[str, float, Attributes | None, str], None],
+    name: str,
+    value: float,
+    attributes: Attributes | None,
+    unit: str,
+    *,
+    lowest: float,
+) -> None:
+    try:
+        if type(name) is str and name and isfinite(value) and value >= lowest:
+            record(name, value, attributes, unit)
+        else:
+            losses.count("bad_metric")
+    except TypeError:  # the value is no number
+        losses.count("bad_metric")
+    except Exception:  # noqa: BLE001 - telemetry never breaks its host
+        losses.count("internal_error")

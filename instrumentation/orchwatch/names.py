@@ -1,0 +1,57 @@
+"""Every name that leaves the process: operations, attributes, metrics.
+
+GenAI names are in development and still move, so they stand here and nowhere else.
+Source: OpenTelemetry semantic conventions (general, process, system) and the GenAI conventions,
+schema 1.42.0.
+"""
+
+SCOPE = "orchwatch"
+
+# Operations that the targets table knows.
+SESSION_INIT = "session.init"
+STATE_QUERY = "state.query"
+HOOK_PROCESS = "hook.process"
+DASHBOARD_REFRESH = "dashboard.refresh"
+AGENT_SPAWN = "agent.spawn"
+EVENT_PROCESS = "event.process"
+STATE_PERSIST = "state.persist"
+MESSAGE_DELIVER = "message.deliver"
+DEPENDENCY_RESOLVE = "dependency.resolve"
+RECOVERY_RUN = "recovery.run"
+
+# Operations of ours that have no target.
+COMMAND_RUN = "command.run"
+
+# Span attributes.
+OPERATION_NAME = "orchestration.operation.name"
+ERROR_TYPE = "error.type"
+SESSION_ID = "session.id"
+GEN_AI_AGENT_NAME = "gen_ai.agent.name"
+GEN_AI_CONVERSATION_ID = "gen_ai.conversation.id"
+GEN_AI_OPERATION_NAME = "gen_ai.operation.name"
+PROCESS_EXECUTABLE_NAME = "process.executable.name"
+PROCESS_EXIT_CODE = "process.exit.code"
+
+# Who acts, inherited by everything that runs on their behalf: carried as baggage, set on each span.
+INHERITED_ATTRIBUTES = (SESSION_ID, GEN_AI_AGENT_NAME, GEN_AI_CONVERSATION_ID)
+
+# Resource attributes.
+SERVICE_NAME = "service.name"
+SERVICE_INSTANCE_ID = "service.instance.id"
+PROCESS_PID = "process.pid"
+HOST_NAME = "host.name"
+SDK_LANGUAGE = "telemetry.sdk.language"
+SDK_NAME = "telemetry.sdk.name"
+SDK_VERSION = "telemetry.sdk.version"
+
+# Metrics.
+OPERATION_DURATION = "orchestration.operation.duration"
+TASK_COMPLETED = "orchestration.task.completed"
+AGENT_ACTIVE = "orchestration.agent.active"
+CONSISTENCY_VIOLATIONS = "orchestration.state.consistency.violations"
+STORAGE_SIZE = "orchestration.storage.size"
+
+# Metric attribute that says how an operation ended, as the Collector's span_metrics spells it.
+STATUS_CODE = "status.code"
+STATUS_OK = "STATUS_CODE_OK"
+STATUS_ERROR = "STATUS_CODE_ERROR"

@@ -1,0 +1,228 @@
+"""How operations are recorded: by default as lines in the spool, with the standard library alone.
+
+`configure()` replaces this recorder by one over the OpenTelemetry SDK. Both write the same spans.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from _contextvars import ContextVar
+
+from orchwatch import names, spool
+from orchwatch.__about__ import __version__
+from orchwatch.context import BAGGAGE, ROOT, TRACEPARENT, Context, parse
+from orchwatch.home import FILE_MODE, spool_directory
+from orchwatch.locks import lock_exclusively
+from orchwatch.otlp_json import (
+    LINE_SUFFIX,
+    STATUS_ERROR,
+    STATUS_OK,
+    clean_attributes,
+    encode_attributes,
+    encode_counter,
+    encode_gauge,
+    encode_point,
+    encode_span,
+    metrics_prefix,
+    quote,
+    spans_prefix,
+    to_bytes,
+)
+from orchwatch.resources import resource_attributes
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from _contextvars import Token
+    from typing import Any, Protocol
+
+    from orchwatch.operation import operation
+    from orchwatch.otlp_json import Attributes, AttributeValue
+
+    class Recorder(Protocol):
+        """What `operation` and the propagation functions need; tokens are the recorder's own."""
+
+        def start(self, op: operation) -> None:
+            """Sets the operation's ids and start."""
+
+        def end(self, op: operation) -> None:
+            """Records the operation."""
+
+        def enter(self, op: operation) -> Any:
+            """Makes the operation the current one; `leave` takes the token that is returned."""
+
+        def attach(self, context: Context) -> Any:
+            """Makes a context the current one; `leave` takes the token that is returned."""
+
+        def leave(self, token: Any) -> None:
+            """Goes back to what was current before."""
+
+        def current(self) -> Context:
+            """The current context."""
+
+        def count(self, name: str, value: float, attributes: Attributes | None, unit: str) -> None:
+            """Adds to a counter."""
+
+        def gauge(self, name: str, value: float, attributes: Attributes | None, unit: str) -> None:
+            """Sets a gauge."""
+
+
+_LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+_LOCK_WAIT_S = 0.05
+_IDS_AT_ONCE = 64
+_MAX_NAMES = 1024
+
+
+class SpoolRecorder:
+    """Appends each operation to the spool as it ends; its methods are those of `Recorder`."""
+
+    def __init__(self) -> None:
+        self._current: ContextVar[Context | None] = ContextVar("orchwatch", default=None)
+        self._ids: list[str] = []
+        self._prefix = ""
+        # Per name: as a JSON string, and as the operation's first attribute.
+        self._names: dict[str, tuple[str, str]] = {}
+        self._environment: tuple[str | None, str | None] = (None, None)
+        self._environment_context = ROOT
+
+    def start(self, op: operation) -> None:
+        parent = self._current.get() or self.environment()
+        op.trace_id = parent.trace_id or self._new_id() + self._new_id()
+        op.span_id = self._new_id()
+        op.parent_span_id = parent.span_id
+        op.context = parent.child(op.trace_id, op.span_id)
+        op.start_ns = time.time_ns()
+        op.clock_ns = time.perf_counter_ns()
+
+    def end(self, op: operation) -> None:
+        # Differences of the wall clock are not durations: it is set back and forth.
+        end_ns = op.start_ns + time.perf_counter_ns() - op.clock_ns
+        name_json, attributes_json = self._names.get(op.name) or self._encode_name(op.name)
+        if op.attributes or op.error_type:
+            attributes_json = encode_attributes(span_attributes(op))
+        elif op.context.inherited_json:
+            attributes_json = f"{attributes_json},{op.context.inherited_json}"
+        span = encode_span(
+            trace_id=op.trace_id,
+            span_id=op.span_id,
+            parent_span_id=op.parent_span_id,
+            name=name_json,
+            start_ns=op.start_ns,
+            end_ns=end_ns,
+            attributes=attributes_json,
+            status=STATUS_ERROR if op.error_type else STATUS_OK,
+        )
+        prefix = self._prefix or self._make_prefix()
+        spool.append(spool.OPERATIONS, to_bytes(f"{prefix}{span}{LINE_SUFFIX}"))
+
+    def enter(self, op: operation) -> Token[Context | None]:
+        return self._current.set(op.context)
+
+    def attach(self, context: Context) -> Token[Context | None]:
+        return self._current.set(context)
+
+    def leave(self, token: Token[Context | None]) -> None:
+        try:  # noqa: SIM105 - contextlib costs more to import than all of this
+            self._current.reset(token)
+        except ValueError:
+            pass  # an abandoned generator is closed in another context, where nothing was set
+
+    def current(self) -> Context:
+        return self._current.get() or self.environment()
+
+    def environment(self) -> Context:
+        """The context that the parent process handed over."""
+        environ = os.environ
+        values = (environ.get(TRACEPARENT.upper()), environ.get(BAGGAGE.upper()))
+        if values != self._environment:
+            self._environment = values
+            self._environment_context = parse(*values)
+        return self._environment_context
+
+    def count(self, name: str, value: float, attributes: Attributes | None, unit: str) -> None:
+        # The Collector adds deltas up and drops one that is older than the last: whoever takes the
+        # time must also be the next to append.
+        lock = self._lock_metrics()
+        try:
+            now_ns = time.time_ns()
+            point = encode_point(value, clean_attributes(attributes), now_ns - 1, now_ns)
+            self._append_metric(encode_counter(name, unit, point))
+        finally:
+            if lock >= 0:
+                os.close(lock)
+
+    def gauge(self, name: str, value: float, attributes: Attributes | None, unit: str) -> None:
+        now_ns = time.time_ns()
+        point = encode_point(value, clean_attributes(attributes), now_ns, now_ns)
+        self._append_metric(encode_gauge(name, unit, point))
+
+    def forget_process(self) -> None:
+        """In a forked child: its ids must be its own, and its process id is another."""
+        self._ids = []
+        self._prefix = ""
+
+    def _new_id(self) -> str:
+        try:
+            return self._ids.pop()
+        except IndexError:
+            digits = os.urandom(8 * _IDS_AT_ONCE).hex()
+            ids = [digits[start : start + 16] for start in range(0, len(digits), 16)]
+            new = ids.pop()
+            self._ids = ids
+            return new
+
+    def _encode_name(self, name: str) -> tuple[str, str]:
+        if len(self._names) >= _MAX_NAMES:  # a name made up each time must not fill the memory
+            self._names.clear()
+        encoded = (quote(name), encode_attributes({names.OPERATION_NAME: name}))
+        self._names[name] = encoded
+        return encoded
+
+    def _make_prefix(self) -> str:
+        resource = encode_attributes(resource_attributes())
+        self._prefix = spans_prefix(resource, names.SCOPE, __version__)
+        return self._prefix
+
+    def _append_metric(self, metric: str) -> None:
+        resource = encode_attributes(resource_attributes())
+        prefix = metrics_prefix(resource, names.SCOPE, __version__)
+        spool.append(spool.METRICS, to_bytes(f"{prefix}{metric}{LINE_SUFFIX}"))
+
+    @staticmethod
+    def _lock_metrics() -> int:
+        try:
+            lock = os.open(f"{spool_directory()}/.metrics.lock", _LOCK_FLAGS, FILE_MODE)
+        except OSError:
+            return -1  # appending will fail too, and count it
+        lock_exclusively(lock, _LOCK_WAIT_S)
+        return lock
+
+
+active: Recorder = SpoolRecorder()
+
+
+def use(recorder: Recorder) -> None:
+    """Makes all operations that start from now on go to another recorder."""
+    global active  # noqa: PLW0603 - one a process, chosen once by configure()
+    active = recorder
+
+
+def span_attributes(op: operation) -> dict[str, AttributeValue]:
+    """All attributes of an ended operation's span, clean."""
+    attributes: dict[str, AttributeValue] = {
+        names.OPERATION_NAME: op.name,
+        **op.context.inherited,
+        **clean_attributes(op.attributes),
+    }
+    attributes[names.OPERATION_NAME] = op.name
+    if op.error_type:
+        attributes[names.ERROR_TYPE] = op.error_type
+    return attributes
+
+
+def _after_fork() -> None:
+    if isinstance(active, SpoolRecorder):
+        active.forget_process()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,239 @@
+"""The spool: OTLP/JSON lines on disk, written by any number of processes at once.
+
+A family of segments is `<family>-000001.jsonl`, `<family>-000002.jsonl`, … in the spool directory.
+Only the highest number of a family is ever opened for writing, and whoever has it open holds a
+shared lock on it; so a segment is closed for good when a higher one exists and an exclusive lock
+can be had. The kernel drops the locks of a killed process.
+
+One `write(2)` with `O_APPEND` adds whole lines. A process killed in the middle of one leaves a
+partial line; the next writer sees that the file does not end in a newline and starts with one, so
+that nothing but the partial line is lost.
+"""
+
+import errno
+import fcntl
+import os
+import time
+from _thread import RLock
+
+from orchwatch import losses
+from orchwatch.home import DIRECTORY_MODE, FILE_MODE, spool_directory
+
+OPERATIONS = "operations"  # counted, and stored as traces
+UNDELIVERED = "undelivered"  # could not be sent over OTLP: stored as traces, counted by its sender
+HISTORY = "history"  # imported past: stored as traces, not counted as happening now
+METRICS = "metrics"  # counters and gauges of short processes
+FAMILIES = (OPERATIONS, UNDELIVERED, HISTORY, METRICS)
+
+SEGMENT_BYTES = 8 * 1024 * 1024
+BUDGET_BYTES = 256 * 1024 * 1024
+
+_SUFFIX = ".jsonl"
+_RETRY_INTERVAL_S = 1.0
+_CHUNK_BYTES = 1024 * 1024
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_OPEN_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+
+
+class Spool:
+    """Appends to one family of segments. Use the module's `append`: one instance a family."""
+
+    def __init__(self, family: str) -> None:
+        self._family = family
+        self._segment = -1  # file descriptor
+        self._end = 0  # where our last write left the file
+        self._home: str | None = None  # ORCHWATCH_HOME when the segment was opened
+        self._limit_bytes = SEGMENT_BYTES
+        self._failure = ""  # the reason why nothing can be written before _retry_at
+        self._retry_at = 0.0
+        # Re-entrant: a signal handler may record an operation while this very thread is in here.
+        self._lock = RLock()
+
+    def append(self, lines: bytes, number: int = 1) -> bool:
+        """Appends whole lines in one write; a failure is counted, never raised.
+
+        Args:
+            lines: OTLP/JSON, each line ended by a newline.
+            number: How many operations they hold, for the ledger of losses.
+        """
+        with self._lock:
+            try:
+                if self._segment < 0 or self._home != os.environ.get("ORCHWATCH_HOME"):
+                    if self._failure and time.monotonic() < self._retry_at:
+                        losses.count(self._failure, number)
+                        return False
+                    self._open()
+                self._write(lines)
+            except OSError as error:
+                self.close()
+                self._failure = "disk_full" if error.errno in _NO_SPACE else "spool_unwritable"
+                self._retry_at = time.monotonic() + _RETRY_INTERVAL_S
+                losses.count(self._failure, number)
+                return False
+            return True
+
+    def close(self) -> None:
+        """Lets go of the segment; the next append opens the highest one again."""
+        with self._lock:
+            segment, self._segment = self._segment, -1
+            if segment >= 0:
+                os.close(segment)
+
+    def _write(self, lines: bytes) -> None:
+        status = os.fstat(self._segment)
+        if status.st_size >= self._limit_bytes or status.st_nlink == 0:
+            self._open()
+            status = os.fstat(self._segment)
+        size = status.st_size
+        # Only somebody else's write can have left a partial line, so the usual case costs no read.
+        if size not in (0, self._end) and os.pread(self._segment, 1, size - 1) != b"\n":
+            lines = b"\n" + lines
+        written = os.write(self._segment, lines)
+        self._end = size + written
+        if written != len(lines):
+            self._end = 0
+            raise OSError(errno.ENOSPC, "short write")
+
+    def _open(self) -> None:
+        """Opens the family's highest segment, or makes the next one when that is full."""
+        self.close()
+        directory = spool_directory()
+        os.makedirs(os.path.dirname(directory), DIRECTORY_MODE, exist_ok=True)
+        os.makedirs(directory, DIRECTORY_MODE, exist_ok=True)
+        limit_bytes = _setting("ORCHWATCH_SPOOL_SEGMENT_BYTES", SEGMENT_BYTES)
+        while True:
+            numbers = segment_numbers(directory, self._family)
+            highest = numbers[-1] if numbers else 0
+            segment = _join(segment_path(directory, self._family, highest), limit_bytes)
+            if segment >= 0:
+                break
+            segment = _create(directory, self._family, highest + 1)
+            if segment >= 0:
+                if highest:
+                    _enforce_budget(directory)
+                break
+        self._segment = segment
+        self._limit_bytes = limit_bytes
+        self._home = os.environ.get("ORCHWATCH_HOME")
+        self._end = 0
+        self._failure = ""
+
+
+_spools = {family: Spool(family) for family in FAMILIES}
+
+
+def append(family: str, lines: bytes, number: int = 1) -> bool:
+    """Appends whole lines to a family's open segment; see `Spool.append`."""
+    return _spools[family].append(lines, number)
+
+
+def segment_path(directory: str, family: str, number: int) -> str:
+    """Where the segment of that number lies."""
+    return f"{directory}/{family}-{number:06d}{_SUFFIX}"
+
+
+def segment_numbers(directory: str, family: str) -> list[int]:
+    """The numbers of the segments that exist, ascending."""
+    start, end = len(family) + 1, -len(_SUFFIX)
+    return sorted(
+        int(name[start:end])
+        for name in os.listdir(directory)
+        if name.startswith(f"{family}-") and name.endswith(_SUFFIX) and name[start:end].isdigit()
+    )
+
+
+def _join(path: str, limit_bytes: int) -> int:
+    """Opens a segment that exists and is not full; -1 where another one has to be used."""
+    try:
+        segment = os.open(path, _OPEN_FLAGS)
+    except FileNotFoundError:
+        return -1
+    try:
+        fcntl.flock(segment, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:  # somebody is about to drop it
+        os.close(segment)
+        return -1
+    status = os.fstat(segment)
+    if status.st_size < limit_bytes and status.st_nlink:
+        return segment
+    os.close(segment)
+    return -1
+
+
+def _create(directory: str, family: str, number: int) -> int:
+    """Makes a segment; -1 where another process was faster.
+
+    Its first line holds nothing but an id: the Collector tells files apart by their first bytes.
+    """
+    path = segment_path(directory, family, number)
+    try:
+        segment = os.open(path, _OPEN_FLAGS | os.O_CREAT | os.O_EXCL, FILE_MODE)
+    except FileExistsError:
+        return -1
+    fcntl.flock(segment, fcntl.LOCK_SH)
+    payload = "resourceMetrics" if family == METRICS else "resourceSpans"
+    name = os.path.basename(path)[: -len(_SUFFIX)]
+    header = (
+        f'{{"orchwatch":{{"segment":"{name}","id":"{os.urandom(16).hex()}"}},"{payload}":[]}}\n'
+    )
+    os.write(segment, header.encode())
+    return segment
+
+
+def _enforce_budget(directory: str) -> None:
+    """Drops the oldest closed segments until the spool fits its budget, and counts their lines."""
+    budget_bytes = _setting("ORCHWATCH_SPOOL_BUDGET_BYTES", BUDGET_BYTES)
+    closed = []
+    total_bytes = 0
+    for family in FAMILIES:
+        numbers = segment_numbers(directory, family)
+        for number in numbers:
+            path = segment_path(directory, family, number)
+            status = os.stat(path)
+            total_bytes += status.st_size
+            if number != numbers[-1]:
+                closed.append((status.st_mtime_ns, status.st_size, path))
+    for _, size_bytes, path in sorted(closed):
+        if total_bytes <= budget_bytes:
+            break
+        if _drop(path):
+            total_bytes -= size_bytes
+
+
+def _drop(path: str) -> bool:
+    """Removes a segment that no writer has open any more."""
+    try:
+        segment = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(segment, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lines = -1  # the header
+        while chunk := os.read(segment, _CHUNK_BYTES):
+            lines += chunk.count(b"\n")
+        os.unlink(path)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(segment)
+    losses.count("budget_dropped", max(lines, 0))
+    return True
+
+
+def _setting(variable: str, default: int) -> int:
+    value = os.environ.get(variable)
+    if not value:
+        return default
+    if not value.isdecimal() or int(value) == 0:
+        losses.count("bad_setting")
+        return default
+    return int(value)
+
+
+def _after_fork() -> None:
+    # Another thread may have held the lock when the process forked; the descriptor stays good.
+    for spool in _spools.values():
+        spool._lock = RLock()
+
+
+os.register_at_fork(after_in_child=_after_fork)

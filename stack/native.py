@@ -44,7 +44,7 @@ COMPONENTS: Final = ("collector", "prometheus", "tempo")
 
 _READY_TIMEOUT_S: Final = 60.0
 # Tempo may wait for its own queue forever after SIGTERM; its memory is on disk long before this.
-_STOP_GRACE_S: Final = 5.0
+_STOP_GRACE_S: Final = 3.0
 _KILL_TIMEOUT_S: Final = 10.0
 _POLL_S: Final = 0.05
 _LAST_PORT: Final = 65535

@@ -21,6 +21,9 @@ RECOVERY_RUN = "recovery.run"
 
 # Operations of ours that have no target.
 COMMAND_RUN = "command.run"
+ORCHESTRATION_RUN = "orchestration.run"
+AGENT_TASK = "agent.task"
+TOOL_EXECUTE = "tool.execute"
 
 # Span attributes.
 OPERATION_NAME = "orchestration.operation.name"
@@ -29,8 +32,20 @@ SESSION_ID = "session.id"
 GEN_AI_AGENT_NAME = "gen_ai.agent.name"
 GEN_AI_CONVERSATION_ID = "gen_ai.conversation.id"
 GEN_AI_OPERATION_NAME = "gen_ai.operation.name"
+GEN_AI_TOOL_NAME = "gen_ai.tool.name"
 PROCESS_EXECUTABLE_NAME = "process.executable.name"
 PROCESS_EXIT_CODE = "process.exit.code"
+MESSAGING_DESTINATION_NAME = "messaging.destination.name"
+MESSAGING_BODY_SIZE = "messaging.message.body.size"
+EVENT_NAME = "event.name"
+HOOK_EVENT_NAME = "orchestration.hook.event_name"
+HOOK_OUTCOME = "orchestration.hook.outcome"
+MESSAGE_KIND = "orchestration.message.kind"
+RESULT_COUNT = "orchestration.result.count"
+STATE_PATH = "orchestration.state.path"
+STATE_SIZE = "orchestration.state.size"
+STATE_VERSION = "orchestration.state.version"
+TASK_ID = "orchestration.task.id"
 
 # Who acts, inherited by everything that runs on their behalf: carried as baggage, set on each span.
 INHERITED_ATTRIBUTES = (SESSION_ID, GEN_AI_AGENT_NAME, GEN_AI_CONVERSATION_ID)

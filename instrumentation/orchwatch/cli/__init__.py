@@ -1,0 +1,1 @@
+"""The `orchwatch` command line."""

@@ -1,0 +1,121 @@
+"""The entry point: finds the command's module and turns errors into one line and an exit code.
+
+Only what a command needs is imported, and here nothing that is not free: a status line or a
+wrapped command pays for this module on every run.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+
+from orchwatch.__about__ import __version__
+from orchwatch.errors import OrchwatchError, UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import ModuleType
+    from typing import NoReturn
+
+COMMANDS = ("run", "demo", "current", "generate", "doctor", "audit")
+
+# What a shell reports for a process that the signal ended.
+_EXIT_INTERRUPTED = 128 + 2
+_EXIT_BROKEN_PIPE = 128 + 13
+
+_HELP = """\
+usage: orchwatch COMMAND [ARGUMENTS]
+
+Watches multi-agent orchestrations against a table of performance targets.
+
+commands:
+{commands}
+
+options:
+  -h, --help   show this and exit; after a COMMAND, show its own
+  --version    show the version and exit
+"""
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        words: The command line after the program's name; by default this process's own.
+
+    Returns:
+        The exit code: 0 fine, 1 error, 2 usage, 3 a check failed; `orchwatch run` passes on its
+        command's.
+    """
+    try:
+        code = _dispatch(list(sys.argv[1:] if words is None else words))
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OrchwatchError as error:
+        _complain(error)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return _EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # What is still buffered would fail once more when the interpreter flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _EXIT_BROKEN_PIPE
+    return code
+
+
+def command_module(name: str) -> ModuleType:
+    """The module of a command.
+
+    Raises:
+        UsageError: There is no such command.
+    """
+    if name not in COMMANDS:
+        raise UsageError(f"unknown command {name!r}; known are {', '.join(COMMANDS)}")
+    return import_module("orchwatch.cli.commands." + name.replace("-", "_"))
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words:
+        raise UsageError("a command is missing; orchwatch --help lists them")
+    name, *rest = words
+    if name in ("-h", "--help"):
+        sys.stdout.write(_help())
+        return 0
+    if name == "--version":
+        sys.stdout.write(f"orchwatch {__version__}\n")
+        return 0
+    if name.startswith("-"):
+        raise UsageError(f"unknown option {name}; orchwatch --help lists them")
+    module = command_module(name)
+    if hasattr(module, "main"):
+        return int(module.main(rest))
+    return _run_parsed(name, module, rest)
+
+
+def _run_parsed(name: str, module: ModuleType, words: list[str]) -> int:
+    import argparse  # noqa: PLC0415 - commands that must start fast do without
+
+    class Parser(argparse.ArgumentParser):
+        """A parser whose complaints are one line, like every other error."""
+
+        def error(self, message: str) -> NoReturn:
+            raise UsageError(f"{name}: {message}; see {self.prog} --help")
+
+    parser = Parser(prog=f"orchwatch {name}", description=module.HELP)
+    module.add_arguments(parser)
+    return int(module.run(parser.parse_args(words)))
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    return _HELP.format(
+        commands="\n".join(f"  {name:{width}}  {command_module(name).HELP}" for name in COMMANDS)
+    )
+
+
+def _complain(error: OrchwatchError) -> None:
+    # Closed with 2>&-, there is no stderr to write to; the exit code remains.
+    if sys.stderr is not None:
+        sys.stderr.write(f"orchwatch: {' '.join(str(error).split())}\n")

@@ -1,0 +1,1 @@
+"""Ways to watch programs that nobody edited."""

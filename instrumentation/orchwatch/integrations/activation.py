@@ -1,0 +1,64 @@
+"""Makes the configured wrapping active in a child process that is a Python program.
+
+The child's `PYTHONPATH` gets one directory that holds nothing but a `sitecustomize`, the way
+`opentelemetry-instrument` does it; programs in other languages do not notice.
+"""
+
+from __future__ import annotations
+
+import os
+
+INSTRUMENT_VARIABLE = "ORCHWATCH_INSTRUMENT"
+SITE_DIRECTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "site")
+
+
+def environment(environ: dict[str, str]) -> dict[str, str]:
+    """The environment with the wrapping made active, if anything is configured to be wrapped.
+
+    Args:
+        environ: The child's environment, without the wrapping.
+
+    Returns:
+        The same, or a copy with the site directory first in `PYTHONPATH` and the configuration
+        file's absolute path, because a child may work in another directory.
+    """
+    file = configured_file(environ)
+    if file is None and not environ.get(INSTRUMENT_VARIABLE):
+        return environ
+    changed = dict(environ)
+    if file is not None:
+        changed["ORCHWATCH_CONFIG"] = file
+    python_path = environ.get("PYTHONPATH")
+    if not python_path:
+        changed["PYTHONPATH"] = SITE_DIRECTORY
+    elif SITE_DIRECTORY not in python_path.split(os.pathsep):
+        changed["PYTHONPATH"] = SITE_DIRECTORY + os.pathsep + python_path
+    return changed
+
+
+def configured_file(environ: dict[str, str]) -> str | None:
+    """The absolute path of the user's file, where it may have an `[instrument]` table.
+
+    The same file as `orchwatch.config.find` names, but without its imports: a TOML parser and
+    `pathlib` would double what wrapping a command costs. Whether the table is there, and in
+    order, is for the child to find out.
+    """
+    file = _user_file(environ)
+    if file is None:
+        return None
+    try:
+        with open(file, "rb") as stream:
+            return os.path.abspath(file) if b"instrument" in stream.read() else None
+    except OSError:
+        return None  # what cannot be read is for `orchwatch doctor` to say
+
+
+def _user_file(environ: dict[str, str]) -> str | None:
+    explicit = environ.get("ORCHWATCH_CONFIG")
+    if explicit:
+        return explicit
+    config_home = environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    for file in ("orchwatch.toml", os.path.join(config_home, "orchwatch", "orchwatch.toml")):
+        if os.path.isfile(file):
+            return file
+    return None

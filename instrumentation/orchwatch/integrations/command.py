@@ -1,0 +1,193 @@
+"""Any command as one operation: `orchwatch run -- COMMAND`.
+
+The command inherits stdin, stdout, stderr, the process group and with it the terminal. A signal
+that the terminal sends (Ctrl-C, Ctrl-Z, a resize) reaches the command by itself; one that somebody
+sent to this process alone is passed on. `siginfo_t.si_code` tells them apart, see sigaction(2).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+
+from orchwatch import losses, names
+from orchwatch.errors import OrchwatchError
+from orchwatch.integrations import activation
+from orchwatch.operation import operation
+from orchwatch.propagation import child_environment
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+# What a shell reports for a command that it found but could not execute, and did not find.
+EXIT_NOT_EXECUTABLE = 126
+EXIT_NOT_FOUND = 127
+
+_PASSED_ON = frozenset(
+    (
+        signal.SIGALRM,
+        signal.SIGCONT,
+        signal.SIGHUP,
+        signal.SIGINT,
+        signal.SIGQUIT,
+        signal.SIGTERM,
+        signal.SIGTSTP,
+        signal.SIGTTIN,
+        signal.SIGTTOU,
+        signal.SIGUSR1,
+        signal.SIGUSR2,
+        signal.SIGWINCH,
+    )
+)
+_WATCHED = _PASSED_ON | {signal.SIGCHLD}
+# Python ignores these for itself, and a child would inherit that.
+_RESET_IN_CHILD = (signal.SIGPIPE, signal.SIGXFSZ)
+
+
+class CommandNotStartedError(OrchwatchError):
+    """The command could not be started; `exit_code` is what a shell would report."""
+
+    def __init__(self, command: str, cause: OSError) -> None:
+        missing = cause.errno in (errno.ENOENT, errno.ENOTDIR)
+        reason = "command not found" if missing else cause.strerror
+        super().__init__(f"{command}: {reason}")
+        self.exit_code = EXIT_NOT_FOUND if missing else EXIT_NOT_EXECUTABLE
+
+
+def run(
+    command: Sequence[str],
+    *,
+    operation_name: str = names.COMMAND_RUN,
+    attributes: Mapping[str, str] | None = None,
+) -> int:
+    """Runs the command to its end as one operation.
+
+    The span says how it ended: `process.exit.code`, and for a failure `error.type`, the exit code
+    or the signal's name. The command's arguments are content and stay out of it.
+
+    Args:
+        command: The command and its arguments.
+        operation_name: The operation to record it as.
+        attributes: Further attributes of its span.
+
+    Returns:
+        Its exit code, or the negative number of the signal that ended it.
+
+    Raises:
+        CommandNotStartedError: It does not exist or is not executable.
+    """
+    executable_name = os.path.basename(command[0])
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
+    # Were SIGCHLD ignored, the kernel would reap the command and nobody learnt how it ended.
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    try:
+        with operation(
+            operation_name, {**(attributes or {}), names.PROCESS_EXECUTABLE_NAME: executable_name}
+        ) as span:
+            try:
+                pid = _start(command, activation.environment(child_environment()), mask)
+            except CommandNotStartedError as error:
+                span.set_attribute(names.PROCESS_EXIT_CODE, error.exit_code)
+                span.fail(str(error.exit_code))
+                raise
+            outcome = _wait(pid)
+            if outcome >= 0:
+                span.set_attribute(names.PROCESS_EXIT_CODE, outcome)
+            if outcome:
+                span.fail(str(outcome) if outcome > 0 else _signal_name(-outcome))
+    finally:
+        # What still waits was meant for the command, which is gone.
+        while signal.sigtimedwait(_WATCHED, 0):
+            pass
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    return outcome
+
+
+def end_like(outcome: int) -> int:
+    """Ends this process by the signal that ended the command, so that a shell sees the same.
+
+    Args:
+        outcome: As `run` returns it.
+
+    Returns:
+        The exit code to end with, where the command ended without a signal.
+    """
+    if outcome >= 0:
+        return outcome
+    import resource  # noqa: PLC0415 - only here
+
+    number = -outcome
+    losses.flush()  # a signal runs no exit handlers
+    # The command has dumped its core already, this process' own would only replace it.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+    if number != signal.SIGKILL:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (number,))
+    os.kill(os.getpid(), number)
+    # Only reached as process 1 of a container, which no signal ends.
+    return 128 + number
+
+
+def _start(command: Sequence[str], environ: Mapping[str, str], mask: set[int]) -> int:
+    try:
+        try:
+            return _spawn(command, environ, mask)
+        except OSError as error:
+            if error.errno != errno.ENOEXEC:
+                raise
+            # A script without a #! line: a shell runs it itself, and so does execvp(3).
+            import shutil  # noqa: PLC0415 - slow, and rarely needed
+
+            script = shutil.which(command[0]) or command[0]
+            return _spawn(("/bin/sh", script, *command[1:]), environ, mask)
+    except OSError as error:
+        raise CommandNotStartedError(command[0], error) from None
+
+
+def _spawn(words: Sequence[str], environ: Mapping[str, str], mask: set[int]) -> int:
+    return os.posix_spawnp(
+        words[0], tuple(words), environ, setsigmask=mask, setsigdef=_RESET_IN_CHILD
+    )
+
+
+def _wait(pid: int) -> int:
+    while True:
+        info = signal.sigwaitinfo(_WATCHED)
+        if info.si_signo == signal.SIGCHLD:
+            outcome = _follow(pid)
+            if outcome is not None:
+                return outcome
+        elif info.si_code <= 0:
+            os.kill(pid, info.si_signo)
+
+
+def _follow(pid: int) -> int | None:
+    """Returns how the command ended, None while it has not; stops when job control stopped it.
+
+    A SIGSTOP is nobody's job control: who sent it to the command will continue the command only.
+    """
+    while state := os.waitid(os.P_PID, pid, os.WEXITED | os.WSTOPPED | os.WNOHANG):
+        if state.si_code == os.CLD_EXITED:
+            return state.si_status
+        if state.si_code in (os.CLD_KILLED, os.CLD_DUMPED):
+            return -state.si_status
+        if state.si_status != signal.SIGSTOP:
+            _stop_like(state.si_status)
+    return None
+
+
+def _stop_like(number: int) -> None:
+    # Raised while blocked, so that it becomes one with the terminal's own where both are pending:
+    # two would need two `fg`.
+    os.kill(os.getpid(), number)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, (number,))
+    signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"SIG{number}"

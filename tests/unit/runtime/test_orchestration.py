@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import os
+import signal
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchwatch import names
+from orchwatch.errors import OrchwatchError
+from orchwatch.runtime import hooks, messages, orchestration, symbols
+from orchwatch.runtime.orchestration import Orchestration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+TEN_OPERATIONS = {
+    names.SESSION_INIT,
+    names.STATE_QUERY,
+    names.HOOK_PROCESS,
+    names.DASHBOARD_REFRESH,
+    names.AGENT_SPAWN,
+    names.EVENT_PROCESS,
+    names.STATE_PERSIST,
+    names.MESSAGE_DELIVER,
+    names.DEPENDENCY_RESOLVE,
+    names.RECOVERY_RUN,
+}
+FILES = symbols.library_files(120)
+
+
+def prepared(
+    root: Path, files: list[str] = FILES, refresh: Callable[[], None] = lambda: None
+) -> Orchestration:
+    return Orchestration(root=root, files=files, agents=3, refresh=refresh, say=lambda _line: None)
+
+
+def children() -> list[str]:
+    return [
+        entry
+        for task in os.listdir("/proc/self/task")
+        for entry in open(f"/proc/self/task/{task}/children").read().split()
+    ]
+
+
+def test_the_agents_find_exactly_what_one_process_alone_finds(
+    tmp_path: Path, spans: Callable[[], list[dict[str, object]]]
+) -> None:
+    outcome = prepared(tmp_path).run()
+    assert outcome.totals == symbols.count_alone(FILES)
+    assert outcome.totals.files == len(FILES)
+    assert len(outcome.recovered) == 1
+    assert children() == []
+
+    recorded = spans()
+    assert {span["name"] for span in recorded} >= TEN_OPERATIONS
+    assert {span["trace"] for span in recorded} == {outcome.trace_id}
+    assert {span["session.id"] for span in recorded} == {outcome.session_id}
+    ids = {span["id"] for span in recorded}
+    roots = [span["name"] for span in recorded if not span["parent"]]
+    assert roots == ["orchestration.run"]
+    # An agent that was killed could not record the batch it was in; nothing hangs below that.
+    assert all(span["parent"] in ids for span in recorded if span["parent"])
+    work = [span for span in recorded if span["name"] == "agent.task"]
+    assert {span["gen_ai.agent.name"] for span in work} == {"agent-1", "agent-2", "agent-3"}
+
+
+def test_an_agent_killed_from_outside_costs_nothing_but_time(tmp_path: Path) -> None:
+    orchestration = prepared(tmp_path)
+    killed: list[int] = []
+
+    def kill_one() -> None:
+        agents = list(orchestration._session.agents.agents.values())
+        if len(killed) < 2 and agents:
+            killed.append(agents[0].process.pid)
+            os.kill(killed[-1], signal.SIGKILL)
+
+    orchestration._refresh = kill_one
+    outcome = orchestration.run()
+    assert outcome.totals == symbols.count_alone(FILES)
+    assert killed
+    assert len(outcome.recovered) >= 2
+    assert children() == []
+
+
+def test_an_agent_that_hangs_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orchestration, "TASK_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(messages, "ACKNOWLEDGE_TIMEOUT_S", 1.0)
+    run = prepared(tmp_path)
+    stopped: list[int] = []
+
+    def stop_all() -> None:
+        if not stopped:
+            stopped.extend(agent.process.pid for agent in run._session.agents.agents.values())
+            for pid in stopped:
+                os.kill(pid, signal.SIGSTOP)
+
+    run._refresh = stop_all
+    assert run.run().totals == symbols.count_alone(FILES)
+    assert children() == []
+
+
+def test_a_batch_that_kills_its_agents_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orchestration, "TASK_ATTEMPTS", 0)
+    with pytest.raises(OrchwatchError, match="task-001 failed 0 times"):
+        prepared(tmp_path).run()
+    assert children() == []
+
+
+def test_what_a_hook_refuses_is_not_handed_out(tmp_path: Path) -> None:
+    with pytest.raises(OrchwatchError, match="a hook refused PreToolUse: '/etc/passwd' lies"):
+        prepared(tmp_path, files=["/etc/passwd"]).run()
+    assert children() == []
+
+
+def test_a_hook_that_fails_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hooks, "BATCH_POLICY", hooks.Hook(command=("false",)))
+    assert prepared(tmp_path, files=FILES[:20]).run().totals.files == 20
+
+
+def test_an_interrupt_leaves_no_process_behind(tmp_path: Path) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        prepared(tmp_path, refresh=interrupt).run()
+    assert children() == []

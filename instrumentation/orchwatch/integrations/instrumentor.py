@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from opentelemetry import trace
+
 # The module opts out of type checking as a whole.
 from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-defined]
     BaseInstrumentor,
 )
 
+from orchwatch import recorder
 from orchwatch.integrations import wrapping
+from orchwatch.sdk.providers import use_global_providers
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -20,6 +24,9 @@ class OrchestrationInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 
     `instrument(callables={"app.db:Store.get": "state.query"})` names them in code; without it they
     come from `[instrument]` in `orchwatch.toml` and from `ORCHWATCH_INSTRUMENT`.
+
+    Operations go to the OpenTelemetry providers that the host has set up by then, as those of
+    every other instrumentation do, and to the spool where it has set up none.
     """
 
     def instrumentation_dependencies(self) -> Collection[str]:
@@ -27,11 +34,17 @@ class OrchestrationInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         return ()
 
     def _instrument(self, **kwargs: Any) -> None:
+        self._recorder_before = recorder.active
+        if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
+            use_global_providers()
+        self._recorder = recorder.active
         callables = kwargs.get("callables")
         if callables is None:
             wrapping.apply_configured()
         else:
             wrapping.apply(callables)
 
-    def _uninstrument(self, **_kwargs: Any) -> None:
+    def _uninstrument(self, **kwargs: Any) -> None:
         wrapping.remove()
+        if recorder.active is self._recorder:  # and not another, by configure() since
+            recorder.use(self._recorder_before)

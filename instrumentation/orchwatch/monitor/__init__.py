@@ -1,0 +1,1 @@
+"""The reading side: what was measured, from the spool and the embedded store. No telemetry SDK."""

@@ -1,0 +1,50 @@
+"""DuckDB as this product uses it: in memory, bounded, offline, leaving no files behind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchwatch.errors import OrchwatchError
+
+try:
+    import duckdb
+except ModuleNotFoundError as error:
+    raise OrchwatchError(
+        "reading what was measured needs DuckDB; install it with: pip install 'orchwatch[local]'"
+    ) from error
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Connection = duckdb.DuckDBPyConnection
+Error = duckdb.Error
+# What a value can cause, as opposed to a lack of memory or a file that is gone.
+BadInput = (duckdb.DataError, duckdb.ProgrammingError)
+IOError = duckdb.IOException  # noqa: A001 - used as engine.IOError, beside engine.Error
+
+THREADS = 2
+MEMORY_LIMIT = "1GiB"
+
+
+def connect(spill_directory: Path) -> Connection:
+    """A database in memory; `spill_directory` is made only when a query outgrows the memory limit.
+
+    JSON and Parquet are linked into DuckDB, so no extension has to be, or may be, downloaded.
+    """
+    connection = duckdb.connect(
+        ":memory:",
+        config={
+            "threads": THREADS,
+            "memory_limit": MEMORY_LIMIT,
+            # By default this is `.tmp` in the current directory.
+            "temp_directory": str(spill_directory),
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "allow_community_extensions": False,
+            # A name in a query must not resolve to a variable of the calling Python code.
+            "python_enable_replacements": False,
+        },
+    )
+    # The store's files never change once they are there.
+    connection.execute("SET parquet_metadata_cache = true")
+    return connection

@@ -1,0 +1,145 @@
+"""The spool's segments as a reader sees them: which there are, which are closed, what they hold."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchwatch import spool
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SPAN_FAMILIES = (spool.OPERATIONS, spool.UNDELIVERED, spool.HISTORY)
+
+_NAME = re.compile(rf"({'|'.join(SPAN_FAMILIES)})-(\d+)\.jsonl")
+_ID = re.compile(r"[0-9a-f]{32}")
+_HEADER_BYTES = 4096
+_CHUNK_BYTES = 4 * 1024 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """A segment at the moment of looking.
+
+    Attributes:
+        path: Where it lies; it may be gone by now.
+        family: One of `SPAN_FAMILIES`.
+        number: Counting up within the family.
+        id: What tells it from every other segment there ever was.
+        size_bytes: Its size.
+        modified_ns: When it was last written to, in Unix nanoseconds.
+        closed: Nobody writes to it any more.
+    """
+
+    path: Path
+    family: str
+    number: int
+    id: str
+    size_bytes: int
+    modified_ns: int
+    closed: bool
+
+    @property
+    def name(self) -> str:
+        """Family and number, e.g. `operations-000001`."""
+        return self.path.stem
+
+
+def find(directory: Path) -> list[Segment]:
+    """The segments that hold spans, oldest first in each family.
+
+    Each id comes once: of two files with one id (a copy somebody made) the longer counts.
+    """
+    try:
+        files = os.listdir(directory)
+    except OSError:
+        return []
+    matches = filter(None, map(_NAME.fullmatch, files))
+    numbered = sorted((match[1], int(match[2]), match[0]) for match in matches)
+    highest = {family: number for family, number, _ in numbered}
+    found: dict[str, Segment] = {}
+    for family, number, file in numbered:
+        segment = _look(directory / file, family, number, highest=number == highest[family])
+        if segment is None:
+            continue
+        known = found.get(segment.id)
+        if known is None or known.size_bytes < segment.size_bytes:
+            found[segment.id] = segment
+    return list(found.values())
+
+
+def read(segment: Segment, start: int) -> Iterator[tuple[bytes, int]]:
+    """Whole lines from an offset on, in bounded pieces, each with the offset behind it.
+
+    What follows the last newline is left for the next time while the segment is open (somebody is
+    writing it); in a closed one it is what a killed writer left, and comes last.
+
+    Raises:
+        OSError: The segment is gone or cannot be read.
+    """
+    with segment.path.open("rb") as file:
+        file.seek(start)
+        rest = b""
+        while start + len(rest) < segment.size_bytes:
+            chunk = file.read(min(_CHUNK_BYTES, segment.size_bytes - start - len(rest)))
+            if not chunk:
+                break
+            lines, newline, tail = chunk.rpartition(b"\n")
+            if newline:
+                piece = rest + lines + newline
+                start += len(piece)
+                yield piece, start
+                rest = tail
+            else:
+                rest += chunk
+        if rest and segment.closed:
+            yield rest, start + len(rest)
+
+
+def _look(path: Path, family: str, number: int, *, highest: bool) -> Segment | None:
+    try:
+        with path.open("rb") as file:
+            closed = not highest and _released(file.fileno())
+            status = os.fstat(file.fileno())
+            header = file.readline(_HEADER_BYTES)
+            identity = _id(header)
+            if identity is None:
+                # A writer killed in its very first write: what the file holds tells it apart.
+                file.seek(0)
+                identity = hashlib.sha256(file.read(status.st_size)).hexdigest()[:32]
+    except OSError:
+        return None
+    return Segment(
+        path=path,
+        family=family,
+        number=number,
+        id=identity,
+        size_bytes=status.st_size,
+        modified_ns=status.st_mtime_ns,
+        closed=closed,
+    )
+
+
+def _id(header: bytes) -> str | None:
+    try:
+        identity = json.loads(header)["orchwatch"]["id"]
+    except (ValueError, RecursionError, LookupError, TypeError):
+        return None
+    return identity if isinstance(identity, str) and _ID.fullmatch(identity) else None
+
+
+def _released(file: int) -> bool:
+    """Whether no writer has it open. The lock is let go at once: nobody waits for a reader."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    fcntl.flock(file, fcntl.LOCK_UN)
+    return True

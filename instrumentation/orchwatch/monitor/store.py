@@ -1,0 +1,225 @@
+"""The embedded store: everything measured on this machine, with no server.
+
+Closed segments of the spool are compacted to Parquet by whoever reads next; DuckDB reads those
+files together with what only the spool holds so far. A segment is told by the id in its header and
+read from exactly one of the two places, so it makes no difference whether a reader is killed,
+whether two compact at once, or whether a segment is rotated or dropped in between.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from orchwatch.errors import OrchwatchError
+from orchwatch.monitor import archive, engine, lines, segments
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from orchwatch.monitor.archive import Compacted
+    from orchwatch.monitor.segments import Segment
+
+_ATTEMPTS = 5
+
+_SPOOL_ONLY = """
+CREATE OR REPLACE TEMP VIEW {family} AS
+SELECT * EXCLUDE (segment) FROM spool WHERE family = '{family}'
+"""
+_SPOOL_AND_FILES = (
+    _SPOOL_ONLY
+    + """
+UNION ALL BY NAME
+SELECT '{family}' AS family, * FROM read_parquet(getvariable('{family}_files'))
+"""
+)
+_ALL = """
+CREATE OR REPLACE TEMP VIEW span AS
+SELECT * FROM operations UNION ALL BY NAME SELECT * FROM undelivered
+UNION ALL BY NAME SELECT * FROM history
+"""
+# What happened here and now: imported history did not. A span that could not be delivered is in
+# both families once it has been sent again.
+_COUNTED = """
+CREATE OR REPLACE TEMP VIEW counted AS
+SELECT operation, end_ns, duration_ns, status FROM operations WHERE operation IS NOT NULL
+"""
+_COUNTED_WITH_UNDELIVERED = """
+CREATE OR REPLACE TEMP VIEW counted AS
+SELECT operation, end_ns, duration_ns, status FROM operations WHERE operation IS NOT NULL
+UNION ALL
+SELECT operation, end_ns, duration_ns, status FROM (
+    SELECT DISTINCT ON (trace_id, span_id) * FROM undelivered WHERE operation IS NOT NULL
+) ANTI JOIN operations USING (trace_id, span_id)
+"""
+
+
+@dataclass
+class _Progress:
+    """How far a segment of the spool is read."""
+
+    segment: Segment
+    offset: int = 0
+    unreadable: int = 0
+
+
+class Store:
+    """What a home directory holds. Keep it open to read again: only what is new is parsed then.
+
+    Not for several threads at once. Nothing here makes a writer wait.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._spool = home / "spool"
+        self._directory = home / "store"
+        self._connection = engine.connect(self._directory / "spill")
+        lines.prepare(self._connection)
+        self._progress: dict[str, _Progress] = {}
+        self._files: dict[str, Compacted] = {}
+        self.refresh()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Frees the memory; nothing has to be saved."""
+        self._connection.close()
+
+    def refresh(self) -> None:
+        """Takes in what was written since, and compacts the segments that are closed by now.
+
+        Raises:
+            OrchwatchError: The store's files cannot be read.
+        """
+        for _ in range(_ATTEMPTS):
+            try:
+                self._read()
+                self._define_views()
+            except (FileNotFoundError, engine.IOError):
+                # A segment was dropped, or a file replaced, since we looked.
+                continue
+            except engine.Error as error:
+                raise self._unusable(error) from error
+            return
+        raise self._unusable("its files keep changing")
+
+    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
+        """Asks the views `operations`, `undelivered`, `history`, `span` (all three) and `counted`.
+
+        Raises:
+            OrchwatchError: The store's files cannot be read.
+        """
+        for _ in range(_ATTEMPTS):
+            try:
+                return self._connection.execute(sql, parameters).fetchall()
+            except engine.IOError:
+                self.refresh()  # another reader replaced a file by one that holds more
+            except engine.Error as error:
+                raise self._unusable(error) from error
+        raise self._unusable("its files keep changing")
+
+    def unreadable(self) -> dict[str, int]:
+        """Lines and spans that could not be read, by segment; segments without any are left out."""
+        found = {
+            file.segment: file.unreadable
+            for identity, file in self._files.items()
+            if identity not in self._progress
+        }
+        for progress in self._progress.values():
+            found[progress.segment.name] = progress.unreadable
+        return {name: count for name, count in found.items() if count}
+
+    def _read(self) -> None:
+        """One look at spool and store.
+
+        The spool is listed first: what is compacted and dropped between the two lists is then seen
+        in the store, and what is in both is recognised by its id.
+        """
+        found = segments.find(self._spool)
+        self._files = archive.find(self._directory)
+        pending = [segment for segment in found if not self._holds(segment)]
+        for identity in self._progress.keys() - {segment.id for segment in pending}:
+            self._forget(identity)
+        closed = [segment for segment in pending if segment.closed and segment.size_bytes]
+        if closed:
+            self._compact(closed)
+        for segment in pending:
+            if not self._holds(segment):
+                self._load(segment)
+
+    def _holds(self, segment: Segment) -> bool:
+        file = self._files.get(segment.id)
+        return file is not None and file.source_bytes >= segment.size_bytes
+
+    def _load(self, segment: Segment) -> None:
+        progress = self._progress.get(segment.id)
+        if progress is not None and progress.offset > segment.size_bytes:
+            self._forget(segment.id)
+            progress = None
+        if progress is None:
+            progress = self._progress[segment.id] = _Progress(segment)
+        progress.segment = segment
+        for piece, end in segments.read(segment, progress.offset):
+            progress.unreadable += lines.load(
+                self._connection, piece, segment=segment.id, family=segment.family
+            )
+            progress.offset = end
+
+    def _forget(self, identity: str) -> None:
+        del self._progress[identity]
+        self._connection.execute("DELETE FROM spool WHERE segment = $id", {"id": identity})
+
+    def _compact(self, closed: list[Segment]) -> None:
+        with archive.exclusively(self._directory) as mine:
+            if not mine:
+                return
+            # Another reader may have finished between our look at the store and the lock.
+            self._files = archive.find(self._directory)
+            for segment in closed:
+                if self._holds(segment):
+                    continue
+                self._load(segment)
+                # A store that cannot be written is no reason not to answer from the spool.
+                with suppress(engine.Error, PermissionError):
+                    self._replace(segment)
+
+    def _replace(self, segment: Segment) -> None:
+        outdated = self._files.get(segment.id)
+        self._files[segment.id] = archive.write(
+            self._connection,
+            self._directory,
+            segment,
+            self._progress[segment.id].unreadable,
+        )
+        self._forget(segment.id)
+        if outdated is not None:
+            outdated.path.unlink(missing_ok=True)
+
+    def _define_views(self) -> None:
+        families = set()
+        for family in segments.SPAN_FAMILIES:
+            files = [
+                str(file.path)
+                for identity, file in self._files.items()
+                if file.family == family and identity not in self._progress
+            ]
+            template = _SPOOL_AND_FILES if files else _SPOOL_ONLY
+            self._connection.execute(f"SET VARIABLE {family}_files = $files", {"files": files})
+            self._connection.execute(template.replace("{family}", family))
+            if files or any(p.segment.family == family for p in self._progress.values()):
+                families.add(family)
+        self._connection.execute(_ALL)
+        self._connection.execute(
+            _COUNTED_WITH_UNDELIVERED if "undelivered" in families else _COUNTED
+        )
+
+    def _unusable(self, why: object) -> OrchwatchError:
+        return OrchwatchError(
+            f"{self._directory} cannot be read: {why}; what the spool still holds is read again"
+            " once that directory is moved away"
+        )

@@ -1,0 +1,188 @@
+"""One look at everything that has a target: immutable, ready to be shown."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from orchwatch import targets as targets_table
+from orchwatch.monitor import levels, spans
+from orchwatch.monitor.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from orchwatch.targets import Direction, Status, Targets
+
+_BEGINNING_NS = 0
+
+# CPU is measured from one look to the next, the first one from the import on.
+_machine = levels.Machine()
+
+
+@dataclass(frozen=True, kw_only=True)
+class OperationReading:
+    """An operation against its target. Durations are None where it never ran in the window.
+
+    Attributes:
+        id: The operation's name.
+        title: What a person calls it.
+        count: How often it ended in the window.
+        errors: How many of those failed.
+        p50_s: Median duration; this and the next two are nearest-rank, see `spans.Summary`.
+        p95_s: 95th percentile.
+        p99_s: 99th percentile.
+        under_target: Share that took at most the target, 0 to 1; None without runs or target.
+        target_s: The target; None where the table has none.
+        status: The p95 against the target.
+    """
+
+    id: str
+    title: str
+    count: int
+    errors: int
+    p50_s: float | None
+    p95_s: float | None
+    p99_s: float | None
+    under_target: float | None
+    target_s: float | None
+    status: Status
+
+
+@dataclass(frozen=True, kw_only=True)
+class LevelReading:
+    """A level against its target.
+
+    Attributes:
+        id: Its name.
+        title: What a person calls it.
+        value: In `unit`; None where it was not measured.
+        target: In `unit`.
+        direction: Whether values `below` or `above` the target are good.
+        unit: UCUM: `1` is a share from 0 to 1, `By` bytes.
+        status: The value against the target.
+    """
+
+    id: str
+    title: str
+    value: float | None
+    target: float
+    direction: Direction
+    unit: str
+    status: Status
+
+
+@dataclass(frozen=True, kw_only=True)
+class Snapshot:
+    """What was measured.
+
+    Attributes:
+        as_of: When it was taken, UTC.
+        since: Operations that ended then or later are counted; None for all.
+        operations: Every row of the table, then operations without a target that occurred.
+        levels: Every row of the table.
+        earlier: How many operations ended before the window.
+        unreadable: Lines and spans nobody could read, by segment of the spool.
+    """
+
+    as_of: datetime
+    since: datetime | None
+    operations: tuple[OperationReading, ...]
+    levels: tuple[LevelReading, ...]
+    earlier: int
+    unreadable: Mapping[str, int]
+
+
+def take(
+    home: Path,
+    *,
+    since_ns: int | None = None,
+    store: Store | None = None,
+    targets: Targets | None = None,
+) -> Snapshot:
+    """Looks at a home directory; one that does not exist has measured nothing, which is no error.
+
+    Args:
+        home: The directory, see `orchwatch.home`.
+        since_ns: Count operations that ended at this Unix time in nanoseconds or later.
+        store: The home's store, held open by a caller that looks again and again.
+        targets: The table; by default it is loaded.
+
+    Raises:
+        OrchwatchError: The table breaks a rule, or the store cannot be read.
+    """
+    targets = targets or targets_table.load()
+    since_ns = _BEGINNING_NS if since_ns is None else since_ns
+    as_of = datetime.now(UTC)
+    with ExitStack() as stack:
+        if store is None:
+            store = stack.enter_context(Store(home))
+        else:
+            store.refresh()
+        summaries = spans.summaries(
+            store,
+            since_ns=since_ns,
+            targets_s={row.id: row.target_s for row in targets.operations.values()},
+        )
+        earlier = spans.count_before(store, since_ns) if since_ns > _BEGINNING_NS else 0
+        unreadable = store.unreadable()
+    values: dict[str, float | None] = {
+        **levels.of_operations(summaries),
+        "storage.growth": levels.storage_growth_bytes(home, int(as_of.timestamp() * 1e9)),
+        "cpu.utilization": _machine.cpu_utilization(),
+        "memory.utilization": _machine.memory_utilization(),
+    }
+    return Snapshot(
+        as_of=as_of,
+        since=datetime.fromtimestamp(since_ns / 1e9, UTC) if since_ns > _BEGINNING_NS else None,
+        operations=_operations(targets, {summary.operation: summary for summary in summaries}),
+        levels=_levels(targets, values),
+        earlier=earlier,
+        unreadable=unreadable,
+    )
+
+
+def _operations(
+    targets: Targets, summaries: dict[str, spans.Summary]
+) -> tuple[OperationReading, ...]:
+    readings = []
+    for name in [
+        *targets.operations,
+        *(name for name in summaries if name not in targets.operations),
+    ]:
+        row = targets.operations.get(name)
+        found = summaries.get(name)
+        under = found.under_target if found else None
+        readings.append(
+            OperationReading(
+                id=name,
+                title=row.title if row else name,
+                count=found.count if found else 0,
+                errors=found.errors if found else 0,
+                p50_s=found.p50_s if found else None,
+                p95_s=found.p95_s if found else None,
+                p99_s=found.p99_s if found else None,
+                under_target=under / found.count if found and under is not None else None,
+                target_s=row.target_s if row else None,
+                status=row.status(found.p95_s if found else None) if row else "unknown",
+            )
+        )
+    return tuple(readings)
+
+
+def _levels(targets: Targets, values: Mapping[str, float | None]) -> tuple[LevelReading, ...]:
+    return tuple(
+        LevelReading(
+            id=row.id,
+            title=row.title,
+            value=values.get(row.id),
+            target=row.target,
+            direction=row.direction,
+            unit=row.unit,
+            status=row.status(values.get(row.id)),
+        )
+        for row in targets.levels.values()
+    )

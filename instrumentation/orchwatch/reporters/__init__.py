@@ -1,0 +1,1 @@
+"""Render what was measured to a given file."""

@@ -1,0 +1,44 @@
+"""A snapshot as JSON, the format that other programs build on."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from orchwatch.monitor.snapshot import Snapshot
+
+
+def render(snapshot: Snapshot, file: TextIO) -> None:
+    """Writes one JSON object; null where nothing was measured."""
+    json.dump(as_dict(snapshot), file, indent=2, ensure_ascii=False)
+    file.write("\n")
+
+
+def as_dict(snapshot: Snapshot) -> dict[str, Any]:
+    """`operations` and `levels` by id, and `as_of` in ISO 8601."""
+    return {
+        "operations": {
+            reading.id: {
+                "count": reading.count,
+                "errors": reading.errors,
+                "p50_s": reading.p50_s,
+                "p95_s": reading.p95_s,
+                "p99_s": reading.p99_s,
+                "under_target": reading.under_target,
+                "target_s": reading.target_s,
+                "status": reading.status,
+            }
+            for reading in snapshot.operations
+        },
+        "levels": {
+            reading.id: {
+                "value": reading.value,
+                "target": reading.target,
+                "unit": reading.unit,
+                "status": reading.status,
+            }
+            for reading in snapshot.levels
+        },
+        "as_of": snapshot.as_of.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+    }

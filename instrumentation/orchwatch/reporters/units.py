@@ -1,0 +1,66 @@
+"""Figures as a person reads them: three digits and a unit."""
+
+from __future__ import annotations
+
+import math
+
+ABSENT = "-"
+
+_MINUTE_S = 60
+_HOUR_S = 3600
+_BINARY_STEP = 1024
+_FINEST_PERCENT = 0.01
+
+
+def duration(seconds: float | None) -> str:
+    """`850µs`, `1.23ms`, `45.6s`, `12m05s`, `1h02m`; a dash for None."""
+    if seconds is None:
+        return ABSENT
+    for unit, factor in (("µs", 1e6), ("ms", 1e3), ("s", 1.0)):
+        text = three_digits(seconds * factor)
+        limit = _MINUTE_S if unit == "s" else 1000
+        if float(text) < limit:
+            return text + unit
+    whole_s = round(seconds)
+    if whole_s < _HOUR_S:
+        return f"{whole_s // _MINUTE_S}m{whole_s % _MINUTE_S:02}s"
+    return f"{whole_s // _HOUR_S}h{whole_s % _HOUR_S // _MINUTE_S:02}m"
+
+
+def share(value: float | None) -> str:
+    """Per cent; `100%` is said of all and nothing less, `0%` of none."""
+    if value is None:
+        return ABSENT
+    percent = round(value * 100, 2)
+    if 0 < value < 1:
+        percent = min(max(percent, _FINEST_PERCENT), 100 - _FINEST_PERCENT)
+    return f"{percent:.2f}".rstrip("0").rstrip(".") + "%"
+
+
+def size(value_bytes: float) -> str:
+    """`512B`, `1.5KiB`, `10MiB`."""
+    for unit in ("B", "KiB", "MiB"):
+        if float(three_digits(value_bytes)) < _BINARY_STEP:
+            return three_digits(value_bytes) + unit
+        value_bytes /= _BINARY_STEP
+    return three_digits(value_bytes) + "GiB"
+
+
+def level(value: float | None, unit: str) -> str:
+    """A value of the targets table in its unit."""
+    if value is None:
+        return ABSENT
+    if unit == "1":
+        return share(value)
+    if unit == "By":
+        return size(value)
+    return f"{three_digits(value)} {unit.replace('{', '').replace('}', '')}"
+
+
+def three_digits(value: float) -> str:
+    """At least three significant digits, never an exponent, no trailing zeros."""
+    if value == 0:
+        return "0"
+    decimals = max(0, 2 - math.floor(math.log10(abs(value))))
+    text = f"{value:.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import io
+import json
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from orchwatch import targets
+from orchwatch.monitor.snapshot import LevelReading, OperationReading, Snapshot
+from orchwatch.reporters import document, table
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "current.txt"
+AS_OF = datetime(2026, 11, 22, 17, 30, 5, tzinfo=UTC)
+
+
+def snapshot() -> Snapshot:
+    """Every row of the table, measured just so that each status occurs."""
+    rows = targets.load()
+    operations = []
+    for index, row in enumerate(rows.operations.values()):
+        p95_s = row.target_s * (0.3, 1.1, 2, 1)[index % 4]
+        measured = index % 5 != 4
+        operations.append(
+            OperationReading(
+                id=row.id,
+                title=row.title,
+                count=12345 * index if measured else 0,
+                errors=index if measured else 0,
+                p50_s=p95_s / 3 if measured else None,
+                p95_s=p95_s if measured else None,
+                p99_s=p95_s * 1.7 if measured else None,
+                under_target=1 - index / 7919 if measured else None,
+                target_s=row.target_s,
+                status=row.status(p95_s if measured else None),
+            )
+        )
+    levels = [
+        LevelReading(
+            id=row.id,
+            title=row.title,
+            value=(value := None if index % 3 == 2 else row.target * 0.9),
+            target=row.target,
+            direction=row.direction,
+            unit=row.unit,
+            status=row.status(value),
+        )
+        for index, row in enumerate(rows.levels.values())
+    ]
+    return Snapshot(
+        as_of=AS_OF,
+        since=AS_OF - timedelta(hours=24),
+        operations=tuple(operations),
+        levels=tuple(levels),
+        earlier=992_528,
+        unreadable={"operations-000001": 2, "history-000001": 1},
+    )
+
+
+def shown(taken: Snapshot, *, colour: bool = False) -> str:
+    file = io.StringIO()
+    table.render(taken, file, colour=colour)
+    return file.getvalue()
+
+
+def test_the_table_is_as_it_was_agreed() -> None:
+    assert shown(snapshot()) == GOLDEN.read_text()
+
+
+def test_no_line_is_longer_than_80_columns_and_the_figures_stand_below_each_other() -> None:
+    lines = shown(snapshot()).splitlines()
+    assert max(map(len, lines)) <= table.WIDTH
+    heads = lines[0]
+    column = heads.index("status")
+    assert all(line[column - 1] == " " and line[column] != " " for line in lines[:11])
+
+
+def test_a_long_name_stands_on_its_own_line_and_is_never_cut() -> None:
+    taken = snapshot()
+    name = "a.very.long." + "name." * 20
+    long = replace(taken.operations[0], id=name)
+    text = shown(replace(taken, operations=(long, *taken.operations[1:])))
+    lines = text.splitlines()
+    assert name in lines
+    assert max(len(line) for line in lines if line != name) <= table.WIDTH
+
+
+def test_colour_changes_nothing_but_the_colour() -> None:
+    coloured = shown(snapshot(), colour=True)
+    assert "\x1b[31mmiss\x1b[0m" in coloured
+    assert re.sub("\x1b\\[\\d+m", "", coloured) == shown(snapshot())
+
+
+def test_levels_that_were_not_measured_are_left_out() -> None:
+    taken = snapshot()
+    text = shown(taken)
+    for reading in taken.levels:
+        assert (reading.title in text) == (reading.value is not None)
+
+
+@pytest.mark.parametrize("without", ["earlier", "unreadable", "since"])
+def test_what_there_is_not_is_not_mentioned(without: str) -> None:
+    words = {"earlier": "earlier", "unreadable": "unreadable", "since": "since 2026"}
+    empty = {"earlier": 0, "unreadable": {}, "since": None}[without]
+    assert words[without] in shown(snapshot())
+    assert words[without] not in shown(replace(snapshot(), **{without: empty}))  # type: ignore[arg-type]
+
+
+def test_the_json_document_is_what_others_build_on() -> None:
+    file = io.StringIO()
+    taken = snapshot()
+    document.render(taken, file)
+    found = json.loads(file.getvalue())
+    assert list(found) == ["operations", "levels", "as_of"]
+    assert list(found["operations"]["state.query"]) == [
+        "count",
+        "errors",
+        "p50_s",
+        "p95_s",
+        "p99_s",
+        "under_target",
+        "target_s",
+        "status",
+    ]
+    assert list(found["levels"]["cpu.utilization"]) == ["value", "target", "unit", "status"]
+    assert found["as_of"] == "2026-11-22T17:30:05.000Z"
+    assert found["operations"]["agent.spawn"]["p95_s"] is None
+    reading = taken.operations[1]
+    assert found["operations"][reading.id]["p95_s"] == reading.p95_s

@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TASK = "task"
-BATCH_FILES = 10
+# Small batches, so that messages, events and states come often; several for each agent, so that
+# there is work left when one is killed.
+MOST_BATCH_FILES = 10
+BATCHES_AN_AGENT = 4
 REFRESH_INTERVAL_S = 0.5
 TASK_TIMEOUT_S = 60.0
 TASK_ATTEMPTS = 3
@@ -108,8 +111,10 @@ class Orchestration:
 
     def _start(self) -> None:
         self._hook("SessionStart", source="startup")
-        for number, start in enumerate(range(0, len(self._files), BATCH_FILES), 1):
-            files = self._files[start : start + BATCH_FILES]
+        size = len(self._files) // (self._agents * BATCHES_AN_AGENT)
+        size = max(1, min(size, MOST_BATCH_FILES))
+        for number, start in enumerate(range(0, len(self._files), size), 1):
+            files = self._files[start : start + size]
             self._process("task.created", id=f"task-{number:03}", files=files)
         for number in range(1, self._agents + 1):
             agent = self._session.agents.spawn(f"agent-{number}")

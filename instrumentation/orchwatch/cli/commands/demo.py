@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchwatch import home
+from orchwatch import configure, home
 from orchwatch.errors import OrchwatchError, UsageError
 from orchwatch.monitor import snapshot
 from orchwatch.monitor.store import Store
 from orchwatch.reporters import table
-from orchwatch.runtime import sessions, symbols
+from orchwatch.runtime import sessions, signals, symbols
 from orchwatch.runtime.orchestration import Orchestration, Outcome
 
 if TYPE_CHECKING:
@@ -71,9 +71,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"demo: --agents must be from 1 to {MOST_AGENTS}, not {args.agents}")
     if args.files is not None and args.files < 1:
         raise UsageError(f"demo: --files must be at least 1, not {args.files}")
-    files = symbols.library_files(args.files)
-    with _ended_in_order(), Store(Path(home.home())) as store:
-        demo = _Demo(args.agents, files, store)
+    with _ended_in_order(), _opened(Path(home.home())) as store:
+        demo = _Demo(args.agents, symbols.library_files(args.files), store)
         if args.loop:
             demo.loop()
         else:
@@ -108,7 +107,8 @@ class _Demo:
         _say("The same table at any time: orchwatch current")
 
     def loop(self) -> None:
-        """Rounds until a signal ends them."""
+        """Rounds until a signal ends them, with what a long-running process says about itself."""
+        configure()
         number = 0
         try:
             while True:
@@ -140,7 +140,8 @@ class _Demo:
             raise DemoError(f"the agents found {found}, one process alone {self._expected}")
 
     def _measured(self) -> snapshot.Snapshot:
-        return snapshot.take(self._home, since_ns=self._started_ns, store=self._store)
+        with signals.held_back():
+            return snapshot.take(self._home, since_ns=self._started_ns, store=self._store)
 
 
 @contextmanager
@@ -155,6 +156,12 @@ def _ended_in_order() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def _opened(directory: Path) -> Store:
+    # DuckDB turns a signal into an error of its own and swallows what it stands for.
+    with signals.held_back():
+        return Store(directory)
 
 
 def _say(line: str) -> None:

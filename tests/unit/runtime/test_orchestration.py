@@ -4,6 +4,7 @@ import os
 import signal
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from orchwatch import names
@@ -36,12 +37,8 @@ def prepared(
     return Orchestration(root=root, files=files, agents=3, refresh=refresh, say=lambda _line: None)
 
 
-def children() -> list[str]:
-    return [
-        entry
-        for task in os.listdir("/proc/self/task")
-        for entry in open(f"/proc/self/task/{task}/children").read().split()
-    ]
+def children() -> list[psutil.Process]:
+    return psutil.Process().children(recursive=True)
 
 
 def test_the_agents_find_exactly_what_one_process_alone_finds(

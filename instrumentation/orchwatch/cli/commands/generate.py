@@ -1,0 +1,42 @@
+"""`orchwatch generate`: what derives from the table of targets, written or checked for drift."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from orchwatch.errors import CheckFailedError
+
+if TYPE_CHECKING:
+    import argparse
+
+HELP = "write what derives from the table of targets, or check it for drift"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own options."""
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; exit 3 when a file would change"
+    )
+    parser.add_argument(
+        "--output", metavar="DIR", default=".", help="the checkout to work on (default: here)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Writes the generated files, naming each that changed.
+
+    Raises:
+        CheckFailedError: `--check`, and at least one file has drifted.
+    """
+    from pathlib import Path  # noqa: PLC0415 - slow, see `commands`
+
+    from orchwatch.mixin import generate  # noqa: PLC0415 - as above
+
+    root = Path(arguments.output)
+    files = generate.check(root) if arguments.check else generate.write(root)
+    if arguments.check and files:
+        names = ", ".join(map(str, files))
+        raise CheckFailedError(f"drifted from the table: {names}; orchwatch generate writes them")
+    sys.stdout.writelines(f"{file}\n" for file in files)
+    return 0

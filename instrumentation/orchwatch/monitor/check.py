@@ -1,0 +1,26 @@
+"""One thing that `orchwatch doctor` looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+State = Literal["ok", "warn", "fail", "unknown"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """What was looked at, and how it is.
+
+    Attributes:
+        name: What was looked at.
+        state: `fail` needs mending, `warn` deserves a look, `unknown` could not be told, which is
+            fine where the thing is not in use.
+        found: What was found, one line.
+        remedy: What to do about it; empty where there is nothing to do.
+    """
+
+    name: str
+    state: State
+    found: str
+    remedy: str = ""

@@ -1,0 +1,199 @@
+"""What works and what does not, each with its remedy."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import stat
+import tempfile
+from importlib import metadata, util
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchwatch import config, losses, spool, targets
+from orchwatch.errors import OrchwatchError
+from orchwatch.home import DIRECTORY_MODE, FILE_MODE, home, spool_directory
+from orchwatch.integrations.callables import configured
+from orchwatch.monitor.check import Check
+from orchwatch.monitor.servers import check_servers
+from orchwatch.monitor.spool_health import check_spool, newest_operation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MIB = 1024 * 1024
+# What the reading side imports, by the extra that brings it.
+_EXTRAS = {"local": ("duckdb", "jsonpath")}
+
+
+def examine() -> list[Check]:
+    """Looks at everything; a server that does not answer takes a second at most."""
+    return [
+        *_check_environment(),
+        *_check_configuration(),
+        *_check_home(),
+        *check_spool(),
+        *_check_losses(),
+        *check_servers(newest_operation()),
+    ]
+
+
+def _check_environment() -> Iterator[Check]:
+    yield Check(
+        name="python", state="ok", found=f"{platform.python_version()} on {platform.platform()}"
+    )
+    try:
+        yield Check(name="orchwatch", state="ok", found=f"version {metadata.version('orchwatch')}")
+    except metadata.PackageNotFoundError:
+        yield Check(
+            name="orchwatch",
+            state="warn",
+            found="imported from a directory, not installed: its entry points are not found",
+            remedy="pip install orchwatch",
+        )
+    for extra, modules in _EXTRAS.items():
+        missing = [module for module in modules if util.find_spec(module) is None]
+        if missing:
+            yield Check(
+                name=f"extra {extra}",
+                state="warn",
+                found=f"{', '.join(missing)} not installed: orchwatch current and others need it",
+                remedy=f"pip install 'orchwatch[{extra}]'",
+            )
+        else:
+            yield Check(name=f"extra {extra}", state="ok", found="installed")
+
+
+def _check_configuration() -> Iterator[Check]:
+    try:
+        user = config.load()
+        table = targets.load(user)
+        callables = configured()
+    except OrchwatchError as error:
+        yield Check(
+            name="configuration", state="fail", found=str(error), remedy="correct that line"
+        )
+        return
+    rows = sum(len(changed) for changed in user.targets.values())
+    where = f"{user.file} changes {rows} rows" if user.file else "no orchwatch.toml"
+    yield Check(
+        name="configuration",
+        state="ok",
+        found=f"{where}; {len(table.operations)} operations and {len(table.levels)} levels have"
+        f" targets, {len(callables)} callables are watched",
+    )
+
+
+def _check_home() -> Iterator[Check]:
+    directory = Path(home())
+    if not directory.exists():
+        yield _check_creatable(directory)
+        return
+    if not directory.is_dir():
+        yield Check(
+            name="home",
+            state="fail",
+            found=f"{directory} is no directory: nothing can be recorded",
+            remedy="remove it, or point ORCHWATCH_HOME elsewhere",
+        )
+        return
+    yield _check_rights(directory)
+    yield _check_writable(directory)
+    yield _check_space(directory)
+
+
+def _check_creatable(directory: Path) -> Check:
+    existing = next(parent for parent in directory.parents if parent.exists())
+    if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
+        return Check(
+            name="home",
+            state="unknown",
+            found=f"{directory} does not exist yet; the first operation makes it",
+        )
+    return Check(
+        name="home",
+        state="fail",
+        found=f"{directory} cannot be made in {existing}: nothing can be recorded",
+        remedy="point ORCHWATCH_HOME to a directory that you may write",
+    )
+
+
+def _check_rights(directory: Path) -> Check:
+    status = directory.stat()
+    if status.st_uid != os.geteuid():
+        return Check(
+            name="home rights",
+            state="fail",
+            found=f"{directory} belongs to user {status.st_uid}, not to you",
+            remedy=f"chown -R {os.geteuid()} {directory}, or point ORCHWATCH_HOME elsewhere",
+        )
+    open_to_others = [path for path in (directory, Path(spool_directory())) if _too_open(path)]
+    if open_to_others:
+        return Check(
+            name="home rights",
+            state="fail",
+            found=f"others may enter {' and '.join(map(str, open_to_others))}",
+            remedy=f"chmod {DIRECTORY_MODE:o} {' '.join(map(str, open_to_others))}",
+        )
+    files = [path for path in sorted(Path(spool_directory()).glob("*.jsonl")) if _too_open(path)]
+    if files:
+        return Check(
+            name="home rights",
+            state="warn",
+            found=f"{len(files)} segments are readable to others, {files[0].name} for one",
+            remedy=f"chmod {FILE_MODE:o} {spool_directory()}/*.jsonl",
+        )
+    return Check(name="home rights", state="ok", found=f"{directory} is yours alone")
+
+
+def _too_open(path: Path) -> bool:
+    try:
+        return bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
+    except FileNotFoundError:
+        return False
+
+
+def _check_writable(directory: Path) -> Check:
+    for place in (directory, Path(spool_directory())):
+        try:
+            if place.exists():
+                with tempfile.TemporaryFile(dir=place) as file:
+                    file.write(b"\n")
+        except OSError as error:
+            return Check(
+                name="home is writable",
+                state="fail",
+                found=f"{place}: {error.strerror}: operations are lost",
+                remedy="give yourself write access and some space there, or point ORCHWATCH_HOME"
+                " elsewhere",
+            )
+    return Check(name="home is writable", state="ok", found=f"a file could be written in {place}")
+
+
+def _check_space(directory: Path) -> Check:
+    free_bytes = shutil.disk_usage(directory).free
+    setting = os.environ.get("ORCHWATCH_SPOOL_BUDGET_BYTES", "")
+    budget_bytes = int(setting) if setting.isdecimal() else spool.BUDGET_BYTES
+    found = f"{free_bytes / _MIB:,.0f} MiB free for {directory}"
+    if free_bytes >= budget_bytes:
+        return Check(name="disk", state="ok", found=found)
+    return Check(
+        name="disk",
+        state="fail" if free_bytes < spool.SEGMENT_BYTES else "warn",
+        found=f"{found}, less than the spool's budget of {budget_bytes / _MIB:,.0f} MiB",
+        remedy="free some space, or lower ORCHWATCH_SPOOL_BUDGET_BYTES",
+    )
+
+
+def _check_losses() -> Iterator[Check]:
+    lost = losses.read()
+    for reason, number in sorted(lost.items(), key=lambda item: -item[1]):
+        meaning, remedy = losses.REASONS.get(
+            reason, ("counted by another version of orchwatch", "update orchwatch")
+        )
+        yield Check(
+            name=f"lost: {reason}", state="warn", found=f"{number} {meaning}", remedy=remedy
+        )
+    if not lost:
+        yield Check(name="losses", state="ok", found="nothing was lost or ignored")

@@ -1,0 +1,159 @@
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchwatch.__about__ import __version__
+from orchwatch.cli import main as cli
+from orchwatch.errors import CheckFailedError, OrchwatchError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+ORCHWATCH = [sys.executable, "-m", "orchwatch.cli"]
+
+
+def orchwatch(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*ORCHWATCH, *words], check=False, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_help_lists_every_command_with_what_it_does() -> None:
+    shown = orchwatch("--help")
+    assert shown.returncode == 0
+    for name in cli.COMMANDS:
+        assert f"  {name}" in shown.stdout
+        assert cli.command_module(name).HELP in shown.stdout
+
+
+@pytest.mark.parametrize("name", cli.COMMANDS)
+def test_every_command_has_help_of_its_own(name: str) -> None:
+    shown = orchwatch(name, "--help")
+    assert shown.returncode == 0
+    assert shown.stdout.startswith(f"usage: orchwatch {name}")
+
+
+def test_the_version_is_the_packages() -> None:
+    assert orchwatch("--version").stdout == f"orchwatch {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        ([], "a command is missing; orchwatch --help lists them"),
+        (["--no-such"], "unknown option --no-such; orchwatch --help lists them"),
+        (["no-such"], f"unknown command 'no-such'; known are {', '.join(cli.COMMANDS)}"),
+        (
+            ["doctor", "--no-such"],
+            "doctor: unrecognized arguments: --no-such; see orchwatch doctor --help",
+        ),
+    ],
+)
+def test_a_wrong_command_line_is_one_line_and_exit_code_2(words: list[str], complaint: str) -> None:
+    ended = orchwatch(*words)
+    assert ended.returncode == 2
+    assert ended.stdout == ""
+    assert ended.stderr == f"orchwatch: {complaint}\n"
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], int]], list[str]]:
+    """Installs a command, `probe`, that does what the test says."""
+
+    def install(action: Callable[[], int]) -> list[str]:
+        module = ModuleType("orchwatch.cli.commands.probe")
+        vars(module).update(
+            HELP="probe",
+            add_arguments=lambda _parser: None,
+            run=lambda _arguments: action(),
+        )
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+        monkeypatch.setattr(cli, "COMMANDS", ("probe",))
+        return ["probe"]
+
+    return install
+
+
+@pytest.mark.parametrize(("error", "code"), [(OrchwatchError, 1), (CheckFailedError, 3)])
+def test_an_error_is_one_line_and_its_exit_code(
+    command: Callable[[Callable[[], int]], list[str]],
+    capsys: pytest.CaptureFixture[str],
+    error: type[OrchwatchError],
+    code: int,
+) -> None:
+    def fail() -> int:
+        raise error("two\nlines")
+
+    assert cli.main(command(fail)) == code
+    assert capsys.readouterr().err == "orchwatch: two lines\n"
+
+
+def test_an_interrupt_is_quiet_and_130(
+    command: Callable[[Callable[[], int]], list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupt() -> int:
+        os.kill(os.getpid(), signal.SIGINT)
+        signal.pause()
+        return 0
+
+    assert cli.main(command(interrupt)) == 130
+    assert capsys.readouterr().err == ""
+
+
+def test_a_reader_that_has_gone_is_no_error_to_talk_about() -> None:
+    read, write = os.pipe()
+    os.close(read)
+    ended = subprocess.run(
+        [*ORCHWATCH, "--help"], check=False, stdout=write, stderr=subprocess.PIPE, timeout=60
+    )
+    os.close(write)
+    assert ended.returncode == 141
+    assert ended.stderr == b""
+
+
+def test_closed_streams_are_no_error() -> None:
+    closed = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&- 2>&-', "-", *ORCHWATCH, "no-such"], check=False, timeout=60
+    )
+    assert closed.returncode == 2
+
+
+def test_help_imports_nothing_beyond_the_standard_library() -> None:
+    shown = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; before = set(sys.modules); from orchwatch.cli.main import main;"
+            "main(['--help']); print(*(set(sys.modules) - before))",
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    imported = {name.partition(".")[0] for name in shown.stdout.splitlines()[-1].split()}
+    assert imported <= {"orchwatch", *sys.stdlib_module_names}
+
+
+def test_any_command_takes_its_arguments_from_the_parser_that_its_help_describes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = ModuleType("orchwatch.cli.commands.two_words")
+
+    def add_arguments(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("number", type=int)
+
+    vars(module).update(
+        HELP="probe", add_arguments=add_arguments, run=lambda arguments: arguments.number
+    )
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    monkeypatch.setattr(cli, "COMMANDS", ("two-words",))
+    assert cli.main(["two-words", "7"]) == 7

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchwatch import spool
+from orchwatch.monitor.spool_health import check_spool, format_duration, newest_operation
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.unit.monitor.conftest import Record
+
+    from orchwatch.monitor.check import Check
+
+HOUR_NS = 3600 * 10**9
+
+
+def checks() -> dict[str, Check]:
+    return {check.name: check for check in check_spool()}
+
+
+@pytest.mark.usefixtures("home")
+def test_a_spool_that_is_not_there_is_no_failure() -> None:
+    assert {name: check.state for name, check in checks().items()} == {"spool": "unknown"}
+    assert newest_operation() is None
+
+
+def test_a_spool_in_order_is_ok(record: Record) -> None:
+    record()
+    found = checks()
+    assert {check.state for check in found.values()} == {"ok"}
+    assert "in 1 segments" in found["spool"].found
+
+
+def test_the_newest_operation_is_the_one_that_was_appended_last(
+    home: Path, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORCHWATCH_SPOOL_SEGMENT_BYTES", "100")
+    for number in range(3):
+        record(trace_id=f"{number:032x}", end_ns=(number + 1) * HOUR_NS)
+    record(trace_id=f"{9:032x}", family=spool.HISTORY)
+    assert len(list((home / "spool").glob("operations-*"))) > 1
+    newest = newest_operation()
+    assert newest is not None
+    assert (newest.trace_id, newest.end_s) == (f"{2:032x}", 3 * 3600)
+
+
+def test_lines_that_nobody_can_read_are_counted(home: Path, record: Record) -> None:
+    line = record()
+    segment = home / "spool" / "operations-000001.jsonl"
+    with segment.open("ab") as file:
+        # Torn by a killed writer, text of another program, valid JSON that is no object, blank.
+        file.write(line[: len(line) // 2] + b"\nhello\n[1]\n\n")
+    record()
+    check = checks()["spool lines"]
+    assert (check.state, check.found) == ("warn", "3 lines cannot be read and are skipped")
+
+
+def test_a_brace_inside_of_a_text_makes_no_line_unreadable(record: Record) -> None:
+    record(attributes={"text": "{{{"})
+    assert checks()["spool lines"].state == "ok"
+
+
+def test_a_line_that_is_being_written_is_not_unreadable(home: Path, record: Record) -> None:
+    line = record()
+    with (home / "spool" / "operations-000001.jsonl").open("ab") as file:
+        file.write(line[: len(line) // 2])
+    assert checks()["spool lines"].state == "ok"
+
+
+def test_an_operation_from_the_future_says_so(record: Record) -> None:
+    record(end_ns=time.time_ns() + 3 * HOUR_NS)
+    check = checks()["clock"]
+    assert check.state == "warn"
+    assert "3 h ahead of the clock" in check.found
+
+
+def test_a_segment_from_the_future_says_so(home: Path, record: Record) -> None:
+    record()
+    ahead_s = time.time() + 7200
+    os.utime(home / "spool" / "operations-000001.jsonl", (ahead_s, ahead_s))
+    assert checks()["clock"].state == "warn"
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "text"),
+    [(-5, "0 s"), (0.4, "0 s"), (119, "119 s"), (120, "2 min"), (9000, "2.5 h"), (864000, "10 d")],
+)
+def test_a_duration_is_told_in_one_unit(duration_s: float, text: str) -> None:
+    assert format_duration(duration_s) == text

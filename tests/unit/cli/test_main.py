@@ -127,17 +127,12 @@ def test_closed_streams_are_no_error() -> None:
 
 
 def test_help_imports_nothing_beyond_the_standard_library() -> None:
+    code = (
+        "import sys; before = set(sys.modules); from orchwatch.cli.main import main;"
+        "main(['--help']); print(*(set(sys.modules) - before))"
+    )
     shown = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "import sys; before = set(sys.modules); from orchwatch.cli.main import main;"
-            "main(['--help']); print(*(set(sys.modules) - before))",
-        ],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=60,
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
     )
     imported = {name.partition(".")[0] for name in shown.stdout.splitlines()[-1].split()}
     assert imported <= {"orchwatch", *sys.stdlib_module_names}

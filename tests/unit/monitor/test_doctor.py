@@ -165,7 +165,7 @@ def test_looking_needs_neither_the_sdk_nor_the_reading_sides_packages() -> None:
         [
             sys.executable,
             "-c",
-            "import sys; from orchwatch.monitor.doctor import examine; examine(); print(*sys.modules)",
+            "import sys, orchwatch.monitor.doctor as doctor; doctor.examine(); print(*sys.modules)",
         ],
         check=True,
         capture_output=True,

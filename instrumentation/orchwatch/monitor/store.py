@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from orchwatch.errors import OrchwatchError
 from orchwatch.monitor import archive, engine, lines, segments
+from orchwatch.monitor.views import Views
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,37 +24,6 @@ if TYPE_CHECKING:
     from orchwatch.monitor.segments import Segment
 
 _ATTEMPTS = 5
-
-_SPOOL_ONLY = """
-CREATE OR REPLACE TEMP VIEW {family} AS
-SELECT * EXCLUDE (segment) FROM spool WHERE family = '{family}'
-"""
-_SPOOL_AND_FILES = (
-    _SPOOL_ONLY
-    + """
-UNION ALL BY NAME
-SELECT '{family}' AS family, * FROM read_parquet(getvariable('{family}_files'))
-"""
-)
-_ALL = """
-CREATE OR REPLACE TEMP VIEW span AS
-SELECT * FROM operations UNION ALL BY NAME SELECT * FROM undelivered
-UNION ALL BY NAME SELECT * FROM history
-"""
-# What happened here and now: imported history did not. A span that could not be delivered is in
-# both families once it has been sent again.
-_COUNTED = """
-CREATE OR REPLACE TEMP VIEW counted AS
-SELECT operation, end_ns, duration_ns, status FROM operations WHERE operation IS NOT NULL
-"""
-_COUNTED_WITH_UNDELIVERED = """
-CREATE OR REPLACE TEMP VIEW counted AS
-SELECT operation, end_ns, duration_ns, status FROM operations WHERE operation IS NOT NULL
-UNION ALL
-SELECT operation, end_ns, duration_ns, status FROM (
-    SELECT DISTINCT ON (trace_id, span_id) * FROM undelivered WHERE operation IS NOT NULL
-) ANTI JOIN operations USING (trace_id, span_id)
-"""
 
 
 @dataclass
@@ -76,6 +46,7 @@ class Store:
         self._directory = home / "store"
         self._connection = engine.connect(self._directory / "spill")
         lines.prepare(self._connection)
+        self._views = Views(self._connection)
         self._progress: dict[str, _Progress] = {}
         self._files: dict[str, Compacted] = {}
         self.refresh()
@@ -99,7 +70,9 @@ class Store:
         for _ in range(_ATTEMPTS):
             try:
                 self._read()
-                self._define_views()
+                self._views.define(
+                    {family: self._stored(family) for family in segments.SPAN_FAMILIES}
+                )
             except (FileNotFoundError, engine.IOError):
                 # A segment was dropped, or a file replaced, since we looked.
                 continue
@@ -109,7 +82,7 @@ class Store:
         raise self._unusable("its files keep changing")
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
-        """Asks the views `operations`, `undelivered`, `history`, `span` (all three) and `counted`.
+        """Asks the views that `orchwatch.monitor.views` defines.
 
         Raises:
             OrchwatchError: The store's files cannot be read.
@@ -200,23 +173,12 @@ class Store:
         if outdated is not None:
             outdated.path.unlink(missing_ok=True)
 
-    def _define_views(self) -> None:
-        families = set()
-        for family in segments.SPAN_FAMILIES:
-            files = [
-                str(file.path)
-                for identity, file in self._files.items()
-                if file.family == family and identity not in self._progress
-            ]
-            template = _SPOOL_AND_FILES if files else _SPOOL_ONLY
-            self._connection.execute(f"SET VARIABLE {family}_files = $files", {"files": files})
-            self._connection.execute(template.replace("{family}", family))
-            if files or any(p.segment.family == family for p in self._progress.values()):
-                families.add(family)
-        self._connection.execute(_ALL)
-        self._connection.execute(
-            _COUNTED_WITH_UNDELIVERED if "undelivered" in families else _COUNTED
-        )
+    def _stored(self, family: str) -> list[str]:
+        return [
+            str(file.path)
+            for identity, file in self._files.items()
+            if file.family == family and identity not in self._progress
+        ]
 
     def _unusable(self, why: object) -> OrchwatchError:
         return OrchwatchError(

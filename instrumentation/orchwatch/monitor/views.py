@@ -1,0 +1,114 @@
+"""The views that questions are put to: each family, all spans, and what counts as happened here.
+
+`counted` holds operations and what could not be delivered, not imported history. A span is in both
+families once it has been sent again, and counts once. Looking for such pairs among a million spans
+takes longer than all the rest, so among the store's files, which never change, it is done once for
+each set of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchwatch import spool
+from orchwatch.monitor.segments import SPAN_FAMILIES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from orchwatch.monitor import engine
+
+_LIVE = """
+CREATE OR REPLACE TEMP VIEW {family} AS
+SELECT * EXCLUDE (segment) FROM spool WHERE family = '{family}'
+"""
+_LIVE_AND_STORED = """
+CREATE OR REPLACE TEMP VIEW {family} AS
+SELECT * EXCLUDE (segment) FROM spool WHERE family = '{family}'
+UNION ALL BY NAME
+SELECT '{family}' AS family, * FROM read_parquet(getvariable('{family}_files'))
+"""
+_SPAN = """
+CREATE OR REPLACE TEMP VIEW span AS
+SELECT * FROM operations UNION ALL BY NAME SELECT * FROM undelivered
+UNION ALL BY NAME SELECT * FROM history
+"""
+_NO_LATE = """
+CREATE OR REPLACE TEMP TABLE late (
+    trace_id UUID, span_id UBIGINT, operation VARCHAR, end_ns BIGINT, duration_ns BIGINT,
+    status UTINYINT
+)
+"""
+_LATE = """
+INSERT INTO late
+SELECT DISTINCT ON (trace_id, span_id)
+    trace_id, span_id, operation, end_ns, duration_ns, status
+FROM read_parquet(getvariable('undelivered_files')) WHERE operation IS NOT NULL
+"""
+_NOT_LATE = """
+DELETE FROM late USING read_parquet(getvariable('operations_files')) AS stored
+WHERE late.trace_id = stored.trace_id AND late.span_id = stored.span_id
+"""
+_OPERATIONS = """
+SELECT operation, end_ns, duration_ns, status FROM operations WHERE operation IS NOT NULL
+"""
+_LATE_STORED = """
+SELECT operation, end_ns, duration_ns, status FROM late
+ANTI JOIN (FROM spool WHERE family = 'operations') USING (trace_id, span_id)
+"""
+_LATE_LIVE = """
+SELECT operation, end_ns, duration_ns, status FROM (
+    SELECT DISTINCT ON (trace_id, span_id)
+        trace_id, span_id, operation, end_ns, duration_ns, status
+    FROM spool WHERE family = 'undelivered' AND operation IS NOT NULL
+)
+ANTI JOIN operations USING (trace_id, span_id) ANTI JOIN late USING (trace_id, span_id)
+"""
+
+
+class Views:
+    """Keeps a connection's views in step with the store's files and the table `spool`."""
+
+    def __init__(self, connection: engine.Connection) -> None:
+        self._connection = connection
+        self._paired: tuple[Sequence[str], Sequence[str]] | None = None
+
+    def define(self, files: Mapping[str, Sequence[str]]) -> None:
+        """Makes the views anew.
+
+        Args:
+            files: The store's files by family, for each of `SPAN_FAMILIES`.
+
+        Raises:
+            engine.Error: A file is gone or damaged.
+        """
+        for family in SPAN_FAMILIES:
+            self._connection.execute(
+                f"SET VARIABLE {family}_files = $files", {"files": files[family]}
+            )
+            view = _LIVE_AND_STORED if files[family] else _LIVE
+            self._connection.execute(view.replace("{family}", family))
+        self._connection.execute(_SPAN)
+        self._pair(files[spool.OPERATIONS], files[spool.UNDELIVERED])
+        counted = [_OPERATIONS]
+        if files[spool.UNDELIVERED]:
+            counted.append(_LATE_STORED)
+        live = self._connection.execute("SELECT DISTINCT family FROM spool").fetchall()
+        if (spool.UNDELIVERED,) in live:
+            counted.append(_LATE_LIVE)
+        self._connection.execute(_union("counted", counted))
+
+    def _pair(self, operations: Sequence[str], undelivered: Sequence[str]) -> None:
+        if self._paired == (operations, undelivered):
+            return
+        self._paired = None
+        self._connection.execute(_NO_LATE)
+        if undelivered:
+            self._connection.execute(_LATE)
+            if operations:
+                self._connection.execute(_NOT_LATE)
+        self._paired = (operations, undelivered)
+
+
+def _union(view: str, parts: Iterable[str]) -> str:
+    return f"CREATE OR REPLACE TEMP VIEW {view} AS " + " UNION ALL ".join(parts)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import signal
 
 from orchwatch import losses, names
 from orchwatch.errors import OrchwatchError
@@ -19,7 +18,11 @@ from orchwatch.propagation import child_environment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     from collections.abc import Mapping, Sequence
+else:
+    # The same without enumerations, whose import is a third of what wrapping a command costs.
+    import _signal as signal
 
 # What a shell reports for a command that it found but could not execute, and did not find.
 EXIT_NOT_EXECUTABLE = 126
@@ -187,7 +190,9 @@ def _stop_like(number: int) -> None:
 
 
 def _signal_name(number: int) -> str:
+    from signal import Signals  # noqa: PLC0415 - slow, and needed only where a signal ended it
+
     try:
-        return signal.Signals(number).name
+        return Signals(number).name
     except ValueError:
         return f"SIG{number}"

@@ -169,8 +169,10 @@ class Terminal:
         return match.string[: match.end()]
 
     def close(self) -> int:
+        """Waits for the end and returns the wait status; before, closing would be a hang-up."""
+        status = os.waitpid(self.pid, 0)[1]
         os.close(self._terminal)
-        return os.waitpid(self.pid, 0)[1]
+        return status
 
 
 def test_ctrl_c_reaches_the_command_once(spans: Spans) -> None:
@@ -190,8 +192,7 @@ def test_ctrl_c_ends_both_as_it_would_end_the_command_alone(spans: Spans) -> Non
     terminal = Terminal(*RUN, "sh", "-c", "echo ready; exec cat")
     terminal.expect("ready\r\n")
     terminal.type("\x03")
-    status = os.waitpid(terminal.pid, 0)[1]
-    assert os.WTERMSIG(status) == signal.SIGINT
+    assert os.WTERMSIG(terminal.close()) == signal.SIGINT
     (span,) = spans()
     assert span["attributes"]["error.type"] == "SIGINT"
 
@@ -257,8 +258,9 @@ def test_a_loss_is_counted_even_when_a_signal_ends_it(home: Path) -> None:
 
 
 def test_wrapping_loads_nothing_beyond_the_standard_library() -> None:
+    code = "from orchwatch.cli.main import main; main(['run', '--', 'true'])"
     wrapped = subprocess.run(
-        [sys.executable, "-X", "importtime", *RUN[1:], "true"],
+        [sys.executable, "-X", "importtime", "-c", code],
         check=True,
         capture_output=True,
         text=True,
@@ -273,7 +275,7 @@ def test_wrapping_loads_nothing_beyond_the_standard_library() -> None:
     )
     added = _imported(wrapped.stderr) - _imported(bare.stderr)
     assert {name.partition(".")[0] for name in added} <= {"orchwatch", *sys.stdlib_module_names}
-    assert not added & {"argparse", "typing", "pathlib", "json", "subprocess", "logging"}
+    assert not added & {"argparse", "enum", "typing", "pathlib", "json", "subprocess", "logging"}
 
 
 def _imported(importtime: str) -> set[str]:

@@ -45,6 +45,11 @@ def apply(callables: Mapping[str, str]) -> None:
         module_name = target.partition(":")[0]
         module = sys.modules.get(module_name)
         if module is None:
+            if _is_the_script(module_name):
+                _warn(
+                    f"{target} cannot be watched as {operation_name}: {module_name} is the script"
+                    " that was started, which nobody imports; move the callable to a module"
+                )
             import_hook.when_imported(module_name, _wrap_waiting)
         else:
             _wrap_waiting(module, module_name)
@@ -96,6 +101,16 @@ class _Wrapped:
         else:
             setattr(self._owner, self._attribute, self._own)
         return True
+
+
+def _is_the_script(module_name: str) -> bool:
+    """Whether the interpreter was started with that very module, as `app.py` or `-m app`."""
+    started = sys.argv[0] if sys.argv else ""
+    if started == "-m":  # as long as the interpreter still starts
+        words = sys.orig_argv
+        started = words[words.index("-m") + 1] if "-m" in words[:-1] else ""
+        return module_name in (started, f"{started}.__main__")
+    return started.rpartition("/")[2] == f"{module_name}.py"
 
 
 def _wrap_waiting(module: ModuleType, module_name: str) -> None:

@@ -25,9 +25,9 @@ BARE_PYTHON = os.path.realpath(sys.executable)
 
 
 @pytest.fixture
-def program(tmp_path: Path) -> Path:
+def program(home: Path) -> Path:
     """A program that nobody edited, and the table that names its function."""
-    directory = tmp_path / "work"
+    directory = home.parent / "work"
     (directory / "app.py").write_text("def query():\n    return 41 + 1\n")
     (directory / "main.py").write_text("import app\nprint(app.query())\n")
     (directory / "orchwatch.toml").write_text(TABLE)
@@ -110,6 +110,16 @@ def test_a_name_that_the_module_lacks_is_one_warning(program: Path) -> None:
     assert ended.stdout == "42\n"
     assert ended.stderr == (
         "orchwatch: app:Store.get cannot be watched as state.query: there is no 'Store'\n"
+    )
+
+
+@pytest.mark.usefixtures("program")
+@pytest.mark.parametrize("words", [("app.py",), ("-m", "app")])
+def test_a_callable_of_the_script_itself_is_one_warning(words: tuple[str, ...]) -> None:
+    ended = run(sys.executable, *words)
+    assert ended.stderr == (
+        "orchwatch: app:query cannot be watched as state.query: app is the script that was"
+        " started, which nobody imports; move the callable to a module\n"
     )
 
 

@@ -37,9 +37,9 @@ with trace.get_tracer("host").start_as_current_span("outer"):
 
 
 @pytest.fixture
-def work(tmp_path: Path) -> Path:
+def work(home: Path) -> Path:
     """The working directory, with a program that nobody edited and its configuration."""
-    directory = tmp_path / "work"
+    directory = home.parent / "work"
     (directory / "app.py").write_text("def query():\n    return 41 + 1\n")
     (directory / "main.py").write_text(PROGRAM)
     (directory / "orchwatch.toml").write_text('[instrument]\n"app:query" = "state.query"\n')

@@ -20,7 +20,7 @@ class ConfigError(OrchwatchError):
 
     def __init__(self, file: str | Path, key: str, rule: str) -> None:
         where = f"{file}: {key}" if key else f"{file}"
-        super().__init__(f"{where}: {rule}")
+        super().__init__(" ".join(f"{where}: {rule}".splitlines()))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +78,12 @@ def load(file: Path | None = None) -> Config:
         for row_id, row in rows.items():
             if not isinstance(row, dict):
                 raise ConfigError(
-                    file, f"{name}.{row_id}", 'must be a table; quote the id: [operations."my.id"]'
+                    file, f"{name}.{row_id}", f'must be a table; quote the id: [{name}."my.id"]'
                 )
+            for key, value in row.items():
+                if isinstance(value, dict):
+                    rule = f'an id with dots needs quotes: [{name}."{row_id}.{key}"]'
+                    raise ConfigError(file, f"{name}.{row_id}.{key}", rule)
     return Config(
         file=file, targets=targets, instrument=_instrument(file, document.get(INSTRUMENT_TABLE, {}))
     )

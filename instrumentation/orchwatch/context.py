@@ -22,6 +22,8 @@ _NO_SPAN = "0" * 16
 _MAX_BAGGAGE_LENGTH = 8192
 # RFC 7230 token: what a baggage key is made of.
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
+# What a baggage value may hold as it is: a baggage-octet that is no percent sign.
+_OCTETS = (_TOKEN | frozenset("()/:<=>?@[]{}")) - {"%"}
 
 
 class Context:
@@ -62,16 +64,23 @@ class Context:
 ROOT = Context("", "", {})
 
 
-def parse(traceparent: str | None, baggage: str | None) -> Context:
-    """The context that two header values give; broken ones are counted and ignored."""
+def parse(traceparent: str | None, baggage: str | None, current: Context = ROOT) -> Context:
+    """The context that two header values give; broken ones are counted and ignored.
+
+    What the headers do not say stays as it is in the current context, as OpenTelemetry has it.
+    """
     trace_id, span_id = parse_traceparent(traceparent) if traceparent else ("", "")
     entries = parse_baggage(baggage) if baggage else {}
-    return Context(trace_id, span_id, entries) if trace_id or entries else ROOT
+    if not trace_id:
+        if not entries:
+            return current
+        trace_id, span_id = current.trace_id, current.span_id
+    return Context(trace_id, span_id, {**current.baggage, **entries})
 
 
 def parse_traceparent(value: str) -> tuple[str, str]:
     """Trace id and span id, or two empty texts for a broken value, which is counted."""
-    parts = value.strip().split("-")
+    parts = value.strip().split("-") if isinstance(value, str) else []
     if len(parts) >= 4:  # noqa: PLR2004 - version, trace id, span id, flags
         version, trace_id, span_id, flags = parts[:4]
         # A later version may append fields; 00 has exactly four, and ff is forbidden.
@@ -92,7 +101,7 @@ def parse_traceparent(value: str) -> tuple[str, str]:
 
 def parse_baggage(value: str) -> dict[str, str]:
     """The entries, percent-decoded and without properties; broken ones are counted."""
-    if len(value) > _MAX_BAGGAGE_LENGTH:
+    if not isinstance(value, str) or len(value) > _MAX_BAGGAGE_LENGTH:
         losses.count("bad_baggage")
         return {}
     entries = {}
@@ -104,8 +113,23 @@ def parse_baggage(value: str) -> dict[str, str]:
         if not separator or not key or not _TOKEN.issuperset(key):
             losses.count("bad_baggage")
             continue
-        entries[key] = _unescape(content.strip())
+        entries[key] = unescape(content.strip())
     return entries
+
+
+def unescape(content: str) -> str:
+    """Percent-decoded UTF-8; what is no escape stays as it is."""
+    if "%" not in content:
+        return content
+    first, *others = content.encode("utf-8", "replace").split(b"%")
+    decoded = [first]
+    for other in others:
+        digits = other[:2].decode("ascii", "replace").lower()
+        if _is_hex(digits, 2):
+            decoded += bytes((int(digits, 16),)), other[2:]
+        else:
+            decoded += b"%", other
+    return b"".join(decoded).decode("utf-8", "replace")
 
 
 def format_traceparent(context: Context) -> str:
@@ -140,17 +164,15 @@ def _is_hex(text: str, length: int) -> bool:
     return len(text) == length and _HEX.issuperset(text)
 
 
-def _unescape(content: str) -> str:
-    if "%" not in content:
-        return content
-    from urllib.parse import unquote  # noqa: PLC0415 - rare, and it imports half of the library
-
-    return unquote(content, errors="replace")
-
-
 def _escape(content: str) -> str:
-    if content.isascii() and content.isalnum():
+    # `urllib.parse` does both, but takes as long to import as a whole hook may run.
+    if _OCTETS.issuperset(content):
         return content
-    from urllib.parse import quote  # noqa: PLC0415 - as above
-
-    return quote(content, safe="!#$&'()*+-./:<=>?@[]^_`{|}~", errors="replace")
+    return "".join(
+        [
+            character
+            if character in _OCTETS
+            else "".join([f"%{byte:02X}" for byte in character.encode("utf-8", "replace")])
+            for character in content
+        ]
+    )

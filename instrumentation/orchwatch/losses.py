@@ -8,6 +8,7 @@ user's runtime or temporary directory takes over; `read` adds them up.
 
 import atexit
 import os
+import sys
 import time
 from _thread import allocate_lock
 
@@ -27,10 +28,6 @@ REASONS = {
     "budget_dropped": (
         "oldest lines dropped to keep the spool within its budget",
         "raise ORCHWATCH_SPOOL_BUDGET_BYTES, or see why the collector does not keep up",
-    ),
-    "queue_full": (
-        "spans that a long-running process ended faster than it could write them",
-        "record fewer operations in that process",
     ),
     "bad_name": (
         "operations whose name is not a text",
@@ -52,6 +49,10 @@ REASONS = {
         "BAGGAGE entries that break the W3C format, ignored",
         "see which parent process sets BAGGAGE",
     ),
+    "bad_headers": (
+        "message headers that could not be read or written",
+        "pass inject() and attach() a mapping of texts",
+    ),
     "bad_setting": (
         "ORCHWATCH_* settings that are no valid number, ignored in favour of the default",
         "correct the environment variable",
@@ -65,10 +66,13 @@ REASONS = {
 _FLUSH_INTERVAL_S = 1.0
 _EXIT_WAIT_S = 0.05
 _LEDGER_BYTES = 65_536
+# The `stat` module's S_IFMT, S_IFDIR and S_IWGRP | S_IWOTH.
+_FORMAT_BITS, _DIRECTORY_FORMAT, _OTHERS_WRITE = 0o170000, 0o040000, 0o022
 
 _lock = allocate_lock()
 _pending: dict[str, int] = {}
 _next_flush = 0.0
+_exit_followed = False
 
 
 def count(reason: str, number: int = 1) -> None:
@@ -79,6 +83,8 @@ def count(reason: str, number: int = 1) -> None:
     locked = _lock.acquire(blocking=False)
     try:
         _pending[reason] = _pending.get(reason, 0) + number
+        if not _exit_followed:
+            _follow_exit()
         now = time.monotonic()
         if locked and now >= _next_flush:
             _next_flush = now + _FLUSH_INTERVAL_S
@@ -100,8 +106,10 @@ def flush() -> None:
 def read() -> dict[str, int]:
     """Every reason with a count above zero, over all ledgers of this user's current home."""
     totals: dict[str, int] = {}
-    for path in _paths():
+    for path, shared in _paths():
         try:
+            if shared and not _is_private(os.path.dirname(path)):
+                continue
             with open(path, "rb") as ledger:
                 counts = _parse(ledger.read(_LEDGER_BYTES))
         except OSError:
@@ -111,34 +119,45 @@ def read() -> dict[str, int]:
     return {reason: number for reason, number in totals.items() if number}
 
 
-def _paths() -> list[str]:
-    directory = home()
+def _paths() -> list[tuple[str, bool]]:
+    """Where ledgers may lie, and whether other users can write the directory around it."""
+    try:
+        directory = home()
+    except OSError:  # a relative one, and the working directory is gone
+        directory = ""
     # The name keeps the ledgers of several homes apart.
-    name = "losses" + directory[-150:].replace("/", "%")
+    name = "losses" + os.fsdecode(os.fsencode(directory)[-150:]).replace("/", "%")
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     temporary = os.environ.get("TMPDIR") or "/tmp"  # noqa: S108 - owner and mode are checked below
-    paths = [f"{directory}/losses"]
+    paths = [(f"{directory}/losses", False)] if directory else []
     if runtime:
-        paths.append(f"{runtime}/orchwatch/{name}")
-    paths.append(f"{temporary}/orchwatch-{os.geteuid()}/{name}")
+        paths.append((f"{runtime}/orchwatch/{name}", True))
+    paths.append((f"{temporary}/orchwatch-{os.geteuid()}/{name}", True))
     return paths
 
 
 def _flush(wait_s: float) -> None:
     taken = dict(_pending)
     _pending.clear()
-    for path in _paths():
-        if _add(path, taken, wait_s):
+    for path, shared in _paths():
+        if _add(path, taken, wait_s, shared=shared):
             return
     for reason, number in taken.items():
         _pending[reason] = _pending.get(reason, 0) + number
 
 
-def _add(path: str, counts: dict[str, int], wait_s: float) -> bool:
+def _is_private(directory: str) -> bool:
+    """Whether it is this user's own, and no link that somebody else has put there."""
+    status = os.lstat(directory)
+    is_directory = status.st_mode & _FORMAT_BITS == _DIRECTORY_FORMAT
+    return is_directory and status.st_uid == os.geteuid() and not status.st_mode & _OTHERS_WRITE
+
+
+def _add(path: str, counts: dict[str, int], wait_s: float, *, shared: bool) -> bool:
     directory = os.path.dirname(path)
     try:
         os.makedirs(directory, DIRECTORY_MODE, exist_ok=True)
-        if os.stat(directory).st_uid != os.geteuid():
+        if shared and not _is_private(directory):
             return False
         ledger = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
     except OSError:
@@ -146,12 +165,18 @@ def _add(path: str, counts: dict[str, int], wait_s: float) -> bool:
     try:
         if not lock_exclusively(ledger, wait_s):
             return False
+        before = os.read(ledger, _LEDGER_BYTES)
         totals = dict.fromkeys(REASONS, 0)
-        totals.update(_parse(os.read(ledger, _LEDGER_BYTES)))
+        totals.update(_parse(before))
         for reason, number in counts.items():
             totals[reason] = totals.get(reason, 0) + number
         text = "".join(f"{reason:<40} {number:>20}\n" for reason, number in totals.items())
-        return os.pwrite(ledger, text.encode(), 0) == len(text)
+        if os.pwrite(ledger, text.encode(), 0) == len(text):
+            return True
+        # A ledger that could not grow: what it holds by half would be counted twice.
+        os.ftruncate(ledger, len(before))
+        os.pwrite(ledger, before, 0)
+        return False
     except OSError:
         return False
     finally:
@@ -167,9 +192,20 @@ def _parse(text: bytes) -> dict[str, int]:
     return counts
 
 
+def _follow_exit() -> None:
+    global _exit_followed  # noqa: PLW0603
+    _exit_followed = True
+    # A child that `multiprocessing` has forked runs its finalizers, but no exit handlers.
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        util.Finalize(None, flush, exitpriority=0)
+
+
 def _after_fork() -> None:
-    global _lock  # noqa: PLW0603
+    global _exit_followed, _lock, _next_flush  # noqa: PLW0603
+    _exit_followed = False
     _lock = allocate_lock()
+    _next_flush = 0.0
     _pending.clear()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from math import inf, isfinite
 
 from orchwatch import losses, recorder
+from orchwatch.otlp_json import INT64_LIMIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,11 +43,16 @@ def _record(
     lowest: float,
 ) -> None:
     try:
-        if type(name) is str and name and isfinite(value) and value >= lowest:
-            record(name, value, attributes, unit)
+        # Plain numbers only from here on: how a subclass or a Decimal prints itself is no JSON.
+        finite = isfinite(value)  # a text or bytes raise here; `float` would read them
+        number = int(value) if isinstance(value, int) else float(value)
+        fits = type(number) is float or -INT64_LIMIT <= number < INT64_LIMIT
+        named = isinstance(name, str) and name and isinstance(unit, str)
+        if named and finite and fits and number >= lowest:
+            record(name, number, attributes, unit)
         else:
             losses.count("bad_metric")
-    except TypeError:  # the value is no number
+    except (OverflowError, TypeError):  # the value is no number
         losses.count("bad_metric")
     except Exception:  # noqa: BLE001 - telemetry never breaks its host
         losses.count("internal_error")

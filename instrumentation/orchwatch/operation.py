@@ -48,9 +48,9 @@ class operation:  # noqa: N801 - used like a function, as contextlib's managers 
         "error_type",
         "name",
         "parent_span_id",
-        "span",
         "span_id",
         "start_ns",
+        "state",
         "trace_id",
     )
 
@@ -58,8 +58,8 @@ class operation:  # noqa: N801 - used like a function, as contextlib's managers 
     context: Context
     clock_ns: int
     parent_span_id: str
-    span: Any  # the SDK's span, where that records the operation
     start_ns: int
+    state: Any  # the recorder's own
     _recorder: recorder.Recorder | None
     _token: Any
 
@@ -83,7 +83,8 @@ class operation:  # noqa: N801 - used like a function, as contextlib's managers 
         Args:
             error_type: One of a few bounded names, e.g. `timeout`.
         """
-        self.error_type = error_type if isinstance(error_type, str) and error_type else OTHER_ERROR
+        usable = isinstance(error_type, str) and error_type
+        self.error_type = error_type[:MAX_NAME_LENGTH] if usable else OTHER_ERROR
 
     def __enter__(self) -> Self:
         self._start()
@@ -113,7 +114,7 @@ class operation:  # noqa: N801 - used like a function, as contextlib's managers 
     def _start(self) -> None:
         self._recorder = None
         try:
-            if not threads.followed:
+            if threads.pending:
                 threads.follow()
             recorder.active.start(self)
             self._recorder = recorder.active
@@ -148,8 +149,10 @@ class operation:  # noqa: N801 - used like a function, as contextlib's managers 
 
 
 def _mend(name: object) -> str:
-    if isinstance(name, str) and name:
-        return name[:MAX_NAME_LENGTH]  # also turns an enumeration's member into plain text
+    if isinstance(name, str):
+        plain = str.__str__(name)[:MAX_NAME_LENGTH]  # an enumeration's member is no plain text
+        if plain:
+            return plain
     losses.count("bad_name")
     return UNNAMED
 

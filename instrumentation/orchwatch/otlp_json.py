@@ -31,24 +31,25 @@ STATUS_OK = 1
 STATUS_ERROR = 2
 KIND_INTERNAL = 1
 
+MAX_KEY_LENGTH = 256
 MAX_TEXT_LENGTH = 4096
 MAX_LIST_LENGTH = 128
-_INT64_LIMIT = 1 << 63
+INT64_LIMIT = 1 << 63
 
 
 def clean_attributes(attributes: Attributes | None) -> dict[str, AttributeValue]:
     """The attributes that can be recorded, as plain types; the others are counted and left out."""
     cleaned: dict[str, AttributeValue] = {}
-    if not attributes:
-        return cleaned
     try:
+        if not attributes:
+            return cleaned
         items = list(attributes.items())
     except Exception:  # noqa: BLE001 - whatever it is, it is the host's, and must not hurt it
         losses.count("bad_attribute")
         return cleaned
     for key, value in items:
         try:
-            if type(key) is not str or not key:
+            if type(key) is not str or not 0 < len(key) <= MAX_KEY_LENGTH:
                 raise TypeError(key)  # noqa: TRY301 - one handler for all that is not recordable
             cleaned[key] = _clean(value)
         except Exception:  # noqa: BLE001 - a value's own methods may raise anything
@@ -155,17 +156,19 @@ def _prefix(signal: str, items: str, resource: str, scope: str, scope_version: s
 
 def _clean(value: object) -> AttributeValue:
     if isinstance(value, str):
-        return value[:MAX_TEXT_LENGTH]
+        return str.__str__(value)[:MAX_TEXT_LENGTH]
     if isinstance(value, bool):
         return value
     if isinstance(value, int):
-        if not -_INT64_LIMIT <= value < _INT64_LIMIT:
+        integer = int(value)
+        if not -INT64_LIMIT <= integer < INT64_LIMIT:
             raise ValueError(value)
-        return int(value)
+        return integer
     if isinstance(value, float):
-        if not isfinite(value):
+        number = float(value)
+        if not isfinite(number):
             raise ValueError(value)
-        return float(value)
+        return number
     if isinstance(value, list | tuple):
         elements = [_clean(element) for element in value[:MAX_LIST_LENGTH]]
         if len({type(element) for element in elements}) > 1 or list in map(type, elements):

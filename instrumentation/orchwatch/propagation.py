@@ -29,7 +29,11 @@ def inject(headers: MutableMapping[str, str], baggage: Mapping[str, str] | None 
         headers: Changed in place; an entry that there is nothing for is left out.
         baggage: More entries for the receiver, e.g. `{"gen_ai.agent.name": "reviewer"}`.
     """
-    headers.update(_carrier(baggage))
+    carrier = _carrier(baggage)
+    try:
+        headers.update(carrier)
+    except Exception:  # noqa: BLE001 - telemetry never breaks its host
+        losses.count("bad_headers")
 
 
 def child_environment(
@@ -42,7 +46,11 @@ def child_environment(
         environ: What to start from; by default this process's environment.
     """
     child = dict(os.environ if environ is None else environ)
-    child.update({key.upper(): value for key, value in _carrier(baggage).items()})
+    carrier = _carrier(baggage)
+    if carrier:  # baggage of another context must not go with this one's trace
+        for name in (TRACEPARENT, BAGGAGE):
+            child.pop(name.upper(), None)
+    child.update({key.upper(): value for key, value in carrier.items()})
     return child
 
 
@@ -52,7 +60,7 @@ class attach:  # noqa: N801 - used like a function, as contextlib's managers are
         with attach(message.headers), operation("event.process"):
             ...
 
-    Broken values are counted and ignored; without any, the current context stays.
+    Broken values are counted and ignored; what the headers do not say stays as it is.
 
     Args:
         headers: Looked through for `traceparent` and `baggage`, in upper or lower case.
@@ -108,8 +116,10 @@ def _carrier(baggage: Mapping[str, str] | None) -> dict[str, str]:
 def _extract(headers: Mapping[str, str], current: Context) -> Context:
     found = {}
     for name in (TRACEPARENT, BAGGAGE):
-        value = headers.get(name)
-        found[name] = value if value is not None else headers.get(name.upper())
-    if not found[TRACEPARENT] and not found[BAGGAGE]:
-        return current
-    return parse(found[TRACEPARENT], found[BAGGAGE])
+        try:
+            value = headers.get(name)
+            found[name] = value if value is not None else headers.get(name.upper())
+        except Exception:  # noqa: BLE001 - whatever they are, they are the host's
+            losses.count("bad_headers")
+            return current
+    return parse(found[TRACEPARENT], found[BAGGAGE], current)

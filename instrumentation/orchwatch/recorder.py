@@ -12,7 +12,7 @@ from _contextvars import ContextVar
 from orchwatch import names, spool
 from orchwatch.__about__ import __version__
 from orchwatch.context import BAGGAGE, ROOT, TRACEPARENT, Context, parse
-from orchwatch.home import FILE_MODE, spool_directory
+from orchwatch.home import FILE_MODE
 from orchwatch.locks import lock_exclusively
 from orchwatch.otlp_json import (
     LINE_SUFFIX,
@@ -82,11 +82,9 @@ class SpoolRecorder:
         self._prefix = ""
         # Per name: as a JSON string, and as the operation's first attribute.
         self._names: dict[str, tuple[str, str]] = {}
-        self._environment: tuple[str | None, str | None] = (None, None)
-        self._environment_context = ROOT
 
     def start(self, op: operation) -> None:
-        parent = self._current.get() or self.environment()
+        parent = self._current.get() or environment()
         op.trace_id = parent.trace_id or self._new_id() + self._new_id()
         op.span_id = self._new_id()
         op.parent_span_id = parent.span_id
@@ -98,7 +96,7 @@ class SpoolRecorder:
         # Differences of the wall clock are not durations: it is set back and forth.
         end_ns = op.start_ns + time.perf_counter_ns() - op.clock_ns
         name_json, attributes_json = self._names.get(op.name) or self._encode_name(op.name)
-        if op.attributes or op.error_type:
+        if op.attributes is not None or op.error_type:
             attributes_json = encode_attributes(span_attributes(op))
         elif op.context.inherited_json:
             attributes_json = f"{attributes_json},{op.context.inherited_json}"
@@ -128,16 +126,7 @@ class SpoolRecorder:
             pass  # an abandoned generator is closed in another context, where nothing was set
 
     def current(self) -> Context:
-        return self._current.get() or self.environment()
-
-    def environment(self) -> Context:
-        """The context that the parent process handed over."""
-        environ = os.environ
-        values = (environ.get(TRACEPARENT.upper()), environ.get(BAGGAGE.upper()))
-        if values != self._environment:
-            self._environment = values
-            self._environment_context = parse(*values)
-        return self._environment_context
+        return self._current.get() or environment()
 
     def count(self, name: str, value: float, attributes: Attributes | None, unit: str) -> None:
         # The Collector adds deltas up and drops one that is older than the last: whoever takes the
@@ -191,7 +180,7 @@ class SpoolRecorder:
     @staticmethod
     def _lock_metrics() -> int:
         try:
-            lock = os.open(f"{spool_directory()}/.metrics.lock", _LOCK_FLAGS, FILE_MODE)
+            lock = os.open(f"{spool.make_directory()}/.metrics.lock", _LOCK_FLAGS, FILE_MODE)
         except OSError:
             return -1  # appending will fail too, and count it
         lock_exclusively(lock, _LOCK_WAIT_S)
@@ -200,11 +189,23 @@ class SpoolRecorder:
 
 active: Recorder = SpoolRecorder()
 
+_handed_over: tuple[tuple[str | None, str | None], Context] = ((None, None), ROOT)
+
 
 def use(recorder: Recorder) -> None:
     """Makes all operations that start from now on go to another recorder."""
     global active  # noqa: PLW0603 - one a process, chosen once by configure()
     active = recorder
+
+
+def environment() -> Context:
+    """The context that the parent process handed over in `TRACEPARENT` and `BAGGAGE`."""
+    global _handed_over  # noqa: PLW0603 - a process has one environment
+    environ = os.environ
+    values = (environ.get(TRACEPARENT.upper()), environ.get(BAGGAGE.upper()))
+    if values != _handed_over[0]:
+        _handed_over = (values, parse(*values))
+    return _handed_over[1]
 
 
 def span_attributes(op: operation) -> dict[str, AttributeValue]:

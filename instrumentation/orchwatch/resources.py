@@ -6,6 +6,7 @@ import os
 
 from orchwatch import names
 from orchwatch.__about__ import __version__
+from orchwatch.context import unescape
 from orchwatch.otlp_json import clean_attributes
 
 TYPE_CHECKING = False
@@ -26,7 +27,7 @@ def resource_attributes(service_name: str | None = None) -> dict[str, AttributeV
     for pair in environ.get("OTEL_RESOURCE_ATTRIBUTES", "").split(","):
         key, separator, value = pair.partition("=")
         if separator and key.strip():
-            attributes[key.strip()] = _unescape(value.strip())
+            attributes[key.strip()] = unescape(value.strip())
     name = (
         service_name
         or environ.get("ORCHWATCH_SERVICE_NAME")
@@ -41,11 +42,3 @@ def resource_attributes(service_name: str | None = None) -> dict[str, AttributeV
     attributes[names.SDK_NAME] = names.SCOPE
     attributes[names.SDK_VERSION] = __version__
     return clean_attributes(attributes)
-
-
-def _unescape(value: str) -> str:
-    if "%" not in value:
-        return value
-    from urllib.parse import unquote  # noqa: PLC0415 - rare, and it imports half of the library
-
-    return unquote(value)

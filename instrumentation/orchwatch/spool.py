@@ -6,8 +6,9 @@ shared lock on it; so a segment is closed for good when a higher one exists and 
 can be had. The kernel drops the locks of a killed process.
 
 One `write(2)` with `O_APPEND` adds whole lines. A process killed in the middle of one leaves a
-partial line; the next writer sees that the file does not end in a newline and starts with one, so
-that nothing but the partial line is lost.
+partial line; the next writer sees that the file does not end in a newline and starts with one. One
+that had looked before the partial line came to be finds out afterwards and writes its line again,
+so that nothing but the partial line is lost.
 """
 
 import errno
@@ -30,7 +31,7 @@ BUDGET_BYTES = 256 * 1024 * 1024
 
 _SUFFIX = ".jsonl"
 _RETRY_INTERVAL_S = 1.0
-_CHUNK_BYTES = 1024 * 1024
+_MAX_DIGITS = 18
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OPEN_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
 
@@ -58,10 +59,13 @@ class Spool:
         """
         with self._lock:
             try:
-                if self._segment < 0 or self._home != os.environ.get("ORCHWATCH_HOME"):
-                    if self._failure and time.monotonic() < self._retry_at:
+                home = os.environ.get("ORCHWATCH_HOME")
+                if self._segment < 0 or self._home != home:
+                    waits = self._home == home and time.monotonic() < self._retry_at
+                    if self._failure and waits:
                         losses.count(self._failure, number)
                         return False
+                    self._home = home
                     self._open()
                 self._write(lines)
             except OSError as error:
@@ -88,18 +92,24 @@ class Spool:
         # Only somebody else's write can have left a partial line, so the usual case costs no read.
         if size not in (0, self._end) and os.pread(self._segment, 1, size - 1) != b"\n":
             lines = b"\n" + lines
-        written = os.write(self._segment, lines)
-        self._end = size + written
-        if written != len(lines):
-            self._end = 0
-            raise OSError(errno.ENOSPC, "short write")
+        start = self._write_whole(lines)
+        if start > size and b"\n" not in (lines[:1], os.pread(self._segment, 1, start - 1)):
+            self._write_whole(b"\n" + lines)  # glued to what a killed process has just left
+
+    def _write_whole(self, lines: bytes) -> int:
+        """Writes them and tells where in the file they start; 0 if that cannot be told."""
+        self._end = 0
+        _write_all(self._segment, lines)
+        end = os.lseek(self._segment, 0, os.SEEK_CUR)
+        if self._end:  # a signal handler has written in between
+            return 0
+        self._end = end
+        return end - len(lines)
 
     def _open(self) -> None:
         """Opens the family's highest segment, or makes the next one when that is full."""
         self.close()
-        directory = spool_directory()
-        os.makedirs(os.path.dirname(directory), DIRECTORY_MODE, exist_ok=True)
-        os.makedirs(directory, DIRECTORY_MODE, exist_ok=True)
+        directory = make_directory()
         limit_bytes = _setting("ORCHWATCH_SPOOL_SEGMENT_BYTES", SEGMENT_BYTES)
         while True:
             numbers = segment_numbers(directory, self._family)
@@ -112,9 +122,9 @@ class Spool:
                 if highest:
                     _enforce_budget(directory)
                 break
+        self.close()  # a signal handler may have opened one in the meantime
         self._segment = segment
         self._limit_bytes = limit_bytes
-        self._home = os.environ.get("ORCHWATCH_HOME")
         self._end = 0
         self._failure = ""
 
@@ -125,6 +135,14 @@ _spools = {family: Spool(family) for family in FAMILIES}
 def append(family: str, lines: bytes, number: int = 1) -> bool:
     """Appends whole lines to a family's open segment; see `Spool.append`."""
     return _spools[family].append(lines, number)
+
+
+def make_directory() -> str:
+    """The spool's directory, made where it does not exist yet."""
+    directory = spool_directory()
+    os.makedirs(os.path.dirname(directory), DIRECTORY_MODE, exist_ok=True)
+    os.makedirs(directory, DIRECTORY_MODE, exist_ok=True)
+    return directory
 
 
 def segment_path(directory: str, family: str, number: int) -> str:
@@ -138,7 +156,7 @@ def segment_numbers(directory: str, family: str) -> list[int]:
     return sorted(
         int(name[start:end])
         for name in os.listdir(directory)
-        if name.startswith(f"{family}-") and name.endswith(_SUFFIX) and name[start:end].isdigit()
+        if name.startswith(f"{family}-") and name.endswith(_SUFFIX) and name[start:end].isdecimal()
     )
 
 
@@ -164,20 +182,33 @@ def _create(directory: str, family: str, number: int) -> int:
     """Makes a segment; -1 where another process was faster.
 
     Its first line holds nothing but an id: the Collector tells files apart by their first bytes.
+    The segment gets its name when that line is in it, so nobody else can be the first to write.
     """
     path = segment_path(directory, family, number)
-    try:
-        segment = os.open(path, _OPEN_FLAGS | os.O_CREAT | os.O_EXCL, FILE_MODE)
-    except FileExistsError:
-        return -1
-    fcntl.flock(segment, fcntl.LOCK_SH)
     payload = "resourceMetrics" if family == METRICS else "resourceSpans"
     name = os.path.basename(path)[: -len(_SUFFIX)]
-    header = (
-        f'{{"orchwatch":{{"segment":"{name}","id":"{os.urandom(16).hex()}"}},"{payload}":[]}}\n'
-    )
-    os.write(segment, header.encode())
+    segment_id = os.urandom(16).hex()
+    header = f'{{"orchwatch":{{"segment":"{name}","id":"{segment_id}"}},"{payload}":[]}}\n'.encode()
+    unnamed = f"{directory}/.{segment_id}"
+    segment = os.open(unnamed, _OPEN_FLAGS | os.O_CREAT | os.O_EXCL, FILE_MODE)
+    try:
+        fcntl.flock(segment, fcntl.LOCK_SH)
+        _write_all(segment, header)
+        os.link(unnamed, path)
+    except FileExistsError:
+        os.close(segment)
+        return -1
+    except OSError:
+        os.close(segment)
+        raise
+    finally:
+        os.unlink(unnamed)
     return segment
+
+
+def _write_all(segment: int, lines: bytes) -> None:
+    if os.write(segment, lines) != len(lines):
+        raise OSError(errno.ENOSPC, "short write")
 
 
 def _enforce_budget(directory: str) -> None:
@@ -189,11 +220,14 @@ def _enforce_budget(directory: str) -> None:
         numbers = segment_numbers(directory, family)
         for number in numbers:
             path = segment_path(directory, family, number)
-            status = os.stat(path)
+            try:
+                status = os.stat(path)
+            except FileNotFoundError:  # another process has just dropped it
+                continue
             total_bytes += status.st_size
             if number != numbers[-1]:
-                closed.append((status.st_mtime_ns, status.st_size, path))
-    for _, size_bytes, path in sorted(closed):
+                closed.append((status.st_mtime_ns, path, status.st_size))
+    for _, path, size_bytes in sorted(closed):
         if total_bytes <= budget_bytes:
             break
         if _drop(path):
@@ -203,19 +237,12 @@ def _enforce_budget(directory: str) -> None:
 def _drop(path: str) -> bool:
     """Removes a segment that no writer has open any more."""
     try:
-        segment = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
+        with open(path, "rb") as segment:
+            fcntl.flock(segment, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lines = sum(line != b"\n" for line in segment) - 1  # the header
+            os.unlink(path)
+    except OSError:  # still in use, or another process was faster
         return False
-    try:
-        fcntl.flock(segment, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        lines = -1  # the header
-        while chunk := os.read(segment, _CHUNK_BYTES):
-            lines += chunk.count(b"\n")
-        os.unlink(path)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(segment)
     losses.count("budget_dropped", max(lines, 0))
     return True
 
@@ -224,16 +251,18 @@ def _setting(variable: str, default: int) -> int:
     value = os.environ.get(variable)
     if not value:
         return default
-    if not value.isdecimal() or int(value) == 0:
+    if len(value) > _MAX_DIGITS or not value.isdecimal() or int(value) == 0:
         losses.count("bad_setting")
         return default
     return int(value)
 
 
 def _after_fork() -> None:
-    # Another thread may have held the lock when the process forked; the descriptor stays good.
+    # Another thread may have held the lock when the process forked. The child opens the segment
+    # anew: one that never writes must not keep its parent's from ever being closed.
     for spool in _spools.values():
         spool._lock = RLock()
+        spool.close()
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -183,15 +183,17 @@ class _Row:
         value = self.values.get(key)
         if value is None:
             raise self.error(key, "is missing")
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, int | float)
-            or not math.isfinite(value)
-        ):
+        if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.error(key, f"must be a number, not {value!r}")
-        if value < 0 or (positive and value == 0):
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        if not math.isfinite(number):
+            raise self.error(key, f"must be a finite number, not {number}")
+        if number < 0 or (positive and number == 0):
             raise self.error(key, f"must be {'above 0' if positive else '0 or more'}, not {value}")
-        return float(value)
+        return number
 
     def optional_number(self, key: str) -> float | None:
         return None if key not in self.values else self.number(key)
@@ -217,12 +219,27 @@ def _merged(document: dict[str, Any], user: config.Config, table: str) -> list[t
     changed = user.targets.get(table, {})
     rows = []
     for row_id in [*shipped, *(row_id for row_id in changed if row_id not in shipped)]:
-        values = {**shipped.get(row_id, {}), **changed.get(row_id, {})}
+        values = _merged_row(shipped.get(row_id, {}), changed.get(row_id, {}))
         file = user.file if row_id in changed and user.file else SHIPPED_FILE
         if row_id not in shipped:
             values.setdefault("source", file.name)
         rows.append((row_id, _Row(file, table, row_id, values)))
     return rows
+
+
+def _merged_row(shipped: dict[str, Any], changed: dict[str, Any]) -> dict[str, Any]:
+    values = {**shipped, **changed}
+    for suffix in ("_s", ""):
+        target = changed.get(f"target{suffix}")
+        if not isinstance(target, int | float):
+            continue
+        # A shipped threshold that the user's own target has overtaken belonged to the old target.
+        for key in (f"warning{suffix}", f"alert{suffix}"):
+            limit = None if key in changed else shipped.get(key)
+            direction = values.get("direction", "below")
+            if limit is not None and _grade(target, limit, limit, direction) != "ok":
+                del values[key]
+    return values
 
 
 def _operation(row: _Row, factor: float, ladder_s: tuple[float, ...]) -> OperationTarget:

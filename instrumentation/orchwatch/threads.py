@@ -16,32 +16,44 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-followed = False
-
 
 def follow() -> None:
-    """Makes threads and thread pools hand the context on, once `threading` is in use at all."""
-    global followed  # noqa: PLW0603 - a process has one threading module
-    if followed or "threading" not in sys.modules:
-        return
-    followed = True
-    import threading  # noqa: PLC0415 - it costs more than a hook has; here it is loaded already
-    from concurrent.futures import thread  # noqa: PLC0415 - as above, and small
+    """Makes threads and thread pools hand the context on, once their modules are in use.
+
+    Importing them here would cost a hook more than its span does, and `concurrent.futures` must
+    not be imported between a host's own fork handlers.
+    """
+    for module in [name for name in pending if name in sys.modules]:
+        pending.pop(module)()
+
+
+def _follow_threads() -> None:
+    import threading  # noqa: PLC0415 - loaded already
 
     start = threading.Thread.start
-    submit = thread.ThreadPoolExecutor.submit
 
     def start_in_context(self: threading.Thread) -> None:
         self.run = _carried(self.run)  # type: ignore[method-assign]
         start(self)
 
+    threading.Thread.start = start_in_context  # type: ignore[method-assign]
+
+
+def _follow_pools() -> None:
+    from concurrent.futures.thread import ThreadPoolExecutor  # noqa: PLC0415 - loaded already
+
+    submit = ThreadPoolExecutor.submit
+
     def submit_in_context(
-        self: thread.ThreadPoolExecutor, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
+        self: ThreadPoolExecutor, fn: Callable[..., Any], /, *args: Any, **kwargs: Any
     ) -> Any:
         return submit(self, _carried(fn), *args, **kwargs)
 
-    threading.Thread.start = start_in_context  # type: ignore[method-assign]
-    thread.ThreadPoolExecutor.submit = submit_in_context  # type: ignore[method-assign,assignment]
+    ThreadPoolExecutor.submit = submit_in_context  # type: ignore[method-assign,assignment]
+
+
+# By the module that has to be loaded first; empty once all are followed.
+pending = {"threading": _follow_threads, "concurrent.futures.thread": _follow_pools}
 
 
 def _carried(function: Callable[..., Any]) -> Callable[..., Any]:

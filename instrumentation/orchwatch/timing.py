@@ -35,13 +35,15 @@ def timed(name: str, attributes: Attributes | None = None) -> Callable[[AnyCalla
     """
 
     def decorate(function: AnyCallable) -> AnyCallable:
+        if isinstance(function, staticmethod | classmethod):
+            return type(function)(decorate(function.__func__))
         flags = _code_flags(function)
         if flags & _ASYNC_GENERATOR:
             kind = _time_async_generator
+        elif flags & _COROUTINE:  # before generators: `types.coroutine` makes one out of the other
+            kind = _time_coroutine
         elif flags & _GENERATOR:
             kind = _time_generator
-        elif flags & _COROUTINE:
-            kind = _time_coroutine
         else:
             kind = _time_function
         return wraps(function)(kind(function, name, attributes))  # type: ignore[return-value]
@@ -91,10 +93,10 @@ def _time_async_generator(
     async def timed_async_generator(*args: Any, **kwargs: Any) -> Any:
         op = operation(name, attributes)
         steps = function(*args, **kwargs)
+        step = partial(anext, steps)
         error: BaseException | None = None
         op._start()
         try:
-            step = partial(anext, steps)
             while True:
                 op._resume()
                 try:
@@ -115,16 +117,17 @@ def _time_async_generator(
             raise
         finally:
             op._end(error)
+            del error, step  # they would hold this frame, and it them
 
     return timed_async_generator
 
 
 def _steps(op: operation, steps: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
     """Drives a generator with the operation being current only while it runs."""
+    step: Callable[[], Any] = partial(next, steps)
     error: BaseException | None = None
     op._start()
     try:
-        step: Callable[[], Any] = partial(next, steps)
         while True:
             op._resume()
             try:
@@ -145,3 +148,4 @@ def _steps(op: operation, steps: Generator[Any, Any, Any]) -> Generator[Any, Any
         raise
     finally:
         op._end(error)
+        del error, step  # they would hold this frame, and it them

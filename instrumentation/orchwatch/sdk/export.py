@@ -1,0 +1,161 @@
+"""The two ways out of the SDK, spool and OTLP, neither of which loses or delays anything."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+from orchwatch import spool
+from orchwatch.sdk.delivery import Delivery
+from orchwatch.sdk.spool_exporter import append_metrics, append_spans
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from opentelemetry.sdk.trace import ReadableSpan
+
+MAX_QUEUE_SIZE = 32_768
+SCHEDULE_DELAY_MS = 500.0
+
+
+class SpansToSpool(SpanExporter):
+    """Appends spans to the operations of the spool."""
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.keep(spans)
+        return SpanExportResult.SUCCESS
+
+    def keep(self, spans: Sequence[ReadableSpan]) -> None:
+        """Writes spans at once."""
+        append_spans(spool.OPERATIONS, spans)
+
+    def close_by(self, deadline: float) -> None:
+        """Nothing to hurry: the spool is never waited for."""
+
+
+class SpansToOtlp(SpanExporter):
+    """Sends spans; those that could not be sent go to the spool, as undelivered."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = exporter
+        self._delivery = Delivery(self._send, self.keep)
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self._delivery.deliver(spans)
+        return SpanExportResult.SUCCESS
+
+    def keep(self, spans: Sequence[ReadableSpan]) -> None:
+        """Writes spans at once."""
+        append_spans(spool.UNDELIVERED, spans)
+
+    def close_by(self, deadline: float) -> None:
+        """Bounds all waiting, as `Delivery.close_by` does."""
+        self._delivery.close_by(deadline)
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+    def _send(self, spans: Sequence[ReadableSpan]) -> bool:
+        return self._exporter.export(spans) is SpanExportResult.SUCCESS
+
+
+class MetricsToSpool(MetricExporter):
+    """Appends metrics to the spool."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._pid = os.getpid()
+
+    def export(
+        self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
+    ) -> MetricExportResult:
+        # A forked child goes on counting from what its parent had counted; it gets a provider of
+        # its own, and this one's counts are its parent's to tell.
+        if os.getpid() == self._pid:
+            self._put(metrics_data)
+        return MetricExportResult.SUCCESS
+
+    def close_by(self, deadline: float) -> None:
+        """Nothing to hurry: the spool is never waited for."""
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        return True
+
+    def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
+        """Nothing is held back."""
+
+    def _put(self, metrics_data: MetricsData) -> None:
+        append_metrics(metrics_data)
+
+
+class MetricsToOtlp(MetricsToSpool):
+    """Sends metrics; those that could not be sent go to the spool."""
+
+    def __init__(self, exporter: MetricExporter) -> None:
+        super().__init__()
+        self._exporter = exporter
+        self._delivery = Delivery(self._send, append_metrics)
+
+    def close_by(self, deadline: float) -> None:
+        """Bounds all waiting, as `Delivery.close_by` does."""
+        self._delivery.close_by(deadline)
+
+    def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
+        self._exporter.shutdown(timeout_millis=0)
+
+    def _put(self, metrics_data: MetricsData) -> None:
+        self._delivery.deliver(metrics_data)
+
+    def _send(self, metrics_data: MetricsData) -> bool:
+        return self._exporter.export(metrics_data) is MetricExportResult.SUCCESS
+
+
+class LosslessBatchProcessor(BatchSpanProcessor):
+    """The SDK's batch processor, but a span that finds the queue full is written at once.
+
+    The SDK would drop the oldest one and say so in a log that nobody reads.
+    """
+
+    def __init__(self, out: SpansToSpool | SpansToOtlp) -> None:
+        self._out = out
+        self._make_room()
+        super().__init__(
+            _Emptying(out, self.leave_room),
+            max_queue_size=MAX_QUEUE_SIZE,
+            schedule_delay_millis=SCHEDULE_DELAY_MS,
+        )
+        os.register_at_fork(after_in_child=self._make_room)  # the SDK clears a child's queue
+
+    def on_end(self, span: ReadableSpan) -> None:
+        context = span.get_span_context()
+        if context and context.trace_flags.sampled:
+            if self._room.acquire(blocking=False):
+                super().on_end(span)
+            else:
+                self._out.keep([span])
+
+    def leave_room(self, spans: int) -> None:
+        """That many spans have left the queue."""
+        self._room.release(spans)
+
+    def _make_room(self) -> None:
+        self._room = threading.Semaphore(MAX_QUEUE_SIZE)
+
+
+class _Emptying(SpanExporter):
+    """Tells the processor how many spans have left its queue."""
+
+    def __init__(self, out: SpansToSpool | SpansToOtlp, left: Callable[[int], None]) -> None:
+        self._out = out
+        self._left = left
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self._left(len(spans))
+        return self._out.export(spans)
+
+    def shutdown(self) -> None:
+        self._out.shutdown()

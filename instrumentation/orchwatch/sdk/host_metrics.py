@@ -1,0 +1,132 @@
+"""What this process and its host use, by the semantic conventions' names and units.
+
+Source: OpenTelemetry semantic conventions, process and system metrics; read with psutil.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import psutil
+from opentelemetry.metrics import CallbackOptions, Observation
+
+from orchwatch.home import home
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from opentelemetry.metrics import Meter
+
+    Measure = Callable[[], Iterable[Observation]]
+
+CPU_MODE = "cpu.mode"
+DISK_DIRECTION = "disk.io.direction"
+MEMORY_STATE = "system.memory.state"
+FILESYSTEM_STATE = "system.filesystem.state"
+
+
+def observe(meter: Meter) -> None:
+    """Registers all of them; they are read whenever the meter's reader collects."""
+    process = _Process()
+    system = _System()
+    counters: list[tuple[str, str, Measure]] = [
+        ("process.cpu.time", "s", process.cpu_time),
+        ("process.disk.io", "By", process.disk_io),
+        ("system.disk.io", "By", system.disk_io),
+    ]
+    sums: list[tuple[str, str, Measure]] = [
+        ("process.memory.usage", "By", process.memory_usage),
+        ("process.thread.count", "{thread}", process.thread_count),
+        ("process.unix.file_descriptor.count", "{file_descriptor}", process.file_descriptors),
+        ("system.memory.usage", "By", system.memory_usage),
+        ("system.filesystem.usage", "By", system.filesystem_usage),
+    ]
+    gauges: list[tuple[str, str, Measure]] = [
+        ("process.cpu.utilization", "1", process.cpu_utilization),
+        ("process.uptime", "s", process.uptime),
+        ("system.cpu.utilization", "1", system.cpu_utilization),
+        ("system.memory.utilization", "1", system.memory_utilization),
+    ]
+    for name, unit, measure in counters:
+        meter.create_observable_counter(name, [_callback(measure)], unit)
+    for name, unit, measure in sums:
+        meter.create_observable_up_down_counter(name, [_callback(measure)], unit)
+    for name, unit, measure in gauges:
+        meter.create_observable_gauge(name, [_callback(measure)], unit)
+
+
+def _callback(measure: Measure) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    def observations(_options: CallbackOptions) -> Iterable[Observation]:
+        try:
+            return list(measure())
+        except (psutil.Error, OSError):
+            return []  # not to be had on this host: absent, never 0
+
+    return observations
+
+
+class _Process:
+    def __init__(self) -> None:
+        self._process = psutil.Process()
+        self._process.cpu_percent()  # the first call starts the measurement
+
+    def cpu_time(self) -> Iterable[Observation]:
+        times = self._process.cpu_times()
+        yield Observation(times.user, {CPU_MODE: "user"})
+        yield Observation(times.system, {CPU_MODE: "system"})
+
+    def cpu_utilization(self) -> Iterable[Observation]:
+        # Of all processors, as the convention has it; psutil counts one processor as 100.
+        yield Observation(self._process.cpu_percent() / 100 / (psutil.cpu_count() or 1))
+
+    def disk_io(self) -> Iterable[Observation]:
+        counters = self._process.io_counters()
+        yield Observation(counters.read_bytes, {DISK_DIRECTION: "read"})
+        yield Observation(counters.write_bytes, {DISK_DIRECTION: "write"})
+
+    def memory_usage(self) -> Iterable[Observation]:
+        yield Observation(self._process.memory_info().rss)
+
+    def thread_count(self) -> Iterable[Observation]:
+        yield Observation(self._process.num_threads())
+
+    def file_descriptors(self) -> Iterable[Observation]:
+        yield Observation(self._process.num_fds())
+
+    def uptime(self) -> Iterable[Observation]:
+        yield Observation(time.time() - self._process.create_time())
+
+
+class _System:
+    def __init__(self) -> None:
+        psutil.cpu_times_percent()  # the first call starts the measurement
+
+    def cpu_utilization(self) -> Iterable[Observation]:
+        percent = psutil.cpu_times_percent()._asdict()
+        # Guest time is contained in user and nice time.
+        for mode in ("user", "system", "nice", "idle", "iowait", "irq", "softirq", "steal"):
+            if mode in percent:
+                yield Observation(percent[mode] / 100, {CPU_MODE: mode})
+
+    def disk_io(self) -> Iterable[Observation]:
+        counters = psutil.disk_io_counters()
+        if counters is not None:
+            yield Observation(counters.read_bytes, {DISK_DIRECTION: "read"})
+            yield Observation(counters.write_bytes, {DISK_DIRECTION: "write"})
+
+    def memory_usage(self) -> Iterable[Observation]:
+        memory = psutil.virtual_memory()
+        yield Observation(memory.total - memory.available, {MEMORY_STATE: "used"})
+        yield Observation(memory.available, {MEMORY_STATE: "free"})
+
+    def memory_utilization(self) -> Iterable[Observation]:
+        memory = psutil.virtual_memory()
+        yield Observation(1 - memory.available / memory.total, {MEMORY_STATE: "used"})
+        yield Observation(memory.available / memory.total, {MEMORY_STATE: "free"})
+
+    def filesystem_usage(self) -> Iterable[Observation]:
+        # Of the disk that the spool grows on.
+        usage = psutil.disk_usage(home())
+        yield Observation(usage.used, {FILESYSTEM_STATE: "used"})
+        yield Observation(usage.free, {FILESYSTEM_STATE: "free"})

@@ -1,0 +1,70 @@
+"""OTLP exporters by the standard `OTEL_*` variables.
+
+Source: OpenTelemetry Protocol Exporter specification and SDK environment variables.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from orchwatch.errors import OrchwatchError
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics.export import MetricExporter
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+HTTP = "http/protobuf"
+GRPC = "grpc"
+
+_ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+
+
+def is_configured() -> bool:
+    """Whether the environment names an exporter or an endpoint for spans."""
+    exporter = os.environ.get("OTEL_TRACES_EXPORTER")
+    if exporter:
+        return "otlp" in exporter.split(",")
+    return any(os.environ.get(variable) for variable in _ENDPOINTS)
+
+
+def span_exporter() -> SpanExporter:
+    """The exporter for spans.
+
+    Raises:
+        OrchwatchError: The protocol is unknown.
+    """
+    # Imported by protocol: gRPC is large, and most processes use neither.
+    if _protocol("TRACES") == GRPC:
+        from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as grpc  # noqa: PLC0415
+
+        return grpc.OTLPSpanExporter()
+    from opentelemetry.exporter.otlp.proto.http import trace_exporter as http  # noqa: PLC0415
+
+    return http.OTLPSpanExporter()
+
+
+def metric_exporter() -> MetricExporter:
+    """The exporter for metrics.
+
+    Raises:
+        OrchwatchError: The protocol is unknown.
+    """
+    if _protocol("METRICS") == GRPC:
+        from opentelemetry.exporter.otlp.proto.grpc import metric_exporter as grpc  # noqa: PLC0415
+
+        return grpc.OTLPMetricExporter()
+    from opentelemetry.exporter.otlp.proto.http import metric_exporter as http  # noqa: PLC0415
+
+    return http.OTLPMetricExporter()
+
+
+def _protocol(signal: str) -> str:
+    variables = (f"OTEL_EXPORTER_OTLP_{signal}_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL")
+    for variable in variables:
+        protocol = os.environ.get(variable)
+        if protocol in (HTTP, GRPC):
+            return protocol
+        if protocol:
+            raise OrchwatchError(f"{variable}: must be {HTTP} or {GRPC}, not {protocol!r}")
+    return HTTP

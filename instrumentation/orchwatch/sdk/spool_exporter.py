@@ -1,0 +1,121 @@
+"""Spans and metrics of the OpenTelemetry SDK as lines of the spool."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from google.protobuf.json_format import MessageToJson
+from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
+from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanKind, StatusCode
+
+from orchwatch import spool
+from orchwatch.otlp_json import (
+    LINE_SUFFIX,
+    STATUS_ERROR,
+    STATUS_OK,
+    clean_attributes,
+    encode_attributes,
+    encode_span,
+    quote,
+    spans_prefix,
+    to_bytes,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
+    from opentelemetry.sdk.metrics.export import MetricsData
+    from opentelemetry.sdk.trace import ReadableSpan
+    from opentelemetry.trace import SpanContext
+    from opentelemetry.util.types import Attributes
+
+# Source: opentelemetry/proto/trace/v1/trace.proto, SpanKind.
+_KINDS = {
+    SpanKind.INTERNAL: 1,
+    SpanKind.SERVER: 2,
+    SpanKind.CLIENT: 3,
+    SpanKind.PRODUCER: 4,
+    SpanKind.CONSUMER: 5,
+}
+
+
+def append_spans(family: str, spans: Sequence[ReadableSpan]) -> bool:
+    """Appends ended spans to a family of the spool, one line each, in one write."""
+    lines = "".join([_line(span) for span in spans])
+    return spool.append(family, to_bytes(lines), len(spans))
+
+
+def append_metrics(data: MetricsData) -> bool:
+    """Appends the metrics to the spool as one line."""
+    message = encode_metrics(data)
+    for resource_metrics in message.resource_metrics:
+        for scope_metrics in resource_metrics.scope_metrics:
+            for metric in scope_metrics.metrics:
+                _drop_exemplars(metric)
+    line = MessageToJson(message, indent=None, use_integers_for_enums=True)
+    return spool.append(spool.METRICS, to_bytes(f"{line}\n"))
+
+
+def _drop_exemplars(metric: Metric) -> None:
+    # Protobuf's own JSON writes their ids in base64, where OTLP/JSON wants hexadecimal digits; a
+    # reader would refuse the whole line.
+    kind = metric.WhichOneof("data")
+    if kind in ("sum", "gauge", "histogram", "exponential_histogram"):
+        for point in getattr(metric, kind).data_points:
+            point.ClearField("exemplars")
+
+
+def _line(span: ReadableSpan) -> str:
+    scope = span.instrumentation_scope
+    prefix = spans_prefix(
+        _attributes(span.resource.attributes),
+        scope.name if scope else "",
+        (scope.version if scope else "") or "",
+    )
+    context = span.get_span_context() or INVALID_SPAN_CONTEXT
+    parent = span.parent
+    encoded = encode_span(
+        trace_id=_trace_id(context),
+        span_id=_span_id(context),
+        parent_span_id=_span_id(parent) if parent else "",
+        name=quote(span.name),
+        start_ns=span.start_time or 0,
+        end_ns=span.end_time or 0,
+        attributes=_attributes(span.attributes),
+        # Other instrumentations leave a good span's status unset; a trace view needs it set.
+        status=STATUS_ERROR if span.status.status_code is StatusCode.ERROR else STATUS_OK,
+        kind=_KINDS[span.kind],
+        more=_events(span) + _links(span),
+    )
+    return f"{prefix}{encoded}{LINE_SUFFIX}"
+
+
+def _events(span: ReadableSpan) -> str:
+    events = ",".join(
+        f'{{"name":{quote(event.name)},"timeUnixNano":"{event.timestamp}",'
+        f'"attributes":[{_attributes(event.attributes)}]}}'
+        for event in span.events
+    )
+    return f',"events":[{events}]' if events else ""
+
+
+def _links(span: ReadableSpan) -> str:
+    links = ",".join(
+        f'{{"traceId":"{_trace_id(link.context)}","spanId":"{_span_id(link.context)}",'
+        f'"attributes":[{_attributes(link.attributes)}]}}'
+        for link in span.links
+    )
+    return f',"links":[{links}]' if links else ""
+
+
+def _attributes(attributes: Attributes) -> str:
+    return encode_attributes(clean_attributes(attributes))  # type: ignore[arg-type]  # cleaning is for that
+
+
+def _trace_id(context: SpanContext) -> str:
+    return f"{context.trace_id:032x}"
+
+
+def _span_id(context: SpanContext) -> str:
+    return f"{context.span_id:016x}"

@@ -1,0 +1,70 @@
+"""What the doctor says about the real Collector, Prometheus and Tempo."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from native import Ports, Stack
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+ORCHWATCH = [sys.executable, "-m", "orchwatch.cli"]
+VISIBLE_WITHIN_S = 20
+SERVERS = ("Collector", "Prometheus", "Tempo")
+FRESH = ("Prometheus is fresh", "Tempo is fresh")
+
+
+@pytest.fixture
+def stack(tmp_path: Path) -> Iterator[Stack]:
+    stack = Stack(tmp_path / "home", Ports.free())
+    stack.start()
+    yield stack
+    stack.stop()
+
+
+def orchwatch(stack: Stack, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*ORCHWATCH, *words],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "ORCHWATCH_HOME": str(stack.home)},
+    )
+
+
+def states(stack: Stack) -> dict[str, str]:
+    checks = json.loads(orchwatch(stack, "doctor", "--format", "json").stdout)["checks"]
+    return {check["name"]: check["state"] for check in checks}
+
+
+def test_a_stack_in_order_is_found_ready_and_fresh_and_tells_its_versions(stack: Stack) -> None:
+    assert orchwatch(stack, "run", "--", "true").returncode == 0
+    deadline = time.monotonic() + VISIBLE_WITHIN_S
+    while {states(stack)[name] for name in FRESH} != {"ok"} and time.monotonic() < deadline:
+        pass
+    ended = orchwatch(stack, "doctor", "--format", "json")
+    found = {check["name"]: check for check in json.loads(ended.stdout)["checks"]}
+    assert {name: found[name]["state"] for name in (*SERVERS, *FRESH)} == dict.fromkeys(
+        (*SERVERS, *FRESH), "ok"
+    )
+    assert all(", version " in found[name]["found"] for name in SERVERS)
+    assert ended.returncode == 0
+
+
+def test_a_server_that_was_killed_fails_while_the_others_run(stack: Stack) -> None:
+    stack.kill_component("prometheus", signal.SIGKILL)
+    ended = orchwatch(stack, "doctor")
+    assert ended.returncode == 3
+    assert ended.stderr == "orchwatch: 1 failed: Prometheus\n"
+    assert str(stack.log("prometheus")) in ended.stdout

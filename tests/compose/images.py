@@ -40,7 +40,7 @@ _WANTED_BY_WHEELS = (
     "libstdc++.so.6",
 )
 # Parts of Python that no program of ours runs.
-_LEFT_OUT = {"__pycache__", "config-3.11-x86_64-linux-gnu", "idlelib", "site-packages", "test"}
+_LEFT_OUT = {"__pycache__", "idlelib", "site-packages", "test"}
 
 
 class Tree:

@@ -87,7 +87,8 @@ def _check_configuration() -> Iterator[Check]:
 
 def _check_home() -> Iterator[Check]:
     directory = Path(home())
-    if not directory.exists():
+    # Unlike Path.exists, this takes what may not be looked at for what is not there.
+    if not os.path.exists(directory):
         yield _check_creatable(directory)
         return
     if not directory.is_dir():
@@ -104,7 +105,7 @@ def _check_home() -> Iterator[Check]:
 
 
 def _check_creatable(directory: Path) -> Check:
-    existing = next(parent for parent in directory.parents if parent.exists())
+    existing = next(parent for parent in directory.parents if os.path.exists(parent))
     if existing.is_dir() and os.access(existing, os.W_OK | os.X_OK):
         return Check(
             name="home",
@@ -150,8 +151,8 @@ def _check_rights(directory: Path) -> Check:
 def _too_open(path: Path) -> bool:
     try:
         return bool(path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO))
-    except FileNotFoundError:
-        return False
+    except OSError:
+        return False  # it is not there, or another check says why it cannot be looked at
 
 
 def _check_writable(directory: Path) -> Check:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import stat
 import tempfile
-from importlib import metadata, util
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,8 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _MIB = 1024 * 1024
-# What the reading side imports, by the extra that brings it.
-_EXTRAS = {"local": ("duckdb", "jsonpath")}
+# As in `duckdb>=2.0; extra == 'local'`.
+_REQUIREMENT = re.compile(r"(?P<name>[\w.-]+).*;.*extra == ['\"](?P<extra>[\w.-]+)")
 
 
 def examine() -> list[Check]:
@@ -52,17 +53,33 @@ def _check_environment() -> Iterator[Check]:
             found="imported from a directory, not installed: its entry points are not found",
             remedy="pip install orchwatch",
         )
-    for extra, modules in _EXTRAS.items():
-        missing = [module for module in modules if util.find_spec(module) is None]
-        if missing:
-            yield Check(
-                name=f"extra {extra}",
-                state="warn",
-                found=f"{', '.join(missing)} not installed: orchwatch current and others need it",
-                remedy=f"pip install 'orchwatch[{extra}]'",
-            )
-        else:
-            yield Check(name=f"extra {extra}", state="ok", found="installed")
+        return
+    for extra in metadata.metadata("orchwatch").get_all("Provides-Extra") or ():
+        yield _check_extra(extra)
+
+
+def _check_extra(extra: str) -> Check:
+    missing = []
+    for requirement in metadata.requires("orchwatch") or ():
+        parts = _REQUIREMENT.match(requirement)
+        if parts and parts["extra"] == extra and not _is_installed(parts["name"]):
+            missing.append(parts["name"])
+    if not missing:
+        return Check(name=f"extra {extra}", state="ok", found="installed")
+    return Check(
+        name=f"extra {extra}",
+        state="warn",
+        found=f"{', '.join(missing)} not installed: commands that read what is stored need it",
+        remedy=f"pip install 'orchwatch[{extra}]'",
+    )
+
+
+def _is_installed(distribution: str) -> bool:
+    try:
+        metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _check_configuration() -> Iterator[Check]:

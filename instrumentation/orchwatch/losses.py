@@ -70,7 +70,8 @@ _LEDGER_BYTES = 65_536
 _FORMAT_BITS, _DIRECTORY_FORMAT, _OTHERS_WRITE = 0o170000, 0o040000, 0o022
 
 _lock = allocate_lock()
-_pending: dict[str, int] = {}
+_counted: list[tuple[str, int]] = []  # appending to a list needs no lock
+_pending: dict[str, int] = {}  # the same added up, by whoever has the lock
 _next_flush = 0.0
 _exit_followed = False
 
@@ -78,25 +79,23 @@ _exit_followed = False
 def count(reason: str, number: int = 1) -> None:
     """Adds to a reason; written at once, then at most once a second and at exit. Never raises."""
     global _next_flush  # noqa: PLW0603 - one ledger a process, as there is one home
-    # A lock that is taken already (a signal handler that interrupts this very function) must not
-    # stop the host; dict updates of one key are good enough then.
-    locked = _lock.acquire(blocking=False)
-    try:
-        _pending[reason] = _pending.get(reason, 0) + number
-        if not _exit_followed:
-            _follow_exit()
-        now = time.monotonic()
-        if locked and now >= _next_flush:
+    _counted.append((reason, number))
+    if not _exit_followed:
+        _follow_exit()
+    now = time.monotonic()
+    # A lock that is taken already (another thread, or a signal handler that interrupts this very
+    # function) must not stop the host: whoever has it, or comes next, writes this too.
+    if now >= _next_flush and _lock.acquire(blocking=False):
+        try:
             _next_flush = now + _FLUSH_INTERVAL_S
             _flush(0.0)
-    finally:
-        if locked:
+        finally:
             _lock.release()
 
 
 def flush() -> None:
     """Writes what is still pending, waiting a moment for other processes that do the same."""
-    if _pending and _lock.acquire(blocking=False):
+    if (_counted or _pending) and _lock.acquire(blocking=False):
         try:
             _flush(_EXIT_WAIT_S)
         finally:
@@ -137,13 +136,13 @@ def _paths() -> list[tuple[str, bool]]:
 
 
 def _flush(wait_s: float) -> None:
-    taken = dict(_pending)
-    _pending.clear()
-    for path, shared in _paths():
-        if _add(path, taken, wait_s, shared=shared):
-            return
-    for reason, number in taken.items():
+    while _counted:
+        reason, number = _counted.pop()
         _pending[reason] = _pending.get(reason, 0) + number
+    for path, shared in _paths():
+        if _add(path, _pending, wait_s, shared=shared):
+            _pending.clear()
+            return
 
 
 def _is_private(directory: str) -> bool:
@@ -206,6 +205,7 @@ def _after_fork() -> None:
     _exit_followed = False
     _lock = allocate_lock()
     _next_flush = 0.0
+    _counted.clear()
     _pending.clear()
 
 

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from textwrap import dedent
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import orchwatch
+from orchwatch import losses, spool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+PACKAGE_ROOT = Path(orchwatch.__file__).parent.parent
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A home of its own for each test, nothing to continue, no setting but the defaults."""
+    for variable in list(os.environ):
+        if variable.startswith(("ORCHWATCH_", "OTEL_", "TRACEPARENT", "BAGGAGE", "XDG_")):
+            monkeypatch.delenv(variable)
+    path = tmp_path / "home"
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    monkeypatch.setenv("ORCHWATCH_HOME", str(path))
+    monkeypatch.setenv("TMPDIR", str(temporary))  # where the ledger of losses falls back to
+    _forget()
+    yield path
+    _forget()
+
+
+def _forget() -> None:
+    for family in spool.FAMILIES:
+        spool._spools[family].close()
+        spool._spools[family] = spool.Spool(family)
+    losses._counted.clear()
+    losses._pending.clear()
+    losses._next_flush = 0.0
+
+
+def read_lines(home: Path, family: str) -> tuple[list[dict[str, Any]], int]:
+    """The parsed lines of all segments of a family, and how many are unreadable."""
+    parsed, unreadable = [], 0
+    for segment in sorted((home / "spool").glob(f"{family}-*.jsonl")):
+        for line in segment.read_bytes().split(b"\n"):
+            if line:
+                try:
+                    parsed.append(json.loads(line))
+                except ValueError:
+                    unreadable += 1
+    return parsed, unreadable
+
+
+@pytest.fixture
+def lines(home: Path) -> Callable[[str], tuple[list[dict[str, Any]], int]]:
+    """Reads a family: its parsed lines, headers included, and the number of unreadable ones."""
+    return lambda family: read_lines(home, family)
+
+
+@pytest.fixture
+def spans(home: Path) -> Callable[[], list[dict[str, Any]]]:
+    """Reads the spans in the spool as they were written, with `attributes` as a plain dict."""
+
+    def read() -> list[dict[str, Any]]:
+        parsed, unreadable = read_lines(home, "operations")
+        assert not unreadable
+        return [
+            {**span, "attributes": {entry["key"]: entry["value"] for entry in span["attributes"]}}
+            for line in parsed
+            for resource in line["resourceSpans"]
+            for scope in resource["scopeSpans"]
+            for span in scope["spans"]
+        ]
+
+    return read
+
+
+@pytest.fixture
+def named(spans: Callable[[], list[dict[str, Any]]]) -> Callable[[str], dict[str, Any]]:
+    """The one span of that name."""
+
+    def find(name: str) -> dict[str, Any]:
+        (span,) = [span for span in spans() if span["name"] == name]
+        return span
+
+    return find
+
+
+@pytest.fixture
+def lost(home: Path) -> Callable[[], dict[str, int]]:  # noqa: ARG001 - the ledger lies there
+    """What has been lost so far, and why."""
+
+    def read() -> dict[str, int]:
+        losses.flush()
+        return losses.read()
+
+    return read
+
+
+@pytest.fixture
+def start_python(home: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts a snippet in a fresh process that has nothing but the package on its path."""
+    started = []
+
+    def start(
+        code: str, *args: object, flags: tuple[str, ...] = (), **environ: str
+    ) -> subprocess.Popen[str]:
+        program = f"import sys; sys.path.insert(0, {str(PACKAGE_ROOT)!r})\n{dedent(code)}"
+        process = subprocess.Popen(
+            [sys.executable, *flags, "-c", program, *map(str, args)],
+            env={**os.environ, "ORCHWATCH_HOME": str(home), **environ},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def release() -> Callable[[list[subprocess.Popen[str]]], None]:
+    """Lets processes that wait for a line go on at once, and waits until all have ended well."""
+
+    def go(processes: list[subprocess.Popen[str]]) -> None:
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+        for process in processes:
+            out, err = process.communicate(timeout=60)
+            assert (process.returncode, out, err) == (0, "", "")
+
+    return go
+
+
+@pytest.fixture
+def run_python(
+    start_python: Callable[..., subprocess.Popen[str]],
+) -> Callable[..., str]:
+    """Runs a snippet in a fresh process and returns what it printed; it must not fail."""
+
+    def run(code: str, *args: object, **options: Any) -> str:
+        process = start_python(code, *args, **options)
+        out, err = process.communicate(timeout=60)
+        assert (process.returncode, err) == (0, "")
+        return out
+
+    return run

@@ -1,0 +1,80 @@
+# `make demo` and `make test` set themselves up: Python 3.11+, Go and git are all they need.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+BIN := .venv/bin
+SOURCES := instrumentation stack tests benchmarks
+
+.PHONY: help
+help: ## List what can be made
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-16s %s\n", $$1, $$2}'
+
+# Made anew whenever a lock file or the project file is newer than the environment.
+.venv/ready: requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "orchwatch needs Python 3.11 or newer; set PYTHON=…")'
+	@echo "setting up .venv"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: setup
+setup: .venv/ready ## Make the environment in .venv
+
+.PHONY: demo
+demo: setup ## Run a real orchestration and show each operation against its target
+	@$(BIN)/orchwatch demo
+
+.PHONY: test
+test: setup stack ## Run every test, the real servers included
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+.PHONY: test-unit
+test-unit: setup ## Run the tests that need no server
+	$(BIN)/pytest -n 2 tests/unit
+
+.PHONY: test-compose
+test-compose: setup stack ## Start docker-compose.yml on a real engine and send operations through
+	tests/compose/run
+
+.PHONY: check
+check: setup ## Format, lint, types, imports, drift of what is generated
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/orchwatch generate --check
+
+.PHONY: format
+format: setup ## Format the code and mend what the linter can
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+.PHONY: generate
+generate: setup ## Write everything that follows from targets.toml
+	$(BIN)/orchwatch generate
+
+.PHONY: stack
+stack: ## Build Collector, Prometheus, promtool and Tempo into a cache
+	@$(PYTHON) stack/build.py
+
+.PHONY: up
+up: setup stack ## Start that stack on loopback, without Docker
+	@$(PYTHON) stack/native.py up
+
+.PHONY: down
+down: ## Stop it
+	@$(PYTHON) stack/native.py down
+
+.PHONY: bench-overhead
+bench-overhead: setup ## Measure what an operation costs its host, as ratios
+	@$(BIN)/python benchmarks/overhead.py
+
+.PHONY: lock
+lock: setup ## Pin the dependencies anew; needs uv
+	uv pip compile pyproject.toml --extra local --group dev --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements/dev.txt
+	uv pip compile pyproject.toml --extra local --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements/image.txt

@@ -1,0 +1,1 @@
+"""What follows from the table of targets for other programs' files."""

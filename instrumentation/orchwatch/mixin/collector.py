@@ -1,0 +1,20 @@
+"""What the Collector's configuration takes from the table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from orchwatch.targets import Targets
+
+
+def bucket_edges(table: Targets) -> list[str]:
+    """The explicit buckets of `span_metrics`, as elements of a YAML list of durations."""
+    return [f"- {duration(edge_s)}" for edge_s in table.edges_s]
+
+
+def duration(seconds: float) -> str:
+    """A duration as Go parses it, in whole or decimal milliseconds where seconds are not whole."""
+    if seconds == int(seconds):
+        return f"{int(seconds)}s"
+    return f"{round(seconds * 1000, 6):g}ms"

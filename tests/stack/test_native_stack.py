@@ -13,39 +13,28 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
-import urllib.parse
 import urllib.request
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from tests.stack.conftest import buckets, eventually, get, samples, search, value
 
 import build
 from native import HOST, Ports, Stack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 REPO = Path(__file__).resolve().parents[2]
 NATIVE = REPO / "stack" / "native.py"
 CONFIG = REPO / "collector" / "config.yaml"
-VISIBLE_WITHIN_S = 20
 SEARCHABLE_IN_THE_PAST_WITHIN_S = 60
 MS = 10**6
 DAY = 24 * 3600 * 10**9
 
 Json = dict[str, Any]
-T = TypeVar("T")
-
-
-def eventually(ask: Callable[[], T], within_s: float = VISIBLE_WITHIN_S) -> T:
-    """The first answer that is not empty, or the last one when the time is up."""
-    deadline = time.monotonic() + within_s
-    while not (answer := ask()) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    return answer
 
 
 # OTLP/JSON by hand: the package that writes it in earnest must not be its own judge.
@@ -123,39 +112,11 @@ def post(url: str, message: Json) -> None:
 # What the servers answer.
 
 
-def get(url: str, **parameters: object) -> Json:
-    query = urllib.parse.urlencode(parameters)
-    try:
-        with urllib.request.urlopen(f"{url}?{query}", timeout=10) as answer:
-            found: Json = json.load(answer)
-            return found
-    except urllib.error.HTTPError as error:
-        if error.code == 404:
-            return {}
-        raise
-
-
-def samples(stack: Stack, query: str) -> list[tuple[dict[str, str], float]]:
-    answer = get(f"{stack.prometheus_url}/api/v1/query", query=query)
-    return [(one["metric"], float(one["value"][1])) for one in answer["data"]["result"]]
-
-
-def value(stack: Stack, query: str) -> float | None:
-    found = samples(stack, query)
-    return found[0][1] if found else None
-
-
 def spans_of(stack: Stack, trace: str) -> list[Json]:
     """The spans that Tempo has of a trace."""
     answer = get(f"{stack.tempo_url}/api/traces/{trace}")
     batches: list[Json] = answer.get("batches", [])
     return [one for batch in batches for scope in batch["scopeSpans"] for one in scope["spans"]]
-
-
-def search(stack: Stack, query: str, **parameters: object) -> set[str]:
-    """Trace ids, with the leading zeros that Tempo leaves out."""
-    found = get(f"{stack.tempo_url}/api/search", q=query, limit=100, **parameters)
-    return {trace["traceID"].zfill(32) for trace in found.get("traces", [])}
 
 
 def attribute_values(one: Json) -> dict[str, str]:
@@ -346,13 +307,6 @@ def test_a_process_that_got_a_recycled_pid_is_left_alone(tmp_path: Path) -> None
 # The flow.
 
 
-def buckets(stack: Stack, operation: str, status: str) -> dict[float, float]:
-    """Operations up to each edge, in seconds."""
-    selector = f'orchestration_operation_name="{operation}",status_code="{status}"'
-    found = samples(stack, f"orchestration_operation_duration_seconds_bucket{{{selector}}}")
-    return {float(labels["le"]): count for labels, count in found}
-
-
 def test_operations_are_counted_exactly_and_stored(stack: Stack) -> None:
     traces = [secrets.token_hex(16) for _ in range(4)]
     write_segment(
@@ -371,9 +325,9 @@ def test_operations_are_counted_exactly_and_stored(stack: Stack) -> None:
         "service_name": "a",
         "orchestration_operation_name": "state.query",
     }
-    ok = eventually(lambda: buckets(stack, "state.query", "STATUS_CODE_OK"))
+    ok = eventually(lambda: buckets(stack, operation="state.query", status_code="STATUS_CODE_OK"))
     assert [ok[edge] for edge in (0.01, 0.025, 0.05, 0.06, float("inf"))] == [0, 1, 2, 3, 3]
-    failed = buckets(stack, "state.query", "STATUS_CODE_ERROR")
+    failed = buckets(stack, operation="state.query", status_code="STATUS_CODE_ERROR")
     assert [failed[edge] for edge in (0.06, 0.075, float("inf"))] == [0, 1, 1]
     found = samples(stack, 'orchestration_operation_duration_seconds_count{service_name="a"}')
     assert sorted((count, labels) for labels, count in found) == [

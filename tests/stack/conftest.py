@@ -1,0 +1,187 @@
+"""What the tests on the real servers share: the stack, and what was sent, stored and counted."""
+
+from __future__ import annotations
+
+import base64
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+import pytest
+
+from native import Ports, Stack
+from orchwatch import names, targets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+VISIBLE_WITHIN_S = 30
+DURATION = "orchestration_operation_duration_seconds"
+
+Json = dict[str, Any]
+T = TypeVar("T")
+
+
+def _running(home: Path) -> Iterator[Stack]:
+    found = Stack(home, Ports.free())
+    found.start()
+    yield found
+    found.stop()
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """One for all tests that leave the servers alone; each keeps to service names of its own."""
+    yield from _running(tmp_path_factory.mktemp("stack"))
+
+
+@pytest.fixture
+def own_stack(tmp_path: Path) -> Iterator[Stack]:
+    """For a test that kills servers."""
+    yield from _running(tmp_path / "stack")
+
+
+def eventually(ask: Callable[[], T], within_s: float = VISIBLE_WITHIN_S) -> T:
+    """The first answer that is not empty, or the last one when the time is up."""
+    deadline = time.monotonic() + within_s
+    while not (answer := ask()) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return answer
+
+
+# What was emitted, and what Tempo has: comparable as they are.
+
+
+class Span(NamedTuple):
+    """One span; ids are hexadecimal digits, `parent_span_id` is empty for a root span."""
+
+    trace_id: str
+    span_id: str
+    parent_span_id: str
+    name: str
+    start_ns: int
+    end_ns: int
+    error_type: str
+
+    @property
+    def duration_s(self) -> float:
+        return (self.end_ns - self.start_ns) / 1e9
+
+
+def spooled(stack: Stack, service: str, family: str = "operations") -> list[Span]:
+    """The spans of a service in the spool, in the order in which they were written."""
+    spans = []
+    for segment in sorted(stack.spool.glob(f"{family}-*.jsonl")):
+        for line in segment.read_text().splitlines():
+            for resource_spans in json.loads(line)["resourceSpans"]:
+                if _texts(resource_spans["resource"])[names.SERVICE_NAME] == service:
+                    spans += _spans(resource_spans, _same)
+    return spans
+
+
+def stored(stack: Stack, trace_id: str) -> list[Span]:
+    """The spans that Tempo has of a trace."""
+    batches = get(f"{stack.tempo_url}/api/traces/{trace_id}").get("batches", [])
+    return [one for batch in batches for one in _spans(batch, _hexadecimal)]
+
+
+def _spans(resource_spans: Json, decode: Callable[[str], str]) -> list[Span]:
+    return [
+        Span(
+            trace_id=decode(one["traceId"]),
+            span_id=decode(one["spanId"]),
+            parent_span_id=decode(one.get("parentSpanId", "")),
+            name=one["name"],
+            start_ns=int(one["startTimeUnixNano"]),
+            end_ns=int(one["endTimeUnixNano"]),
+            error_type=_texts(one).get(names.ERROR_TYPE, ""),
+        )
+        for scope_spans in resource_spans["scopeSpans"]
+        for one in scope_spans["spans"]
+    ]
+
+
+def _texts(item: Json) -> dict[str, str]:
+    return {
+        entry["key"]: entry["value"]["stringValue"]
+        for entry in item.get("attributes", [])
+        if "stringValue" in entry["value"]
+    }
+
+
+def _same(digits: str) -> str:
+    return digits
+
+
+def _hexadecimal(base64_digits: str) -> str:
+    return base64.b64decode(base64_digits).hex()
+
+
+# What Prometheus has, and what it should have.
+
+
+def expected_buckets(spans: Iterable[Span]) -> dict[float, int]:
+    """How many spans lasted up to each edge of the table, in seconds, and how many there are."""
+    durations_s = sorted(span.duration_s for span in spans)
+    edges_s = (*targets.load().edges_s, float("inf"))
+    return {edge_s: bisect_right(durations_s, edge_s) for edge_s in edges_s}
+
+
+def buckets(stack: Stack, **labels: str) -> dict[float, float]:
+    """The operations that Prometheus has up to each edge; series that `labels` leaves open summed.
+
+    Equal counts mean equal numbers: Prometheus answers with the samples as they are.
+    """
+    found: dict[float, float] = {}
+    for series, count in samples(stack, f"{DURATION}_bucket{selector(**labels)}"):
+        edge_s = float(series["le"])
+        found[edge_s] = found.get(edge_s, 0) + count
+    return found
+
+
+def counted(stack: Stack, **labels: str) -> float:
+    """How many operations Prometheus has."""
+    return sum(count for _, count in samples(stack, f"{DURATION}_count{selector(**labels)}"))
+
+
+def selector(**labels: str) -> str:
+    """As PromQL writes it; `operation` stands for the long label name."""
+    long_names = {"operation": "orchestration_operation_name", "service": "service_name"}
+    pairs = [f'{long_names.get(name, name)}="{text}"' for name, text in labels.items()]
+    return "{" + ",".join(pairs) + "}"
+
+
+def samples(stack: Stack, query: str) -> list[tuple[dict[str, str], float]]:
+    """What an instant query answers: labels and value of each series."""
+    answer = get(f"{stack.prometheus_url}/api/v1/query", query=query)
+    return [(one["metric"], float(one["value"][1])) for one in answer["data"]["result"]]
+
+
+def value(stack: Stack, query: str) -> float | None:
+    """The value of the only series that a query answers, None if there is none."""
+    found = samples(stack, query)
+    return found[0][1] if found else None
+
+
+def search(stack: Stack, query: str, **parameters: object) -> set[str]:
+    """The ids of the traces that a TraceQL query finds, with the zeros that Tempo leaves out."""
+    found = get(f"{stack.tempo_url}/api/search", q=query, limit=1000, **parameters)
+    return {trace["traceID"].zfill(32) for trace in found.get("traces", [])}
+
+
+def get(url: str, **parameters: object) -> Json:
+    """The JSON that an address answers; empty for what does not exist."""
+    query = urllib.parse.urlencode(parameters)
+    try:
+        with urllib.request.urlopen(f"{url}?{query}", timeout=10) as answer:
+            found: Json = json.load(answer)
+            return found
+    except urllib.error.HTTPError as error:
+        if error.code == 404:
+            return {}
+        raise

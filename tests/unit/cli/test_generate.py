@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from orchwatch.mixin import generate
+
+REPO = Path(__file__).parents[3]
+GENERATE = [sys.executable, "-m", "orchwatch.cli", "generate"]
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """The generated files of this checkout, and nothing else of it."""
+    for name in generate.PARTS:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(REPO / name, tmp_path / name)
+    return tmp_path
+
+
+def run(checkout: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*GENERATE, *words], check=False, capture_output=True, text=True, timeout=60, cwd=checkout
+    )
+
+
+def test_what_is_committed_has_not_drifted(checkout: Path) -> None:
+    ended = run(checkout, "--check")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
+def test_drift_is_exit_code_3_names_each_file_and_writes_none(checkout: Path) -> None:
+    before = {name: (checkout / name).read_text() for name in generate.PARTS}
+    (checkout / "orchwatch.toml").write_text('[operations."my.operation"]\ntarget_s = 7.5\n')
+    ended = run(checkout, "--check")
+    assert ended.returncode == 3
+    (line,) = ended.stderr.splitlines()
+    assert all(name in line for name in generate.PARTS)
+    assert {name: (checkout / name).read_text() for name in generate.PARTS} == before
+
+
+def test_writing_names_what_changed_and_ends_the_drift(checkout: Path) -> None:
+    (checkout / "orchwatch.toml").write_text('[operations."my.operation"]\ntarget_s = 7.5\n')
+    assert run(checkout).stdout.split() == list(generate.PARTS)
+    assert run(checkout, "--check").returncode == 0
+    assert run(checkout).stdout == ""
+
+
+def test_another_directory_can_be_named(checkout: Path) -> None:
+    assert run(REPO / "tests", "--check", "--output", str(checkout)).returncode == 0
+
+
+def test_a_directory_that_is_no_checkout_is_one_line(tmp_path: Path) -> None:
+    ended = run(tmp_path)
+    assert ended.returncode == 1
+    assert len(ended.stderr.splitlines()) == 1

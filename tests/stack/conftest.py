@@ -4,23 +4,31 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.parse
 import urllib.request
 from bisect import bisect_right
+from contextlib import ExitStack, contextmanager
+from textwrap import dedent
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import pytest
 
 from native import Ports, Stack
-from orchwatch import names, targets
+from orchwatch import config, names, targets
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
 VISIBLE_WITHIN_S = 30
+ENDED_WITHIN_S = 60
+# As shipped, whatever file of their own somebody has.
+TABLE = targets.load(config.Config())
 DURATION = "orchestration_operation_duration_seconds"
 
 Json = dict[str, Any]
@@ -54,6 +62,58 @@ def eventually(ask: Callable[[], T], within_s: float = VISIBLE_WITHIN_S) -> T:
     return answer
 
 
+# Programs that record operations.
+
+
+@contextmanager
+def programs(
+    stack: Stack, service: str, code: str, *words: str, number: int = 1, **environment: str
+) -> Iterator[list[subprocess.Popen[str]]]:
+    """Processes that run `code` with `words`; each should wait for a line, which `finish` sends."""
+    inherited = {
+        variable: text
+        for variable, text in os.environ.items()
+        if not variable.startswith(("ORCHWATCH_", "OTEL_", "TRACEPARENT", "BAGGAGE"))
+    }
+    own = {
+        "ORCHWATCH_HOME": str(stack.home),
+        "ORCHWATCH_SERVICE_NAME": service,
+        "XDG_CONFIG_HOME": str(stack.home),  # not the user's own targets
+    }
+    with ExitStack() as running:
+        started = []
+        for _ in range(number):
+            process = subprocess.Popen(
+                [sys.executable, "-c", dedent(code), *words],
+                env={**inherited, **own, **environment},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            started.append(running.enter_context(process))
+            running.callback(process.kill)
+        yield started
+
+
+def finish(processes: list[subprocess.Popen[str]]) -> list[str]:
+    """Sends each a line, at once, and waits until all have ended well; what they printed."""
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    ended = [process.communicate(timeout=ENDED_WITHIN_S) for process in processes]
+    assert {process.returncode for process in processes} == {0}, ended
+    assert {err for _, err in ended} == {""}
+    return [out for out, _ in ended]
+
+
+def run(stack: Stack, service: str, code: str, *words: str, **environment: str) -> str:
+    """Runs one program to its end; what it printed."""
+    with programs(stack, service, code, *words, **environment) as processes:
+        return finish(processes)[0]
+
+
 # What was emitted, and what Tempo has: comparable as they are.
 
 
@@ -77,7 +137,7 @@ def spooled(stack: Stack, service: str, family: str = "operations") -> list[Span
     """The spans of a service in the spool, in the order in which they were written."""
     spans = []
     for segment in sorted(stack.spool.glob(f"{family}-*.jsonl")):
-        for line in segment.read_text().splitlines():
+        for line in filter(None, segment.read_text().split("\n")):
             for resource_spans in json.loads(line)["resourceSpans"]:
                 if _texts(resource_spans["resource"])[names.SERVICE_NAME] == service:
                     spans += _spans(resource_spans, _same)
@@ -128,7 +188,7 @@ def _hexadecimal(base64_digits: str) -> str:
 def expected_buckets(spans: Iterable[Span]) -> dict[float, int]:
     """How many spans lasted up to each edge of the table, in seconds, and how many there are."""
     durations_s = sorted(span.duration_s for span in spans)
-    edges_s = (*targets.load().edges_s, float("inf"))
+    edges_s = (*TABLE.edges_s, float("inf"))
     return {edge_s: bisect_right(durations_s, edge_s) for edge_s in edges_s}
 
 

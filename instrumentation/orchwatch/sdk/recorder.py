@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from opentelemetry import baggage, context, trace
 from opentelemetry.trace import NonRecordingSpan, SpanContext, Status, StatusCode, TraceFlags
 
-from orchwatch import names
+from orchwatch import losses, names
 from orchwatch.context import ROOT, Context
 from orchwatch.otlp_json import clean_attributes
-from orchwatch.recorder import environment, span_attributes
+from orchwatch.recorder import environment
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextvars import Token
+    from typing import TypeVar
 
     from opentelemetry.metrics import Counter, Histogram, Meter
     from opentelemetry.metrics import _Gauge as Gauge
-    from opentelemetry.trace import Span, Tracer
+    from opentelemetry.trace import Tracer
 
     from orchwatch.operation import operation
-    from orchwatch.otlp_json import Attributes
+    from orchwatch.otlp_json import Attributes, AttributeValue
+
+    _Instrument = TypeVar("_Instrument")
 
 _OK = Status(StatusCode.OK)
 _ERROR = Status(StatusCode.ERROR)
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
-
-
-class _Started(NamedTuple):
-    span: Span
-    inside: context.Context  # where the operation's children start
-    attributes: Attributes | None  # those that the span was started with
+_INHERITED = names.INHERITED_ATTRIBUTES
 
 
 class SdkRecorder:
@@ -53,28 +52,36 @@ class SdkRecorder:
 
     def start(self, op: operation) -> None:
         here = context.get_current()
-        if not trace.get_current_span(here).get_span_context().is_valid:
-            handed_over = environment()
-            if handed_over is not ROOT:
-                here = _to_otel(handed_over, here)
+        in_span = trace.get_current_span(here).get_span_context().is_valid
+        if not in_span and environment() is not ROOT:
+            here = _to_otel(self.current(), here)
+        op.name = _text(op.name)
+        attributes: dict[str, AttributeValue] = {names.OPERATION_NAME: op.name}
         entries = baggage.get_all(here)
-        op.context = Context("", "", dict(entries)) if entries else ROOT  # type: ignore[arg-type]
+        if entries:
+            attributes.update(
+                {key: _text(str(entries[key])) for key in _INHERITED if key in entries}
+            )
+        if op.attributes is not None:
+            # A copy: nothing is cleaned and counted twice, and the host may reuse its own.
+            op.attributes = _recordable(op.attributes)
+            attributes.update(op.attributes)
+            attributes[names.OPERATION_NAME] = op.name
         op.start_ns = time.time_ns()
-        span = self._tracer.start_span(
-            op.name, here, attributes=span_attributes(op), start_time=op.start_ns
-        )
+        span = self._tracer.start_span(op.name, here, attributes=attributes, start_time=op.start_ns)
         op.clock_ns = time.perf_counter_ns()
         span_context = span.get_span_context()
         op.trace_id = f"{span_context.trace_id:032x}"
         op.span_id = f"{span_context.span_id:016x}"
-        op.state = _Started(span, trace.set_span_in_context(span, here), op.attributes)
+        op.state = (span, trace.set_span_in_context(span, here), op.attributes)
 
     def end(self, op: operation) -> None:
         duration_ns = time.perf_counter_ns() - op.clock_ns
         span, inside, attributes = op.state
         if op.attributes is not attributes:
-            span.set_attributes(clean_attributes(op.attributes))
+            span.set_attributes({**_recordable(op.attributes), names.OPERATION_NAME: op.name})
         if op.error_type:
+            op.error_type = _text(op.error_type)
             span.set_attribute(names.ERROR_TYPE, op.error_type)
         span.set_status(_ERROR if op.error_type else _OK)
         span.end(op.start_ns + duration_ns)
@@ -88,13 +95,18 @@ class SdkRecorder:
             self._durations.record(duration_ns / 1e9, labels, inside)
 
     def enter(self, op: operation) -> Token[context.Context]:
-        return context.attach(op.state.inside)
+        return context.attach(op.state[1])
 
     def attach(self, to: Context) -> Token[context.Context]:
         return context.attach(_to_otel(to, context.get_current()))
 
     def leave(self, token: Token[context.Context]) -> None:
-        context.detach(token)
+        try:  # noqa: SIM105 - contextlib costs more than all of this
+            token.var.reset(token)
+        except ValueError:
+            # An abandoned generator is closed in another context, where nothing was set; OTel's
+            # own `detach` would print a traceback.
+            pass
 
     def current(self) -> Context:
         here = context.get_current()
@@ -108,14 +120,54 @@ class SdkRecorder:
     def count(self, name: str, value: float, attributes: Attributes | None, unit: str) -> None:
         counter = self._counters.get((name, unit))
         if counter is None:
-            counter = self._counters[name, unit] = self._meter.create_counter(name, unit)
-        counter.add(value, clean_attributes(attributes))
+            counter = _create(self._meter.create_counter, name, unit)
+            if counter is None:
+                return
+            self._counters[name, unit] = counter
+        counter.add(value, _labels(attributes))
 
     def gauge(self, name: str, value: float, attributes: Attributes | None, unit: str) -> None:
         gauge = self._gauges.get((name, unit))
         if gauge is None:
-            gauge = self._gauges[name, unit] = self._meter.create_gauge(name, unit)
-        gauge.set(value, clean_attributes(attributes))
+            gauge = _create(self._meter.create_gauge, name, unit)
+            if gauge is None:
+                return
+            self._gauges[name, unit] = gauge
+        gauge.set(value, _labels(attributes))
+
+
+def _recordable(attributes: Attributes | None) -> dict[str, AttributeValue]:
+    cleaned = clean_attributes(attributes)
+    for key, value in cleaned.items():
+        if isinstance(value, str):
+            cleaned[key] = _text(value)
+        elif isinstance(value, list):
+            cleaned[key] = [
+                _text(element) if isinstance(element, str) else element for element in value
+            ]
+    return cleaned
+
+
+def _labels(attributes: Attributes | None) -> dict[str, AttributeValue]:
+    # The SDK keeps one series for each set of them, so all must be hashable.
+    return {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in _recordable(attributes).items()
+    }
+
+
+def _text(text: str) -> str:
+    # Half of a surrogate pair (an undecodable file name, say) has no place in protobuf, and one
+    # such span would keep its whole batch from being sent.
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _create(create: Callable[[str, str], _Instrument], name: str, unit: str) -> _Instrument | None:
+    try:
+        return create(name, unit)
+    except Exception:  # noqa: BLE001 - the SDK's word for a name or unit that it does not take
+        losses.count("bad_metric")
+        return None
 
 
 def _to_otel(ours: Context, here: context.Context) -> context.Context:

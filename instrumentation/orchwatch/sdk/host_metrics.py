@@ -104,6 +104,8 @@ class _System:
 
     def cpu_utilization(self) -> Iterable[Observation]:
         percent = psutil.cpu_times_percent()._asdict()
+        if not any(percent.values()):
+            return  # not a tick of the clock since the last time
         # Guest time is contained in user and nice time.
         for mode in ("user", "system", "nice", "idle", "iowait", "irq", "softirq", "steal"):
             if mode in percent:

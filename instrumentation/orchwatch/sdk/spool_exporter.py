@@ -42,8 +42,16 @@ _KINDS = {
 
 def append_spans(family: str, spans: Sequence[ReadableSpan]) -> bool:
     """Appends ended spans to a family of the spool, one line each, in one write."""
-    lines = "".join([_line(span) for span in spans])
-    return spool.append(family, to_bytes(lines), len(spans))
+    prefixes: dict[tuple[int, int], str] = {}
+    lines = []
+    for span in spans:
+        # Nearly always one and the same; comparing resources would cost more than all the rest.
+        of = id(span.resource), id(span.instrumentation_scope)
+        prefix = prefixes.get(of)
+        if prefix is None:
+            prefix = prefixes[of] = _prefix(span)
+        lines.append(f"{prefix}{_encode(span)}{LINE_SUFFIX}")
+    return spool.append(family, to_bytes("".join(lines)), len(lines))
 
 
 def append_metrics(data: MetricsData) -> bool:
@@ -66,16 +74,19 @@ def _drop_exemplars(metric: Metric) -> None:
             point.ClearField("exemplars")
 
 
-def _line(span: ReadableSpan) -> str:
+def _prefix(span: ReadableSpan) -> str:
     scope = span.instrumentation_scope
-    prefix = spans_prefix(
+    return spans_prefix(
         _attributes(span.resource.attributes),
         scope.name if scope else "",
         (scope.version if scope else "") or "",
     )
+
+
+def _encode(span: ReadableSpan) -> str:
     context = span.get_span_context() or INVALID_SPAN_CONTEXT
     parent = span.parent
-    encoded = encode_span(
+    return encode_span(
         trace_id=_trace_id(context),
         span_id=_span_id(context),
         parent_span_id=_span_id(parent) if parent else "",
@@ -88,7 +99,6 @@ def _line(span: ReadableSpan) -> str:
         kind=_KINDS[span.kind],
         more=_events(span) + _links(span),
     )
-    return f"{prefix}{encoded}{LINE_SUFFIX}"
 
 
 def _events(span: ReadableSpan) -> str:

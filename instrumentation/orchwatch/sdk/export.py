@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-import threading
+from collections import deque
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
@@ -33,6 +34,9 @@ class SpansToSpool(SpanExporter):
         """Writes spans at once."""
         append_spans(spool.OPERATIONS, spans)
 
+    def renew(self) -> None:
+        """Nothing is shared with a forked child."""
+
     def close_by(self, deadline: float) -> None:
         """Nothing to hurry: the spool is never waited for."""
 
@@ -40,8 +44,9 @@ class SpansToSpool(SpanExporter):
 class SpansToOtlp(SpanExporter):
     """Sends spans; those that could not be sent go to the spool, as undelivered."""
 
-    def __init__(self, exporter: SpanExporter) -> None:
-        self._exporter = exporter
+    def __init__(self, make_exporter: Callable[[], SpanExporter]) -> None:
+        self._make_exporter = make_exporter
+        self._exporter = make_exporter()
         self._delivery = Delivery(self._send, self.keep)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -55,6 +60,10 @@ class SpansToOtlp(SpanExporter):
     def close_by(self, deadline: float) -> None:
         """Bounds all waiting, as `Delivery.close_by` does."""
         self._delivery.close_by(deadline)
+
+    def renew(self) -> None:
+        """In a forked child: its parent's connections are not its own."""
+        self._exporter = self._make_exporter()
 
     def shutdown(self) -> None:
         self._exporter.shutdown()
@@ -120,6 +129,8 @@ class LosslessBatchProcessor(BatchSpanProcessor):
     The SDK would drop the oldest one and say so in a log that nobody reads.
     """
 
+    _room: deque[None]
+
     def __init__(self, out: SpansToSpool | SpansToOtlp) -> None:
         self._out = out
         self._make_room()
@@ -133,17 +144,26 @@ class LosslessBatchProcessor(BatchSpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         context = span.get_span_context()
         if context and context.trace_flags.sampled:
-            if self._room.acquire(blocking=False):
-                super().on_end(span)
-            else:
+            try:
+                self._room.pop()
+            except IndexError:
                 self._out.keep([span])
+            else:
+                super().on_end(span)
 
     def leave_room(self, spans: int) -> None:
         """That many spans have left the queue."""
-        self._room.release(spans)
+        self._room.extend(repeat(None, spans))
+
+    def shutdown(self) -> None:
+        # What ends from now on (in the host's own exit handlers, say) finds no room, and is kept.
+        self._room = deque(maxlen=0)
+        super().shutdown()  # type: ignore[no-untyped-call]
 
     def _make_room(self) -> None:
-        self._room = threading.Semaphore(MAX_QUEUE_SIZE)
+        # One element for each span that still fits. A deque needs no lock, which a signal handler
+        # might find taken, and costs a tenth of a semaphore.
+        self._room = deque(repeat(None, MAX_QUEUE_SIZE))
 
 
 class _Emptying(SpanExporter):

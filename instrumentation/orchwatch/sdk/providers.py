@@ -6,6 +6,7 @@ import atexit
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 import uuid
@@ -19,7 +20,7 @@ from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from orchwatch import config, names, recorder, targets
@@ -46,7 +47,26 @@ SIGTERM_LIMIT_S = EXIT_LIMIT_S + 0.1
 OTLP_METRICS_INTERVAL_S = 5.0  # so that an operation is seen in Prometheus within seconds
 SPOOL_METRICS_INTERVAL_S = 60.0  # so that a day of them stays below the target for storage
 
+# The SDK would drop the oldest attribute first, which is the operation's name.
+_LIMITS = SpanLimits(max_span_attributes=SpanLimits.UNSET)
+
 _logger = logging.getLogger(__name__)
+
+
+class _ProcessResource(Resource):
+    """This process as the fast path describes it, in a forked child too."""
+
+    def __init__(self, service_name: str | None) -> None:
+        self._service_name = service_name
+        self.renew()
+
+    def renew(self) -> None:
+        """Describes the current process; all tracers share this object."""
+        super().__init__(resource_attributes(self._service_name))
+
+    def merge(self, other: Resource) -> Resource:
+        """Stays as it is: the SDK merges an instance id into it in a forked child."""
+        return self
 
 
 class _Providers:
@@ -58,49 +78,58 @@ class _Providers:
     """
 
     def __init__(self, service_name: str | None, *, to_otlp: bool) -> None:
-        attributes = resource_attributes(service_name)
-        spans_out: SpansToSpool | SpansToOtlp
-        metrics_out: MetricsToSpool
-        if to_otlp:
-            spans_out = SpansToOtlp(otlp.span_exporter())
-            metrics_out = MetricsToOtlp(otlp.metric_exporter())
-            interval_s = OTLP_METRICS_INTERVAL_S
-        else:
-            spans_out = SpansToSpool()
-            metrics_out = MetricsToSpool()
-            interval_s = SPOOL_METRICS_INTERVAL_S
-        self._outs = (spans_out, metrics_out)
+        self._to_otlp = to_otlp
+        self._resource = _ProcessResource(service_name)
         # Operations are counted, so all are recorded, whatever a remote parent sampled.
         sampler = None if os.environ.get("OTEL_TRACES_SAMPLER") else ALWAYS_ON
+        self._spans_out = SpansToOtlp(otlp.span_exporter) if to_otlp else SpansToSpool()
         self.tracers = TracerProvider(
-            resource=Resource(attributes), sampler=sampler, shutdown_on_exit=False
+            resource=self._resource, sampler=sampler, shutdown_on_exit=False, span_limits=_LIMITS
         )
-        self.tracers.add_span_processor(LosslessBatchProcessor(spans_out))
+        self._count()
+        self.tracers.add_span_processor(LosslessBatchProcessor(self._spans_out))
+
+    def renew(self) -> None:
+        """In a forked child: it counts from zero, under its own ids, over its own connections.
+
+        The tracer provider stays, as other instrumentations have tracers of it.
+        """
+        self._resource.renew()
+        self._spans_out.renew()
+        self._count()
+
+    def shutdown(self) -> None:
+        """Sends or keeps what is left, within `EXIT_LIMIT_S`."""
+        deadline = time.monotonic() + EXIT_LIMIT_S
+        self._spans_out.close_by(deadline)
+        self._metrics_out.close_by(deadline)
+        self.tracers.shutdown()
+        self.meters.shutdown()
+
+    def _count(self) -> None:
+        """Makes the meter provider, and the recorder that counts with it."""
+        if self._to_otlp:
+            self._metrics_out: MetricsToSpool = MetricsToOtlp(otlp.metric_exporter())
+            interval_s = OTLP_METRICS_INTERVAL_S
+        else:
+            self._metrics_out = MetricsToSpool()
+            interval_s = SPOOL_METRICS_INTERVAL_S
         # The series of processes that run side by side must not be mixed up.
         instance = {names.SERVICE_INSTANCE_ID: str(uuid.uuid4())}
         interval_ms = os.environ.get("OTEL_METRIC_EXPORT_INTERVAL")
         reader = PeriodicExportingMetricReader(
-            metrics_out, export_interval_millis=None if interval_ms else interval_s * 1000
+            self._metrics_out, export_interval_millis=None if interval_ms else interval_s * 1000
         )
-        self.meters = MeterProvider(
-            [reader], Resource({**attributes, **instance}), shutdown_on_exit=False
-        )
+        resource = Resource({**self._resource.attributes, **instance})
+        self.meters = MeterProvider([reader], resource, shutdown_on_exit=False)
         meter = self.meters.get_meter(names.SCOPE, __version__)
         host_metrics.observe(meter)
         self.recorder = SdkRecorder(
             self.tracers.get_tracer(names.SCOPE, __version__),
             meter,
             # The Collector counts the spans of the spool itself.
-            durations(meter) if to_otlp else None,
+            durations(meter) if self._to_otlp else None,
         )
-
-    def shutdown(self) -> None:
-        """Sends or keeps what is left, within `EXIT_LIMIT_S`."""
-        deadline = time.monotonic() + EXIT_LIMIT_S
-        for out in self._outs:
-            out.close_by(deadline)
-        self.tracers.shutdown()
-        self.meters.shutdown()
 
 
 _installed: _Providers | None = None
@@ -134,18 +163,12 @@ def configure(
     to_otlp = _to_otlp(export)
     _installed = _Providers(service_name, to_otlp=to_otlp)
     trace.set_tracer_provider(_installed.tracers)
-    metrics.set_meter_provider(_installed.meters)
+    if not isinstance(metrics.get_meter_provider(), MeterProvider):
+        metrics.set_meter_provider(_installed.meters)
     recorder.use(_installed.recorder)
     atexit.register(_shutdown)
     _flush_on_sigterm()
-
-    def renew() -> None:
-        # A child counts from zero under its own id, with threads of its own.
-        global _installed  # noqa: PLW0603
-        _installed = _Providers(service_name, to_otlp=to_otlp)
-        recorder.use(_installed.recorder)
-
-    os.register_at_fork(after_in_child=renew)
+    os.register_at_fork(after_in_child=_renew)
 
 
 def use_global_providers() -> None:
@@ -180,10 +203,26 @@ def _to_otlp(export: str | None) -> bool:
     return choice == "otlp"
 
 
+def _renew() -> None:
+    if _installed is None:
+        return
+    _installed.renew()
+    recorder.use(_installed.recorder)
+    # A child that `multiprocessing` has forked runs its finalizers, but no exit handlers. It first
+    # forgets its parent's and then calls what is registered here.
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        util.register_after_fork(
+            _installed, lambda _: util.Finalize(None, _shutdown, exitpriority=1)
+        )
+
+
 def _shutdown() -> None:
     global _installed
     installed, _installed = _installed, None
     if installed is not None:
+        # Operations of the host's own exit handlers go the way that needs no thread.
+        recorder.use(recorder.SpoolRecorder())
         installed.shutdown()
 
 

@@ -33,7 +33,14 @@ def _follow_threads() -> None:
     start = threading.Thread.start
 
     def start_in_context(self: threading.Thread) -> None:
-        self.run = _carried(self.run)  # type: ignore[method-assign]
+        pool = sys.modules.get("concurrent.futures.thread")
+        # A pool's thread outlives the operation that happened to start it: each of its tasks
+        # brings its own context.
+        if getattr(self, "_target", None) is not getattr(pool, "_worker", self):
+            run = self.run
+            carried = _carried(run)
+            if carried is not run:
+                self.run = carried  # type: ignore[method-assign]
         start(self)
 
     threading.Thread.start = start_in_context  # type: ignore[method-assign]

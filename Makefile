@@ -23,8 +23,13 @@ help: ## List what can be made
 .PHONY: setup
 setup: .venv/ready ## Make the environment in .venv
 
+# For docker compose: whose spool it reads, and where. Never overwritten.
+.env:
+	@printf 'ORCHWATCH_UID=%s\nORCHWATCH_GID=%s\nORCHWATCH_HOME=%s\n' "$$(id -u)" "$$(id -g)" \
+	  "$${ORCHWATCH_HOME:-$${XDG_STATE_HOME:-$$HOME/.local/state}/orchwatch}" > $@
+
 .PHONY: demo
-demo: setup ## Run a real orchestration and show each operation against its target
+demo: setup | .env ## Run a real orchestration and show each operation against its target
 	@$(BIN)/orchwatch demo
 
 .PHONY: test
@@ -61,7 +66,7 @@ stack: ## Build Collector, Prometheus, promtool and Tempo into a cache
 	@$(PYTHON) stack/build.py
 
 .PHONY: up
-up: setup stack ## Start that stack on loopback, without Docker
+up: setup stack | .env ## Start that stack on loopback, without Docker
 	@$(PYTHON) stack/native.py up
 
 .PHONY: down
@@ -76,5 +81,7 @@ bench-overhead: setup ## Measure what an operation costs its host, as ratios
 lock: setup ## Pin the dependencies anew; needs uv
 	uv pip compile pyproject.toml --extra local --group dev --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements/dev.txt
-	uv pip compile pyproject.toml --extra local --universal --python-version 3.11 \
-	  --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements/image.txt
+	# The image builds the package too; nothing in it may differ from what was tested.
+	echo hatchling | uv pip compile pyproject.toml - --extra local --universal --python-version 3.11 \
+	  --constraints requirements/dev.txt --generate-hashes --no-emit-index-url --no-header --no-annotate \
+	  --quiet --output-file requirements/image.txt

@@ -423,7 +423,8 @@ def main() -> int:
     command = commands[parser.parse_args().command]
     home = default_home()
     try:
-        (home / "stack").mkdir(mode=0o700, parents=True, exist_ok=True)
+        for directory in (home, home / "stack"):  # parents=True alone would make them 0755
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with (home / "stack" / "lock").open("w") as lock:
             # Two at once would start everything twice.
             fcntl.flock(lock, fcntl.LOCK_EX)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from orchwatch.errors import OrchwatchError
+from orchwatch.home import user_file
 
-FILE_NAME = "orchwatch.toml"
 TARGET_TABLES = ("operations", "reliability", "levels")
 INSTRUMENT_TABLE = "instrument"
 
@@ -44,17 +43,13 @@ def find() -> Path | None:
     Raises:
         ConfigError: `ORCHWATCH_CONFIG` names a file that does not exist.
     """
-    explicit = os.environ.get("ORCHWATCH_CONFIG")
-    if explicit:
-        path = Path(explicit)
-        if not path.is_file():
-            raise ConfigError(path, "", "ORCHWATCH_CONFIG names it, and no such file exists")
-        return path
-    config_home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    for path in (Path(FILE_NAME), config_home / "orchwatch" / FILE_NAME):
-        if path.is_file():
-            return path
-    return None
+    file = user_file()
+    if file is None:
+        return None
+    path = Path(file)
+    if not path.is_file():
+        raise ConfigError(path, "", "ORCHWATCH_CONFIG names it, and no such file exists")
+    return path
 
 
 def load(file: Path | None = None) -> Config:

@@ -9,6 +9,8 @@ import os
 DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
 
+_USER_FILE = "orchwatch.toml"
+
 
 def home() -> str:
     """The directory named by `ORCHWATCH_HOME`, else `orchwatch` in the XDG state directory."""
@@ -18,6 +20,22 @@ def home() -> str:
         return os.path.abspath(explicit)
     state = environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
     return os.path.join(state, "orchwatch")
+
+
+def user_file() -> str | None:
+    """The user's `orchwatch.toml`, which need not exist where `ORCHWATCH_CONFIG` names it.
+
+    Otherwise the one in the current directory, else the one in the XDG config directory.
+    """
+    environ = os.environ
+    explicit = environ.get("ORCHWATCH_CONFIG")
+    if explicit:
+        return explicit
+    config_home = environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    for file in (_USER_FILE, os.path.join(config_home, "orchwatch", _USER_FILE)):
+        if os.path.isfile(file):
+            return file
+    return None
 
 
 def spool_directory() -> str:

@@ -55,9 +55,6 @@ SERVICE_NAME = "service.name"
 SERVICE_INSTANCE_ID = "service.instance.id"
 PROCESS_PID = "process.pid"
 HOST_NAME = "host.name"
-SDK_LANGUAGE = "telemetry.sdk.language"
-SDK_NAME = "telemetry.sdk.name"
-SDK_VERSION = "telemetry.sdk.version"
 
 # Metrics.
 OPERATION_DURATION = "orchestration.operation.duration"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 
 from orchwatch import names
-from orchwatch.__about__ import __version__
 from orchwatch.context import unescape
 from orchwatch.otlp_json import clean_attributes
 
@@ -38,7 +37,4 @@ def resource_attributes(service_name: str | None = None) -> dict[str, AttributeV
         attributes[names.SERVICE_NAME] = name
     attributes[names.PROCESS_PID] = os.getpid()
     attributes[names.HOST_NAME] = os.uname().nodename
-    attributes[names.SDK_LANGUAGE] = "python"
-    attributes[names.SDK_NAME] = names.SCOPE
-    attributes[names.SDK_VERSION] = __version__
     return clean_attributes(attributes)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 
+from orchwatch.home import user_file
+
 INSTRUMENT_VARIABLE = "ORCHWATCH_INSTRUMENT"
 SITE_DIRECTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "site")
 
@@ -22,7 +24,7 @@ def environment(environ: dict[str, str]) -> dict[str, str]:
         The same, or a copy with the site directory first in `PYTHONPATH` and the configuration
         file's absolute path, because a child may work in another directory.
     """
-    file = configured_file(environ)
+    file = configured_file()
     if file is None and not environ.get(INSTRUMENT_VARIABLE):
         return environ
     changed = dict(environ)
@@ -36,14 +38,13 @@ def environment(environ: dict[str, str]) -> dict[str, str]:
     return changed
 
 
-def configured_file(environ: dict[str, str]) -> str | None:
+def configured_file() -> str | None:
     """The absolute path of the user's file, where it may have an `[instrument]` table.
 
-    The same file as `orchwatch.config.find` names, but without its imports: a TOML parser and
-    `pathlib` would double what wrapping a command costs. Whether the table is there, and in
-    order, is for the child to find out.
+    It is not parsed: a TOML parser would double what wrapping a command costs. Whether the table
+    is there, and in order, is for the child to find out.
     """
-    file = _user_file(environ)
+    file = user_file()
     if file is None:
         return None
     try:
@@ -51,14 +52,3 @@ def configured_file(environ: dict[str, str]) -> str | None:
             return os.path.abspath(file) if b"instrument" in stream.read() else None
     except OSError:
         return None  # what cannot be read is for `orchwatch doctor` to say
-
-
-def _user_file(environ: dict[str, str]) -> str | None:
-    explicit = environ.get("ORCHWATCH_CONFIG")
-    if explicit:
-        return explicit
-    config_home = environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
-    for file in ("orchwatch.toml", os.path.join(config_home, "orchwatch", "orchwatch.toml")):
-        if os.path.isfile(file):
-            return file
-    return None

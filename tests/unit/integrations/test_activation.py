@@ -150,15 +150,14 @@ def test_it_finds_the_same_file_as_the_configuration_does(
             monkeypatch.setenv("ORCHWATCH_CONFIG", str(place))
         expected = config.find()
         assert expected is not None
-        assert (
-            activation.configured_file(dict(os.environ)) == str(expected.absolute()) == str(place)
-        )
+        assert activation.configured_file() == str(expected.absolute()) == str(place)
 
 
 def test_a_file_without_the_table_activates_nothing(program: Path) -> None:
     (program.parent / "orchwatch.toml").write_text("[operations]\n")
-    assert activation.configured_file(dict(os.environ)) is None
+    assert activation.configured_file() is None
 
 
-def test_a_file_that_is_missing_activates_nothing() -> None:
-    assert activation.configured_file({"ORCHWATCH_CONFIG": "/no/such/file"}) is None
+def test_a_file_that_is_missing_activates_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCHWATCH_CONFIG", "/no/such/file")
+    assert activation.configured_file() is None

@@ -2,40 +2,17 @@
 
 from __future__ import annotations
 
-import io
-import signal
-import sys
-import threading
-import time
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchwatch import configure, home
-from orchwatch.errors import OrchwatchError, UsageError
-from orchwatch.monitor import snapshot
-from orchwatch.monitor.store import Store
-from orchwatch.reporters import table
-from orchwatch.runtime import sessions, signals, symbols
-from orchwatch.runtime.orchestration import Orchestration, Outcome
+from orchwatch.errors import UsageError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Iterator
-    from types import FrameType
-    from typing import Never
 
 HELP = "run a real orchestration of agents and show every operation against its target"
 
 DEFAULT_AGENTS = 4
 MOST_AGENTS = 64
-# Between two rounds of --loop, so that the machine stays usable; no operation is measured there.
-ROUND_PAUSE_S = 15.0
-TERMINATED_EXIT_CODE = 128 + signal.SIGTERM
-
-
-class DemoError(OrchwatchError):
-    """The agents' results are wrong."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,98 +48,11 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"demo: --agents must be from 1 to {MOST_AGENTS}, not {args.agents}")
     if args.files is not None and args.files < 1:
         raise UsageError(f"demo: --files must be at least 1, not {args.files}")
-    with _ended_in_order(), _opened(Path(home.home())) as store:
-        demo = _Demo(args.agents, symbols.library_files(args.files), store)
+    from orchwatch.runtime import demo  # noqa: PLC0415 - slow, see `commands`
+
+    with demo.opened(args.agents, args.files) as opened:
         if args.loop:
-            demo.loop()
+            opened.loop()
         else:
-            demo.once()
+            opened.once()
     return 0
-
-
-class _Demo:
-    """Rounds of the same orchestration."""
-
-    def __init__(self, agents: int, files: list[str], store: Store) -> None:
-        self._agents = agents
-        self._files = files
-        self._home = Path(home.home())
-        self._store = store
-        self._started_ns = time.time_ns()
-        self._expected: symbols.Totals | None = None
-
-    def once(self) -> None:
-        """One round, then the table of what it measured."""
-        _say("Agents read Python's standard library and report its functions, classes, imports.")
-        outcome = self._round(_say)
-        found = outcome.totals
-        _say(
-            f"found {found.functions} functions, {found.classes} classes, {found.imports} imports;"
-            f" {outcome.cycles} import cycles"
-        )
-        self._check(found)
-        _say("one process alone counts the same\n")
-        table.render(self._measured(), sys.stdout, colour=sys.stdout.isatty())
-        _say(f"\nTrace of this run: {outcome.trace_id}")
-        _say("The same table at any time: orchwatch current")
-
-    def loop(self) -> None:
-        """Rounds until a signal ends them, with what a long-running process says about itself."""
-        configure()
-        number = 0
-        try:
-            while True:
-                number += 1
-                self._started_ns = time.time_ns()
-                outcome = self._round(lambda _line: None)
-                self._check(outcome.totals)
-                took_s = (time.time_ns() - self._started_ns) / 1e9
-                _say(f"round {number}: {took_s:.1f} s, trace {outcome.trace_id}")
-                threading.Event().wait(ROUND_PAUSE_S)
-        except (KeyboardInterrupt, SystemExit):
-            _say(f"ended in round {number}")
-
-    def _round(self, say: Callable[[str], None]) -> Outcome:
-        root = self._home / "sessions"
-        sessions.prune(root)
-        return Orchestration(
-            root=root,
-            files=self._files,
-            agents=self._agents,
-            refresh=lambda: table.render(self._measured(), io.StringIO(), colour=False),
-            say=say,
-        ).run()
-
-    def _check(self, found: symbols.Totals) -> None:
-        if self._expected is None:
-            self._expected = symbols.count_alone(self._files)
-        if found != self._expected:
-            raise DemoError(f"the agents found {found}, one process alone {self._expected}")
-
-    def _measured(self) -> snapshot.Snapshot:
-        with signals.held_back():
-            return snapshot.take(self._home, since_ns=self._started_ns, store=self._store)
-
-
-@contextmanager
-def _ended_in_order() -> Iterator[None]:
-    """Let SIGTERM unwind the stack as Ctrl-C does, so that every agent is ended."""
-
-    def leave(_number: int, _frame: FrameType | None) -> Never:
-        raise SystemExit(TERMINATED_EXIT_CODE)
-
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _opened(directory: Path) -> Store:
-    # DuckDB turns a signal into an error of its own and swallows what it stands for.
-    with signals.held_back():
-        return Store(directory)
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)

@@ -17,7 +17,7 @@ from orchwatch.monitor import archive, engine, lines, segments
 from orchwatch.monitor.views import Views
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from orchwatch.monitor.archive import Compacted
@@ -106,6 +106,14 @@ class Store:
         for progress in self._progress.values():
             found[progress.segment.name] = progress.unreadable
         return {name: count for name, count in found.items() if count}
+
+    def live_since(self, since_ns: int, families: Collection[str]) -> list[str]:
+        """Ids of the segments that only the spool holds and that were written to since."""
+        return [
+            identity
+            for identity, progress in self._progress.items()
+            if progress.segment.family in families and progress.segment.modified_ns >= since_ns
+        ]
 
     def _read(self) -> None:
         """One look at spool and store.

@@ -8,22 +8,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchwatch import operation, spool
+from orchwatch import operation
 from orchwatch.cli.main import main
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    directory = tmp_path / "home"
-    monkeypatch.setenv("ORCHWATCH_HOME", str(directory))
-    monkeypatch.chdir(tmp_path)
-    yield directory
-    for family in spool.FAMILIES:
-        spool._spools[family].close()
 
 
 def current(capsys: pytest.CaptureFixture[str], *options: str) -> str:

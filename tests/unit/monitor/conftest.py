@@ -1,4 +1,4 @@
-"""A home directory of one's own, and operations of known durations written by the real spool."""
+"""Operations of known durations, written by the real spool."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import pytest
 from orchwatch import otlp_json, spool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 NOW_NS = time.time_ns()
@@ -32,15 +31,6 @@ class Record(Protocol):
         attributes: dict[str, otlp_json.AttributeValue] | None = ...,
         more: str = ...,
     ) -> bytes: ...
-
-
-@pytest.fixture
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    directory = tmp_path / "home"
-    monkeypatch.setenv("ORCHWATCH_HOME", str(directory))
-    yield directory
-    for family in spool.FAMILIES:
-        spool._spools[family].close()
 
 
 @pytest.fixture

@@ -38,7 +38,8 @@ def compacted(home: Path) -> list[Path]:
 
 
 @pytest.fixture
-def small_segments(monkeypatch: pytest.MonkeyPatch) -> None:
+def small_segments(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert home
     monkeypatch.setenv("ORCHWATCH_SPOOL_SEGMENT_BYTES", str(SEGMENT_BYTES))
 
 

@@ -1,0 +1,77 @@
+"""`orchwatch audit`: what was emitted against what Tempo and Prometheus hold."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from orchwatch.cli import window
+from orchwatch.errors import CheckFailedError
+
+if TYPE_CHECKING:
+    import argparse
+
+HELP = "compare what was emitted with what Tempo and Prometheus hold"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own options."""
+    parser.add_argument(
+        "--format", choices=("table", "json"), default="table", help="default: %(default)s"
+    )
+    window.add_argument(parser)
+    parser.add_argument(
+        "--resend", action="store_true", help="send what is missing in Tempo again, uncounted"
+    )
+    for server in ("Tempo", "Prometheus"):
+        parser.add_argument(
+            f"--{server.lower()}-url",
+            metavar="URL",
+            help=f"default: ORCHWATCH_{server.upper()}_URL, else where `make up` started it",
+        )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints the audit.
+
+    Raises:
+        CheckFailedError: Something is missing, or a count differs for no known reason.
+    """
+    from pathlib import Path  # noqa: PLC0415 - slow, see `commands`, and so are the next ones
+
+    from orchwatch.home import home  # noqa: PLC0415
+    from orchwatch.monitor import audit, client, resend, servers  # noqa: PLC0415
+    from orchwatch.monitor.store import Store  # noqa: PLC0415
+    from orchwatch.reporters import findings  # noqa: PLC0415
+
+    collector, prometheus, tempo = servers.servers()
+    with Store(Path(home())) as store:
+        found = audit.examine(
+            store,
+            tempo_url=arguments.tempo_url or tempo.url,
+            prometheus_url=arguments.prometheus_url or prometheus.url,
+            since_ns=window.since_ns(arguments.since) or 0,
+            progress=_progress,
+        )
+        resent = 0
+        if arguments.resend:
+            runs = bool(found.tempo.undelivered) and client.answers(
+                collector.url + collector.ready_path
+            )
+            missing = found.tempo.lost + (found.tempo.undelivered if runs else ())
+            resent = resend.resend(store, missing)
+    render = findings.render_json if arguments.format == "json" else findings.render_table
+    render(found, resent, sys.stdout)
+    gone = len(found.tempo.lost) + len(found.tempo.undelivered)
+    if gone:
+        raise CheckFailedError(f"{gone} spans are missing in Tempo")
+    if not found.counting_is_explained:
+        raise CheckFailedError("what Prometheus counted differs for no reason that is known")
+    return 0
+
+
+def _progress(done: int, of_all: int) -> None:
+    if sys.stderr is not None and sys.stderr.isatty():
+        end = "\n" if done == of_all else ""
+        sys.stderr.write(f"\rasked Tempo for {done} of {of_all} spans{end}")
+        sys.stderr.flush()

@@ -1,0 +1,245 @@
+"""What was emitted here against what Tempo and Prometheus hold, and why the two differ."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchwatch import losses, spool
+from orchwatch.monitor import prometheus, servers, tempo
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from orchwatch.monitor.store import Store
+
+# What ended this recently may still be on its way.
+VISIBLE_AFTER_S = servers.VISIBLE_AFTER_S
+
+_NS_PER_S = 1_000_000_000
+_TRACES_AT_ONCE = 1000
+
+_AUDITED = """
+CREATE OR REPLACE TEMP TABLE audited AS
+SELECT trace_id, span_id, max(end_ns) AS end_ns FROM span
+WHERE end_ns >= $since_ns GROUP BY trace_id, span_id ORDER BY trace_id
+"""
+_EMITTED = """
+SELECT family, count(DISTINCT (trace_id, span_id)) FROM span
+WHERE end_ns >= $since_ns GROUP BY family
+"""
+_TRACES = """
+SELECT replace(trace_id::VARCHAR, '-', ''), list(printf('%016x', span_id)) FROM audited
+WHERE trace_id > $after::UUID GROUP BY trace_id ORDER BY trace_id LIMIT $limit
+"""
+_GONE = """
+CREATE OR REPLACE TEMP TABLE gone AS
+SELECT unnest($trace_ids::VARCHAR[])::UUID AS trace_id,
+    ('0x' || unnest($span_ids::VARCHAR[]))::UBIGINT AS span_id
+"""
+# A span that was sent again, or imported, was written after it ended: its segment tells.
+_MISSING = """
+SELECT replace(trace_id::VARCHAR, '-', ''), printf('%016x', span_id), end_ns
+FROM audited SEMI JOIN gone USING (trace_id, span_id) ANTI JOIN (
+    FROM spool WHERE list_contains($young::VARCHAR[], segment)
+) USING (trace_id, span_id)
+WHERE end_ns < $young_ns ORDER BY end_ns
+"""
+_NEWEST = "SELECT max(end_ns) FROM audited ANTI JOIN gone USING (trace_id, span_id)"
+_COUNTED = """
+SELECT operation, count(*), count(*) FILTER (end_ns >= $pending_ns), min(end_ns)
+FROM operations WHERE operation IS NOT NULL AND end_ns >= $since_ns GROUP BY operation
+"""
+
+
+SpanId = tuple[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InTempo:
+    """The spans that Tempo should hold, each counted once.
+
+    Attributes:
+        expected: How many.
+        found: How many it holds.
+        pending: How many are too young to be missed.
+        lost: Trace and span ids, hexadecimal, of those that ended before one that it holds: it
+            had them and was killed before they were on disk.
+        undelivered: The same for the others: nothing that ended later has arrived either.
+    """
+
+    expected: int
+    found: int
+    pending: int
+    lost: tuple[SpanId, ...]
+    undelivered: tuple[SpanId, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InPrometheus:
+    """The operations that Prometheus should have counted.
+
+    Attributes:
+        since_ns: Ended then or later; earlier than asked for where the window's edge cut through.
+        expected: How many.
+        found: How many it counted.
+        pending: How many of the expected are too young to be missed.
+        uncounted: By operation, how many are missed although they are not too young.
+        surplus: By operation, how many were counted and not emitted here.
+        restarts: How often the Collector began to count anew.
+    """
+
+    since_ns: int
+    expected: int
+    found: int
+    pending: int
+    uncounted: Mapping[str, int]
+    surplus: Mapping[str, int]
+    restarts: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """All of it.
+
+    Attributes:
+        emitted: Spans by family that ended in the window, each once.
+        dropped: What telemetry lost since the ledger was begun, by reason.
+        unreadable: Lines and spans of the spool that nobody can read.
+        tempo: Spans in Tempo.
+        prometheus: Operations in Prometheus.
+    """
+
+    emitted: Mapping[str, int]
+    dropped: Mapping[str, int]
+    unreadable: int
+    tempo: InTempo
+    prometheus: InPrometheus
+
+    @property
+    def counting_is_explained(self) -> bool:
+        """Whether what Prometheus counted differs only for reasons that are known.
+
+        A Collector that was killed forgets what it had counted since its last flush. Lines that the
+        spool's budget dropped may be missing on either side.
+        """
+        dropped = self.dropped.get("budget_dropped", 0)
+        missed = sum(self.prometheus.uncounted.values())
+        return (self.prometheus.restarts > 0 or missed <= dropped) and (
+            sum(self.prometheus.surplus.values()) <= dropped
+        )
+
+
+def examine(
+    store: Store,
+    *,
+    tempo_url: str,
+    prometheus_url: str,
+    since_ns: int = 0,
+    progress: Callable[[int, int], None] = lambda _done, _all: None,
+) -> Audit:
+    """Asks both servers for all that the store says was emitted.
+
+    Args:
+        store: Of the home that is audited.
+        tempo_url: The root of Tempo's HTTP interface.
+        prometheus_url: The same of Prometheus.
+        since_ns: Only what ended at this Unix time in nanoseconds or later.
+        progress: Called with the number of spans asked for so far, and of all.
+
+    Raises:
+        OrchwatchError: A server cannot be reached, or the store cannot be read.
+    """
+    # What Prometheus had by now was emitted by now, and so is in the store once it has looked.
+    now_ns = time.time_ns()
+    store.refresh()
+    emitted = dict(store.query(_EMITTED, {"since_ns": since_ns}))
+    counted = _in_prometheus(store, prometheus_url, since_ns, now_ns)
+    held = _in_tempo(store, tempo_url, since_ns, now_ns, progress)
+    return Audit(
+        emitted={family: emitted.get(family, 0) for family in spool.FAMILIES[:3]},
+        dropped=losses.read(),
+        unreadable=sum(store.unreadable().values()),
+        tempo=held,
+        prometheus=counted,
+    )
+
+
+def _in_tempo(
+    store: Store,
+    url: str,
+    since_ns: int,
+    now_ns: int,
+    progress: Callable[[int, int], None],
+) -> InTempo:
+    store.query(_AUDITED, {"since_ns": since_ns})
+    expected = int(store.query("SELECT count(*) FROM audited")[0][0])
+    asked = 0
+    gone: list[tuple[str, str]] = []
+    for traces in _traces(store):
+        for trace_id, span_ids in tempo.missing(url, traces):
+            gone += [(trace_id, span_id) for span_id in span_ids]
+        asked += sum(len(span_ids) for _, span_ids in traces)
+        progress(asked, expected)
+    store.query(
+        _GONE, {"trace_ids": [one for one, _ in gone], "span_ids": [one for _, one in gone]}
+    )
+    young_ns = now_ns - int(VISIBLE_AFTER_S * _NS_PER_S)
+    young = store.live_since(young_ns, (spool.UNDELIVERED, spool.HISTORY))
+    missing = store.query(_MISSING, {"young_ns": young_ns, "young": young})
+    newest_ns = store.query(_NEWEST)[0][0] or 0
+    return InTempo(
+        expected=expected,
+        found=expected - len(gone),
+        pending=len(gone) - len(missing),
+        lost=tuple((trace, span) for trace, span, end_ns in missing if end_ns < newest_ns),
+        undelivered=tuple((trace, span) for trace, span, end_ns in missing if end_ns >= newest_ns),
+    )
+
+
+def _traces(store: Store) -> Iterator[list[tuple[str, list[str]]]]:
+    after = "0" * 32
+    while traces := store.query(_TRACES, {"after": after, "limit": _TRACES_AT_ONCE}):
+        yield [(trace_id, span_ids) for trace_id, span_ids in traces]
+        after = traces[-1][0]
+
+
+def _in_prometheus(store: Store, url: str, since_ns: int, now_ns: int) -> InPrometheus:
+    """Compares within the window; where that does not fit, from the first operation on.
+
+    An operation that ended before the window may be counted in it, and the other way round, so only
+    the whole can be compared exactly.
+    """
+    found = _compare(store, url, since_ns, now_ns)
+    if since_ns and (found.uncounted or found.surplus):
+        found = _compare(store, url, 0, now_ns)
+    return found
+
+
+def _compare(store: Store, url: str, since_ns: int, now_ns: int) -> InPrometheus:
+    young_ns = now_ns - int(VISIBLE_AFTER_S * _NS_PER_S)
+    rows = store.query(_COUNTED, {"since_ns": since_ns, "pending_ns": young_ns})
+    first_ns = min((first_ns for *_, first_ns in rows), default=now_ns)
+    begin_ns = since_ns or first_ns - _NS_PER_S
+    counted = prometheus.counted(url, since_s=begin_ns / _NS_PER_S, until_s=now_ns / _NS_PER_S)
+    expected = {operation: count for operation, count, *_ in rows}
+    pending = {operation: young for operation, _, young, _ in rows}
+    found = dict(counted.operations)
+    uncounted = {}
+    surplus = {}
+    for operation in sorted(expected.keys() | found.keys()):
+        difference = found.get(operation, 0) - expected.get(operation, 0)
+        if difference > 0:
+            surplus[operation] = difference
+        elif -difference > pending.get(operation, 0):
+            uncounted[operation] = -difference - pending.get(operation, 0)
+    return InPrometheus(
+        since_ns=since_ns,
+        expected=sum(expected.values()),
+        found=sum(found.values()),
+        pending=sum(pending.values()),
+        uncounted=uncounted,
+        surplus=surplus,
+        restarts=counted.restarts,
+    )

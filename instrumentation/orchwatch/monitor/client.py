@@ -1,0 +1,73 @@
+"""Questions to a server over HTTP, answered in JSON or by one clear error."""
+
+from __future__ import annotations
+
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from http import HTTPStatus
+from typing import Any
+
+from orchwatch.errors import OrchwatchError
+
+TIMEOUT_S = 30.0
+_QUICK_TIMEOUT_S = 2.0
+_ATTEMPTS = 4
+_RETRY_INTERVAL_S = 0.5
+
+# Loopback needs no proxy, whatever the shell says.
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def get_json(title: str, root: str, path: str, **parameters: str) -> Any:
+    """The answer, or None where the server knows no such thing.
+
+    Args:
+        title: What a person calls the server, for errors.
+        root: The root of its HTTP interface.
+        path: What is asked for.
+        **parameters: The query.
+
+    Raises:
+        OrchwatchError: It cannot be reached, or goes on failing.
+    """
+    query = f"?{urllib.parse.urlencode(parameters)}" if parameters else ""
+    failure = ""
+    for attempt in range(_ATTEMPTS):
+        if attempt:
+            time.sleep(_RETRY_INTERVAL_S)
+        try:
+            request = urllib.request.Request(  # noqa: S310 - the user names the server
+                root.rstrip("/") + path + query, headers={"Accept": "application/json"}
+            )
+            with _OPENER.open(request, timeout=TIMEOUT_S) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            if error.code == HTTPStatus.NOT_FOUND:
+                return None
+            failure = f"answers {error.code}: {error.read(200).decode('utf-8', 'replace').strip()}"
+            if error.code < HTTPStatus.INTERNAL_SERVER_ERROR:
+                break
+        except urllib.error.URLError as error:
+            raise _unreachable(title, root, error.reason) from error
+        except (OSError, ValueError) as error:
+            failure = f"gives no answer that can be read: {error}"
+    raise OrchwatchError(f"{title} at {root} {failure}")
+
+
+def answers(url: str) -> bool:
+    """Whether that very address answers, and with success."""
+    try:
+        with _OPENER.open(url, timeout=_QUICK_TIMEOUT_S):
+            return True
+    except OSError:
+        return False
+
+
+def _unreachable(title: str, root: str, reason: object) -> OrchwatchError:
+    return OrchwatchError(
+        f"{title} does not answer at {root} ({reason}); `make up` starts it,"
+        f" ORCHWATCH_{title.upper()}_URL or --{title.lower()}-url says where it is"
+    )

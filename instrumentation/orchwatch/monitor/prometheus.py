@@ -1,0 +1,93 @@
+"""How many operations Prometheus has counted, exactly.
+
+`increase()` extrapolates to the edges of its window, so the raw samples are fetched and added up
+here. A Collector that starts again counts from zero, and Prometheus is told so by a sample of zero
+(created timestamps), so a value below its predecessor is the whole count since then.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from orchwatch import names
+from orchwatch.monitor.client import get_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_OPERATION_LABEL = names.OPERATION_NAME.replace(".", "_")
+# Services that send over OTLP count for themselves, each as an instance; what the Collector counts
+# from the spool belongs to none.
+_COUNT = names.OPERATION_DURATION.replace(".", "_") + '_seconds_count{instance=""}'
+# An hour of samples two seconds apart is an answer of about a megabyte.
+_STEP_S = 3600
+# Prometheus answers with at most 11,000 points: more than a year of steps.
+_MAX_STEPS = 10_000
+
+
+@dataclass
+class Counted:
+    """What was added to the counters.
+
+    Attributes:
+        operations: By operation.
+        restarts: How often counting began anew, as seen by the series that saw it most often.
+    """
+
+    operations: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+    restarts: int = 0
+
+
+def counted(url: str, *, since_s: float, until_s: float) -> Counted:
+    """Adds up what the counters gained after `since_s` and up to `until_s` (Unix seconds).
+
+    Raises:
+        OrchwatchError: Prometheus cannot be reached, or goes on failing.
+    """
+    found = Counted()
+    last: dict[tuple[tuple[str, str], ...], float] = {}
+    restarts: dict[tuple[tuple[str, str], ...], int] = defaultdict(int)
+    for series in _samples(url, since_s, until_s):
+        identity = tuple(sorted(series["metric"].items()))
+        operation = series["metric"].get(_OPERATION_LABEL, "")
+        for at_s, text in series["values"]:
+            value = float(text)
+            if math.isnan(value):
+                continue
+            before = last.get(identity, 0.0)
+            last[identity] = value
+            if at_s <= since_s:
+                continue
+            if value < before:
+                restarts[identity] += 1
+                before = 0.0
+            found.operations[operation] += round(value - before)
+    found.restarts = max(restarts.values(), default=0)
+    return found
+
+
+def _samples(url: str, since_s: float, until_s: float) -> Iterator[Any]:
+    """Series with raw samples, a step at a time, from a step before `since_s` on.
+
+    A range leaves out its begin, so no sample comes twice. Steps without any are not asked for.
+    """
+    steps = min(math.ceil((until_s - since_s) / _STEP_S), _MAX_STEPS)
+    held = _ask(
+        url,
+        "query_range",
+        query=f"count(last_over_time({_COUNT}[{_STEP_S}s]))",
+        start=f"{until_s - steps * _STEP_S:.3f}",
+        end=f"{until_s:.3f}",
+        step=str(_STEP_S),
+    )
+    for end_s, _ in held[0]["values"] if held else []:
+        yield from _ask(url, "query", query=f"{_COUNT}[{_STEP_S}s]", time=f"{end_s:.3f}")
+
+
+def _ask(url: str, path: str, **parameters: str) -> list[Any]:
+    answer = get_json("Prometheus", url, f"/api/v1/{path}", **parameters)
+    found: list[Any] = answer["data"]["result"]
+    return found

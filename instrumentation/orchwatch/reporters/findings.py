@@ -1,0 +1,142 @@
+"""An audit as a person or a program reads it."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TextIO
+
+from orchwatch import losses
+from orchwatch.monitor.audit import VISIBLE_AFTER_S
+from orchwatch.reporters.table import WIDTH
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from orchwatch.monitor.audit import Audit
+
+# What its config gives a killed Collector to lose; see collector/config.yaml.
+_FLUSH_INTERVAL = "one metrics_flush_interval"
+
+
+def render_json(audit: Audit, resent: int, file: TextIO) -> None:
+    """Writes one JSON object."""
+    document = {
+        "emitted": dict(audit.emitted),
+        "dropped": dict(audit.dropped),
+        "unreadable": audit.unreadable,
+        "tempo": {
+            "expected": audit.tempo.expected,
+            "found": audit.tempo.found,
+            "pending": audit.tempo.pending,
+            "lost": len(audit.tempo.lost),
+            "undelivered": len(audit.tempo.undelivered),
+            "resent": resent,
+        },
+        "prometheus": {
+            "expected": audit.prometheus.expected,
+            "found": audit.prometheus.found,
+            "pending": audit.prometheus.pending,
+            "uncounted": dict(audit.prometheus.uncounted),
+            "surplus": dict(audit.prometheus.surplus),
+            "restarts": audit.prometheus.restarts,
+        },
+        "explanations": list(explain(audit)),
+    }
+    json.dump(document, file, indent=2, ensure_ascii=False)
+    file.write("\n")
+
+
+def render_table(audit: Audit, resent: int, file: TextIO) -> None:
+    """Writes what was emitted and held, side by side, then why they differ."""
+    emitted = ", ".join(f"{count} {family}" for family, count in audit.emitted.items())
+    file.write(f"{'emitted':<12}{emitted}\n\n")
+    file.write(f"{'':<12}{'expected':>10}{'found':>10}{'pending':>10}{'missing':>10}\n")
+    in_tempo, counted = audit.tempo, audit.prometheus
+    missing = len(in_tempo.lost) + len(in_tempo.undelivered)
+    uncounted = sum(counted.uncounted.values())
+    rows = (("Tempo", in_tempo, missing), ("Prometheus", counted, uncounted))
+    file.writelines(
+        f"{name:<12}{held.expected:>10}{held.found:>10}{held.pending:>10}{gone:>10}\n"
+        for name, held, gone in rows
+    )
+    explanations = list(explain(audit))
+    if resent:
+        explanations.append(
+            f"{resent} spans were sent again; ask once more in {VISIBLE_AFTER_S:.0f} s."
+        )
+    if explanations:
+        file.write("\n")
+    file.writelines(
+        textwrap.fill(text, WIDTH, initial_indent="- ", subsequent_indent="  ") + "\n"
+        for text in explanations
+    )
+
+
+def explain(audit: Audit) -> Iterator[str]:
+    """One sentence for each difference."""
+    yield from _about_emission(audit)
+    yield from _about_tempo(audit)
+    yield from _about_prometheus(audit)
+
+
+def _about_emission(audit: Audit) -> Iterator[str]:
+    for reason, count in audit.dropped.items():
+        meaning, remedy = losses.REASONS.get(reason, ("lost for a reason unknown here", ""))
+        yield f"dropped, {reason}: {count} {meaning}" + (f"; {remedy}." if remedy else ".")
+    if audit.unreadable:
+        yield f"{audit.unreadable} lines of the spool are unreadable, see orchwatch doctor."
+    apart = sum(count for family, count in audit.emitted.items() if family != "operations")
+    if apart:
+        yield (
+            f"{apart} undelivered or imported spans are stored in Tempo and not counted in"
+            " Prometheus: that is meant so."
+        )
+
+
+def _about_tempo(audit: Audit) -> Iterator[str]:
+    if audit.tempo.pending:
+        yield (
+            f"{audit.tempo.pending} spans are not in Tempo yet, and too young to be missed: less"
+            f" than {VISIBLE_AFTER_S:.0f} s."
+        )
+    if audit.tempo.lost:
+        yield (
+            f"{len(audit.tempo.lost)} spans are missing in Tempo although later ones arrived: it"
+            " acknowledges spans in memory and loses those when it is killed. --resend sends them"
+            " again."
+        )
+    if audit.tempo.undelivered:
+        yield (
+            f"{len(audit.tempo.undelivered)} spans are missing in Tempo and nothing later has"
+            " arrived: either the Collector does not run or is behind, and delivers them itself, or"
+            " Tempo was killed. With the Collector running, --resend sends them again."
+        )
+
+
+def _about_prometheus(audit: Audit) -> Iterator[str]:
+    counted = audit.prometheus
+    if counted.uncounted:
+        yield f"Prometheus counts fewer: {_list(counted.uncounted)}."
+        if counted.restarts:
+            yield (
+                f"The Collector began to count anew {counted.restarts} times. One that is killed"
+                f" forgets what it counted since its last flush, at most {_FLUSH_INTERVAL}; the"
+                " spans themselves are in Tempo."
+            )
+    if counted.surplus:
+        yield (
+            f"Prometheus counts more than was emitted here: {_list(counted.surplus)}. Another"
+            " home's Collector sends to it, the spool was read twice, or lines were dropped from"
+            " the spool before they were looked at."
+        )
+    if counted.since_ns == 0 and (counted.uncounted or counted.surplus):
+        yield "Counts are compared from the first operation on, whatever the window."
+    elif counted.since_ns:
+        since = datetime.fromtimestamp(counted.since_ns / 1e9, UTC)
+        yield f"What ended before {since:%Y-%m-%d %H:%M} UTC is left out, see --since."
+
+
+def _list(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{operation or 'overflow'} {count}" for operation, count in counts.items())

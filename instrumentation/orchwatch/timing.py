@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial, wraps
 
 from orchwatch.operation import operation
 
 TYPE_CHECKING = False  # typing costs more to import than all of this
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
     from typing import Any, TypeVar
 
     from orchwatch.otlp_json import Attributes
@@ -93,7 +94,7 @@ def _time_async_generator(
     async def timed_async_generator(*args: Any, **kwargs: Any) -> Any:
         op = operation(name, attributes)
         steps = function(*args, **kwargs)
-        step = partial(anext, steps)
+        step = partial(_first_step, steps)
         error: BaseException | None = None
         op._start()
         try:
@@ -120,6 +121,17 @@ def _time_async_generator(
             del error, step  # they would hold this frame, and it them
 
     return timed_async_generator
+
+
+def _first_step(steps: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
+    # The event loop closes the generators whose first step it has seen, in any order. It must know
+    # the outer one only, which closes this one.
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(None, None)
+    try:
+        return anext(steps)
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
 
 
 def _steps(op: operation, steps: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:

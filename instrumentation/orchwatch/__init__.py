@@ -46,9 +46,8 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module  # noqa: PLC0415 - only where something is asked for
-
-    value = getattr(import_module(_HOMES[name]), name)
+    # `importlib.import_module` does the same, but has to be imported first.
+    value = getattr(__import__(_HOMES[name], fromlist=(name,)), name)
     globals()[name] = value
     return value
 

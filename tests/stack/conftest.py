@@ -14,6 +14,7 @@ import urllib.request
 from bisect import bisect_right
 from contextlib import ExitStack, contextmanager
 from textwrap import dedent
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import pytest
@@ -22,7 +23,7 @@ from native import Ports, Stack
 from orchwatch import config, names, targets
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
 VISIBLE_WITHIN_S = 30
@@ -67,7 +68,12 @@ def eventually(ask: Callable[[], T], within_s: float = VISIBLE_WITHIN_S) -> T:
 
 @contextmanager
 def programs(
-    stack: Stack, service: str, code: str, *words: str, number: int = 1, **environment: str
+    stack: Stack,
+    service: str,
+    code: str,
+    *words: str,
+    number: int = 1,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[list[subprocess.Popen[str]]]:
     """Processes that run `code` with `words`; each should wait for a line, which `finish` sends."""
     inherited = {
@@ -108,9 +114,15 @@ def finish(processes: list[subprocess.Popen[str]]) -> list[str]:
     return [out for out, _ in ended]
 
 
-def run(stack: Stack, service: str, code: str, *words: str, **environment: str) -> str:
+def run(
+    stack: Stack,
+    service: str,
+    code: str,
+    *words: str,
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> str:
     """Runs one program to its end; what it printed."""
-    with programs(stack, service, code, *words, **environment) as processes:
+    with programs(stack, service, code, *words, environment=environment) as processes:
         return finish(processes)[0]
 
 

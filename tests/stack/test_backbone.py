@@ -152,7 +152,7 @@ def test_every_operation_of_the_table_arrives_with_edges_of_its_own(stack: Stack
                 pass
     """
     run(stack, service, every, *TABLE.operations)
-    assert eventually(lambda: counted(stack, service=service)) == len(TABLE.operations) == 10
+    assert eventually(lambda: counted(stack, service=service) == len(TABLE.operations) == 10)
     spans = {span.name: span for span in spooled(stack, service)}
     for name, row in TABLE.operations.items():
         found = buckets(stack, service=service, operation=name)

@@ -68,7 +68,7 @@ if TYPE_CHECKING:
 
 
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-_LOCK_WAIT_S = 0.05
+_LOCK_WAIT_S = 1.0
 _IDS_AT_ONCE = 64
 _MAX_NAMES = 1024
 
@@ -80,6 +80,7 @@ class SpoolRecorder:
         self._current: ContextVar[Context | None] = ContextVar("orchwatch", default=None)
         self._ids: list[str] = []
         self._prefix = ""
+        self._lock_wait_s = _LOCK_WAIT_S
         # Per name: as a JSON string, and as the operation's first attribute.
         self._names: dict[str, tuple[str, str]] = {}
 
@@ -177,13 +178,15 @@ class SpoolRecorder:
         prefix = metrics_prefix(resource, names.SCOPE, __version__)
         spool.append(spool.METRICS, to_bytes(f"{prefix}{metric}{LINE_SUFFIX}"))
 
-    @staticmethod
-    def _lock_metrics() -> int:
+    def _lock_metrics(self) -> int:
         try:
             lock = os.open(f"{spool.make_directory()}/.metrics.lock", _LOCK_FLAGS, FILE_MODE)
         except OSError:
             return -1  # appending will fail too, and count it
-        lock_exclusively(lock, _LOCK_WAIT_S)
+        # Whoever has the lock may wait for a processor for long; one that is stopped altogether is
+        # waited for once.
+        had = lock_exclusively(lock, self._lock_wait_s)
+        self._lock_wait_s = _LOCK_WAIT_S if had else 0.0
         return lock
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import enum
+import fcntl
 import math
 from decimal import Decimal
 from fractions import Fraction
@@ -13,6 +14,7 @@ from orchwatch import count, gauge
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
+    from pathlib import Path
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -166,4 +168,18 @@ def test_counts_of_many_processes_stand_in_the_order_of_their_times(
     times = [int(metric["sum"]["dataPoints"][0]["timeUnixNano"]) for metric in metrics()]
     assert len(times) == 8 * 200
     assert times == sorted(times)
+    assert lost() == {}
+
+
+def test_a_stopped_process_that_holds_the_lock_stops_no_counter(
+    home: Path,
+    metrics: Callable[[], list[dict[str, Any]]],
+    lost: Callable[[], dict[str, int]],
+) -> None:
+    count("done")
+    with (home / "spool" / ".metrics.lock").open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        for _ in range(50):
+            count("done")
+    assert len(metrics()) == 51
     assert lost() == {}

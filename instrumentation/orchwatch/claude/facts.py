@@ -1,0 +1,249 @@
+"""What session files and hooks tell, in one vocabulary without any text of the conversation.
+
+Times are Unix nanoseconds. A fact may come twice, late, or from both sources.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Source = Literal["file", "hook"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fact:
+    """What all facts have.
+
+    Attributes:
+        session_id: Claude Code's id of the session.
+        time_ns: When it happened.
+        source: Who told it.
+        prompt_id: The user's prompt that it belongs to, where that is known.
+        agent_id: The sub-agent in which it happened, None for the main conversation.
+        agent_turn: The prompt inside that sub-agent, where that is known.
+    """
+
+    session_id: str
+    time_ns: int
+    source: Source = "file"
+    prompt_id: str | None = None
+    agent_id: str | None = None
+    agent_turn: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionStarted(Fact):
+    """The session's first record."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionReady(Fact):
+    """The session's first activity after its start."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionEnded(Fact):
+    """The session is over.
+
+    Attributes:
+        reason: Why.
+    """
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptSubmitted(Fact):
+    """A turn begins: of the session, or with `agent_id` of a sub-agent.
+
+    Attributes:
+        derived: The source has no prompt id; the record's own id stands for it.
+    """
+
+    derived: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnEnded(Fact):
+    """The model stopped, or was stopped.
+
+    Attributes:
+        error_type: Why the turn failed.
+        reason: Why it was left unfinished.
+    """
+
+    error_type: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activity(Fact):
+    """A sign of life.
+
+    Attributes:
+        last: 2 when the model said that it is done, 1 when its message asks for no tool, else 0.
+    """
+
+    last: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolStarted(Fact):
+    """A tool was asked for.
+
+    Attributes:
+        tool_use_id: Joins it with its end.
+        tool_name: Which tool.
+        agent_type: The type of sub-agent that it starts, empty for all other tools.
+        task_digest: Digest of what that sub-agent is told, to find it by; never recorded.
+    """
+
+    tool_use_id: str
+    tool_name: str
+    agent_type: str = ""
+    task_digest: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolEnded(Fact):
+    """A tool answered, failed or was denied.
+
+    Attributes:
+        tool_use_id: Joins it with its start.
+        tool_name: Which tool, where the source says so.
+        error_type: Why it failed.
+        duration_ns: Its own time without waiting for a permission, where the source says so.
+        agent: The sub-agent that it started.
+        background: That sub-agent goes on.
+    """
+
+    tool_use_id: str
+    tool_name: str = ""
+    error_type: str | None = None
+    duration_ns: int | None = None
+    agent: str = ""
+    background: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PermissionAsked(Fact):
+    """A tool waits for somebody's permission."""
+
+    tool_use_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentStarted(Fact):
+    """A sub-agent shows, in which `agent_id` names itself.
+
+    Attributes:
+        agent_type: Its type, where known.
+        tool_use_id: The call that started it, where known.
+        task_digest: See `ToolStarted`.
+    """
+
+    agent_type: str = ""
+    tool_use_id: str = ""
+    task_digest: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentEnded(Fact):
+    """A sub-agent is done; `agent_id` names itself."""
+
+    error_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookRan(Fact):
+    """A hook ran; `time_ns` is its start.
+
+    Attributes:
+        record_id: The record's own id.
+        event: The event that it hangs on.
+        name: Claude Code's name of it: event and what it matched.
+        end_ns: When it was done, where that is recorded.
+        error_type: Why it failed.
+        tool_use_id: The tool call that it hangs on.
+    """
+
+    record_id: str
+    event: str
+    name: str
+    end_ns: int | None = None
+    error_type: str | None = None
+    tool_use_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiUsage(Fact):
+    """What a request to the model used; told with each part of its answer, the last one holds.
+
+    Attributes:
+        message_id: The answer's id.
+        model: Which model answered.
+        input_tokens: Without the cached ones, as the API counts.
+        output_tokens: All output.
+        cache_read_tokens: Input that came from the cache.
+        cache_creation_tokens: Input that went to the cache.
+    """
+
+    message_id: str
+    model: str
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_creation_tokens: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiFailed(Fact):
+    """A request to the model failed.
+
+    Attributes:
+        record_id: The record's own id.
+        error_type: Why.
+        attempt: Which retry follows, 0 when none does.
+        delay_s: How long that one waits.
+    """
+
+    record_id: str
+    error_type: str
+    attempt: int = 0
+    delay_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompactStarted(Fact):
+    """The conversation is being summarised."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compacted(Fact):
+    """The conversation was summarised.
+
+    Attributes:
+        record_id: The record's own id.
+        trigger: Who wanted it.
+        tokens: How many there were before.
+        duration_ns: How long it took, where the source says so.
+    """
+
+    record_id: str
+    trigger: str = ""
+    tokens: int = 0
+    duration_ns: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskChanged(Fact):
+    """A task of the session's list was created or completed.
+
+    Attributes:
+        task_id: Its number in that list.
+        completed: Which of the two.
+    """
+
+    task_id: str
+    completed: bool

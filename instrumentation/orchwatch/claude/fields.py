@@ -1,0 +1,67 @@
+"""Members of other people's JSON, taken as what they should be or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_WORD = re.compile(r"[\w.:/-]{1,64}")
+_MAX_LENGTH = 256
+_MAX_COUNT = 1 << 53
+_NOTHING: dict[str, Any] = {}
+
+
+def mapping(value: object) -> dict[str, Any]:
+    """An object, or an empty one."""
+    return value if isinstance(value, dict) else _NOTHING
+
+
+def text(value: object) -> str:
+    """A short text such as an id or a name, or an empty one."""
+    return value[:_MAX_LENGTH] if isinstance(value, str) else ""
+
+
+def word(value: object) -> str:
+    """One word that cannot be a sentence or a secret's line, or nothing."""
+    return value if isinstance(value, str) and _WORD.fullmatch(value) else ""
+
+
+def count(value: object) -> int:
+    """A whole number of 0 or more."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0
+    return int(min(max(value, 0), _MAX_COUNT))
+
+
+def milliseconds(value: object) -> int | None:
+    """A duration given in milliseconds, in nanoseconds; None where there is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+        return None
+    return int(min(value, _MAX_COUNT / 1_000_000) * 1_000_000)
+
+
+def time_ns(value: object) -> int | None:
+    """An ISO 8601 time in Unix nanoseconds; one without a zone is UTC."""
+    if not isinstance(value, str):
+        return None
+    try:
+        moment = datetime.fromisoformat(value)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    since = (moment - _EPOCH) // _MICROSECOND * 1000
+    return since if since > 0 else None
+
+
+def digest(content: object) -> str:
+    """What tells one text from another without holding it; empty for no text."""
+    if isinstance(content, list) and content:
+        content = mapping(content[0]).get("text")
+    if not isinstance(content, str) or not content:
+        return ""
+    return hashlib.sha256(content.encode("utf-8", "replace")).hexdigest()[:16]

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     Measure = Callable[[], Iterable[Observation]]
 
 CPU_MODE = "cpu.mode"
+# Guest time is contained in user and nice time.
+CPU_MODES = ("user", "system", "nice", "idle", "iowait", "irq", "softirq", "steal")
 DISK_DIRECTION = "disk.io.direction"
 MEMORY_STATE = "system.memory.state"
 FILESYSTEM_STATE = "system.filesystem.state"
@@ -100,16 +102,21 @@ class _Process:
 
 class _System:
     def __init__(self) -> None:
-        psutil.cpu_times_percent()  # the first call starts the measurement
+        self._cpu = psutil.cpu_times()
 
     def cpu_utilization(self) -> Iterable[Observation]:
-        percent = psutil.cpu_times_percent()._asdict()
-        if not any(percent.values()):
-            return  # not a tick of the clock since the last time
-        # Guest time is contained in user and nice time.
-        for mode in ("user", "system", "nice", "idle", "iowait", "irq", "softirq", "steal"):
-            if mode in percent:
-                yield Observation(percent[mode] / 100, {CPU_MODE: mode})
+        # Not by psutil's own percentages, which are too small for less than a processor's second.
+        now, before = psutil.cpu_times(), self._cpu
+        spent_s = {
+            mode: max(getattr(now, mode) - getattr(before, mode), 0.0)
+            for mode in CPU_MODES
+            if hasattr(now, mode)
+        }
+        total_s = sum(spent_s.values())
+        if total_s:  # otherwise not a tick of the clock since the last time
+            self._cpu = now
+            for mode, mode_s in spent_s.items():
+                yield Observation(mode_s / total_s, {CPU_MODE: mode})
 
     def disk_io(self) -> Iterable[Observation]:
         counters = psutil.disk_io_counters()

@@ -5,6 +5,7 @@ Source: OpenTelemetry Protocol Exporter specification and SDK environment variab
 
 from __future__ import annotations
 
+import logging
 import os
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 HTTP = "http/protobuf"
 GRPC = "grpc"
 
+# What cannot be sent is kept, which is no news for the terminal of a host that has set up no
+# logging; one that has finds it in its log.
+logging.getLogger("opentelemetry.exporter").addHandler(logging.NullHandler())
+
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
@@ -24,7 +29,7 @@ def is_configured() -> bool:
     """Whether the environment names an exporter or an endpoint for spans."""
     exporter = os.environ.get("OTEL_TRACES_EXPORTER")
     if exporter:
-        return "otlp" in exporter.split(",")
+        return "otlp" in [name.strip() for name in exporter.split(",")]
     return any(os.environ.get(variable) for variable in _ENDPOINTS)
 
 

@@ -96,6 +96,7 @@ class _Providers:
         """
         self._resource.renew()
         self._spans_out.renew()
+        self.recorder.retire()
         self._count()
 
     def shutdown(self) -> None:

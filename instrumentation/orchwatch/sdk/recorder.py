@@ -47,6 +47,7 @@ class SdkRecorder:
         self._tracer = tracer
         self._meter = meter
         self._durations = durations
+        self._retired = False
         self._counters: dict[tuple[str, str], Counter] = {}
         self._gauges: dict[tuple[str, str], Gauge] = {}
 
@@ -75,7 +76,13 @@ class SdkRecorder:
         op.span_id = f"{span_context.span_id:016x}"
         op.state = (span, trace.set_span_in_context(span, here), op.attributes)
 
+    def retire(self) -> None:
+        """In a forked child: the operations that its parent has started are its parent's to end."""
+        self._retired = True
+
     def end(self, op: operation) -> None:
+        if self._retired:
+            return
         duration_ns = time.perf_counter_ns() - op.clock_ns
         span, inside, attributes = op.state
         if op.attributes is not attributes:

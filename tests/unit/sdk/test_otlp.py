@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import (
+    OTLPMetricExporter as GrpcMetrics,
+)
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcSpans
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import (
+    OTLPMetricExporter as HttpMetrics,
+)
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpSpans
+
+from orchwatch.errors import OrchwatchError
+from orchwatch.sdk import otlp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytestmark = pytest.mark.usefixtures("home")
+
+
+@pytest.mark.parametrize(
+    ("environment", "spans", "metrics"),
+    [
+        ({}, HttpSpans, HttpMetrics),
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, HttpSpans, HttpMetrics),
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, GrpcSpans, GrpcMetrics),
+        ({"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc"}, GrpcSpans, HttpMetrics),
+        (
+            {
+                "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
+                "OTEL_EXPORTER_OTLP_METRICS_PROTOCOL": "http/protobuf",
+            },
+            GrpcSpans,
+            HttpMetrics,
+        ),
+    ],
+)
+def test_the_standard_variables_choose_the_protocol_of_each_signal(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], spans: type, metrics: type
+) -> None:
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+
+    for exporter, expected in ((otlp.span_exporter(), spans), (otlp.metric_exporter(), metrics)):
+        assert type(exporter) is expected
+        exporter.shutdown()
+
+
+@pytest.mark.parametrize("make", [otlp.span_exporter, otlp.metric_exporter])
+def test_an_unknown_protocol_is_one_line_that_names_the_variable(
+    monkeypatch: pytest.MonkeyPatch, make: Callable[[], object]
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")
+
+    with pytest.raises(OrchwatchError) as raised:
+        make()
+
+    message = "OTEL_EXPORTER_OTLP_PROTOCOL: must be http/protobuf or grpc, not 'http/json'"
+    assert str(raised.value) == message
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("OTEL_EXPORTER_OTLP_TIMEOUT", "soon"),
+        ("OTEL_EXPORTER_OTLP_COMPRESSION", "zip"),
+        ("OTEL_EXPORTER_OTLP_HEADERS", "no header"),
+    ],
+)
+def test_other_values_that_the_sdk_does_not_know_stop_nobody(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+
+    otlp.span_exporter().shutdown()
+    otlp.metric_exporter().shutdown()
+
+
+@pytest.mark.parametrize(
+    ("environment", "configured"),
+    [
+        ({}, False),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:4318"}, True),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://127.0.0.1:4318/v1/traces"}, True),
+        ({"OTEL_TRACES_EXPORTER": "otlp"}, True),
+        ({"OTEL_TRACES_EXPORTER": "console, otlp"}, True),
+        ({"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://x"}, False),
+    ],
+)
+def test_otlp_is_chosen_where_the_environment_names_it(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], configured: bool
+) -> None:
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+
+    assert otlp.is_configured() is configured

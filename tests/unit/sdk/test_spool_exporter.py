@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Run = Callable[..., str]
+    Named = Callable[[str], dict[str, Any]]
+
+START = """
+import orchwatch
+from orchwatch import losses, operation
+orchwatch.configure(export="spool")
+from opentelemetry import trace
+from opentelemetry.trace import Link, SpanKind, Status, StatusCode
+tracer = trace.get_tracer("library", "1.2", attributes={"of": "scope"})
+"""
+
+
+def test_spans_of_other_instrumentations_nest_with_operations(
+    run_python: Run, named: Named
+) -> None:
+    run_python(
+        START
+        + """
+with tracer.start_as_current_span("server"):
+    with operation("outer"):
+        with tracer.start_as_current_span("client"):
+            with operation("inner"): pass
+"""
+    )
+
+    server, outer, client, inner = (named(name) for name in ("server", "outer", "client", "inner"))
+    assert "parentSpanId" not in server
+    assert outer["parentSpanId"] == server["spanId"]
+    assert client["parentSpanId"] == outer["spanId"]
+    assert inner["parentSpanId"] == client["spanId"]
+    assert len({span["traceId"] for span in (server, outer, client, inner)}) == 1
+
+
+def test_kinds_events_links_and_scopes_survive(run_python: Run, lines: Any, named: Named) -> None:
+    run_python(
+        START
+        + """
+with tracer.start_as_current_span("cause") as cause: pass
+for kind in SpanKind:
+    tracer.start_span(kind.name, kind=kind).end()
+links = [Link(cause.get_span_context(), {"why": "retry"})]
+with tracer.start_as_current_span("rich", links=links) as span:
+    span.add_event("sent \\"it\\"", {"bytes": 3}, timestamp=7)
+    span.add_event("plain")
+"""
+    )
+
+    kinds = {"INTERNAL": 1, "SERVER": 2, "CLIENT": 3, "PRODUCER": 4, "CONSUMER": 5}
+    assert {name: named(name)["kind"] for name in kinds} == kinds
+    cause, rich = named("cause"), named("rich")
+    assert rich["links"] == [
+        {
+            "traceId": cause["traceId"],
+            "spanId": cause["spanId"],
+            "attributes": [{"key": "why", "value": {"stringValue": "retry"}}],
+        }
+    ]
+    sent, plain = rich["events"]
+    assert sent == {
+        "name": 'sent "it"',
+        "timeUnixNano": "7",
+        "attributes": [{"key": "bytes", "value": {"intValue": "3"}}],
+    }
+    assert (plain["name"], plain["attributes"]) == ("plain", [])
+    parsed, unreadable = lines("operations")
+    assert not unreadable
+    scopes = [
+        scope["scope"]
+        for line in parsed
+        for r in line["resourceSpans"]
+        for scope in r["scopeSpans"]
+    ]
+    assert {(scope["name"], scope["version"]) for scope in scopes} == {("library", "1.2")}
+
+
+def test_every_span_has_a_status_and_only_errors_are_errors(run_python: Run, named: Named) -> None:
+    run_python(
+        START
+        + """
+tracer.start_span("unset").end()
+for name, code in (("good", StatusCode.OK), ("bad", StatusCode.ERROR)):
+    span = tracer.start_span(name)
+    span.set_status(Status(code))
+    span.end()
+try:
+    with tracer.start_as_current_span("raises"): raise ValueError("x")
+except ValueError: pass
+"""
+    )
+
+    codes = {name: named(name)["status"]["code"] for name in ("unset", "good", "bad", "raises")}
+    assert codes == {"unset": 1, "good": 1, "bad": 2, "raises": 2}
+    (event,) = named("raises")["events"]
+    assert event["name"] == "exception"
+
+
+def test_attributes_that_the_spool_cannot_hold_are_counted_and_the_span_is_kept(
+    run_python: Run, named: Named
+) -> None:
+    out = run_python(
+        START
+        + """
+with tracer.start_as_current_span("odd \\udcff", attributes={"bytes": b"\\xff", "good": 1}) as span:
+    span.set_attribute("infinite", float("inf"))
+    span.add_event("event", {"bytes": b"x"})
+trace.get_tracer_provider().force_flush()
+losses.flush(); print(losses.read())
+"""
+    )
+
+    span = named("odd ?")
+    assert span["attributes"]["good"] == {"intValue": "1"}
+    assert "infinite" not in span["attributes"]
+    assert out.startswith("{'bad_attribute': ")
+
+
+def test_one_batch_of_several_resources_and_scopes_keeps_them_apart(
+    run_python: Run, lines: Any
+) -> None:
+    run_python(
+        """
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from orchwatch.sdk.export import SpansToSpool
+processor = BatchSpanProcessor(SpansToSpool())
+for service in ("a", "b"):
+    provider = TracerProvider(resource=Resource({"service.name": service}))
+    provider.add_span_processor(processor)
+    for scope in ("x", "y"):
+        provider.get_tracer(scope).start_span(service + scope).end()
+processor.shutdown()
+"""
+    )
+
+    parsed, unreadable = lines("operations")
+    assert not unreadable
+    found = {
+        span["name"]: (resource["resource"]["attributes"][0]["value"], scope["scope"]["name"])
+        for line in parsed
+        for resource in line["resourceSpans"]
+        for scope in resource["scopeSpans"]
+        for span in scope["spans"]
+    }
+    assert found == {
+        service + scope: ({"stringValue": service}, scope) for service in "ab" for scope in "xy"
+    }

@@ -32,6 +32,7 @@ STATUS_ERROR = 2
 KIND_INTERNAL = 1
 
 MAX_KEY_LENGTH = 256
+MAX_ATTRIBUTES = 128  # the SDK's own default
 MAX_TEXT_LENGTH = 4096
 MAX_LIST_LENGTH = 128
 INT64_LIMIT = 1 << 63
@@ -47,13 +48,15 @@ def clean_attributes(attributes: Attributes | None) -> dict[str, AttributeValue]
     except Exception:  # noqa: BLE001 - whatever it is, it is the host's, and must not hurt it
         losses.count("bad_attribute")
         return cleaned
-    for key, value in items:
+    for key, value in items[:MAX_ATTRIBUTES]:
         try:
             if type(key) is not str or not 0 < len(key) <= MAX_KEY_LENGTH:
                 raise TypeError(key)  # noqa: TRY301 - one handler for all that is not recordable
             cleaned[key] = _clean(value)
         except Exception:  # noqa: BLE001 - a value's own methods may raise anything
             losses.count("bad_attribute")
+    if len(items) > MAX_ATTRIBUTES:
+        losses.count("bad_attribute", len(items) - MAX_ATTRIBUTES)
     return cleaned
 
 

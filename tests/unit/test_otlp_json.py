@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchwatch import otlp_json
+from orchwatch import losses, otlp_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -233,3 +233,9 @@ def test_counters_and_gauges_are_otlp_metrics() -> None:
     }
     gauge = json.loads(otlp_json.encode_gauge("g", "", otlp_json.encode_point(0.5, {}, 2, 2)))
     assert gauge["gauge"]["dataPoints"][0]["asDouble"] == 0.5
+
+
+def test_attributes_beyond_the_limit_are_counted_and_left_out() -> None:
+    cleaned = otlp_json.clean_attributes({f"key.{number}": number for number in range(130)})
+    assert list(cleaned) == [f"key.{number}" for number in range(128)]
+    assert losses.read() == {"bad_attribute": 2}

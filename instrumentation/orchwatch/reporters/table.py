@@ -51,7 +51,8 @@ def _operation(reading: OperationReading) -> tuple[str, ...]:
         units.duration(reading.p99_s),
         units.share(reading.under_target),
         units.duration(reading.target_s),
-        reading.status,
+        # Measured, but nothing to hold it against: that is not the "unknown" of no data.
+        units.ABSENT if reading.target_s is None else reading.status,
     )
 
 

@@ -53,6 +53,10 @@ REASONS = {
         "message headers that could not be read or written",
         "pass inject() and attach() a mapping of texts",
     ),
+    "bad_hook_payload": (
+        "hook events whose payload is no JSON object that names the event, ignored",
+        "see what starts orchwatch's hook, `orchwatch claude install` registers it",
+    ),
     "bad_setting": (
         "ORCHWATCH_* settings that are no valid number, ignored in favour of the default",
         "correct the environment variable",

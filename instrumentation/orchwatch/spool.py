@@ -24,11 +24,14 @@ OPERATIONS = "operations"  # counted, and stored as traces
 UNDELIVERED = "undelivered"  # could not be sent over OTLP: stored as traces, counted by its sender
 HISTORY = "history"  # imported past: stored as traces, not counted as happening now
 METRICS = "metrics"  # counters and gauges of short processes
-FAMILIES = (OPERATIONS, UNDELIVERED, HISTORY, METRICS)
+HOOKS = "hooks"  # events of an agent's hooks, for the monitor process and not for the Collector
+FAMILIES = (OPERATIONS, UNDELIVERED, HISTORY, METRICS, HOOKS)
 
 SEGMENT_BYTES = 8 * 1024 * 1024
 BUDGET_BYTES = 256 * 1024 * 1024
 
+# What makes a segment's header OTLP/JSON; spans where nothing else is said.
+_EMPTY_PAYLOADS = {METRICS: ',"resourceMetrics":[]', HOOKS: ""}
 _SUFFIX = ".jsonl"
 _RETRY_INTERVAL_S = 1.0
 _MAX_DIGITS = 18
@@ -185,10 +188,10 @@ def _create(directory: str, family: str, number: int) -> int:
     The segment gets its name when that line is in it, so nobody else can be the first to write.
     """
     path = segment_path(directory, family, number)
-    payload = "resourceMetrics" if family == METRICS else "resourceSpans"
+    payload = _EMPTY_PAYLOADS.get(family, ',"resourceSpans":[]')
     name = os.path.basename(path)[: -len(_SUFFIX)]
     segment_id = os.urandom(16).hex()
-    header = f'{{"orchwatch":{{"segment":"{name}","id":"{segment_id}"}},"{payload}":[]}}\n'.encode()
+    header = f'{{"orchwatch":{{"segment":"{name}","id":"{segment_id}"}}{payload}}}\n'.encode()
     unnamed = f"{directory}/.{segment_id}"
     segment = os.open(unnamed, _OPEN_FLAGS | os.O_CREAT | os.O_EXCL, FILE_MODE)
     try:

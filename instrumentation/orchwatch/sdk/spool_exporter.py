@@ -11,6 +11,7 @@ from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanKind, StatusCode
 from orchwatch import spool
 from orchwatch.otlp_json import (
     LINE_SUFFIX,
+    MAX_ATTRIBUTES,
     STATUS_ERROR,
     STATUS_OK,
     clean_attributes,
@@ -120,7 +121,12 @@ def _links(span: ReadableSpan) -> str:
 
 
 def _attributes(attributes: Attributes) -> str:
-    return encode_attributes(clean_attributes(attributes))  # type: ignore[arg-type]  # cleaning is for that
+    # In parts, as the limit is on what a host passes: to that an operation adds its own.
+    items = list((attributes or {}).items())
+    parts = [dict(items[at : at + MAX_ATTRIBUTES]) for at in range(0, len(items), MAX_ATTRIBUTES)]
+    return ",".join(
+        [encode_attributes(clean_attributes(part)) for part in parts]  # type: ignore[arg-type]  # cleaning is for that
+    )
 
 
 def _trace_id(context: SpanContext) -> str:

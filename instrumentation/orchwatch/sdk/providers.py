@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import Histogram, Meter
 
 EXIT_LIMIT_S = 0.2
-SIGTERM_LIMIT_S = EXIT_LIMIT_S + 0.1
+SIGTERM_LIMIT_S = 5.0  # for writing what a dead server has left in a full queue
 OTLP_METRICS_INTERVAL_S = 5.0  # so that an operation is seen in Prometheus within seconds
 SPOOL_METRICS_INTERVAL_S = 60.0  # so that a day of them stays below the target for storage
 
@@ -79,6 +79,8 @@ class _Providers:
 
     def __init__(self, service_name: str | None, *, to_otlp: bool) -> None:
         self._to_otlp = to_otlp
+        self._shutting_down = threading.Lock()
+        self._shut_down = False
         self._resource = _ProcessResource(service_name)
         # Operations are counted, so all are recorded, whatever a remote parent sampled.
         sampler = None if os.environ.get("OTEL_TRACES_SAMPLER") else ALWAYS_ON
@@ -94,18 +96,26 @@ class _Providers:
 
         The tracer provider stays, as other instrumentations have tracers of it.
         """
+        self._shutting_down = threading.Lock()
         self._resource.renew()
         self._spans_out.renew()
         self.recorder.retire()
         self._count()
 
     def shutdown(self) -> None:
-        """Sends or keeps what is left, within `EXIT_LIMIT_S`."""
-        deadline = time.monotonic() + EXIT_LIMIT_S
-        self._spans_out.close_by(deadline)
-        self._metrics_out.close_by(deadline)
-        self.tracers.shutdown()
-        self.meters.shutdown()
+        """Sends or keeps what is left, waiting for a server no longer than `EXIT_LIMIT_S`.
+
+        A second caller waits until the first is done: SIGTERM may come while the process ends.
+        """
+        with self._shutting_down:
+            if self._shut_down:
+                return
+            deadline = time.monotonic() + EXIT_LIMIT_S
+            self._spans_out.close_by(deadline)
+            self._metrics_out.close_by(deadline)
+            self.tracers.shutdown()
+            self.meters.shutdown()
+            self._shut_down = True
 
     def _count(self) -> None:
         """Makes the meter provider, and the recorder that counts with it."""
@@ -143,7 +153,7 @@ def configure(
 
     Sets the global tracer and meter providers, so that other instrumentations nest under our
     operations; providers that the host has set up itself are used as they are. Everything is
-    flushed at exit and on SIGTERM, which takes at most 0.3 s even when the server is gone; what
+    flushed at exit and on SIGTERM, which waits at most 0.3 s even when the server is gone; what
     could not be sent stays in the spool. A second call changes nothing.
 
     Args:
@@ -219,12 +229,12 @@ def _renew() -> None:
 
 
 def _shutdown() -> None:
-    global _installed
-    installed, _installed = _installed, None
-    if installed is not None:
+    global _installed  # noqa: PLW0603
+    if _installed is not None:
         # Operations of the host's own exit handlers go the way that needs no thread.
         recorder.use(recorder.SpoolRecorder())
-        installed.shutdown()
+        _installed.shutdown()
+        _installed = None
 
 
 def _flush_on_sigterm() -> None:
@@ -233,12 +243,25 @@ def _flush_on_sigterm() -> None:
     if not in_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         return
 
+    flushing_pid = 0
+
     def flush_and_end(signal_number: int, _frame: FrameType | None) -> None:
-        # In a thread of its own: what the signal interrupted may hold a lock that this needs.
-        flushing = threading.Thread(target=_shutdown, daemon=True)
-        flushing.start()
-        flushing.join(SIGTERM_LIMIT_S)
-        signal.signal(signal_number, signal.SIG_DFL)
-        os.kill(os.getpid(), signal_number)
+        # The host goes on meanwhile: what the signal interrupted may hold a lock that is needed.
+        nonlocal flushing_pid
+        if _installed is None:
+            signal.signal(signal_number, signal.SIG_DFL)
+            os.kill(os.getpid(), signal_number)
+        elif flushing_pid != os.getpid():
+            flushing_pid = os.getpid()
+            threading.Thread(target=_flush_and_signal, args=(signal_number,)).start()
 
     signal.signal(signal.SIGTERM, flush_and_end)
+
+
+def _flush_and_signal(signal_number: int) -> None:
+    global _installed  # noqa: PLW0603
+    flushing = threading.Thread(target=_shutdown, daemon=True)
+    flushing.start()
+    flushing.join(SIGTERM_LIMIT_S)
+    _installed = None
+    os.kill(os.getpid(), signal_number)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 from bisect import bisect_left
 from typing import TYPE_CHECKING, Any
 
@@ -260,3 +261,48 @@ with held._export_lock:  # nothing leaves the queue
     )
 
     assert len(kept("operations")) == 2000
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf"], indirect=True)
+@pytest.mark.parametrize("ending", ["", "os.kill(os.getpid(), signal.SIGTERM)"])
+def test_a_full_queue_is_kept_when_the_process_ends_beside_a_silent_server(
+    start_python: Start, receiver: Receiver, kept: Kept, ending: str
+) -> None:
+    receiver.behaviour = "silent"
+    process = start_python(
+        START
+        + f"""
+import os, signal
+for _ in range(20_000):
+    with operation("quick"): pass
+{ending}
+"""
+    )
+
+    assert process.wait(30) == (-signal.SIGTERM if ending else 0)
+
+    assert len({span["spanId"] for span in kept("undelivered")}) == 20_000
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf"], indirect=True)
+def test_sigterm_while_the_process_ends_cuts_nothing_off(
+    start_python: Start, receiver: Receiver, kept: Kept
+) -> None:
+    receiver.behaviour = "silent"
+    process = start_python(
+        """
+import atexit, os, signal, threading
+import orchwatch
+from orchwatch import operation
+orchwatch.configure()
+def terminate():
+    threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGTERM)).start()
+atexit.register(terminate)  # the last to be registered is the first to run
+for _ in range(5_000):
+    with operation("quick"): pass
+"""
+    )
+
+    process.wait(30)
+
+    assert len({span["spanId"] for span in kept("undelivered")}) == 5_000

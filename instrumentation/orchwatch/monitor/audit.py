@@ -10,7 +10,7 @@ from orchwatch import losses, spool
 from orchwatch.monitor import prometheus, servers, tempo
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from orchwatch.monitor.store import Store
 
@@ -18,20 +18,27 @@ if TYPE_CHECKING:
 VISIBLE_AFTER_S = servers.VISIBLE_AFTER_S
 
 _NS_PER_S = 1_000_000_000
-_TRACES_AT_ONCE = 1000
+_TRACES_AT_ONCE = 2000
+_LONGEST_RANGE_S = 3600
 
 _AUDITED = """
 CREATE OR REPLACE TEMP TABLE audited AS
-SELECT trace_id, span_id, max(end_ns) AS end_ns FROM span
-WHERE end_ns >= $since_ns GROUP BY trace_id, span_id ORDER BY trace_id
+SELECT *, min(start_s) OVER (PARTITION BY trace_id) AS trace_start_s FROM (
+    SELECT trace_id, span_id, max(end_ns) AS end_ns,
+        min(end_ns - duration_ns) // 1_000_000_000 AS start_s
+    FROM span WHERE end_ns >= $since_ns GROUP BY trace_id, span_id
+) ORDER BY trace_start_s
 """
 _EMITTED = """
 SELECT family, count(DISTINCT (trace_id, span_id)) FROM span
 WHERE end_ns >= $since_ns GROUP BY family
 """
+_STARTS = """
+SELECT trace_start_s, count(DISTINCT trace_id) FROM audited GROUP BY ALL ORDER BY trace_start_s
+"""
 _TRACES = """
 SELECT replace(trace_id::VARCHAR, '-', ''), list(printf('%016x', span_id)) FROM audited
-WHERE trace_id > $after::UUID GROUP BY trace_id ORDER BY trace_id LIMIT $limit
+WHERE trace_start_s >= $start_s AND trace_start_s < $end_s GROUP BY trace_id
 """
 _GONE = """
 CREATE OR REPLACE TEMP TABLE gone AS
@@ -177,10 +184,10 @@ def _in_tempo(
     expected = int(store.query("SELECT count(*) FROM audited")[0][0])
     asked = 0
     gone: list[tuple[str, str]] = []
-    for traces in _traces(store):
-        for trace_id, span_ids in tempo.missing(url, traces):
-            gone += [(trace_id, span_id) for span_id in span_ids]
-        asked += sum(len(span_ids) for _, span_ids in traces)
+    for start_s, end_s in _ranges(store.query(_STARTS)):
+        traces = dict(store.query(_TRACES, {"start_s": start_s, "end_s": end_s}))
+        gone += tempo.missing(url, traces, start_s=start_s, end_s=end_s)
+        asked += sum(map(len, traces.values()))
         progress(asked, expected)
     store.query(
         _GONE, {"trace_ids": [one for one, _ in gone], "span_ids": [one for _, one in gone]}
@@ -198,11 +205,19 @@ def _in_tempo(
     )
 
 
-def _traces(store: Store) -> Iterator[list[tuple[str, list[str]]]]:
-    after = "0" * 32
-    while traces := store.query(_TRACES, {"after": after, "limit": _TRACES_AT_ONCE}):
-        yield [(trace_id, span_ids) for trace_id, span_ids in traces]
-        after = traces[-1][0]
+def _ranges(starts: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Whole seconds, from and before, in which so many traces began as one search should list."""
+    begin_s, end_s, traces = 0, 0, 0
+    for start_s, number in starts:
+        if traces and (traces + number > _TRACES_AT_ONCE or start_s - begin_s > _LONGEST_RANGE_S):
+            yield begin_s, end_s
+            traces = 0
+        if not traces:
+            begin_s = start_s
+        end_s = start_s + 1
+        traces += number
+    if traces:
+        yield begin_s, end_s
 
 
 def _in_prometheus(store: Store, url: str, since_ns: int, now_ns: int) -> InPrometheus:

@@ -1,0 +1,289 @@
+"""Putting orchwatch into a settings file, and taking it out to the byte.
+
+What the file held before is kept under the user's `ORCHWATCH_HOME`, with a record of what was
+written. As long as the file is what was written, taking it out is giving those bytes back; once
+somebody else has changed it, only what is ours goes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import stat
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from orchwatch.claude import settings
+from orchwatch.claude.settings import Additions, Removed, SettingsError
+from orchwatch.home import DIRECTORY_MODE, FILE_MODE, home
+from orchwatch.locks import lock_exclusively
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_LOCK_WAIT_S = 10.0
+_TEMPORARY_SUFFIX = ".orchwatch-tmp"
+_BEFORE, _RECORD = "before", "record.json"
+_WRITE_BITS = 0o222
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """What is to become of a settings file.
+
+    Attributes:
+        path: The file itself, links followed.
+        current: What it holds; None where there is no such file.
+        before: What it held, or would hold, without orchwatch; None where there was no such file.
+        new: What it is to hold; None where it is to go.
+        env: The variables that are set in it.
+        removed: What of ours stood in it, where that had to be looked for.
+        additions: What is to stand in it; None where it is uninstalled from.
+    """
+
+    path: str
+    current: bytes | None
+    before: bytes | None
+    new: bytes | None
+    env: dict[str, str]
+    removed: Removed | None = None
+    additions: Additions | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Record:
+    before: bytes | None
+    digest: str
+    env: dict[str, str]
+
+
+def plan_install(path: str, additions: Callable[[], Additions]) -> Change:
+    """What installing would do.
+
+    Args:
+        path: The settings file, which need not exist.
+        additions: Gives what is to stand in it; asked for when the file is known to be usable.
+
+    Raises:
+        SettingsError: The file cannot be read or changed, or is not what it should be.
+    """
+    path, current = _read(path)
+    before, _ = _original(path, current)
+    text, mark = _decode(path, before or b"")
+    with _named(path):
+        old = settings.parse(text)
+        wanted = additions()
+        new = (mark + settings.add(text, wanted)).encode()
+        if current is not None and _same(current, new):
+            new = current
+    env = {key: value for key, value in wanted.env.items() if key not in old.get("env", {})}
+    return Change(path=path, current=current, before=before, new=new, env=env, additions=wanted)
+
+
+def plan_uninstall(path: str) -> Change:
+    """What uninstalling would do.
+
+    Raises:
+        SettingsError: The file cannot be read or changed, or is not what it should be.
+    """
+    path, current = _read(path)
+    before, removed = _original(path, current)
+    return Change(path=path, current=current, before=before, new=before, env={}, removed=removed)
+
+
+def write(change: Change) -> bool:
+    """Makes the change, whole or not at all.
+
+    Returns:
+        False where the file is not any more what the change was made for: plan it again.
+
+    Raises:
+        SettingsError: It cannot be written.
+    """
+    directory = os.path.dirname(change.path)
+    try:
+        if change.new is not None:
+            os.makedirs(directory, exist_ok=True)
+        with _locked(directory):
+            if _read(change.path)[1] != change.current:
+                return False
+            if change.new == change.before:
+                if change.new != change.current:
+                    _put(change.path, change.new)
+                _forget(change.path)
+            else:
+                # First what undoes it: a kill between the two leaves a record of nothing.
+                _remember(change)
+                _put(change.path, change.new)
+    except OSError as error:
+        name = error.filename or change.path
+        raise SettingsError(f"{name}: cannot be written: {error.strerror}") from error
+    return True
+
+
+def backup_path(path: str) -> str:
+    """Where what a settings file held before lies, once something is installed."""
+    return os.path.join(_keep(os.path.realpath(path)), _BEFORE)
+
+
+def _original(path: str, current: bytes | None) -> tuple[bytes | None, Removed | None]:
+    """The file without orchwatch, and what had to be taken out of it for that."""
+    record = _recall(path)
+    if record is not None and current is not None and _digest(current) == record.digest:
+        return record.before, None
+    if current is None:
+        return None, None
+    text, mark = _decode(path, current)
+    with _named(path):
+        if record is None:  # what is ours can still be told by itself, but for variables
+            removed = settings.remove(text, None, {})
+        else:
+            removed = settings.remove(text, _value(record.before), record.env)
+    if not removed.anything:
+        return current, removed
+    return (mark + removed.text).encode(), removed
+
+
+def _read(path: str) -> tuple[str, bytes | None]:
+    path = os.path.realpath(path)
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        return path, None
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise SettingsError(f"{path}: is not a file")
+    # The user root may write it all the same; whoever took the bits away does not want it changed.
+    if not status.st_mode & _WRITE_BITS or not os.access(path, os.W_OK):
+        raise SettingsError(f"{path}: is read-only; nothing was changed")
+    try:
+        return path, _load(path)
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def _load(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _decode(path: str, content: bytes) -> tuple[str, str]:
+    """The text, and the byte order mark before it."""
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{path}: is not UTF-8: {error.reason} at {error.start}") from error
+    return (text[1:], text[0]) if text.startswith("\ufeff") else (text, "")
+
+
+def _same(current: bytes, new: bytes) -> bool:
+    """Whether both say the same: hooks of one event run in parallel, in no order."""
+    return _unordered(_value(current)) == _unordered(_value(new))
+
+
+def _value(content: bytes | None) -> dict[str, Any]:
+    return settings.parse(_decode("", content or b"")[0])
+
+
+def _unordered(value: dict[str, Any]) -> dict[str, Any]:
+    hooks = {
+        event: sorted(json.dumps(group, sort_keys=True) for group in groups)
+        for event, groups in value.get("hooks", {}).items()
+    }
+    return {**value, "hooks": hooks}
+
+
+@contextmanager
+def _named(path: str) -> Iterator[None]:
+    try:
+        yield
+    except SettingsError as error:
+        raise SettingsError(f"{path}: {error}; nothing was changed") from error
+
+
+@contextmanager
+def _locked(directory: str) -> Iterator[None]:
+    """Keeps a second installation waiting, wherever its own home is."""
+    if not os.path.isdir(directory):  # nothing to write, then
+        yield
+        return
+    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if not lock_exclusively(handle, _LOCK_WAIT_S):
+            raise SettingsError(f"{directory}: another installation has been at work for too long")
+        yield
+    finally:
+        os.close(handle)
+
+
+def _put(path: str, content: bytes | None) -> None:
+    """Replaces a file in one step, keeping its mode and owner; None removes it."""
+    if content is None:
+        with suppress(FileNotFoundError):
+            os.unlink(path)
+        return
+    # A fixed name: what a kill leaves is overwritten the next time.
+    temporary = path + _TEMPORARY_SUFFIX
+    with suppress(FileNotFoundError):
+        os.unlink(temporary)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    try:
+        with os.fdopen(os.open(temporary, flags, FILE_MODE), "wb") as file:
+            with suppress(FileNotFoundError):
+                status = os.stat(path)
+                if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+                    with suppress(PermissionError):
+                        os.fchown(file.fileno(), status.st_uid, status.st_gid)
+                os.fchmod(file.fileno(), stat.S_IMODE(status.st_mode))
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def _keep(path: str) -> str:
+    return os.path.join(home(), "claude", f"settings-{_digest(os.fsencode(path))[:16]}")
+
+
+def _remember(change: Change) -> None:
+    directory = _keep(change.path)
+    os.makedirs(directory, DIRECTORY_MODE, exist_ok=True)
+    if change.before is not None:
+        _put(os.path.join(directory, _BEFORE), change.before)
+    record = {
+        "path": change.path,
+        "existed": change.before is not None,
+        "sha256": _digest(change.new or b""),
+        "env": change.env,
+    }
+    _put(os.path.join(directory, _RECORD), json.dumps(record, indent=2).encode() + b"\n")
+
+
+def _recall(path: str) -> _Record | None:
+    directory = _keep(path)
+    try:
+        record = json.loads(_load(os.path.join(directory, _RECORD)))
+        before = _load(os.path.join(directory, _BEFORE)) if record["existed"] else None
+        return _Record(before=before, digest=str(record["sha256"]), env=dict(record["env"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _forget(path: str) -> None:
+    directory = _keep(path)
+    for name in (_RECORD, _BEFORE):
+        with suppress(FileNotFoundError):
+            os.unlink(os.path.join(directory, name))
+    with suppress(FileNotFoundError):
+        os.rmdir(directory)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

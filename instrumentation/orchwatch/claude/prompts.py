@@ -65,4 +65,4 @@ def _first_text(content: object) -> str:
 
 def _is_marked_version(line: dict[str, Any]) -> bool:
     found = _VERSION.match(text(line.get("version")))
-    return bool(found) and tuple(map(int, found.groups())) >= _MARKED_SINCE
+    return found is not None and tuple(map(int, found.groups())) >= _MARKED_SINCE

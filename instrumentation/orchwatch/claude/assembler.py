@@ -1,0 +1,113 @@
+"""Facts in, finished spans out: each span once, whatever the order and the source of the facts.
+
+`add` only merges; `finished` decides, by a clock that its caller gives (the wall clock when
+following, the files' own times when importing), what is complete and what will never be:
+
+- A tool, a task or a turn is complete when both ends are known and half a second has passed in
+  which the other source can tell the same.
+- A turn ends when the model or the host says so, or when the next prompt comes.
+- Whatever stays open for `silence_s` without any sign of life of its session, or when the session
+  ends, is closed as unfinished, with the reason in `orchestration.unfinished.reason`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from orchwatch.claude import hook_turns
+from orchwatch.claude.closing import finished
+from orchwatch.claude.entities import Session
+from orchwatch.claude.merging import merge
+
+if TYPE_CHECKING:
+    from orchwatch.claude.facts import Fact
+    from orchwatch.claude.spans import Span
+
+SILENCE_S = 3600.0
+
+_NS_PER_S = 1_000_000_000
+_VERSION = 1
+
+
+class Assembler:
+    """Any number of sessions.
+
+    Args:
+        silence_s: Seconds without a sign of life after which what is open is closed.
+    """
+
+    def __init__(self, *, silence_s: float = SILENCE_S) -> None:
+        self._silence_ns = int(silence_s * _NS_PER_S)
+        self._sessions: dict[str, Session] = {}
+        self._open: set[str] = set()  # sessions that have something to decide
+
+    def add(self, fact: Fact) -> None:
+        """Merges one fact."""
+        session = self._sessions.get(fact.session_id)
+        if session is None:
+            session = self._sessions[fact.session_id] = Session(session_id=fact.session_id)
+        self._open.add(fact.session_id)
+        session.last_ns = max(session.last_ns, fact.time_ns)
+        if fact.source == "hook":
+            placed = hook_turns.place(session, fact)
+            if placed is None:
+                session.held.append(fact)
+                return
+            fact = placed
+        merge(session, fact)
+
+    def finished(self, now_ns: int) -> list[Span]:
+        """The spans that became complete, or are given up, by this time.
+
+        Args:
+            now_ns: Unix time in nanoseconds.
+        """
+        spans: list[Span] = []
+        for session_id in sorted(self._open):
+            session = self._sessions[session_id]
+            for fact in hook_turns.released(session, now_ns):
+                merge(session, fact)
+            spans += finished(session, now_ns, self._silence_ns)
+            if not is_open(session):
+                self._open.discard(session_id)
+        return spans
+
+    def open_turns(self) -> int:
+        """How many turns of sessions still run."""
+        return sum(
+            turn.agent_id is None
+            for session in self._sessions.values()
+            for turn in session.turns.values()
+        )
+
+    def forget(self, session_id: str) -> None:
+        """Drops a session; what comes later about it must not repeat what came before."""
+        self._sessions.pop(session_id, None)
+        self._open.discard(session_id)
+
+    def save(self) -> dict[str, Any]:
+        """Everything that has to survive the process; JSON."""
+        sessions = [session.save() for session in self._sessions.values()]
+        return {"version": _VERSION, "sessions": sessions}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Adds what `save` returned; of a version that is not known, nothing."""
+        if saved.get("version") != _VERSION:
+            return
+        for values in saved["sessions"]:
+            session = Session.restore(values)
+            self._sessions[session.session_id] = session
+            self._open.add(session.session_id)
+
+
+def is_open(session: Session) -> bool:
+    """Whether time alone can still finish something."""
+    return bool(
+        session.turns
+        or session.tools
+        or session.tasks
+        or session.moments
+        or session.held
+        or (session.ready_ns and not session.started)
+        or any(not agent.done for agent in session.agents.values())
+    )

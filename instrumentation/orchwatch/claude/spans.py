@@ -1,0 +1,272 @@
+"""Finished spans: what they carry, and how they are written as OTLP/JSON lines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from orchwatch import names
+from orchwatch.__about__ import __version__
+from orchwatch.claude import ids
+from orchwatch.claude.facts import ApiFailed, Compacted, Fact, HookRan
+from orchwatch.otlp_json import (
+    LINE_SUFFIX,
+    STATUS_ERROR,
+    STATUS_OK,
+    clean_attributes,
+    encode_attributes,
+    encode_span,
+    quote,
+    spans_prefix,
+    to_bytes,
+)
+from orchwatch.resources import resource_attributes
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchwatch.claude.entities import Agent, Call, Task, Tool, Turn, Usage
+    from orchwatch.otlp_json import AttributeValue
+
+NS_PER_S = 1_000_000_000
+SERVICE_NAME = "claude-code"
+
+_PROVIDER = "anthropic"
+_SPANS_A_LINE = 50
+
+
+class Span(NamedTuple):
+    """A finished span. Ids are hexadecimal, times Unix nanoseconds; the end is never before.
+
+    `operation` is empty where no duration is known: then it is shown, but not counted.
+    """
+
+    trace_id: str
+    span_id: str
+    parent_span_id: str
+    name: str
+    operation: str
+    start_ns: int
+    end_ns: int
+    attributes: dict[str, AttributeValue]
+    error_type: str = ""
+
+
+def encode(spans: Sequence[Span]) -> list[bytes]:
+    """Whole lines for the spool, several spans in each."""
+    resource = encode_attributes(resource_attributes(SERVICE_NAME))
+    prefix = spans_prefix(resource, names.SCOPE, __version__)
+    return [
+        to_bytes(prefix + ",".join(map(_encode, spans[start : start + _SPANS_A_LINE])))
+        + LINE_SUFFIX.encode()
+        for start in range(0, len(spans), _SPANS_A_LINE)
+    ]
+
+
+def _encode(span: Span) -> str:
+    attributes: dict[str, AttributeValue] = {}
+    if span.operation:
+        attributes[names.OPERATION_NAME] = span.operation
+    attributes.update(clean_attributes(span.attributes))
+    if span.error_type:
+        attributes[names.ERROR_TYPE] = span.error_type
+    return encode_span(
+        trace_id=span.trace_id,
+        span_id=span.span_id,
+        parent_span_id=span.parent_span_id,
+        name=quote(span.name),
+        start_ns=span.start_ns,
+        end_ns=max(span.start_ns, span.end_ns),
+        attributes=encode_attributes(attributes),
+        status=STATUS_ERROR if span.error_type else STATUS_OK,
+    )
+
+
+class Place(NamedTuple):
+    """Where a span belongs.
+
+    Attributes:
+        session_id: Its session.
+        prompt_id: Its trace: the user's prompt, empty for what no turn holds.
+        parent: The span id above it.
+        agent_id: The sub-agent in which it happened.
+        agent_type: That one's type.
+    """
+
+    session_id: str
+    prompt_id: str
+    parent: str
+    agent_id: str | None = None
+    agent_type: str = ""
+
+    @property
+    def trace_id(self) -> str:
+        return ids.trace_id(self.session_id, self.prompt_id)
+
+    def attributes(self) -> dict[str, AttributeValue]:
+        """What every span of the place carries."""
+        attributes: dict[str, AttributeValue] = {
+            names.SESSION_ID: self.session_id,
+            names.GEN_AI_CONVERSATION_ID: self.session_id,
+        }
+        if self.agent_id:
+            attributes[names.GEN_AI_AGENT_ID] = self.agent_id
+            if self.agent_type:
+                attributes[names.GEN_AI_AGENT_NAME] = self.agent_type
+        return attributes
+
+
+def session_init(session_id: str, start_ns: int, ready_ns: int) -> Span:
+    """From a session's start to its first activity."""
+    place = Place(session_id, "", "")
+    span_id = ids.session_init(session_id)
+    operation = names.SESSION_INIT
+    return _span(place, span_id, operation, operation, start_ns, ready_ns)
+
+
+def turn(place: Place, turn: Turn, end_ns: int, reason: str) -> Span:
+    """A turn of the session, or of the sub-agent that the place names."""
+    if turn.agent_id:
+        span_id = ids.agent_turn(place.session_id, turn.agent_id, turn.prompt_id)
+    else:
+        span_id = ids.turn(place.session_id, turn.prompt_id)
+    more: dict[str, AttributeValue] = {
+        names.PROMPT_ID: turn.prompt_id,
+        names.GEN_AI_PROVIDER_NAME: _PROVIDER,
+        **_usage(turn.usage),
+        **_unfinished(reason),
+    }
+    # A sub-agent's turns are parts of its run: counted, they would count twice as turns.
+    operation = "" if turn.agent_id else names.AGENT_TURN
+    span = _span(place, span_id, names.AGENT_TURN, operation, turn.start_ns, end_ns, more)
+    return span._replace(error_type=turn.error_type)
+
+
+def agent_run(place: Place, agent: Agent, end_ns: int, reason: str) -> Span:
+    """A sub-agent's life, first to last sign."""
+    more: dict[str, AttributeValue] = {
+        names.GEN_AI_OPERATION_NAME: names.INVOKE_AGENT,
+        names.GEN_AI_PROVIDER_NAME: _PROVIDER,
+        **_usage(agent.usage),
+        **_unfinished(reason),
+    }
+    span_id = ids.agent_run(place.session_id, agent.agent_id)
+    name = f"{names.INVOKE_AGENT} {place.agent_type}".rstrip()
+    span = _span(place, span_id, name, names.AGENT_RUN, agent.start_ns, end_ns, more)
+    return span._replace(error_type=agent.error_type)
+
+
+def agent_spawn(place: Place, agent: Agent, call: Call) -> Span:
+    """From the call to the sub-agent's first sign of life."""
+    span_id = ids.agent_spawn(place.session_id, agent.agent_id)
+    operation = names.AGENT_SPAWN
+    return _span(place, span_id, operation, operation, call.start_ns, agent.start_ns)
+
+
+def tool(place: Place, tool: Tool, end_ns: int, reason: str) -> Span:
+    """A tool call."""
+    more: dict[str, AttributeValue] = {
+        names.GEN_AI_OPERATION_NAME: names.EXECUTE_TOOL,
+        names.GEN_AI_TOOL_NAME: tool.name,
+        names.GEN_AI_TOOL_CALL_ID: tool.tool_use_id,
+        **_unfinished(reason),
+    }
+    if tool.asked and tool.duration_ns is not None:
+        waited_ns = max(end_ns - tool.start_ns - tool.duration_ns, 0)
+        more[names.PERMISSION_WAIT] = waited_ns / NS_PER_S
+    span_id = ids.tool(place.session_id, tool.tool_use_id)
+    name = f"{names.EXECUTE_TOOL} {tool.name}"
+    span = _span(place, span_id, name, names.TOOL_EXECUTE, tool.start_ns, end_ns, more)
+    return span._replace(error_type=tool.error_type)
+
+
+def task(place: Place, task_id: str, task: Task, end_ns: int, reason: str) -> Span:
+    """An entry of the session's task list, created to completed."""
+    more = {names.TASK_ID: task_id, **_unfinished(reason)}
+    span_id = ids.moment("task", place.session_id, task_id)
+    operation = names.AGENT_TASK if task.created_ns else ""
+    start_ns = task.created_ns or end_ns
+    return _span(place, span_id, names.AGENT_TASK, operation, start_ns, end_ns, more)
+
+
+def moment(place: Place, fact: Fact, compact_starts: Sequence[int]) -> Span:
+    """What a single record tells: a hook, a compaction, a failed request."""
+    if isinstance(fact, HookRan):
+        return _hook(place, fact)
+    if isinstance(fact, Compacted):
+        return _compaction(place, fact, compact_starts)
+    assert isinstance(fact, ApiFailed)
+    more: dict[str, AttributeValue] = {}
+    if fact.attempt:
+        more = {names.RETRY_ATTEMPT: fact.attempt, names.RETRY_DELAY: fact.delay_s}
+    span_id = ids.moment("api.error", place.session_id, fact.record_id)
+    at = fact.time_ns
+    span = _span(place, span_id, names.API_ERROR, names.API_ERROR, at, at, more)
+    return span._replace(error_type=fact.error_type)
+
+
+def _hook(place: Place, hook: HookRan) -> Span:
+    more: dict[str, AttributeValue] = {
+        names.HOOK_EVENT_NAME: hook.event,
+        names.HOOK_NAME: hook.name,
+    }
+    if hook.tool_use_id:
+        more[names.GEN_AI_TOOL_CALL_ID] = hook.tool_use_id
+    span_id = ids.moment("hook", place.session_id, hook.record_id)
+    operation = "" if hook.end_ns is None else names.HOOK_PROCESS
+    end_ns = hook.time_ns if hook.end_ns is None else hook.end_ns
+    span = _span(place, span_id, names.HOOK_PROCESS, operation, hook.time_ns, end_ns, more)
+    return span._replace(error_type=hook.error_type or "")
+
+
+def _compaction(place: Place, fact: Compacted, compact_starts: Sequence[int]) -> Span:
+    end_ns = fact.time_ns
+    earlier = [start_ns for start_ns in compact_starts if start_ns <= end_ns]
+    start_ns = end_ns
+    if fact.duration_ns is not None:
+        start_ns = end_ns - fact.duration_ns
+    elif earlier:
+        start_ns = max(earlier)
+    more: dict[str, AttributeValue] = {}
+    if fact.trigger:
+        more[names.COMPACT_TRIGGER] = fact.trigger
+    if fact.tokens:
+        more[names.COMPACT_TOKENS] = fact.tokens
+    span_id = ids.moment("compact", place.session_id, fact.record_id)
+    operation = names.CONTEXT_COMPACT if start_ns < end_ns else ""
+    return _span(place, span_id, names.CONTEXT_COMPACT, operation, start_ns, end_ns, more)
+
+
+def _usage(usage: Usage) -> dict[str, AttributeValue]:
+    """By the GenAI conventions, whose input tokens include the cached ones."""
+    if not usage.requests:
+        return {}
+    fresh, output, cache_read, cache_creation = usage.sums()
+    return {
+        names.GEN_AI_REQUEST_MODEL: usage.model,
+        names.GEN_AI_RESPONSE_MODEL: usage.model,
+        names.API_REQUESTS: usage.requests,
+        names.GEN_AI_USAGE_INPUT_TOKENS: fresh + cache_read + cache_creation,
+        names.GEN_AI_USAGE_OUTPUT_TOKENS: output,
+        names.GEN_AI_USAGE_CACHE_READ_TOKENS: cache_read,
+        names.GEN_AI_USAGE_CACHE_CREATION_TOKENS: cache_creation,
+    }
+
+
+def _unfinished(reason: str) -> dict[str, AttributeValue]:
+    return {names.UNFINISHED_REASON: reason} if reason else {}
+
+
+def _span(  # noqa: PLR0917 - the last one is what most spans lack
+    place: Place,
+    span_id: str,
+    name: str,
+    operation: str,
+    start_ns: int,
+    end_ns: int,
+    more: dict[str, AttributeValue] | None = None,
+) -> Span:
+    attributes = {**place.attributes(), **(more or {})}
+    end_ns = max(start_ns, end_ns)
+    return Span(
+        place.trace_id, span_id, place.parent, name, operation, start_ns, end_ns, attributes
+    )

@@ -1,0 +1,149 @@
+"""Lines that Claude Code writes about itself: hooks, compactions, failures, ends of turns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from orchwatch.claude.facts import Activity, ApiFailed, Compacted, Fact, HookRan, TurnEnded
+from orchwatch.claude.fields import count, mapping, milliseconds, text, word
+
+_SILENT = frozenset(
+    {
+        "agents_killed",
+        "away_summary",
+        "bridge_status",
+        "informational",
+        "local_command",
+        "memory_saved",
+        "scheduled_task_fire",
+    }
+)
+_STARTS = ("startup", "resume", "clear", "fork")
+_TRIGGERS = ("auto", "manual")
+_NS_PER_MS = 1_000_000
+
+
+def read(line: dict[str, Any], common: dict[str, Any], state: dict[str, Any]) -> list[Fact] | None:
+    """The facts of a `system` line; None when its kind is unknown."""
+    kind = line.get("subtype")
+    if kind in ("compact_boundary", "microcompact_boundary"):
+        return [_compacted(line, common, micro=kind != "compact_boundary")]
+    if kind == "api_error":
+        return [_failed(line, common)]
+    if kind == "turn_duration":
+        return [TurnEnded(**common)]
+    if kind == "stop_hook_summary":
+        return [*_stop_hooks(line, common, state), TurnEnded(**common)]
+    return [] if kind in _SILENT else None
+
+
+def hook_progress(
+    line: dict[str, Any], data: dict[str, Any], common: dict[str, Any], state: dict[str, Any]
+) -> list[Fact]:
+    """A hook was started; when it ended stands at most in a later summary."""
+    event, name = text(data.get("hookEvent")), text(data.get("hookName"))
+    fields = {
+        **common,
+        "record_id": text(line.get("uuid")),
+        "event": event,
+        "name": name,
+        "tool_use_id": text(line.get("toolUseID")) if "ToolUse" in event else "",
+    }
+    if event == "SessionStart" and name.rpartition(":")[2] in _STARTS:
+        fields["prompt_id"] = None  # it belongs to the session, not to the turn before
+    if event == "Stop":
+        state["stops"].append(fields)
+        return []
+    facts: list[Fact] = [HookRan(**fields)]
+    if "ToolUse" in event:
+        facts.append(Activity(**common))
+    return facts
+
+
+def overdue_stops(state: dict[str, Any], line: dict[str, Any]) -> list[Fact]:
+    """Stop hooks whose summary did not come: another line stands where it should."""
+    if line.get("subtype") == "stop_hook_summary":
+        return []
+    if mapping(line.get("data")).get("hookEvent") == "Stop":
+        return []
+    waiting, state["stops"] = state["stops"], []
+    return [HookRan(**fields) for fields in waiting]
+
+
+def attachment(
+    line: dict[str, Any], attached: dict[str, Any], common: dict[str, Any]
+) -> list[Fact]:
+    """What newer versions write when a hook is done."""
+    kind = text(attached.get("type"))
+    duration_ns = milliseconds(attached.get("durationMs"))
+    if not kind.startswith("hook_") or duration_ns is None:
+        return []
+    event = text(attached.get("hookEvent"))
+    failed = "error" in kind or "cancelled" in kind
+    hook = {
+        **common,
+        "time_ns": common["time_ns"] - duration_ns,
+        "record_id": text(line.get("uuid")),
+        "event": event,
+        "name": text(attached.get("hookName")),
+        "end_ns": common["time_ns"],
+        "error_type": kind if failed else None,
+        "tool_use_id": text(attached.get("toolUseID")) if "ToolUse" in event else "",
+    }
+    return [HookRan(**hook)]
+
+
+def _stop_hooks(line: dict[str, Any], common: dict[str, Any], state: dict[str, Any]) -> list[Fact]:
+    """The Stop hooks that this summary closes; each with its own duration where that is told."""
+    waiting, state["stops"] = state["stops"], []
+    infos = line.get("hookInfos")
+    durations = [
+        milliseconds(mapping(info).get("durationMs"))
+        for info in (infos if isinstance(infos, list) else [])
+    ]
+    at = common["time_ns"]
+    if not waiting:
+        waiting = [
+            {
+                **common,
+                "time_ns": at - duration_ns,
+                "record_id": f"{text(line.get('uuid'))}/{number}",
+                "event": "Stop",
+                "name": "Stop",
+            }
+            for number, duration_ns in enumerate(durations)
+            if duration_ns is not None
+        ]
+        durations = [duration_ns for duration_ns in durations if duration_ns is not None]
+    durations += [None] * (len(waiting) - len(durations))
+    return [
+        HookRan(**fields, end_ns=at if duration_ns is None else fields["time_ns"] + duration_ns)
+        for fields, duration_ns in zip(waiting, durations, strict=False)
+    ]
+
+
+def _compacted(line: dict[str, Any], common: dict[str, Any], *, micro: bool) -> Compacted:
+    details = mapping(line.get("microcompactMetadata" if micro else "compactMetadata"))
+    trigger = details.get("trigger")
+    return Compacted(
+        **common,
+        record_id=text(line.get("uuid")),
+        trigger="micro" if micro else trigger if trigger in _TRIGGERS else "",
+        tokens=count(details.get("preTokens")),
+        duration_ns=milliseconds(details.get("durationMs")),
+    )
+
+
+def _failed(line: dict[str, Any], common: dict[str, Any]) -> ApiFailed:
+    error = mapping(line.get("error"))
+    inner = mapping(mapping(error.get("error")).get("error"))
+    status = error.get("status")
+    named = inner.get("type") or (str(status) if isinstance(status, int) else None)
+    cause = mapping(line.get("cause") or error.get("cause")).get("code")
+    return ApiFailed(
+        **common,
+        record_id=text(line.get("uuid")),
+        error_type=word(named) or word(cause) or "api_error",
+        attempt=count(line.get("retryAttempt")),
+        delay_s=(milliseconds(line.get("retryInMs")) or 0) / _NS_PER_MS / 1000,
+    )

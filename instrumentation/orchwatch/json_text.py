@@ -44,6 +44,12 @@ def loads(text: str) -> Any:
         value, end = make_scanner(_Options())(text, 0)  # type: ignore[arg-type]  # any such object
     except StopIteration as stop:
         raise ValueError(f"no JSON value at character {stop.value}") from None
+    except SystemError:
+        # A text that ends too early: the scanner takes its exception from `json.decoder`, and
+        # where nobody has imported that it has none to raise.
+        import json  # noqa: PLC0415 - a broken text may cost more
+
+        return json.loads(text)
     if end != len(text):
         raise ValueError(f"more than one JSON value, from character {end}")
     return value

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import pytest
 
 from orchwatch.json_text import loads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 TEXTS = [
     "null", "true", " [1, 2.5, -3e2] ", '{"a": {"b": ["c", "\\u00e9\\ud83d\\ude00"]}}', '""', "{}",
@@ -33,3 +37,17 @@ def test_reads_the_constants_that_the_json_package_adds() -> None:
 def test_deep_nesting_is_an_error_and_not_a_crash() -> None:
     with pytest.raises(RecursionError):
         loads("[" * 100_000)
+
+
+def test_refuses_it_too_where_nobody_has_imported_the_json_package(
+    run_python: Callable[..., str],
+) -> None:
+    code = f"""
+        from orchwatch.json_text import loads
+        for text in {BROKEN!r}:
+            try:
+                loads(text)
+            except ValueError:
+                print("refused")
+    """
+    assert run_python(code, flags=("-I", "-S")).split() == ["refused"] * len(BROKEN)

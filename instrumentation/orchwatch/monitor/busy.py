@@ -1,0 +1,98 @@
+"""Who was busy when: intervals of agents, swept once in the order of time."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Kind = Literal["work", "turn", "waiting", "failed", "alive"]
+
+
+class Interval(NamedTuple):
+    """What an agent did from one moment to another, in Unix nanoseconds.
+
+    Attributes:
+        session_id: The agent's session; empty where it has none.
+        agent: The agent's id, else its name; empty for a session's main agent.
+        kind: `work` makes it busy; so does a `turn`, except while it is `waiting` for another agent
+            that it has handed work to. `failed` is work that came to nothing, and `alive` says
+            nothing but that the agent was there.
+        start_ns: When it began.
+        end_ns: When it ended.
+    """
+
+    session_id: str
+    agent: str
+    kind: Kind
+    start_ns: int
+    end_ns: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agent:
+    """What one agent did, in nanoseconds.
+
+    Attributes:
+        available_ns: From its first sign of life to its last.
+        busy: When it was busy, as intervals without overlap, by start.
+        useful_ns: How long it was busy outside of what failed.
+    """
+
+    available_ns: int
+    busy: tuple[tuple[int, int], ...]
+    useful_ns: int
+
+    @property
+    def busy_ns(self) -> int:
+        """How long it was busy."""
+        return sum(end - start for start, end in self.busy)
+
+
+def agents(intervals: Iterable[Interval]) -> list[Agent]:
+    """Each agent that occurs; what overlaps within one agent is counted once."""
+    found: defaultdict[tuple[str, str], list[Interval]] = defaultdict(list)
+    for interval in intervals:
+        found[interval.session_id, interval.agent].append(interval)
+    return [_agent(own) for own in found.values()]
+
+
+def any_and_parallel_ns(agents: Iterable[Agent]) -> tuple[int, int]:
+    """How long one agent or more was busy, and how long two or more were."""
+    any_ns = parallel_ns = 0
+    # The latest two ends so far: until the one at least one agent is busy, until the other two.
+    last = second = 0
+    for start, end in sorted(piece for agent in agents for piece in agent.busy):
+        any_ns += max(0, end - max(start, last))
+        parallel_ns += max(0, min(end, last) - max(start, second))
+        if end > last:
+            last, second = end, last
+        elif end > second:
+            second = end
+    return any_ns, parallel_ns
+
+
+def _agent(intervals: list[Interval]) -> Agent:
+    changes: list[tuple[int, Kind, int]] = []
+    for interval in intervals:
+        changes.append((interval.start_ns, interval.kind, 1))
+        changes.append((interval.end_ns, interval.kind, -1))
+    changes.sort()
+    running: dict[Kind, int] = {"work": 0, "turn": 0, "waiting": 0, "failed": 0, "alive": 0}
+    busy: list[tuple[int, int]] = []
+    useful_ns = 0
+    before_ns = changes[0][0]
+    for at_ns, kind, change in changes:
+        is_busy = running["work"] or (running["turn"] and not running["waiting"])
+        if is_busy and at_ns > before_ns:
+            # Pieces that touch are one.
+            start_ns = busy.pop()[0] if busy and busy[-1][1] == before_ns else before_ns
+            busy.append((start_ns, at_ns))
+            if not running["failed"]:
+                useful_ns += at_ns - before_ns
+        before_ns = at_ns
+        running[kind] += change
+    return Agent(available_ns=changes[-1][0] - changes[0][0], busy=tuple(busy), useful_ns=useful_ns)

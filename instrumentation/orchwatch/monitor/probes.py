@@ -1,0 +1,153 @@
+"""What sessions and the home directory take: memory of process trees, bytes on disk.
+
+A session's processes are found in two ways. Those that Claude Code starts carry its session's id in
+their environment; the process that started them is the session's main process, where its command
+line says `claude`. And every span names the process that recorded it, so whatever recorded one of a
+session's spans belongs to it as long as it runs, except this process itself: the monitor records
+the spans of sessions that it follows.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from orchwatch import names
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from orchwatch.monitor.store import Store
+
+SESSION_VARIABLE = "CLAUDE_CODE_SESSION_ID"
+_MAIN_PROGRAM = "claude"
+
+# A process that started after the span that named its id ended is another one with the same id.
+_CLOCK_TOLERANCE_S = 1.0
+_NS = 1e9
+
+_RECORDERS = """
+SELECT session_id, resource, max(end_ns)
+FROM (FROM operations UNION ALL BY NAME FROM undelivered)
+WHERE end_ns >= $since_ns AND session_id IS NOT NULL AND resource IS NOT NULL
+GROUP BY session_id, resource
+"""
+
+
+class Sessions:
+    """Memory of the sessions that run. Keep it: it remembers which process is whose."""
+
+    def __init__(self) -> None:
+        self._roots: dict[psutil.Process, str] = {}
+
+    def memory_bytes(self, recorders: Mapping[str, Iterable[psutil.Process]]) -> dict[str, int]:
+        """Resident memory of each running session's process tree, by session id.
+
+        A process counts once, for the session that it belongs to most closely; memory that
+        processes share counts for each of them, as RSS does.
+
+        Args:
+            recorders: Processes known to belong to a session, see `recorders`.
+        """
+        processes = {process.pid: process for process in psutil.process_iter(["ppid"])}
+        self._roots = {root: owner for root, owner in self._roots.items() if root.is_running()}
+        for session_id, known in recorders.items():
+            self._roots.update(dict.fromkeys(known, session_id))
+        owners = {root.pid: session_id for root, session_id in self._roots.items()}
+        for process in processes.values():
+            named = _environment(process)
+            if named:
+                owners[process.pid] = named
+                self._adopt_parent(process, named, owners)
+        found: dict[str, int] = {}
+        for process in processes.values():
+            owner = _owner(process, processes, owners)
+            if owner is not None:
+                with suppress(psutil.Error):
+                    found[owner] = found.get(owner, 0) + process.memory_info().rss
+        # What has no memory has ended and waits to be collected.
+        return {owner: memory_bytes for owner, memory_bytes in found.items() if memory_bytes}
+
+    def _adopt_parent(
+        self, process: psutil.Process, session_id: str, owners: dict[int, str]
+    ) -> None:
+        with suppress(psutil.Error):
+            parent = process.parent()
+            if parent is not None and parent.pid not in owners and _is_main(parent):
+                self._roots[parent] = owners[parent.pid] = session_id
+
+
+def recorders(store: Store, *, since_ns: int) -> dict[str, list[psutil.Process]]:
+    """The running processes of this machine that recorded a session's spans, by session id.
+
+    Raises:
+        OrchwatchError: The store's files cannot be read.
+    """
+    host = os.uname().nodename
+    found: dict[str, list[psutil.Process]] = {}
+    for session_id, resource, end_ns in store.query(_RECORDERS, {"since_ns": since_ns}):
+        pid = _pid(resource, host)
+        if pid is None or pid == os.getpid():
+            continue
+        with suppress(psutil.Error, ValueError, OverflowError):
+            process = psutil.Process(pid)
+            if process.create_time() <= end_ns / _NS + _CLOCK_TOLERANCE_S:
+                found.setdefault(session_id, []).append(process)
+    return found
+
+
+def storage_bytes(home: Path) -> int | None:
+    """Bytes of all files in the home directory; None where there is no such directory."""
+    if not home.is_dir():
+        return None
+    total = 0
+    for directory, _, files in os.walk(home):
+        for file in files:
+            with suppress(OSError):  # dropped or compacted meanwhile
+                total += os.lstat(os.path.join(directory, file)).st_size
+    return total
+
+
+def _environment(process: psutil.Process) -> str | None:
+    try:
+        return process.environ().get(SESSION_VARIABLE)
+    except (psutil.Error, OSError):
+        return None  # gone, or somebody else's
+
+
+def _is_main(process: psutil.Process) -> bool:
+    # `claude` itself, or an interpreter that runs it.
+    words = [process.name(), *process.cmdline()[:2]]
+    return any(_MAIN_PROGRAM in os.path.basename(word) for word in words)
+
+
+def _owner(
+    process: psutil.Process, processes: Mapping[int, psutil.Process], owners: Mapping[int, str]
+) -> str | None:
+    seen = set()
+    pid = process.pid
+    while pid not in seen:
+        if pid in owners:
+            return owners[pid]
+        seen.add(pid)
+        if pid not in processes:
+            break
+        pid = processes[pid].info["ppid"] or 0
+    return None
+
+
+def _pid(resource: str, host: str) -> int | None:
+    values: dict[str, Any] = {}
+    for pair in json.loads(resource):
+        values[pair["key"]] = next(iter((pair["value"] or {}).values()), None)
+    if values.get(names.HOST_NAME) != host:
+        return None
+    try:
+        return int(values[names.PROCESS_PID])
+    except (KeyError, TypeError, ValueError):
+        return None

@@ -102,6 +102,7 @@ def take(
     since_ns: int | None = None,
     store: Store | None = None,
     targets: Targets | None = None,
+    measured: Mapping[str, float] | None = None,
 ) -> Snapshot:
     """Looks at a home directory; one that does not exist has measured nothing, which is no error.
 
@@ -110,6 +111,7 @@ def take(
         since_ns: Count operations that ended at this Unix time in nanoseconds or later.
         store: The home's store, held open by a caller that looks again and again.
         targets: The table; by default it is loaded.
+        measured: Levels by id that the caller knows, see `orchwatch.monitor.status`.
 
     Raises:
         OrchwatchError: The table breaks a rule, or the store cannot be read.
@@ -134,6 +136,7 @@ def take(
         "storage.growth": levels.storage_growth_bytes(home, int(as_of.timestamp() * 1e9)),
         "cpu.utilization": _machine.cpu_utilization(),
         "memory.utilization": _machine.memory_utilization(),
+        **(measured or {}),
     }
     return Snapshot(
         as_of=as_of,

@@ -31,11 +31,17 @@ def run(arguments: argparse.Namespace) -> int:
     from pathlib import Path  # noqa: PLC0415 - slow, see `commands`, and so are the next ones
 
     from orchwatch.home import home  # noqa: PLC0415
-    from orchwatch.monitor import snapshot  # noqa: PLC0415
+    from orchwatch.monitor.status import Gatherer  # noqa: PLC0415
+    from orchwatch.monitor.store import Store  # noqa: PLC0415
     from orchwatch.reporters import document, table  # noqa: PLC0415
 
     directory = Path(home())
-    taken = snapshot.take(directory, since_ns=window.since_ns(arguments.since))
+    window_s = window.length_s(arguments.since)
+    with Store(directory) as store:
+        gatherer = Gatherer(directory, store, Path.cwd(), window_s)
+        gatherer.measure_system()
+        gatherer.measure_business()
+        taken = gatherer.take().snapshot
     if arguments.format == "json":
         document.render(taken, sys.stdout)
         return 0

@@ -1,0 +1,42 @@
+"""Key figures as gauges, by the way out that the process is configured for.
+
+What nobody measured is not set, so that no series claims it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchwatch import metrics, names
+from orchwatch.monitor import project
+
+if TYPE_CHECKING:
+    from orchwatch.monitor.status import Business, System
+
+_SHARE = "1"
+
+
+def export_system(system: System) -> None:
+    """Sets the system gauges."""
+    _gauge(names.SESSION_MEMORY, max(system.session_memory_bytes.values(), default=None), "By")
+    _gauge(names.STORAGE_SIZE, system.storage_bytes, "By")
+
+
+def export_business(business: Business) -> None:
+    """Sets the business gauges."""
+    computed = business.kpis
+    _gauge(names.AGENT_ACTIVE, computed.active_agents, "{agent}")
+    _gauge(names.TASK_THROUGHPUT, computed.tasks_per_hour, "{task}/h")
+    _gauge(names.TASK_SUCCESS_RATIO, computed.success_ratio, _SHARE)
+    _gauge(names.TASK_ERROR_RATIO, computed.error_ratio, _SHARE)
+    _gauge(names.AGENT_UTILIZATION, computed.agent_utilization, _SHARE)
+    _gauge(names.PARALLEL_RATIO, computed.parallel_ratio, _SHARE)
+    _gauge(names.EFFICIENCY_RATIO, computed.efficiency_ratio, _SHARE)
+    _gauge(names.TEST_COVERAGE, business.value(project.TEST_COVERAGE), _SHARE)
+    _gauge(names.CODE_QUALITY, business.value(project.CODE_QUALITY), "{point}")
+    _gauge(names.DOCUMENTATION_COVERAGE, business.value(project.DOCUMENTATION_COVERAGE), _SHARE)
+
+
+def _gauge(name: str, value: float | None, unit: str) -> None:
+    if value is not None:
+        metrics.gauge(name, value, unit=unit)

@@ -1,0 +1,205 @@
+"""Everything that the monitor process knows: what it leaves for short commands, and exports.
+
+System figures are due every 30 s and business figures every 60 s (requirements); what was measured
+less recently stays in the snapshot as it was.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING
+
+from orchwatch import targets as targets_table
+from orchwatch.monitor import health, kpis, probes, project, snapshot
+from orchwatch.monitor.kpis import Kpis
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from orchwatch.monitor.busy import Interval
+    from orchwatch.monitor.health import Alert, Health
+    from orchwatch.monitor.project import Figure
+    from orchwatch.monitor.snapshot import Snapshot
+    from orchwatch.monitor.store import Store
+
+SYSTEM_INTERVAL_S = 30
+BUSINESS_INTERVAL_S = 60
+
+_NS = 1_000_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """What is used.
+
+    Attributes:
+        session_memory_bytes: Resident memory by session, see `probes.Sessions`.
+        storage_bytes: Size of the home directory; None where there is none.
+    """
+
+    session_memory_bytes: Mapping[str, int] = field(default_factory=dict)
+    storage_bytes: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Business:
+    """What is achieved.
+
+    Attributes:
+        kpis: Computed from the spans.
+        project: What the project says about itself, by the names of `project.HIGHEST`.
+        notes: A line for each source that cannot be used.
+    """
+
+    kpis: Kpis = field(default_factory=Kpis)
+    project: Mapping[str, Figure] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    def value(self, kpi: str) -> float | None:
+        """A figure of the project; None where nobody measured it."""
+        figure = self.project.get(kpi)
+        return None if figure is None else figure.value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """How things are at one moment.
+
+    Attributes:
+        at_ns: The moment, in Unix nanoseconds.
+        window_s: How far back spans were taken into account; None for all.
+        snapshot: Operations and levels against their targets.
+        system: What is used.
+        business: What is achieved.
+        health: The score.
+        alerts: What burns.
+    """
+
+    at_ns: int
+    window_s: float | None
+    snapshot: Snapshot
+    system: System
+    business: Business
+    health: Health
+    alerts: tuple[Alert, ...]
+
+
+class Gatherer:
+    """Measures again and again; held by the monitor process, or for one look by a command.
+
+    Args:
+        home: The home directory.
+        store: Its store.
+        project: Where coverage and state files are looked for.
+        window_s: How far back spans are taken into account; None for all.
+    """
+
+    def __init__(
+        self, home: Path, store: Store, project: Path, window_s: float | None = kpis.WINDOW_S
+    ) -> None:
+        self._home = home
+        self._store = store
+        self._project = project
+        self._window_s = window_s
+        self._sessions = probes.Sessions()
+        self._targets = targets_table.load()
+        self._rules = health.load(self._targets)
+        self._system = System()
+        self._business = Business()
+
+    def measure_system(self) -> System:
+        """Looks at processes and disk; due every `SYSTEM_INTERVAL_S`.
+
+        Raises:
+            OrchwatchError: The store's files cannot be read.
+        """
+        since_ns = self._since_ns(time.time_ns())
+        known = probes.recorders(self._store, since_ns=since_ns or 0)
+        self._system = System(
+            session_memory_bytes=self._sessions.memory_bytes(known),
+            storage_bytes=probes.storage_bytes(self._home),
+        )
+        return self._system
+
+    def measure_business(self, unfinished: Iterable[Interval] = ()) -> Business:
+        """Computes the key figures and reads the project's; due every `BUSINESS_INTERVAL_S`.
+
+        Args:
+            unfinished: What is known to go on, see `kpis.measure`.
+
+        Raises:
+            OrchwatchError: The store's files cannot be read.
+        """
+        self._store.refresh()
+        now_ns = time.time_ns()
+        computed = kpis.measure(
+            self._store, now_ns=now_ns, since_ns=self._since_ns(now_ns), unfinished=unfinished
+        )
+        figures, notes = project.figures(self._project, self._home)
+        self._business = Business(kpis=computed, project=figures, notes=tuple(notes))
+        return self._business
+
+    def levels(self) -> dict[str, float]:
+        """The levels of the table that were measured here, for `snapshot.take`."""
+        return levels(self._system, self._business)
+
+    def take(self) -> Status:
+        """Puts operations and levels as they are now beside the latest other figures.
+
+        Raises:
+            OrchwatchError: The store's files cannot be read.
+        """
+        now_ns = time.time_ns()
+        taken = snapshot.take(
+            self._home,
+            since_ns=self._since_ns(now_ns),
+            store=self._store,
+            targets=self._targets,
+            measured=self.levels(),
+        )
+        figures = {
+            **{reading.id: reading.p95_s for reading in taken.operations},
+            **{reading.id: reading.value for reading in taken.levels},
+        }
+        return Status(
+            at_ns=now_ns,
+            window_s=self._window_s,
+            snapshot=taken,
+            system=self._system,
+            business=self._business,
+            health=health.score(self._rules, figures),
+            alerts=tuple(health.alerts(self._targets, figures)),
+        )
+
+    def _since_ns(self, now_ns: int) -> int | None:
+        return None if self._window_s is None else max(0, now_ns - int(self._window_s * _NS))
+
+
+def levels(system: System, business: Business) -> dict[str, float]:
+    """The levels of the table among the figures; what nobody measured is left out."""
+    computed = business.kpis
+    values = {
+        "session.memory": max(system.session_memory_bytes.values(), default=None),
+        "agent.utilization": computed.agent_utilization,
+        "parallel.execution": computed.parallel_ratio,
+        "task.success": computed.success_ratio,
+        "task.errors": computed.error_ratio,
+        "task.throughput": computed.tasks_per_hour,
+        project.TEST_COVERAGE: business.value(project.TEST_COVERAGE),
+        project.CODE_QUALITY: business.value(project.CODE_QUALITY),
+    }
+    return {level: value for level, value in values.items() if value is not None}
+
+
+def kpi_values(system: System, business: Business) -> dict[str, float | None]:
+    """Every key figure by its name; None where nobody measured it."""
+    return {
+        **asdict(business.kpis),
+        "test_coverage": business.value(project.TEST_COVERAGE),
+        "code_quality": business.value(project.CODE_QUALITY),
+        "documentation_coverage": business.value(project.DOCUMENTATION_COVERAGE),
+        "session_memory_bytes": max(system.session_memory_bytes.values(), default=None),
+        "storage_bytes": system.storage_bytes,
+    }

@@ -1,0 +1,69 @@
+"""`orchwatch kpi`: the key figures, and a way to say what nothing here can measure."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from orchwatch.cli import window
+from orchwatch.errors import UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+HELP = "list the key figures, or set one that only you can measure"
+
+_WINDOW = "1h"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's own commands."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="list|set")
+    listing = actions.add_parser("list", help="every key figure; a dash where nobody measured it")
+    listing.add_argument("--format", choices=("table", "json"), default="table")
+    window.add_argument(listing, default=_WINDOW)
+    setting = actions.add_parser(
+        "set", help="keep a figure until a newer one is set or found in the project's files"
+    )
+    setting.add_argument(
+        "name", metavar="NAME", help="test.coverage, code.quality or documentation.coverage"
+    )
+    setting.add_argument(
+        "value", metavar="VALUE", help="a share like 0.83 or 83%%, or points of 10"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Lists or sets."""
+    from pathlib import Path  # noqa: PLC0415 - slow, see `commands`, and so are the next ones
+
+    from orchwatch.home import home  # noqa: PLC0415
+
+    directory = Path(home())
+    if arguments.action == "set":
+        from orchwatch.monitor import project  # noqa: PLC0415
+
+        if arguments.name not in project.HIGHEST:
+            known = ", ".join(project.HIGHEST)
+            raise UsageError(f"kpi set: {arguments.name!r} is computed or unknown; set {known}")
+        value = _number(arguments.value)
+        project.set_by_hand(directory, arguments.name, value, time.time_ns())
+        return 0
+    from orchwatch.monitor.status import Gatherer  # noqa: PLC0415
+    from orchwatch.monitor.store import Store  # noqa: PLC0415
+    from orchwatch.reporters import kpi_list  # noqa: PLC0415
+
+    with Store(directory) as store:
+        gatherer = Gatherer(directory, store, Path.cwd(), window.length_s(arguments.since))
+        system, business = gatherer.measure_system(), gatherer.measure_business()
+    render = kpi_list.render_json if arguments.format == "json" else kpi_list.render
+    render(system, business, sys.stdout)
+    return 0
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+    except ValueError:
+        raise UsageError(f"kpi set: VALUE must be a number or a percentage, not {text!r}") from None

@@ -1,0 +1,157 @@
+"""`orchwatch status-line`: one line about how things are, fast, whatever is stored."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from orchwatch.errors import UsageError
+from orchwatch.home import home
+from orchwatch.json_text import loads
+from orchwatch.monitor import snapshot_file
+from orchwatch.reporters import status_line
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+HELP = "print one line: health, the worst operation, agents, errors, machine, alert"
+
+_USAGE = """\
+usage: orchwatch status-line [--format line|json] [--no-color]
+
+Prints one line from the snapshot that `orchwatch monitor` keeps: health and its score, the
+operation that is worst against its target, active agents, errors, CPU and memory, and the alert
+that burns. It fits COLUMNS; what does not fit is left out. Where the monitor does not run it says
+how old the figures are. A status JSON on stdin, as Claude Code writes it, names the session whose
+memory is shown too. NO_COLOR is respected.
+
+options:
+  --format line|json   json: health, performance, resources and business
+  --no-color           no colours
+  -h, --help           show this and exit
+"""
+
+_COLUMNS = 80
+_COLUMN_DIGITS = 4
+# Claude Code's status JSON is some 2 kB. Whoever writes more, or nothing, is not waited for.
+_MOST_BYTES = 1024 * 1024
+_MOST_WAIT_S = 0.2
+_CHUNK_BYTES = 64 * 1024
+
+_BROKEN = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError)
+
+
+def main(words: Sequence[str]) -> int:
+    """Parses by hand, because loading `argparse` takes longer than all of the rest.
+
+    Raises:
+        UsageError: An option is unknown.
+    """
+    output_format = "line"
+    colour = not os.environ.get("NO_COLOR")
+    rest = list(words)
+    while rest:
+        option, has_value, value = rest.pop(0).partition("=")
+        if option in ("-h", "--help"):
+            sys.stdout.write(_USAGE)
+            return 0
+        if option == "--no-color" and not has_value:
+            colour = False
+        elif option == "--format" and (has_value or rest):
+            output_format = value if has_value else rest.pop(0)
+        else:
+            raise UsageError(f"status-line: unknown option {option}; see its --help")
+    if output_format not in ("line", "json"):
+        raise UsageError(f"status-line: --format must be line or json, not {output_format!r}")
+    session_id = _session_id()
+    snapshot = snapshot_file.read(home())
+    if output_format == "json":
+        text = _json(snapshot)
+    else:
+        text = _line(snapshot, colour=colour, session_id=session_id)
+    if sys.stdout is not None:
+        # Not by the text layer: the indicator must come out under LANG=C too.
+        sys.stdout.buffer.write(f"{text}\n".encode("utf-8", "replace"))
+    return 0
+
+
+def _line(snapshot: dict[str, Any] | None, *, colour: bool, session_id: str | None) -> str:
+    columns = _columns()
+    if snapshot is None:
+        return status_line.without_figures(status_line.NO_DATA, columns)
+    try:
+        age = status_line.age(snapshot, time.time_ns(), running=_runs(snapshot))
+        return status_line.line(
+            snapshot, columns=columns, colour=colour, age=age, session_id=session_id
+        )
+    except _BROKEN:
+        return status_line.without_figures(status_line.NO_DATA, columns)
+
+
+def _json(snapshot: dict[str, Any] | None) -> str:
+    import json  # noqa: PLC0415 - a line does without
+
+    figures = status_line.empty_structure(status_line.NO_DATA)
+    if snapshot is not None:
+        try:
+            age_s = max(0.0, (time.time_ns() - snapshot["written_at_ns"]) / 1e9)
+            figures = status_line.structure(snapshot, age_s)
+        except _BROKEN:
+            pass  # what lies there is no snapshot
+    return json.dumps(figures, ensure_ascii=False)
+
+
+def _columns() -> int:
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and len(columns) <= _COLUMN_DIGITS and int(columns):
+        return int(columns)
+    try:
+        return os.get_terminal_size(2).columns or _COLUMNS
+    except OSError:
+        return _COLUMNS
+
+
+def _runs(snapshot: dict[str, Any]) -> bool:
+    if snapshot["pid_namespace"] != snapshot_file.pid_namespace():
+        return True  # in a container: its age alone has to tell
+    try:
+        os.kill(snapshot["pid"], 0)
+    except PermissionError:
+        return True
+    except OSError:
+        return False
+    return True
+
+
+def _session_id() -> str | None:
+    try:
+        status = loads(_stdin().decode())
+    except (ValueError, RecursionError):
+        return None
+    found = status.get("session_id") if isinstance(status, dict) else None
+    return found if isinstance(found, str) else None
+
+
+def _stdin() -> bytes:
+    """What stands on stdin, as far as it is there in time."""
+    try:
+        if os.isatty(0):
+            return b""
+        import select  # noqa: PLC0415 - a terminal does without
+
+        text = b""
+        deadline = time.monotonic() + _MOST_WAIT_S
+        while (wait_s := deadline - time.monotonic()) > 0:
+            if not select.select([0], [], [], wait_s)[0]:
+                break
+            chunk = os.read(0, _CHUNK_BYTES)
+            if not chunk:
+                break
+            if len(text) < _MOST_BYTES:
+                text += chunk
+    except (OSError, ValueError):  # closed, or a directory
+        return b""
+    return text

@@ -1,0 +1,258 @@
+"""A snapshot as one line that fits, or as the structure that the requirements give a status line.
+
+A status line runs after each message: nothing that is slow to import may be imported here.
+"""
+
+from __future__ import annotations
+
+from orchwatch.reporters import units
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Part = tuple[str, ...]
+    Figures = dict[str, Any]
+
+NO_DATA = "no data yet: orchwatch monitor"
+
+_INDICATORS = {"healthy": "🟢", "degraded": "🟡", "critical": "🔴", "unknown": "❓"}
+_ALERT = "🔥"
+_COLOURS = {
+    "healthy": "32", "degraded": "33", "critical": "31", "unknown": "2",
+    "ok": "32", "warn": "33", "miss": "31", "warning": "33", "info": "36",
+}  # fmt: skip
+_SEPARATOR = " · "
+# What stays longest when there is little room, and where each part stands in the line.
+_PRIORITIES = ("health", "alert", "age", "worst", "agents", "errors", "machine", "session")
+_ORDER = ("health", "age", "worst", "agents", "errors", "machine", "session", "alert")
+
+# Two missed turns: one may be late on a busy machine.
+_STALE_INTERVALS = 2
+_STALE_SLACK_S = 5
+_AGES = ((86_400, "d"), (3600, "h"), (60, "min"))
+
+
+def line(
+    snapshot: Figures, *, columns: int, colour: bool, age: str | None, session_id: str | None
+) -> str:
+    """Health, age, the worst operation, agents, errors, machine, session and alert, as fits.
+
+    Args:
+        snapshot: As `snapshot_file.read` returns it.
+        columns: How wide the line may be; what does not fit is left out whole.
+        colour: Whether to colour what has a status.
+        age: How old the figures are, see `age`; None where they are fresh.
+        session_id: The session whose memory is shown.
+
+    Raises:
+        LookupError, TypeError, AttributeError, ValueError: The snapshot is not as it should be.
+    """
+    parts = {
+        "health": (_health(snapshot), snapshot["health"]["status"]),
+        "age": ((age,) if age else (), "warn"),
+        "worst": _worst(snapshot["operations"]),
+        "agents": (_agents(snapshot["kpis"]["active_agents"]), ""),
+        "errors": _errors(snapshot["operations"]),
+        "machine": (_machine(snapshot["levels"]), ""),
+        "session": (_session(snapshot["sessions"], session_id), ""),
+        "alert": _alert(snapshot["alerts"]),
+    }
+    chosen = _fit({name: forms for name, (forms, _) in parts.items()}, columns)
+    texts = []
+    for name in _ORDER:
+        if name in chosen:
+            code = _COLOURS.get(parts[name][1])
+            texts.append(f"\x1b[{code}m{chosen[name]}\x1b[0m" if colour and code else chosen[name])
+    return _SEPARATOR.join(texts)
+
+
+def without_figures(message: str, columns: int) -> str:
+    """The line where there is nothing to show but a reason."""
+    forms = (f"{_INDICATORS['unknown']} {message}", _INDICATORS["unknown"])
+    return _fit({"health": forms}, columns).get("health", "")
+
+
+def age(snapshot: Figures, now_ns: int, *, running: bool) -> str | None:
+    """How old the figures are, e.g. `12 min old`; None where the monitor keeps them fresh.
+
+    Args:
+        snapshot: The figures.
+        now_ns: The time, in Unix nanoseconds.
+        running: Whether the process that wrote them still runs, as far as one can tell.
+    """
+    age_s = max(0, now_ns - snapshot["written_at_ns"]) // 1_000_000_000
+    if running and age_s <= _STALE_INTERVALS * snapshot["interval_s"] + _STALE_SLACK_S:
+        return None
+    for length_s, unit in _AGES:
+        if age_s >= length_s:
+            return f"{age_s // length_s} {unit} old"
+    return f"{age_s} s old"
+
+
+def structure(snapshot: Figures, age_s: float) -> Figures:
+    """Health, performance, resources and business; null where nobody measured.
+
+    Source: requirements, get_orchestration_status(). Its texts are kept, with the unit that suits.
+    """
+    operations, levels, kpis = snapshot["operations"], snapshot["levels"], snapshot["kpis"]
+    status = snapshot["health"]["status"]
+    quality, tasks = kpis["code_quality"], kpis["tasks_per_hour"]
+    return {
+        "health": {
+            "indicator": _INDICATORS[status],
+            "score": snapshot["health"]["score"],
+            "status": status,
+        },
+        "performance": {
+            "session_init": _milliseconds(operations.get("session.init")),
+            "state_query": _milliseconds(operations.get("state.query")),
+            "agents": kpis["active_agents"],
+        },
+        "resources": {
+            "cpu": _percent(levels["cpu.utilization"]["value"]),
+            "memory": _percent(levels["memory.utilization"]["value"]),
+            "efficiency": _percent(kpis["efficiency_ratio"]),
+        },
+        "business": {
+            "success_rate": _percent(levels["task.success"]["value"]),
+            "tasks_per_hour": None if tasks is None else f"{tasks:.0f}",
+            "quality": None if quality is None else f"{quality:.1f}",
+        },
+        "alerts": snapshot["alerts"],
+        "age_s": round(age_s, 3),
+    }
+
+
+def empty_structure(reason: str) -> Figures:
+    """The structure where there is no snapshot."""
+    return {
+        "health": {
+            "indicator": _INDICATORS["unknown"],
+            "score": None,
+            "status": "unknown",
+            "error": reason,
+        },
+        "performance": {"session_init": None, "state_query": None, "agents": None},
+        "resources": {"cpu": None, "memory": None, "efficiency": None},
+        "business": {"success_rate": None, "tasks_per_hour": None, "quality": None},
+        "alerts": [],
+        "age_s": None,
+    }
+
+
+def width(text: str) -> int:
+    """How many columns a terminal takes for a text."""
+    if text.isascii():
+        return len(text)
+    import unicodedata  # noqa: PLC0415 - most lines need it for nothing but an indicator
+
+    return sum(
+        0
+        if unicodedata.combining(character)
+        else 1 + (unicodedata.east_asian_width(character) in "WF")
+        for character in text
+    )
+
+
+def _fit(parts: dict[str, Part], columns: int) -> dict[str, str]:
+    """As many parts as fit, the important first, then each as long as there is room for."""
+    chosen: dict[str, str] = {}
+    room = columns
+    for name in _PRIORITIES:
+        forms = parts.get(name)
+        if not forms:
+            continue
+        needed = width(forms[-1]) + (len(_SEPARATOR) if chosen else 0)
+        if needed <= room:
+            chosen[name] = forms[-1]
+            room -= needed
+    for name in list(chosen):
+        for form in parts[name]:
+            more = width(form) - width(chosen[name])
+            if more <= room:
+                chosen[name] = form
+                room -= more
+                break
+    return chosen
+
+
+def _health(snapshot: Figures) -> Part:
+    score = snapshot["health"]["score"]
+    indicator = _INDICATORS[snapshot["health"]["status"]]
+    return (indicator if score is None else f"{indicator} {score:.2f}", indicator)
+
+
+def _worst(operations: Figures) -> tuple[Part, str]:
+    measured = [
+        (row["p95_s"] / row["target_s"], name)
+        for name, row in operations.items()
+        if row["p95_s"] is not None and row["target_s"]
+    ]
+    if not measured:
+        return (), ""
+    name = max(measured)[1]
+    row = operations[name]
+    p95, target = units.duration(row["p95_s"]), units.duration(row["target_s"])
+    return (f"{_clean(name)} {p95}/{target}", f"{_clean(name)} {p95}"), row["status"]
+
+
+def _agents(active: int | None) -> Part:
+    return () if active is None else (f"{active} {'agent' if active == 1 else 'agents'}",)
+
+
+def _errors(operations: Figures) -> tuple[Part, str]:
+    if not any(row["count"] for row in operations.values()):
+        return (), ""
+    errors = sum(row["errors"] for row in operations.values())
+    return (f"{errors} {'error' if errors == 1 else 'errors'}",), "miss" if errors else ""
+
+
+def _machine(levels: Figures) -> Part:
+    cpu, memory = levels["cpu.utilization"]["value"], levels["memory.utilization"]["value"]
+    shown = [
+        f"{name} {_percent(value)}"
+        for name, value in (("cpu", cpu), ("mem", memory))
+        if value is not None
+    ]
+    return (" ".join(shown),) if shown else ()
+
+
+def _session(sessions: Figures, session_id: str | None) -> Part:
+    memory_bytes = sessions.get(session_id or "", {}).get("memory_bytes")
+    return () if memory_bytes is None else (f"session {units.size(memory_bytes)}",)
+
+
+def _alert(alerts: list[Figures]) -> tuple[Part, str]:
+    if not alerts:
+        return (), ""
+    first = alerts[0]
+    sign = "<" if first["value"] < first["threshold"] else ">"
+    value = _value(first["value"], first["unit"])
+    more = f" +{len(alerts) - 1}" if len(alerts) > 1 else ""
+    short = f"{_ALERT} {_clean(first['title'])} {value}"
+    long = f"{short} {sign} {_value(first['threshold'], first['unit'])}{more}"
+    return (
+        f"{long}: {_clean(first['recommendation'])}",
+        long,
+        f"{short}{more}",
+        f"{_ALERT} {_clean(first['id'])}",
+        _ALERT,
+    ), first["severity"]
+
+
+def _value(value: float, unit: str) -> str:
+    return units.duration(value) if unit == "s" else units.level(value, unit)
+
+
+def _percent(value: float | None) -> str | None:
+    return None if value is None else f"{value * 100:.0f}%"
+
+
+def _milliseconds(row: Figures | None) -> str | None:
+    return None if row is None or row["p95_s"] is None else f"{row['p95_s'] * 1000:.0f}ms"
+
+
+def _clean(text: str) -> str:
+    """A name as a terminal may show it: nothing in it moves the cursor or breaks the line."""
+    return "".join(character if character.isprintable() else "?" for character in text)

@@ -30,6 +30,8 @@ quote = encode_basestring
 STATUS_OK = 1
 STATUS_ERROR = 2
 KIND_INTERNAL = 1
+DELTA = 1
+CUMULATIVE = 2
 
 MAX_KEY_LENGTH = 256
 MAX_ATTRIBUTES = 128  # the SDK's own default
@@ -113,11 +115,11 @@ def encode_point(
     )
 
 
-def encode_counter(name: str, unit: str, point: str) -> str:
-    """A monotonic sum of delta temporality (1) with one data point."""
+def encode_counter(name: str, unit: str, points: str, temporality: int = DELTA) -> str:
+    """A monotonic sum; its points are separated by commas."""
     return (
-        f'{{"name":{quote(name)},"unit":{quote(unit)},"sum":{{"dataPoints":[{point}],'
-        '"aggregationTemporality":1,"isMonotonic":true}}'
+        f'{{"name":{quote(name)},"unit":{quote(unit)},"sum":{{"dataPoints":[{points}],'
+        f'"aggregationTemporality":{temporality},"isMonotonic":true}}}}'
     )
 
 

@@ -19,7 +19,17 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import NoReturn
 
-COMMANDS = ("run", "demo", "current", "status-line", "kpi", "generate", "doctor", "audit")
+COMMANDS = (
+    "run",
+    "demo",
+    "current",
+    "status-line",
+    "kpi",
+    "monitor",
+    "generate",
+    "doctor",
+    "audit",
+)
 
 # What a shell reports for a process that the signal ended.
 _EXIT_INTERRUPTED = 128 + 2

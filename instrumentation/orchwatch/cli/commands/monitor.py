@@ -1,0 +1,36 @@
+"""`orchwatch monitor`: the long-running process that follows sessions as they happen."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+HELP = "follow Claude Code's sessions and hooks, and export key figures, until interrupted"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's options."""
+    parser.add_argument(
+        "--projects",
+        nargs="+",
+        metavar="PATH",
+        help="folders of session files (default: projects in CLAUDE_CONFIG_DIR or ~/.claude)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Follows until SIGINT or SIGTERM."""
+    from pathlib import Path  # noqa: PLC0415 - slow, see `commands`, and so are the next ones
+
+    from orchwatch.claude import locations  # noqa: PLC0415
+    from orchwatch.follower import process  # noqa: PLC0415
+
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+    logging.getLogger("orchwatch").setLevel(logging.INFO)
+    roots = [os.path.abspath(path) for path in arguments.projects or [locations.projects_folder()]]
+    process.run(roots, Path.cwd())
+    return 0

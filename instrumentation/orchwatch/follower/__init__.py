@@ -1,0 +1,1 @@
+"""The monitor process: follows session files, hooks and the spool, and records what it sees."""

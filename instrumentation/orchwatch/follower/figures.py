@@ -1,0 +1,66 @@
+"""What the monitor process measures at intervals, for Prometheus and for short commands."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchwatch.errors import OrchwatchError
+from orchwatch.home import home
+from orchwatch.monitor import kpi_export, snapshot_file, status
+from orchwatch.monitor.store import Store
+from orchwatch.reporters import status_document
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SNAPSHOT_INTERVAL_S = 5.0
+
+_logger = logging.getLogger(__name__)
+
+
+class Figures:
+    """Measures what is due; a figure that cannot be had is absent, and said once.
+
+    Args:
+        project: The project whose coverage and quality are looked for.
+        tokens: Exports the totals of tokens.
+    """
+
+    def __init__(self, project: Path, tokens: Callable[[], None]) -> None:
+        directory = Path(home())
+        self._home = directory
+        self._gatherer = status.Gatherer(directory, Store(directory), project)
+        self._tokens = tokens
+        self._due_s = dict.fromkeys((self._system, self._business, self._snapshot), 0.0)
+        self._complaint = ""
+
+    def measure(self, now_s: float) -> None:
+        """Measures what is due by now, by the monotonic clock."""
+        for task, interval_s in (
+            (self._system, status.SYSTEM_INTERVAL_S),
+            (self._business, status.BUSINESS_INTERVAL_S),
+            (self._snapshot, SNAPSHOT_INTERVAL_S),
+        ):
+            if now_s < self._due_s[task]:
+                continue
+            self._due_s[task] = now_s + interval_s
+            try:
+                task()
+            except (OrchwatchError, OSError) as error:
+                if str(error) != self._complaint:
+                    self._complaint = str(error)
+                    _logger.warning("%s", error)
+
+    def _system(self) -> None:
+        kpi_export.export_system(self._gatherer.measure_system())
+
+    def _business(self) -> None:
+        kpi_export.export_business(self._gatherer.measure_business())
+        self._tokens()
+
+    def _snapshot(self) -> None:
+        taken = self._gatherer.take()
+        document = status_document.as_dict(taken, interval_s=SNAPSHOT_INTERVAL_S)
+        snapshot_file.write(str(self._home), document)

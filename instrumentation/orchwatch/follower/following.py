@@ -1,0 +1,116 @@
+"""From session files and hooks to spans in the spool, with a checkpoint now and then."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from orchwatch.claude.assembler import Assembler
+from orchwatch.follower.hook_events import HookEvents
+from orchwatch.follower.recorded import LIVE_S, Recorded
+from orchwatch.follower.session_files import SessionFiles
+from orchwatch.follower.tokens import Tokens
+from orchwatch.follower.transcripts import Transcripts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from orchwatch.claude.facts import Fact
+    from orchwatch.follower.checkpoint import Checkpoint
+
+_CHECKPOINT_INTERVAL_S = 5.0
+# Of the time, at most this share goes into checkpoints, however much they hold.
+_CHECKPOINT_SHARE = 0.005
+_FORGET_NS = 24 * 3600 * 1_000_000_000
+
+_logger = logging.getLogger(__name__)
+
+
+class Following:
+    """Follows until nobody calls `step` any more.
+
+    Args:
+        checkpoint: What was stored by the process before; stored to from now on.
+        roots: The projects folders.
+
+    Attributes:
+        spans: How many were recorded.
+        tokens: What they used.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, roots: Sequence[str]) -> None:
+        saved = checkpoint.load() or {}
+        self._checkpoint = checkpoint
+        since_s = time.time() - LIVE_S
+        self._roots = {root: saved.get("roots", {}).get(root, since_s) for root in roots}
+        self._files = SessionFiles(self._roots, saved.get("files", {}))
+        self._hooks = HookEvents(saved.get("hooks", {}))
+        self._transcripts = Transcripts(saved.get("transcripts", {}))
+        self._assembler = Assembler()
+        self._assembler.restore(saved.get("assembler", {}))
+        self._recorded = Recorded(saved.get("spool"))
+        self._heard_ns: dict[str, int] = saved.get("heard_ns", {})
+        self._unsaved = not saved
+        self._save_at_s = 0.0
+        self.tokens = Tokens(saved.get("tokens"))
+        self.spans = 0
+
+    def step(self, interval_s: float) -> None:
+        """Takes in what came since, and records what is finished.
+
+        Args:
+            interval_s: How often this is called, in seconds.
+        """
+        self._add(self._hooks.read())
+        for changed in self._files.poll(time.monotonic(), interval_s):
+            for tail in changed:
+                self._add(self._transcripts.read(tail))
+        # Before every file was read once, a session may look silent that is not.
+        if self._files.complete:
+            self._record(time.time_ns())
+        if self._unsaved and time.monotonic() >= self._save_at_s:
+            self.save()
+
+    def save(self) -> None:
+        """Stores how far all is read and what is open."""
+        started_s = time.monotonic()
+        values = {
+            "roots": self._roots,
+            "files": self._files.positions(),
+            "hooks": self._hooks.positions(),
+            "transcripts": self._transcripts.states(),
+            "assembler": self._assembler.save(),
+            "spool": self._recorded.ends(),
+            "heard_ns": self._heard_ns,
+            "tokens": self.tokens.save(),
+        }
+        try:
+            self._checkpoint.save(values)
+        except OSError as error:
+            _logger.warning("the checkpoint cannot be written: %s", error.strerror)
+        else:
+            self._unsaved = False
+            self._hooks.drop_read()
+        took_s = time.monotonic() - started_s
+        wait_s = max(_CHECKPOINT_INTERVAL_S, took_s / _CHECKPOINT_SHARE)
+        self._save_at_s = started_s + wait_s
+
+    def _add(self, facts: Iterable[Fact]) -> None:
+        for fact in facts:
+            self._assembler.add(fact)
+            self._heard_ns[fact.session_id] = max(
+                self._heard_ns.get(fact.session_id, 0), fact.time_ns
+            )
+            self._unsaved = True
+
+    def _record(self, now_ns: int) -> None:
+        finished = self._assembler.finished(now_ns)
+        if finished:
+            self._unsaved = True
+            self.tokens.add(self._recorded.append(finished, now_ns))
+            self.spans += len(finished)
+        for session_id, heard_ns in list(self._heard_ns.items()):
+            if now_ns - heard_ns > _FORGET_NS:
+                self._assembler.forget(session_id)
+                del self._heard_ns[session_id]

@@ -1,0 +1,115 @@
+"""Events of hooks, however they came: the spool family `hooks`, read as it grows.
+
+Those that come over HTTP are appended to it too before anything is made of them, so that a monitor
+that is killed has them when it starts again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from orchwatch import losses, spool
+from orchwatch.claude import hook_line, hook_payload
+from orchwatch.follower.tail import Tail
+from orchwatch.otlp_json import to_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from orchwatch.claude.facts import Fact
+
+_HEADER = b'{"orchwatch":'
+
+
+def receive(body: bytes) -> None:
+    """Appends an event that came over HTTP; what cannot be is counted."""
+    try:
+        line = hook_line.encode(body, time.time_ns())
+    except (ValueError, RecursionError):
+        losses.count("bad_hook_payload")
+    else:
+        spool.append(spool.HOOKS, to_bytes(line))
+
+
+class HookEvents:
+    """The segments of the family.
+
+    Args:
+        positions: What `positions` returned in the process before.
+    """
+
+    def __init__(self, positions: Mapping[str, Sequence[Any]]) -> None:
+        self._stored = dict(positions)
+        self._tails: dict[str, Tail] = {}
+
+    def positions(self) -> dict[str, Sequence[Any]]:
+        """How far each segment has been read, by path."""
+        seen = {path: tail.position() for path, tail in self._tails.items()}
+        return {**self._stored, **seen}
+
+    def read(self) -> Iterator[Fact]:
+        """What was appended since."""
+        for tail in self._changed():
+            for piece in tail.pieces():
+                for line in piece.splitlines():
+                    yield from _facts(line)
+
+    def drop_read(self) -> None:
+        """Removes segments that are closed and read to their end.
+
+        Call it when their positions are stored: their events live on in the checkpoint alone.
+        """
+        for path in list(self._tails)[:-1]:
+            if _remove(path, self._tails[path].offset):
+                del self._tails[path]
+
+    def _changed(self) -> Iterator[Tail]:
+        """The segments that have changed, oldest first."""
+        directory = spool.make_directory()
+        paths = [
+            spool.segment_path(directory, spool.HOOKS, number)
+            for number in spool.segment_numbers(directory, spool.HOOKS)
+        ]
+        tails = {}
+        for path in paths:
+            stored = self._stored.pop(path, None)
+            new = Tail(path=path) if stored is None else Tail.restored(path, stored)
+            tails[path] = self._tails.get(path) or new
+        self._tails, self._stored = tails, {}
+        for path, tail in tails.items():
+            try:
+                status = os.stat(path)
+            except FileNotFoundError:  # dropped to keep the budget
+                continue
+            if tail.has_changed(status):
+                yield tail
+
+
+def _facts(line: bytes) -> list[Fact]:
+    try:
+        event = json.loads(line)
+        facts = hook_payload.read(event["payload"], event["received_ns"])
+    except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        # A segment's header, or what a killed writer left of a line.
+        if line.strip() and not line.startswith(_HEADER):
+            losses.count("bad_hook_payload")
+        return []
+    return facts or []
+
+
+def _remove(path: str, read_bytes: int) -> bool:
+    try:
+        with open(path, "rb") as segment:
+            # As in `spool`: whoever may still write to it holds a shared lock.
+            fcntl.flock(segment, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            rest = os.pread(segment.fileno(), 1 << 20, read_bytes)
+            if b"\n" in rest:
+                return False
+            os.unlink(path)
+    except OSError:
+        return False
+    return True

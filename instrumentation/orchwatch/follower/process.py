@@ -1,0 +1,78 @@
+"""The monitor process: from its start to the signal that ends it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from orchwatch.claude import registration
+from orchwatch.follower import hook_events
+from orchwatch.follower.checkpoint import Checkpoint
+from orchwatch.follower.endpoint import HOST_VARIABLE, Endpoint
+from orchwatch.follower.figures import Figures
+from orchwatch.follower.following import Following
+from orchwatch.monitor.status import SYSTEM_INTERVAL_S
+from orchwatch.sdk import configure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+SERVICE_NAME = "orchwatch-monitor"
+
+_INTERVAL_S = 0.25
+# So that an event's answer does not wait for a long step of the other thread.
+_SWITCH_INTERVAL_S = 0.0005
+_INTERVAL_VARIABLE = "OTEL_METRIC_EXPORT_INTERVAL"
+
+_logger = logging.getLogger(__name__)
+
+
+def run(roots: Sequence[str], project: Path) -> None:
+    """Follows until SIGTERM or SIGINT.
+
+    Args:
+        roots: The projects folders of Claude Code.
+        project: The project whose coverage and quality are looked for.
+
+    Raises:
+        OrchwatchError: Another monitor runs, a port is taken, or the home cannot be written.
+    """
+    ended = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: ended.set())
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    os.environ.setdefault(_INTERVAL_VARIABLE, str(SYSTEM_INTERVAL_S * 1000))
+    checkpoint = Checkpoint()
+    following = Following(checkpoint, roots)
+    endpoint = _endpoint()
+    endpoint.start()
+    try:
+        configure(service_name=SERVICE_NAME)
+        figures = Figures(project, following.tokens.export)
+        _logger.info("hooks post to port %d; following %s", endpoint.port, ", ".join(roots))
+        while not ended.is_set():
+            started_s = time.monotonic()
+            following.step(_INTERVAL_S)
+            figures.measure(started_s)
+            ended.wait(max(0.0, started_s + _INTERVAL_S - time.monotonic()))
+    finally:
+        endpoint.close()
+    following.step(_INTERVAL_S)
+    following.save()
+    checkpoint.close()
+    _logger.info("ended; %d spans recorded", following.spans)
+
+
+def _endpoint() -> Endpoint:
+    return Endpoint(
+        host=os.environ.get(HOST_VARIABLE) or registration.MONITOR_HOST,
+        port=registration.monitor_port(),
+        secret=registration.make_secret(),
+        receive=hook_events.receive,
+    )

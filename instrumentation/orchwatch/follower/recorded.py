@@ -1,0 +1,102 @@
+"""Finished spans into the spool, each exactly once.
+
+A process that is killed after it has appended spans, and before it has stored how far it had read,
+reads the same again and comes to the same spans, whose ids are derived. So the next process first
+reads back what was appended since the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+from orchwatch import spool
+from orchwatch.claude.spans import encode
+from orchwatch.otlp_json import LINE_SUFFIX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    from orchwatch.claude.spans import Span
+
+# A span that ended longer ago was not seen happening: it is stored, and not counted as of now.
+LIVE_S = 3600.0
+
+_FAMILIES = (spool.OPERATIONS, spool.HISTORY)
+_SPAN_ID = re.compile(rb'"spanId":"([0-9a-f]{16})"')
+_LINE_END = LINE_SUFFIX.encode()
+_SPANS_A_WRITE = 1000
+# A file that somebody puts back as it was an hour ago tells all that came since again.
+_MOST_REMEMBERED = 100_000
+_NS_PER_S = 1_000_000_000
+
+
+class Recorded:
+    """The spool as far as spans of sessions are concerned.
+
+    Args:
+        since: What `ends` returned at the last checkpoint; None reads the whole spool back.
+    """
+
+    def __init__(self, since: Mapping[str, Sequence[int]] | None) -> None:
+        # In the spool, and not in what the checkpoint holds.
+        self._before = {
+            span_id
+            for family in _FAMILIES
+            for span_id in _read_back(family, *(since or {}).get(family, (0, 0)))
+        }
+        self._latest: dict[str, None] = {}
+
+    def append(self, spans: Iterable[Span], now_ns: int) -> list[Span]:
+        """Appends those that are not there yet.
+
+        Returns:
+            Those that happened now and are not in what the checkpoint holds.
+        """
+        live_ns = now_ns - int(LIVE_S * _NS_PER_S)
+        happened = []
+        new: dict[str, list[Span]] = {family: [] for family in _FAMILIES}
+        for span in spans:
+            if span.span_id in self._latest:
+                continue
+            self._latest[span.span_id] = None
+            family = spool.OPERATIONS if span.end_ns >= live_ns else spool.HISTORY
+            if family == spool.OPERATIONS:
+                happened.append(span)
+            if span.span_id not in self._before:
+                new[family].append(span)
+        for family, found in new.items():
+            for start in range(0, len(found), _SPANS_A_WRITE):
+                part = found[start : start + _SPANS_A_WRITE]
+                spool.append(family, b"".join(encode(part)), len(part))
+        while len(self._latest) > _MOST_REMEMBERED:
+            del self._latest[next(iter(self._latest))]
+        return happened
+
+    @staticmethod
+    def ends() -> dict[str, list[int]]:
+        """Where each family ends by now: the number of its last segment, and its size in bytes."""
+        directory = spool.make_directory()
+        found = {}
+        for family in _FAMILIES:
+            numbers = spool.segment_numbers(directory, family)
+            if numbers:
+                size = os.path.getsize(spool.segment_path(directory, family, numbers[-1]))
+                found[family] = [numbers[-1], size]
+        return found
+
+
+def _read_back(family: str, number: int, offset: int) -> Iterator[str]:
+    directory = spool.make_directory()
+    for found in spool.segment_numbers(directory, family):
+        if found < number:
+            continue
+        try:
+            with open(spool.segment_path(directory, family, found), "rb") as segment:
+                segment.seek(offset if found == number else 0)
+                for line in segment:
+                    if line.endswith(_LINE_END):  # not what a killed process left of one
+                        yield from (digits.decode() for digits in _SPAN_ID.findall(line))
+        except FileNotFoundError:  # dropped to keep the budget
+            continue

@@ -1,0 +1,202 @@
+"""The session files of Claude Code below its projects folders, found and followed by polling.
+
+A session is `<project>/<session>.jsonl` with its sub-agents' files somewhere below
+`<project>/<session>/`. A session that was written to lately is looked at on every poll; all others
+take turns, so that thousands of old ones cost next to nothing and one that is resumed is still seen
+within `_ROUND_S`.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from orchwatch.follower.tail import Tail
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+_SUFFIX = ".jsonl"
+_ROUND_S = 1.0
+# Sub-agents may write for long while their parent waits.
+_HOT_S = 1800.0
+_DEEPEST = 6
+_MOST_UNSEEN = 100_000
+# A directory changed this lately may change again without its time moving on.
+_SETTLED_NS = 1_000_000_000
+
+
+class _Directory:
+    """A directory's entries, listed again only when it has changed."""
+
+    __slots__ = ("directories", "files", "listed_ns", "path")
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.listed_ns = -1
+        self.files: list[str] = []
+        self.directories: list[str] = []
+
+    def refresh(self) -> None:
+        try:
+            modified_ns = os.stat(self.path).st_mtime_ns
+            if modified_ns == self.listed_ns:
+                return
+            with os.scandir(self.path) as entries:
+                found = [(entry.path, entry.is_dir()) for entry in entries]
+        except OSError:
+            self.listed_ns, self.files, self.directories = -1, [], []
+            return
+        self.files = sorted(path for path, is_dir in found if path.endswith(_SUFFIX) and not is_dir)
+        self.directories = sorted(path for path, is_dir in found if is_dir)
+        settled = time.time_ns() - modified_ns > _SETTLED_NS
+        self.listed_ns = modified_ns if settled else -1
+
+
+class _Session:
+    """One session's own file and everything below its directory."""
+
+    __slots__ = ("changed_s", "directories", "path", "since_s", "tails")
+
+    def __init__(self, path: str, since_s: float) -> None:
+        self.path = path
+        self.since_s = since_s
+        self.tails: dict[str, Tail] = {}
+        self.directories: dict[str, _Directory] = {}
+        self.changed_s = -math.inf
+
+    def look_below(self) -> list[str]:
+        """The files below its directory."""
+        waiting = [(self.path.removesuffix(_SUFFIX), 0)]
+        files: list[str] = []
+        seen = {}
+        while waiting:
+            path, depth = waiting.pop()
+            directory = self.directories.get(path) or _Directory(path)
+            directory.refresh()
+            seen[path] = directory
+            files += directory.files
+            if depth < _DEEPEST:
+                waiting += [(below, depth + 1) for below in directory.directories]
+        self.directories = seen
+        return files
+
+
+class SessionFiles:
+    """All session files below some folders.
+
+    Args:
+        roots: The projects folders, which need not exist yet, each with a moment in Unix seconds:
+            a file that was never seen and was last written to before it is history, left to the
+            importer. When it grows after all, it is followed from there on.
+        positions: What `positions` returned in the process before.
+    """
+
+    def __init__(self, roots: Mapping[str, float], positions: Mapping[str, Sequence[Any]]) -> None:
+        self._roots = [(_Directory(path), since_s) for path, since_s in roots.items()]
+        # Of files that were not looked at yet, or are gone and may come up under another name.
+        self._unseen = dict(positions)
+        self._inodes = {position[0]: path for path, position in positions.items()}
+        self._projects: dict[str, _Directory] = {}
+        self._sessions: dict[str, _Session] = {}
+        self._turns: list[_Session] = []
+        self._next_round_s = -math.inf
+        self._rounds = 0
+
+    def positions(self) -> dict[str, Sequence[Any]]:
+        """How far each file has been read, by path."""
+        seen = {
+            path: tail.position()
+            for session in self._sessions.values()
+            for path, tail in session.tails.items()
+        }
+        return {**self._unseen, **seen}
+
+    @property
+    def complete(self) -> bool:
+        """Whether every session was looked at by now."""
+        return self._rounds > 1
+
+    def poll(self, now_s: float, interval_s: float) -> Iterator[list[Tail]]:
+        """The files that have changed: all those of one session at a time.
+
+        Args:
+            now_s: The monotonic clock.
+            interval_s: How often this is called, in seconds.
+        """
+        if now_s >= self._next_round_s and not self._turns:
+            self._rounds += 1
+            self._next_round_s = now_s + _ROUND_S
+            self._find_sessions()
+            self._turns = list(self._sessions.values())
+        hot = [one for one in self._sessions.values() if now_s - one.changed_s < _HOT_S]
+        share = max(1, math.ceil(len(self._sessions) * interval_s / _ROUND_S))
+        turn, self._turns = self._turns[:share], self._turns[share:]
+        for session in hot:
+            yield self._look(session, now_s, below=True)
+        for session in turn:
+            if session not in hot:
+                # What nobody has looked at yet may have sub-agents that write already.
+                yield self._look(session, now_s, below=not session.directories)
+
+    def _find_sessions(self) -> None:
+        found: dict[str, _Session] = {}
+        projects = {}
+        for root, since_s in self._roots:
+            root.refresh()
+            for path in root.directories:
+                project = projects[path] = self._projects.get(path) or _Directory(path)
+                project.refresh()
+                # The directory of a session may outlive its file, or come first.
+                below = [f"{directory}{_SUFFIX}" for directory in project.directories]
+                for session in (*project.files, *below):
+                    found[session] = self._sessions.get(session) or _Session(session, since_s)
+        for path in self._sessions.keys() - found.keys():
+            session_gone = self._sessions[path]
+            for tail in list(session_gone.tails):
+                self._lose(session_gone, tail)
+        self._projects = projects
+        self._sessions = found
+
+    def _look(self, session: _Session, now_s: float, *, below: bool) -> list[Tail]:
+        paths = [session.path]
+        changed = []
+        if below:
+            paths += session.look_below()
+            for gone in session.tails.keys() - set(paths):
+                self._lose(session, gone)
+        for path in paths:
+            try:
+                status = os.stat(path)
+            except OSError:
+                self._lose(session, path)
+                continue
+            tail = session.tails.get(path)
+            if tail is None:
+                tail = session.tails[path] = self._new_tail(session, path, status)
+            if tail.has_changed(status):
+                session.changed_s = now_s
+                changed.append(tail)
+        return changed
+
+    def _new_tail(self, session: _Session, path: str, status: os.stat_result) -> Tail:
+        stored = path if path in self._unseen else self._inodes.get(status.st_ino, "")
+        position = self._unseen.pop(stored, None)
+        if position is not None:
+            return Tail.restored(path, position)
+        tail = Tail(path=path)
+        if status.st_mtime < session.since_s:
+            tail.skip_to_end()
+        return tail
+
+    def _lose(self, session: _Session, path: str) -> None:
+        tail = session.tails.pop(path, None)
+        if tail is None:
+            return
+        self._unseen[path] = tail.position()
+        self._inodes[tail.inode] = path
+        while len(self._unseen) > _MOST_UNSEEN:
+            oldest = next(iter(self._unseen))
+            self._inodes.pop(self._unseen.pop(oldest)[0], None)

@@ -1,0 +1,99 @@
+"""The readers of session files, which can go on in another process where they stopped."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from orchwatch.claude.transcript import Transcript
+from orchwatch.follower.tail import PIECE_BYTES, Tail
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from orchwatch.claude.facts import Fact
+
+_AGENT_PREFIX = "agent-"
+_AGENTS_DIRECTORY = "subagents"
+
+
+class Transcripts:
+    """One reader for each file.
+
+    Args:
+        states: What `states` returned in the process before.
+    """
+
+    def __init__(self, states: Mapping[str, dict[str, Any]]) -> None:
+        self._stored = dict(states)
+        self._readers: dict[str, Transcript] = {}
+
+    def states(self) -> dict[str, dict[str, Any]]:
+        """The state of each reader, by path."""
+        return {
+            **self._stored,
+            **{path: reader.state() for path, reader in self._readers.items()},
+        }
+
+    def skipped(self) -> Counter[str]:
+        """Lines that tell nothing, by reason, since this process began."""
+        return sum((reader.skipped for reader in self._readers.values()), Counter())
+
+    def read(self, tail: Tail) -> Iterator[Fact]:
+        """What a file tells that was not read yet."""
+        read_bytes = tail.offset
+        for piece in tail.pieces():
+            start = tail.offset - len(piece)
+            if start == 0 and read_bytes:  # another file has taken its place
+                self._readers.pop(tail.path, None)
+                self._stored.pop(tail.path, None)
+            read_bytes = tail.offset
+            reader = self._readers.get(tail.path)
+            if reader is None:
+                reader = self._readers[tail.path] = self._open(tail.path, start)
+            for line in piece.splitlines():
+                yield from reader.read(line)
+
+    def forget(self, path: str) -> None:
+        """Drops the reader of a file that is gone."""
+        self._readers.pop(path, None)
+        self._stored.pop(path, None)
+
+    def _open(self, path: str, start: int) -> Transcript:
+        session_id, agent_id = identify(path)
+        state = self._stored.pop(path, None)
+        reader = Transcript(session_id, agent_id, state)
+        if start and state is None:
+            _prime(reader, path, start)
+        return reader
+
+
+def identify(path: str) -> tuple[str, str | None]:
+    """The session and the sub-agent that a file's place and name tell.
+
+    Returns:
+        The session's id, empty where each line tells it, and the sub-agent's id or None.
+    """
+    directory, name = os.path.split(path)
+    stem = name.removesuffix(".jsonl")
+    if not stem.startswith(_AGENT_PREFIX):
+        return "", None
+    parts = directory.split("/")
+    session_id = parts[parts.index(_AGENTS_DIRECTORY) - 1] if _AGENTS_DIRECTORY in parts else ""
+    return session_id, stem.removeprefix(_AGENT_PREFIX)
+
+
+def _prime(reader: Transcript, path: str, end: int) -> None:
+    """Lets a reader know where it is in a file whose start was left to the importer.
+
+    How the session began and what its current prompt is stand at the two ends of what is left out.
+    """
+    with open(path, "rb") as file:
+        lines = file.read(min(PIECE_BYTES, end)).splitlines()
+        if end > PIECE_BYTES:
+            file.seek(max(PIECE_BYTES, end - PIECE_BYTES))
+            lines += file.read(end - file.tell()).splitlines()
+    for line in lines:
+        reader.read(line)
+    reader.skipped.clear()

@@ -23,6 +23,7 @@ COMMANDS = (
     "run",
     "demo",
     "current",
+    "trace",
     "status-line",
     "kpi",
     "monitor",

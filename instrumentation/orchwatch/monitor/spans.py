@@ -24,6 +24,10 @@ GROUP BY operation ORDER BY operation
 """
 _EARLIER = "SELECT count(*) FROM counted WHERE end_ns < $since_ns"
 _TOTALS = "SELECT family, count(*) FROM span GROUP BY family"
+_LATEST = """
+SELECT replace(trace_id::VARCHAR, '-', '') FROM span
+WHERE family <> 'history' AND operation IS NOT NULL ORDER BY end_ns DESC LIMIT 1
+"""
 _TRACE = """
 SELECT DISTINCT ON (span_id)
     family, replace(trace_id::VARCHAR, '-', ''), printf('%016x', span_id),
@@ -114,6 +118,12 @@ def count_before(store: Store, since_ns: int) -> int:
 def totals(store: Store) -> dict[str, int]:
     """Spans by family; those without an operation's name and repeated ones included."""
     return dict(store.query(_TOTALS))
+
+
+def latest_trace_id(store: Store) -> str | None:
+    """The trace of the operation that ended last; None where there is none."""
+    rows = store.query(_LATEST)
+    return str(rows[0][0]) if rows else None
 
 
 def trace(store: Store, trace_id: str) -> list[Span]:

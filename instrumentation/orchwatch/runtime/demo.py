@@ -68,7 +68,7 @@ class Demo:
         self._check(found)
         _say("one process alone counts the same\n")
         table.render(self._measured(), sys.stdout, colour=sys.stdout.isatty())
-        _say(f"\nTrace of this run: {outcome.trace_id}")
+        _say(f"\nThe trace of this run: orchwatch trace {outcome.trace_id}")
         _say("The same table at any time: orchwatch current")
 
     def loop(self) -> None:

@@ -66,7 +66,7 @@ def test_the_demo_ends_with_every_operation_of_the_table_measured(
     for name in targets.load().operations:
         (row,) = re.findall(rf"^{re.escape(name)} +(\d+) +(\d+) ", output, re.MULTILINE)
         assert (int(row[0]) > 0, row[1]) == (True, "0")
-    (trace,) = re.findall(r"Trace of this run: ([0-9a-f]{32})$", output, re.MULTILINE)
+    (trace,) = re.findall(r"orchwatch trace ([0-9a-f]{32})$", output, re.MULTILINE)
     spool = "".join(path.read_text() for path in home.glob("spool/operations-*.jsonl"))
     assert set(re.findall(r'"traceId": ?"([0-9a-f]+)"', spool)) == {trace}
 

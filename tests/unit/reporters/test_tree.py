@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import io
+
+from orchwatch.monitor.spans import Span
+from orchwatch.reporters import tree
+
+START_NS = 1_790_000_000_000_000_000
+
+
+def span(
+    name: str, span_id: str, parent: str | None = None, *, agent: str | None = None, **more: int
+) -> Span:
+    return Span(
+        family="operations",
+        trace_id="ab" * 16,
+        span_id=span_id,
+        parent_span_id=parent,
+        name=name,
+        operation=name,
+        kind=1,
+        start_ns=START_NS,
+        duration_ns=more.get("duration_ns", 1_500_000),
+        status=more.get("status", 1),
+        error_type=None,
+        service=None,
+        session_id=None,
+        agent=agent,
+        attributes={},
+        resource={},
+    )
+
+
+def rendered(*spans: Span) -> list[str]:
+    file = io.StringIO()
+    tree.render(spans, file)
+    return file.getvalue().splitlines()
+
+
+def test_calls_alike_under_the_same_caller_share_a_line_and_so_do_theirs() -> None:
+    lines = rendered(
+        span("run", "01", duration_ns=2_000_000_000),
+        span("task", "02", "01", agent="a"),
+        span("task", "03", "01", agent="a", duration_ns=3_500_000, status=2),
+        span("task", "04", "01", agent="b"),
+        span("query", "05", "02", agent="a"),
+        span("query", "06", "03", agent="a"),
+    )
+    assert lines == [
+        f"trace {'ab' * 16}, 6 spans, 2026-09-21 14:13:20 UTC",
+        "operation    count  total  slowest  errors",
+        "run              1     2s       2s",
+        "├─ task [a]      2    5ms    3.5ms       1",
+        "│  └─ query      2    3ms    1.5ms",
+        "└─ task [b]      1  1.5ms    1.5ms",
+    ]
+
+
+def test_a_span_whose_parent_is_not_stored_is_a_root() -> None:
+    lines = rendered(span("child", "02", "99"), span("other", "03"))
+    assert [line.split()[0] for line in lines[2:]] == ["child", "other"]
+
+
+def test_a_name_too_long_for_its_line_stands_on_a_line_of_its_own() -> None:
+    lines = rendered(span("n" * 100, "01"))
+    assert lines[2] == "n" * 100
+    assert lines[3].split() == ["1", "1.5ms", "1.5ms"]
+    assert all(len(line) <= tree.WIDTH for line in lines if "n" * 100 not in line)

@@ -19,10 +19,12 @@ Linux only: processes are told apart by `/proc`.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import fcntl
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -48,6 +50,8 @@ _STOP_GRACE_S: Final = 3.0
 _KILL_TIMEOUT_S: Final = 10.0
 _POLL_S: Final = 0.05
 _LAST_PORT: Final = 65535
+_CLIENT_PORTS: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_FIRST_FREE_PORT: Final = 20_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,7 +87,14 @@ class Ports:
     def free(cls) -> Ports:
         """Ports that nobody listens on at this moment, for tests."""
         names = [field.name for field in dataclasses.fields(cls)]
-        sockets = [socket.create_server((HOST, 0)) for _ in names]
+        # Below the ports that clients are given: one of those could be taken by a client while
+        # its server is stopped.
+        clients_from = int(_CLIENT_PORTS.read_text().split()[0])
+        candidates = list(range(_FIRST_FREE_PORT, clients_from)) or [0]
+        sockets: list[socket.socket] = []
+        while len(sockets) < len(names):
+            with contextlib.suppress(OSError):
+                sockets.append(socket.create_server((HOST, random.choice(candidates))))  # noqa: S311
         numbers = [listening.getsockname()[1] for listening in sockets]
         for listening in sockets:
             listening.close()

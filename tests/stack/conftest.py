@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -36,23 +37,30 @@ Json = dict[str, Any]
 T = TypeVar("T")
 
 
-def _running(home: Path) -> Iterator[Stack]:
+@contextmanager
+def running(home: Path) -> Iterator[Stack]:
+    """A stack on ports of its own; what it holds at the end is of no use to anybody."""
     found = Stack(home, Ports.free())
     found.start()
-    yield found
-    found.stop()
+    try:
+        yield found
+    finally:
+        for component in found.running():
+            found.kill_component(component, signal.SIGKILL)
 
 
 @pytest.fixture(scope="session")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """One for all tests that leave the servers alone; each keeps to service names of its own."""
-    yield from _running(tmp_path_factory.mktemp("stack"))
+    with running(tmp_path_factory.mktemp("stack")) as found:
+        yield found
 
 
 @pytest.fixture
 def own_stack(tmp_path: Path) -> Iterator[Stack]:
     """For a test that kills servers."""
-    yield from _running(tmp_path / "stack")
+    with running(tmp_path / "stack") as found:
+        yield found
 
 
 def eventually(ask: Callable[[], T], within_s: float = VISIBLE_WITHIN_S) -> T:

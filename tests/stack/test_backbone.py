@@ -32,6 +32,9 @@ from orchwatch import names
 if TYPE_CHECKING:
     from native import Stack
 
+# One worker, one stack.
+pytestmark = pytest.mark.xdist_group("shared stack")
+
 SERVICE = "backbone"
 PROCESSES = 8
 QUICK = 100  # a process' operations that take no time

@@ -10,26 +10,13 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-import pytest
-
-from native import Ports, Stack
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from native import Stack
 
 ORCHWATCH = [sys.executable, "-m", "orchwatch.cli"]
 VISIBLE_WITHIN_S = 20
 SERVERS = ("Collector", "Prometheus", "Tempo")
 FRESH = ("Prometheus is fresh", "Tempo is fresh")
-
-
-@pytest.fixture
-def stack(tmp_path: Path) -> Iterator[Stack]:
-    stack = Stack(tmp_path / "home", Ports.free())
-    stack.start()
-    yield stack
-    stack.stop()
 
 
 def orchwatch(stack: Stack, *words: str) -> subprocess.CompletedProcess[str]:
@@ -48,7 +35,8 @@ def states(stack: Stack) -> dict[str, str]:
     return {check["name"]: check["state"] for check in checks}
 
 
-def test_a_stack_in_order_is_found_ready_and_fresh_and_tells_its_versions(stack: Stack) -> None:
+def test_a_stack_in_order_is_found_ready_and_fresh_and_tells_its_versions(own_stack: Stack) -> None:
+    stack = own_stack
     assert orchwatch(stack, "run", "--", "true").returncode == 0
     deadline = time.monotonic() + VISIBLE_WITHIN_S
     while {states(stack)[name] for name in FRESH} != {"ok"} and time.monotonic() < deadline:
@@ -62,7 +50,8 @@ def test_a_stack_in_order_is_found_ready_and_fresh_and_tells_its_versions(stack:
     assert ended.returncode == 0
 
 
-def test_a_server_that_was_killed_fails_while_the_others_run(stack: Stack) -> None:
+def test_a_server_that_was_killed_fails_while_the_others_run(own_stack: Stack) -> None:
+    stack = own_stack
     stack.kill_component("prometheus", signal.SIGKILL)
     ended = orchwatch(stack, "doctor")
     assert ended.returncode == 3

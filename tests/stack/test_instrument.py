@@ -25,6 +25,9 @@ from orchwatch import names
 if TYPE_CHECKING:
     from native import Stack
 
+# One worker, one stack.
+pytestmark = pytest.mark.xdist_group("shared stack")
+
 COMMANDS = Path(sys.executable).parent
 CALLS = 3
 

@@ -19,13 +19,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from tests.stack.conftest import buckets, eventually, get, samples, search, value
+from tests.stack.conftest import buckets, eventually, get, running, samples, search, value
 
 import build
 from native import HOST, Ports, Stack
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+# One worker, one stack.
+pytestmark = pytest.mark.xdist_group("native stack")
 
 REPO = Path(__file__).resolve().parents[2]
 NATIVE = REPO / "stack" / "native.py"
@@ -125,10 +128,9 @@ def attribute_values(one: Json) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    found = Stack(tmp_path_factory.mktemp("stack"), Ports.free())
-    found.start()
-    yield found
-    found.stop()
+    """One whose spool holds nothing but what these tests write, segment by segment."""
+    with running(tmp_path_factory.mktemp("stack")) as found:
+        yield found
 
 
 # The configs, as files.

@@ -29,6 +29,9 @@ from orchwatch import names
 if TYPE_CHECKING:
     from native import Stack
 
+# One worker, one stack.
+pytestmark = pytest.mark.xdist_group("shared stack")
+
 OPERATIONS = 60
 COUNTERS = 8
 ADDED = 200  # by each of the counters

@@ -68,9 +68,13 @@ class Assembler:
             for fact in hook_turns.released(session, now_ns):
                 merge(session, fact)
             spans += finished(session, now_ns, self._silence_ns)
-            if not is_open(session):
+            if not _is_open(session):
                 self._open.discard(session_id)
         return spans
+
+    def is_open(self) -> bool:
+        """Whether time alone can still finish something."""
+        return bool(self._open)
 
     def open_turns(self) -> int:
         """How many turns of sessions still run."""
@@ -100,8 +104,7 @@ class Assembler:
             self._open.add(session.session_id)
 
 
-def is_open(session: Session) -> bool:
-    """Whether time alone can still finish something."""
+def _is_open(session: Session) -> bool:
     return bool(
         session.turns
         or session.tools

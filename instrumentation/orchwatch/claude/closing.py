@@ -149,6 +149,8 @@ class _Closing:
     def remember(self) -> None:
         session = self._session
         emitted = session.emitted
+        if self._gives_up == SILENCE:
+            emitted.clear()  # no other source tells so late what one has told
         for span_id in list(emitted):
             if not self._past(emitted[span_id], _REMEMBER_NS):
                 break

@@ -10,6 +10,11 @@ from typing import Literal
 
 Source = Literal["file", "hook"]
 
+AGENT_TOOLS = ("Task", "Agent")  # the calls that start a sub-agent: older and newer name
+DEFAULT_AGENT = "general-purpose"  # the type when such a call names none
+# Outcomes of such a call whose sub-agent goes on.
+BACKGROUND = ("async_launched", "remote_launched", "teammate_spawned")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fact:

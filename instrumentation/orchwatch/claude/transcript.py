@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from orchwatch.claude import system_lines
 from orchwatch.claude.facts import (
+    AGENT_TOOLS,
+    BACKGROUND,
+    DEFAULT_AGENT,
     Activity,
     AgentStarted,
     ApiFailed,
@@ -57,8 +60,8 @@ _SILENT = frozenset(
     }
 )
 _FINISHED = ("end_turn", "stop_sequence", "refusal")
-_AGENT_TOOLS = ("Task", "Agent")
-_BACKGROUND = ("async_launched", "remote_launched", "teammate_spawned")
+
+
 _MAX_LINKS = 1000
 
 
@@ -240,7 +243,7 @@ class Transcript:
             tool_use_id=text(block.get("tool_use_id")),
             error_type="tool_error" if block.get("is_error") is True else None,
             agent=text(outcome.get("agentId") or outcome.get("agent_id")),
-            background=outcome.get("status") in _BACKGROUND or outcome.get("isAsync") is True,
+            background=outcome.get("status") in BACKGROUND or outcome.get("isAsync") is True,
         )
 
     def _assistant(self, line: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
@@ -293,8 +296,8 @@ def _call(block: dict[str, Any], common: dict[str, Any]) -> ToolStarted:
     name = text(block.get("name"))
     given = mapping(block.get("input"))
     agent_type = text(given.get("subagent_type"))
-    if name in _AGENT_TOOLS and not agent_type:
-        agent_type = "general-purpose"
+    if name in AGENT_TOOLS and not agent_type:
+        agent_type = DEFAULT_AGENT
     return ToolStarted(
         **common,
         tool_use_id=text(block.get("id")),

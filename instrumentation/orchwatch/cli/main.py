@@ -30,6 +30,7 @@ COMMANDS = (
     "generate",
     "doctor",
     "audit",
+    "claude",
 )
 
 # What a shell reports for a process that the signal ended.

@@ -1,0 +1,190 @@
+"""Recorded sessions into the spool's history: files to facts to spans."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from orchwatch import names
+from orchwatch.claude.assembler import Assembler
+from orchwatch.claude.lines import LineFile, merged, size_bytes
+from orchwatch.claude.spans import encode
+from orchwatch.claude.transcript import Transcript
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from orchwatch.claude.facts import Fact
+    from orchwatch.claude.import_record import ImportRecord
+    from orchwatch.claude.session_files import RecordedSession, SessionFile
+    from orchwatch.claude.spans import Span
+
+_LINES_A_LOOK = 200  # at what is complete
+_SPANS_A_WRITE = 1000
+_BYTES_A_WRITE = 32 * 1024 * 1024
+
+
+@dataclass
+class Summary:
+    """What an import added.
+
+    Attributes:
+        sessions: Sessions that had something new.
+        unchanged: Those that had nothing.
+        turns: Turns of sessions.
+        agents: Sub-agents, Claude Code's own helpers included.
+        tools: Tool calls by name.
+        failed: Those that failed, by name.
+        api_errors: Failed requests to the model.
+        hooks: Hooks that ran.
+        compactions: Conversations that were summarised.
+        open_turns: Turns that still run; a later import finishes them.
+        skipped: Lines that were passed over, by reason.
+        spans: All spans.
+        read_bytes: How much was read.
+    """
+
+    sessions: int = 0
+    unchanged: int = 0
+    turns: int = 0
+    agents: int = 0
+    tools: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+    api_errors: int = 0
+    hooks: int = 0
+    compactions: int = 0
+    open_turns: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    spans: int = 0
+    read_bytes: int = 0
+
+    def add(self, spans: Sequence[Span]) -> None:
+        """Counts finished spans."""
+        self.spans += len(spans)
+        for span in spans:
+            tool = span.attributes.get(names.GEN_AI_TOOL_NAME)
+            if isinstance(tool, str):
+                self.tools[tool] += 1
+                self.failed[tool] += bool(span.error_type)
+            self.turns += span.operation == names.AGENT_TURN
+            self.agents += span.operation == names.AGENT_RUN
+            self.api_errors += span.name == names.API_ERROR
+            self.hooks += span.name == names.HOOK_PROCESS
+            self.compactions += span.name == names.CONTEXT_COMPACT
+
+
+def import_sessions(
+    sessions: Sequence[RecordedSession],
+    record: ImportRecord,
+    progress: Callable[[int], None],
+) -> Summary:
+    """Adds what is new in these sessions to the history.
+
+    Args:
+        sessions: Where to look.
+        record: What was imported before.
+        progress: Called with the number of bytes that were dealt with since the last call.
+
+    Raises:
+        OrchwatchError: The record or the spool cannot be written.
+    """
+    summary = Summary()
+    for session in sessions:
+        _SessionImport(session, record, summary, progress).run()
+    summary.failed = +summary.failed
+    summary.skipped = +summary.skipped
+    return summary
+
+
+class _SessionImport:
+    """One session's files, in the order of their lines' times."""
+
+    def __init__(
+        self,
+        session: RecordedSession,
+        record: ImportRecord,
+        summary: Summary,
+        progress: Callable[[int], None],
+    ) -> None:
+        self._session = session
+        self._record = record
+        self._summary = summary
+        self._progress = progress
+        self._assembler = Assembler()
+        self._spans: list[Span] = []
+        self._clock_ns = 0  # the latest time in the files
+        self._unkept_bytes = 0
+
+    def run(self) -> None:
+        was_open, state = self._record.session(self._session.session_id)
+        files, readers, keys = self._open_files()
+        has_news = any(
+            file.offset < size_bytes(found.path)
+            for file, found in zip(files, self._session.files, strict=True)
+        )
+        if not has_news and not was_open:
+            self._summary.unchanged += 1
+            self._progress(sum(size_bytes(found.path) for found in self._session.files))
+            return
+        if state:
+            self._assembler.restore(state)
+        begun = self._summary.spans
+        self._read(files, readers, keys)
+        self._spans += self._assembler.finished(time.time_ns())
+        self._keep(files, readers, keys)
+        self._summary.open_turns += self._assembler.open_turns()
+        for reader in readers:
+            self._summary.skipped += reader.skipped
+        changed = self._summary.spans > begun
+        self._summary.sessions += changed
+        self._summary.unchanged += not changed
+
+    def _open_files(self) -> tuple[list[LineFile], list[Transcript], list[str]]:
+        files, readers, keys = [], [], []
+        for found in self._session.files:
+            key = self._key(found)
+            offset, state = self._record.file(key)
+            if offset > size_bytes(found.path):
+                self._summary.skipped["file is shorter than it was"] += 1
+            files.append(LineFile(found.path, offset, self._summary.skipped))
+            readers.append(Transcript(self._session.session_id, found.agent_id, state))
+            keys.append(key)
+            self._progress(offset)
+        return files, readers, keys
+
+    def _key(self, found: SessionFile) -> str:
+        return f"{self._session.session_id}/{found.agent_id or ''}/{found.identity}"
+
+    def _read(self, files: list[LineFile], readers: list[Transcript], keys: list[str]) -> None:
+        for number, index in enumerate(merged(files), 1):
+            line = files[index].take()
+            self._unkept_bytes += len(line)
+            for fact in readers[index].read(line):
+                self._add(fact)
+            if number % _LINES_A_LOOK == 0:
+                self._spans += self._assembler.finished(self._clock_ns)
+                if len(self._spans) >= _SPANS_A_WRITE or self._unkept_bytes >= _BYTES_A_WRITE:
+                    self._keep(files, readers, keys)
+
+    def _add(self, fact: Fact) -> None:
+        self._clock_ns = max(self._clock_ns, fact.time_ns)
+        self._assembler.add(fact)
+
+    def _keep(self, files: list[LineFile], readers: list[Transcript], keys: list[str]) -> None:
+        self._record.keep(
+            self._session.session_id,
+            self._assembler.save(),
+            is_open=self._assembler.is_open(),
+            files=[
+                (key, file.offset, reader.state())
+                for key, file, reader in zip(keys, files, readers, strict=True)
+            ],
+            lines=encode(self._spans),
+        )
+        self._summary.add(self._spans)
+        self._summary.read_bytes += self._unkept_bytes
+        self._progress(self._unkept_bytes)
+        self._spans = []
+        self._unkept_bytes = 0

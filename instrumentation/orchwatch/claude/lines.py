@@ -1,0 +1,119 @@
+"""The lines of several files, in the order of their times, with memory for one line of each."""
+
+from __future__ import annotations
+
+import heapq
+import json
+import os
+import re
+from typing import TYPE_CHECKING, BinaryIO
+
+from orchwatch.claude.fields import time_ns
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Iterator, Sequence
+
+MAX_LINE_BYTES = 64 * 1024 * 1024
+
+_TIME = re.compile(rb'"timestamp":"([^"]{10,40})"')
+
+
+class LineFile:
+    """Reads one file from an offset; open only while lines are taken from it.
+
+    Attributes:
+        offset: Where the line begins that is next in turn; everything before is dealt with.
+        time_ns: About when that line was written: the one before where it does not say.
+    """
+
+    def __init__(self, path: str, offset: int, skipped: Counter[str]) -> None:
+        self.offset = offset
+        self.time_ns = 0
+        self._path = path
+        self._skipped = skipped
+        self._stream: BinaryIO | None = None
+        self._next_offset = offset
+        self._line = b""
+
+    def peek(self) -> bool:
+        """Reads the next line; False at the end, or where only half a line is left."""
+        if self._stream is None:
+            self._stream = open(self._path, "rb")  # noqa: SIM115 - kept over many lines
+            self._stream.seek(self.offset)
+        while True:
+            line = self._stream.readline(MAX_LINE_BYTES)
+            if not line.endswith(b"\n"):
+                if len(line) == MAX_LINE_BYTES:
+                    self._pass_over(len(line))
+                    continue
+                if not _is_whole(line):
+                    self._skipped["half-written last line"] += bool(line)
+                    self.close()
+                    return False
+            break
+        self._line = line
+        self._next_offset = self.offset + len(line)
+        found = _TIME.search(line)
+        if found:
+            self.time_ns = time_ns(found[1].decode("ascii", "replace")) or self.time_ns
+        return True
+
+    def take(self) -> bytes:
+        """The line that `peek` has read, which then counts as dealt with."""
+        self.offset = self._next_offset
+        return self._line
+
+    def close(self) -> None:
+        """Lets go of the file; `peek` opens it again at `offset`."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+
+    def _pass_over(self, size_bytes: int) -> None:
+        """A line that no memory should hold, to its end."""
+        assert self._stream is not None
+        self._skipped["longer than 64 MiB"] += 1
+        while True:
+            part = self._stream.readline(MAX_LINE_BYTES)
+            size_bytes += len(part)
+            if not part or part.endswith(b"\n"):
+                break
+        self.offset += size_bytes
+
+
+def merged(files: Sequence[LineFile]) -> Iterator[int]:
+    """The index of the file whose line is next in time, which its taker must take."""
+    waiting = []
+    for index, file in enumerate(files):
+        if file.peek():
+            waiting.append((file.time_ns, index))
+            if len(files) > 1:
+                file.close()
+    heapq.heapify(waiting)
+    while waiting:
+        _, index = waiting[0]
+        yield index
+        if files[index].peek():
+            heapq.heapreplace(waiting, (files[index].time_ns, index))
+        else:
+            heapq.heappop(waiting)
+
+
+def size_bytes(path: str) -> int:
+    """A file's size, 0 where it is gone."""
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0
+
+
+def _is_whole(line: bytes) -> bool:
+    """Whether the last line lacks nothing but its newline."""
+    if not line.rstrip().endswith(b"}"):
+        return False
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True

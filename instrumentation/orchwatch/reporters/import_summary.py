@@ -1,0 +1,65 @@
+"""What an import added, for a person or a program."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from collections import Counter
+
+    from orchwatch.claude.importer import Summary
+
+
+def render_json(summary: Summary, to: TextIO) -> None:
+    """As one JSON object."""
+    json.dump(
+        {
+            "sessions": summary.sessions,
+            "unchanged": summary.unchanged,
+            "turns": summary.turns,
+            "agents": summary.agents,
+            "tools": _by_count(summary.tools),
+            "errors": summary.failed.total(),
+            "failed_tools": _by_count(summary.failed),
+            "api_errors": summary.api_errors,
+            "hooks": summary.hooks,
+            "compactions": summary.compactions,
+            "open_turns": summary.open_turns,
+            "skipped": _by_count(summary.skipped),
+            "spans": summary.spans,
+            "read_bytes": summary.read_bytes,
+        },
+        to,
+        indent=2,
+    )
+    to.write("\n")
+
+
+def render(summary: Summary, to: TextIO) -> None:
+    """As text."""
+    rows = [
+        ("sessions", summary.sessions, _unless_zero(summary.unchanged, "without news")),
+        ("turns", summary.turns, _unless_zero(summary.open_turns, "more still open")),
+        ("agents", summary.agents, ""),
+        ("tool calls", summary.tools.total(), _names(summary.tools)),
+        ("errors", summary.failed.total(), _names(summary.failed)),
+        ("API errors", summary.api_errors, ""),
+        ("hooks", summary.hooks, ""),
+        ("compactions", summary.compactions, ""),
+        ("skipped lines", summary.skipped.total(), _names(summary.skipped)),
+        ("spans added", summary.spans, ""),
+    ]
+    to.writelines(f"{title:<14}{number:>9}  {note}".rstrip() + "\n" for title, number, note in rows)
+
+
+def _by_count(counted: Counter[str]) -> dict[str, int]:
+    return dict(sorted(counted.items(), key=lambda item: (-item[1], item[0])))
+
+
+def _names(counted: Counter[str]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in _by_count(counted).items())
+
+
+def _unless_zero(number: int, words: str) -> str:
+    return f"{number} {words}" if number else ""

@@ -76,8 +76,9 @@ _MAX_NAMES = 1024
 class SpoolRecorder:
     """Appends each operation to the spool as it ends; its methods are those of `Recorder`."""
 
-    def __init__(self) -> None:
-        self._current: ContextVar[Context | None] = ContextVar("orchwatch", default=None)
+    def __init__(self, current: ContextVar[Context | None] | None = None) -> None:
+        self._current = current or ContextVar("orchwatch", default=None)
+        self._retired = False
         self._ids: list[str] = []
         self._prefix = ""
         self._lock_wait_s = _LOCK_WAIT_S
@@ -94,6 +95,8 @@ class SpoolRecorder:
         op.clock_ns = time.perf_counter_ns()
 
     def end(self, op: operation) -> None:
+        if self._retired:
+            return
         # Differences of the wall clock are not durations: it is set back and forth.
         end_ns = op.start_ns + time.perf_counter_ns() - op.clock_ns
         name_json, attributes_json = self._names.get(op.name) or self._encode_name(op.name)
@@ -146,10 +149,14 @@ class SpoolRecorder:
         point = encode_point(value, clean_attributes(attributes), now_ns, now_ns)
         self._append_metric(encode_gauge(name, unit, point))
 
-    def forget_process(self) -> None:
-        """In a forked child: its ids must be its own, and its process id is another."""
-        self._ids = []
-        self._prefix = ""
+    def in_child(self) -> SpoolRecorder:
+        """The recorder of a forked child, which goes on in the same context.
+
+        It has ids and a process id of its own; what the parent has started is the parent's to
+        record, though the child unwinds it too.
+        """
+        self._retired = True
+        return SpoolRecorder(self._current)
 
     def _new_id(self) -> str:
         try:
@@ -226,7 +233,7 @@ def span_attributes(op: operation) -> dict[str, AttributeValue]:
 
 def _after_fork() -> None:
     if isinstance(active, SpoolRecorder):
-        active.forget_process()
+        use(active.in_child())
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -122,3 +122,25 @@ def test_a_line_separator_inside_a_value_does_not_split_the_line(lines: Lines) -
     assert unreadable == 0
     span = line["resourceSpans"][0]["scopeSpans"][0]["spans"][0]
     assert span["attributes"][1]["value"]["stringValue"] == "\n\r\u2028\u2029\x85\x0b\x0c\x1c"
+
+
+def test_a_forked_child_that_unwinds_its_parents_operation_does_not_record_it_again(
+    run_python: Callable[..., Any], named: Callable[[str], dict[str, Any]]
+) -> None:
+    run_python(
+        """
+        import os, sys
+        from orchwatch import operation
+        with operation("outer"):
+            if os.fork() == 0:
+                with operation("child"):
+                    pass
+                sys.exit()  # leaves the parent's block
+            os.wait()
+            with operation("after"):
+                pass
+        """
+    )
+    outer = named("outer")
+    assert named("child")["parentSpanId"] == outer["spanId"]
+    assert named("after")["parentSpanId"] == outer["spanId"]

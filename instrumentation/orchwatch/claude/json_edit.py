@@ -110,6 +110,17 @@ def insertion(text: str, container: Part, values: dict[str, Any] | list[Any]) ->
     return Edit(start, end, block.replace("\n", "\r\n") if "\r\n" in text else block)
 
 
+def prefixing(text: str, array: Part, values: list[Any]) -> Edit:
+    """Adds elements before the first one, laid out as that one is."""
+    existing = parts(text, array)
+    if not existing:
+        return insertion(text, array, values)
+    start = existing[0].start
+    between = text[array.value_start + 1 : start] or (" " if _is_spaced(text) else "")
+    items = [f"{_dump(text, value, None)},{between}" for value in values]
+    return Edit(start, start, "".join(items))
+
+
 def removals(text: str, container: Part, indexes: Collection[int]) -> list[Edit]:
     """Takes out members or elements; what `insertion` added goes without a trace."""
     existing = parts(text, container)

@@ -164,11 +164,20 @@ def _group_hooks(text: str, group: Part) -> list[Part]:
 
 
 def _set(text: str, hook: Part, members: Entry) -> list[Edit]:
-    return [
-        json_edit.replacement(text, part, members[part.key])
-        for part in json_edit.parts(text, hook)
-        if part.key in members
-    ]
+    edits: list[Edit] = []
+    for part in json_edit.parts(text, hook):
+        if part.key not in members:
+            continue
+        value = members[part.key]
+        if part.key == "args":  # all that changes is what stands before the hook's own
+            more = len(value) - len(part.value)
+            if more > 0:
+                edits.append(json_edit.prefixing(text, part, value[:more]))
+            else:
+                edits += json_edit.removals(text, part, range(-more))
+        else:
+            edits.append(json_edit.replacement(text, part, value))
+    return edits
 
 
 def _merge_lists(text: str, groups: Mapping[str, list[Entry]]) -> str:

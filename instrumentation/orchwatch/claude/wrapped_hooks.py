@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from typing import Any
 
 from orchwatch import names
 from orchwatch.claude.registration import Entry, command_words, interpreter, is_own
@@ -41,7 +40,17 @@ _UNNAMED = "shell"
 
 def is_wrapped(hook: object) -> bool:
     """Whether a hook is one that `wrap` has made; its time is recorded already."""
-    return isinstance(hook, dict) and _is_wrapped(command_words(hook))
+    if not isinstance(hook, dict):
+        return False
+    words = command_words(hook)
+    if "args" not in hook:
+        words = words[1:]  # exec
+    return (
+        len(words) > _RUN_SCRIPT_INDEX + 1
+        and words[_RUN_SCRIPT_INDEX].endswith(_RUN_SCRIPT_TAIL)
+        and words[_RUN_SCRIPT_INDEX + 1] == "run"
+        and _END_OF_OPTIONS in words
+    )
 
 
 def can_wrap(hook: object) -> bool:
@@ -73,8 +82,9 @@ def wrap(hook: Entry, event: str, matcher: object) -> Entry:
     words.append(_END_OF_OPTIONS)
     if "args" in hook:
         return {"command": words[0], "args": [*words[1:], hook["command"], *hook["args"]]}
-    # $0 is the shell that reads this, whichever it is: the hook gets the one it always had.
-    return {"command": f'{shlex.join(words)} "$0" -c {shlex.quote(hook["command"])}'}
+    # $0 is the shell that reads this, whichever it is: the hook gets the one it always had. That
+    # shell gives way, or a signal that ends the hook would become an exit code.
+    return {"command": f'exec {shlex.join(words)} "$0" -c {shlex.quote(hook["command"])}'}
 
 
 def unwrap(hook: Entry) -> Entry:
@@ -109,12 +119,3 @@ def _attributes(hook: Entry, event: str, matcher: object) -> dict[str, str]:
         if event in _TOOL_EVENTS and _EXACT_MATCHER.fullmatch(matcher):
             attributes[names.GEN_AI_TOOL_NAME] = matcher
     return attributes
-
-
-def _is_wrapped(words: list[Any]) -> bool:
-    return (
-        len(words) > _RUN_SCRIPT_INDEX + 1
-        and words[_RUN_SCRIPT_INDEX].endswith(_RUN_SCRIPT_TAIL)
-        and words[_RUN_SCRIPT_INDEX + 1] == "run"
-        and _END_OF_OPTIONS in words
-    )

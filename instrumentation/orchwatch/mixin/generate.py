@@ -1,4 +1,4 @@
-"""Writes the parts of other files that follow from the table, each between two marker lines."""
+"""Writes what follows from the table: whole files, and parts of files between two marker lines."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ PARTS: dict[str, Callable[[Targets], list[str]]] = {
     "collector/config.yaml": collector.bucket_edges,
     "docs/targets.md": documents.target_tables,
 }
+# Files that are generated as a whole: their text.
+FILES: dict[str, Callable[[Targets], str]] = {}
 
 
 def write(root: Path) -> list[Path]:
@@ -31,10 +33,11 @@ def write(root: Path) -> list[Path]:
         root: The checkout.
 
     Raises:
-        OrchwatchError: A file or its markers are missing.
+        OrchwatchError: A file with a generated part, or its markers, are missing.
     """
     changed = _changed(root)
     for path, text in changed.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     return list(changed)
 
@@ -43,7 +46,7 @@ def check(root: Path) -> list[Path]:
     """The files that `write` would change.
 
     Raises:
-        OrchwatchError: A file or its markers are missing.
+        OrchwatchError: A file with a generated part, or its markers, are missing.
     """
     return list(_changed(root))
 
@@ -51,16 +54,29 @@ def check(root: Path) -> list[Path]:
 def _changed(root: Path) -> dict[Path, str]:
     table = targets.load()
     changed = {}
-    for name, make in PARTS.items():
+    for name, make_part in PARTS.items():
         path = root / name
-        try:
-            text = path.read_text(encoding="utf-8")
-        except OSError as error:
-            raise OrchwatchError(f"{path}: {error.strerror}; name a checkout's root") from error
-        new = _replace(path, text, make(table))
+        text = _read(path)
+        if text is None:
+            raise OrchwatchError(f"{path}: does not exist; name a checkout's root")
+        new = _replace(path, text, make_part(table))
         if new != text:
             changed[path] = new
+    for name, make_file in FILES.items():
+        path = root / name
+        new = make_file(table)
+        if new != _read(path):
+            changed[path] = new
     return changed
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise OrchwatchError(f"{path}: {error.strerror}") from error
 
 
 def _replace(path: Path, text: str, part: list[str]) -> str:

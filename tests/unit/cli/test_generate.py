@@ -10,13 +10,14 @@ import pytest
 from orchwatch.mixin import generate
 
 REPO = Path(__file__).parents[3]
+GENERATED = [*generate.PARTS, *generate.FILES]
 GENERATE = [sys.executable, "-m", "orchwatch.cli", "generate"]
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """The generated files of this checkout, and nothing else of it."""
-    for name in generate.PARTS:
+    for name in GENERATED:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(REPO / name, tmp_path / name)
     return tmp_path
@@ -34,18 +35,18 @@ def test_what_is_committed_has_not_drifted(checkout: Path) -> None:
 
 
 def test_drift_is_exit_code_3_names_each_file_and_writes_none(checkout: Path) -> None:
-    before = {name: (checkout / name).read_text() for name in generate.PARTS}
+    before = {name: (checkout / name).read_text() for name in GENERATED}
     (checkout / "orchwatch.toml").write_text('[operations."my.operation"]\ntarget_s = 7.5\n')
     ended = run(checkout, "--check")
     assert ended.returncode == 3
     (line,) = ended.stderr.splitlines()
-    assert all(name in line for name in generate.PARTS)
-    assert {name: (checkout / name).read_text() for name in generate.PARTS} == before
+    assert all(name in line for name in GENERATED)
+    assert {name: (checkout / name).read_text() for name in GENERATED} == before
 
 
 def test_writing_names_what_changed_and_ends_the_drift(checkout: Path) -> None:
     (checkout / "orchwatch.toml").write_text('[operations."my.operation"]\ntarget_s = 7.5\n')
-    assert run(checkout).stdout.split() == list(generate.PARTS)
+    assert run(checkout).stdout.split() == GENERATED
     assert run(checkout, "--check").returncode == 0
     assert run(checkout).stdout == ""
 

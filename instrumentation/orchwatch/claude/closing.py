@@ -245,7 +245,7 @@ class _Closing:
         """Takes the only call that fits for the one that started a sub-agent."""
         if not (ended and self._past(agent.last_ns, _LATE_NS)):
             return
-        call = places.likely_call(self._session, agent)
+        call = places.likely_call(self._session, agent, guess=True)
         if call:
             agent.call, call.agent = call.tool_use_id, agent.agent_id
 

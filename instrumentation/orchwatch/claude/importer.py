@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from orchwatch import names
 from orchwatch.claude.assembler import Assembler
 from orchwatch.claude.lines import LineFile, merged, size_bytes
+from orchwatch.claude.session_files import agent_origin
 from orchwatch.claude.spans import encode
 from orchwatch.claude.transcript import Transcript
 
@@ -149,7 +150,8 @@ class _SessionImport:
             if offset > size_bytes(found.path):
                 self._summary.skipped["file is shorter than it was"] += 1
             files.append(LineFile(found.path, offset, self._summary.skipped))
-            readers.append(Transcript(self._session.session_id, found.agent_id, state))
+            origin = agent_origin(found.path) if found.agent_id else {}
+            readers.append(Transcript(self._session.session_id, found.agent_id, state, **origin))
             keys.append(key)
             self._progress(offset)
         return files, readers, keys

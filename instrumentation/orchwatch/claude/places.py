@@ -79,8 +79,15 @@ def prompt_of(session: Session, agent_id: str) -> str | None:
     return found
 
 
-def likely_call(session: Session, agent: Agent) -> Call | None:
-    """The one call that can have started a sub-agent, while nothing names it."""
+def likely_call(session: Session, agent: Agent, *, guess: bool = False) -> Call | None:
+    """The call that can have started a sub-agent, while nothing names it.
+
+    Args:
+        session: Where to look.
+        agent: The sub-agent.
+        guess: Of several calls that fit alike, take the first. Otherwise only one will do, or
+            several from the same place, which are as good for finding the trace.
+    """
     if is_helper(agent.agent_id):
         return None
     fitting = [
@@ -93,7 +100,9 @@ def likely_call(session: Session, agent: Agent) -> Call | None:
         and (agent.task_digest or agent.agent_type)
         and call.agent_id != agent.agent_id
     ]
-    return fitting[0] if len(fitting) == 1 else None
+    fitting.sort(key=lambda call: call.start_ns)
+    alike = len({(call.prompt_id, call.agent_id) for call in fitting}) == 1
+    return fitting[0] if fitting and (guess or alike) else None
 
 
 def turn_at(session: Session, time_ns: int) -> str | None:

@@ -38,19 +38,25 @@ def classify(line: dict[str, Any], content: object) -> tuple[str, str]:
     line's id.
     """
     prompt_id = text(line.get("promptId"))
-    own = prompt_id or text(line.get("uuid"))
-    if line.get("isMeta") or line.get("isCompactSummary"):
-        return INJECTED, own
+    return _kind(line, content, prompt_id), prompt_id or text(line.get("uuid"))
+
+
+def _kind(line: dict[str, Any], content: object, named: str) -> str:
     first = _first_text(content)
-    if line.get("interruptedMessageId") or first.startswith(_INTERRUPTED):
-        return INTERRUPTION, own
-    if first.startswith(_REQUESTS):
-        return REQUEST, own
-    if first.startswith(_NOTICES):
-        return REQUEST if prompt_id and first.startswith("<task-") else INJECTED, own
-    if isinstance(content, list) and _is_marked_version(line):
-        return PROMPT if any(mark in line for mark in _MARKS) else INTERRUPTION, own
-    return PROMPT, own
+    kind = PROMPT
+    if line.get("isMeta") or line.get("isCompactSummary"):
+        kind = INJECTED
+    elif line.get("interruptedMessageId") or first.startswith(_INTERRUPTED):
+        kind = INTERRUPTION
+    elif first.startswith(_REQUESTS):
+        kind = REQUEST
+    elif first.startswith(_NOTICES):
+        kind = REQUEST if named and first.startswith("<task-") else INJECTED
+    elif mapping(line.get("origin")).get("kind", "human") != "human":
+        kind = REQUEST if named else INJECTED
+    elif isinstance(content, list) and _is_marked_version(line):
+        kind = PROMPT if any(mark in line for mark in _MARKS) else INTERRUPTION
+    return kind
 
 
 def _first_text(content: object) -> str:

@@ -69,7 +69,7 @@ def find(paths: Iterable[str]) -> tuple[list[RecordedSession], list[str]]:
     projects: dict[str, str] = {}
     strange = []
     for path in _expand(paths):
-        session_id, agent_id = _owner(path)
+        session_id, agent_id = owner(path)
         identity = _identity(path)
         if not session_id or not identity:
             strange.append(path)
@@ -86,6 +86,19 @@ def find(paths: Iterable[str]) -> tuple[list[RecordedSession], list[str]]:
         )
         for session_id, files in sorted(sessions.items())
     ], strange
+
+
+def agent_origin(path: str) -> dict[str, str]:
+    """What newer versions keep beside a sub-agent's file: its type and the call that started it."""
+    try:
+        with open(path.removesuffix(_SUFFIX) + ".meta.json", "rb") as stream:
+            told = mapping(json.loads(stream.read(_HEAD_BYTES)))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return {
+        "agent_type": text(told.get("agentType")),
+        "tool_use_id": text(told.get("toolUseId") or told.get("toolUseID")),
+    }
 
 
 def is_in_project(session: RecordedSession, project: str) -> bool:
@@ -131,7 +144,7 @@ def _below(directory: str) -> Iterator[str]:
                 yield os.path.join(parent, name)
 
 
-def _owner(path: str) -> tuple[str, str | None]:
+def owner(path: str) -> tuple[str, str | None]:
     """The session and the sub-agent of a file, by its name or else by its first lines."""
     name = os.path.basename(path).removesuffix(_SUFFIX)
     agent_id = name.removeprefix(_AGENT) if name.startswith(_AGENT) else None

@@ -13,8 +13,10 @@ _SILENT = frozenset(
         "away_summary",
         "bridge_status",
         "informational",
+        "init",
         "local_command",
         "memory_saved",
+        "model_refusal_fallback",
         "scheduled_task_fire",
     }
 )
@@ -71,7 +73,7 @@ def overdue_stops(state: dict[str, Any], line: dict[str, Any]) -> list[Fact]:
 
 
 def attachment(
-    line: dict[str, Any], attached: dict[str, Any], common: dict[str, Any]
+    line: dict[str, Any], attached: dict[str, Any], common: dict[str, Any], state: dict[str, Any]
 ) -> list[Fact]:
     """What newer versions write when a hook is done."""
     kind = text(attached.get("type"))
@@ -80,6 +82,8 @@ def attachment(
         return []
     event = text(attached.get("hookEvent"))
     failed = "error" in kind or "cancelled" in kind
+    if event == "Stop":
+        state["stopped"].append(duration_ns)
     hook = {
         **common,
         "time_ns": common["time_ns"] - duration_ns,
@@ -96,6 +100,7 @@ def attachment(
 def _stop_hooks(line: dict[str, Any], common: dict[str, Any], state: dict[str, Any]) -> list[Fact]:
     """The Stop hooks that this summary closes; each with its own duration where that is told."""
     waiting, state["stops"] = state["stops"], []
+    told, state["stopped"] = state["stopped"], []
     infos = line.get("hookInfos")
     durations = [
         milliseconds(mapping(info).get("durationMs"))
@@ -103,6 +108,9 @@ def _stop_hooks(line: dict[str, Any], common: dict[str, Any], state: dict[str, A
     ]
     at = common["time_ns"]
     if not waiting:
+        for duration_ns in told:
+            if duration_ns in durations:
+                durations.remove(duration_ns)
         waiting = [
             {
                 **common,

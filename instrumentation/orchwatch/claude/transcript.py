@@ -11,25 +11,19 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from orchwatch.claude import system_lines
+from orchwatch.claude import blocks, system_lines
 from orchwatch.claude.facts import (
-    AGENT_TOOLS,
-    BACKGROUND,
-    DEFAULT_AGENT,
     Activity,
     AgentStarted,
     ApiFailed,
-    ApiUsage,
     CompactStarted,
     Fact,
     PromptSubmitted,
     SessionReady,
     SessionStarted,
-    ToolEnded,
-    ToolStarted,
     TurnEnded,
 )
-from orchwatch.claude.fields import count, digest, mapping, text, time_ns, word
+from orchwatch.claude.fields import digest, mapping, text, time_ns, word
 from orchwatch.claude.prompts import INTERRUPTION, PROMPT, REQUEST, classify
 
 if TYPE_CHECKING:
@@ -44,9 +38,12 @@ _SILENT = frozenset(
         "agent-name",
         "agent-setting",
         "ai-title",
+        "atis-latch",
         "attribution-snapshot",
+        "bridge-session",
         "content-replacement",
         "custom-title",
+        "file-history-delta",
         "file-history-snapshot",
         "last-prompt",
         "mode",
@@ -72,6 +69,8 @@ class Transcript:
         session_id: The session that the file belongs to; by default what each line says.
         agent_id: The sub-agent whose file it is, None for a session's own file.
         state: What `state` returned when reading stopped before.
+        agent_type: That sub-agent's type, where something besides the file tells it.
+        tool_use_id: Likewise the call that started it.
     """
 
     def __init__(
@@ -79,7 +78,11 @@ class Transcript:
         session_id: str = "",
         agent_id: str | None = None,
         state: dict[str, Any] | None = None,
+        *,
+        agent_type: str = "",
+        tool_use_id: str = "",
     ) -> None:
+        self._origin: dict[str, Any] = {"agent_type": agent_type, "tool_use_id": tool_use_id}
         self._session_id = session_id
         self._agent_id = agent_id
         self._state: dict[str, Any] = state or {
@@ -88,6 +91,7 @@ class Transcript:
             "turns": {},  # by sub-agent: its current prompt
             "sides": {},  # record id to the sub-agent inside this very file (older versions)
             "stops": [],  # Stop hooks that wait for their summary
+            "stopped": [],  # durations of those that were told before their summary
             "start": None,
             "ready": False,
         }
@@ -139,6 +143,8 @@ class Transcript:
         if not session_id:
             self.skipped["no session"] += 1
             return []
+        if not line.get("uuid"):
+            line["uuid"] = str(at)  # some id that reading again gives again
         agent_id = self._agent_id or self._side_agent(line)
         common: dict[str, Any] = {"session_id": session_id, "time_ns": at}
         facts: list[Fact] = []
@@ -182,10 +188,10 @@ class Transcript:
 
     def _user(self, line: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
         content = mapping(line.get("message")).get("content")
-        blocks = content if isinstance(content, list) else []
-        results = [block for block in blocks if mapping(block).get("type") == "tool_result"]
+        given = content if isinstance(content, list) else []
+        results = [block for block in given if mapping(block).get("type") == "tool_result"]
         facts: list[Fact] = [
-            self._result(block, line if len(results) == 1 else {}, common) for block in results
+            blocks.answer(block, line if len(results) == 1 else {}, common) for block in results
         ]
         if results:
             return facts
@@ -204,7 +210,7 @@ class Transcript:
         if first:
             told = digest(content)
         kind, _ = classify(line, content)
-        facts: list[Fact] = [AgentStarted(**common, task_digest=told)]
+        facts: list[Fact] = [AgentStarted(**common, task_digest=told, **self._origin)]
         if kind in (PROMPT, REQUEST) or first:
             self._state["turns"][agent_id] = common["agent_turn"] = text(line.get("uuid"))
             facts.append(PromptSubmitted(**common, derived=True))
@@ -234,18 +240,6 @@ class Transcript:
             session_id=common["session_id"], prompt_id=prompt_id, time_ns=at, derived=derived
         )
 
-    def _result(
-        self, block: dict[str, Any], line: dict[str, Any], common: dict[str, Any]
-    ) -> ToolEnded:
-        outcome = mapping(line.get("toolUseResult"))
-        return ToolEnded(
-            **common,
-            tool_use_id=text(block.get("tool_use_id")),
-            error_type="tool_error" if block.get("is_error") is True else None,
-            agent=text(outcome.get("agentId") or outcome.get("agent_id")),
-            background=outcome.get("status") in BACKGROUND or outcome.get("isAsync") is True,
-        )
-
     def _assistant(self, line: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
         facts: list[Fact] = []
         if not common.get("agent_id") and self._state["pending"]:
@@ -257,18 +251,18 @@ class Transcript:
             failed = ApiFailed(**common, record_id=text(line.get("uuid")), error_type=error)
             return [*facts, failed, TurnEnded(**common, error_type=error)]
         content = message.get("content")
-        blocks = content if isinstance(content, list) else []
+        given = content if isinstance(content, list) else []
         kinds = set()
-        for block in map(mapping, blocks):
+        for block in map(mapping, given):
             kinds.add(block.get("type"))
             if block.get("type") == "tool_use":
-                facts.append(_call(block, common))
+                facts.append(blocks.call(block, common))
         done = message.get("stop_reason") in _FINISHED
         last = 0 if "tool_use" in kinds or (not done and kinds != {"text"}) else 1 + done
         facts.append(Activity(**common, last=last))
         usage = mapping(message.get("usage"))
         if usage and message.get("model") != "<synthetic>":
-            facts.append(_usage(message, usage, common))
+            facts.append(blocks.usage(message, usage, common))
         return facts
 
     def _system(self, line: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
@@ -289,31 +283,4 @@ class Transcript:
         return [Activity(**common)]
 
     def _attachment(self, line: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
-        return system_lines.attachment(line, mapping(line.get("attachment")), common)
-
-
-def _call(block: dict[str, Any], common: dict[str, Any]) -> ToolStarted:
-    name = text(block.get("name"))
-    given = mapping(block.get("input"))
-    agent_type = text(given.get("subagent_type"))
-    if name in AGENT_TOOLS and not agent_type:
-        agent_type = DEFAULT_AGENT
-    return ToolStarted(
-        **common,
-        tool_use_id=text(block.get("id")),
-        tool_name=name,
-        agent_type=agent_type,
-        task_digest=digest(given.get("prompt")) if agent_type else "",
-    )
-
-
-def _usage(message: dict[str, Any], usage: dict[str, Any], common: dict[str, Any]) -> ApiUsage:
-    return ApiUsage(
-        **common,
-        message_id=text(message.get("id")),
-        model=text(message.get("model")),
-        input_tokens=count(usage.get("input_tokens")),
-        output_tokens=count(usage.get("output_tokens")),
-        cache_read_tokens=count(usage.get("cache_read_input_tokens")),
-        cache_creation_tokens=count(usage.get("cache_creation_input_tokens")),
-    )
+        return system_lines.attachment(line, mapping(line.get("attachment")), common, self._state)

@@ -39,20 +39,23 @@ class _Directory:
         self.files: list[str] = []
         self.directories: list[str] = []
 
-    def refresh(self) -> None:
+    def refresh(self) -> bool:
+        """Lists it if need be; whether it had to."""
         try:
             modified_ns = os.stat(self.path).st_mtime_ns
             if modified_ns == self.listed_ns:
-                return
+                return False
             with os.scandir(self.path) as entries:
                 found = [(entry.path, entry.is_dir()) for entry in entries]
         except OSError:
+            was_there = bool(self.files or self.directories)
             self.listed_ns, self.files, self.directories = -1, [], []
-            return
+            return was_there
         self.files = sorted(path for path, is_dir in found if path.endswith(_SUFFIX) and not is_dir)
         self.directories = sorted(path for path, is_dir in found if is_dir)
         settled = time.time_ns() - modified_ns > _SETTLED_NS
         self.listed_ns = modified_ns if settled else -1
+        return True
 
 
 class _Session:
@@ -99,7 +102,7 @@ class SessionFiles:
         # Of files that were not looked at yet, or are gone and may come up under another name.
         self._unseen = dict(positions)
         self._inodes = {position[0]: path for path, position in positions.items()}
-        self._projects: dict[str, _Directory] = {}
+        self._projects: dict[str, tuple[_Directory, float]] = {}
         self._sessions: dict[str, _Session] = {}
         self._turns: list[_Session] = []
         self._next_round_s = -math.inf
@@ -137,28 +140,40 @@ class SessionFiles:
         for session in hot:
             yield self._look(session, now_s, below=True)
         for session in turn:
-            if session not in hot:
+            if not self._rests(session):
                 # What nobody has looked at yet may have sub-agents that write already.
                 yield self._look(session, now_s, below=not session.directories)
 
     def _find_sessions(self) -> None:
+        # A sum asks every one; `any` would stop at the first that has changed.
+        if sum(root.refresh() for root, _ in self._roots):
+            self._projects = {
+                path: (self._projects.get(path, (_Directory(path),))[0], since_s)
+                for root, since_s in self._roots
+                for path in root.directories
+            }
+        elif not sum(project.refresh() for project, _ in self._projects.values()):
+            return
         found: dict[str, _Session] = {}
-        projects = {}
-        for root, since_s in self._roots:
-            root.refresh()
-            for path in root.directories:
-                project = projects[path] = self._projects.get(path) or _Directory(path)
-                project.refresh()
-                # The directory of a session may outlive its file, or come first.
-                below = [f"{directory}{_SUFFIX}" for directory in project.directories]
-                for session in (*project.files, *below):
-                    found[session] = self._sessions.get(session) or _Session(session, since_s)
+        for project, since_s in self._projects.values():
+            project.refresh()
+            # The directory of a session may outlive its file, or come first.
+            below = [f"{directory}{_SUFFIX}" for directory in project.directories]
+            for path in (*project.files, *below):
+                found[path] = self._sessions.get(path) or _Session(path, since_s)
         for path in self._sessions.keys() - found.keys():
-            session_gone = self._sessions[path]
-            for tail in list(session_gone.tails):
-                self._lose(session_gone, tail)
-        self._projects = projects
+            for tail in list(self._sessions[path].tails):
+                self._lose(self._sessions[path], tail)
         self._sessions = found
+
+    @staticmethod
+    def _rests(session: _Session) -> bool:
+        """Whether a session that was not written to lately still is not."""
+        tail = session.tails.get(session.path)
+        try:
+            return tail is not None and not tail.has_changed(os.stat(session.path))
+        except OSError:
+            return False
 
     def _look(self, session: _Session, now_s: float, *, below: bool) -> list[Tail]:
         paths = [session.path]
@@ -176,6 +191,8 @@ class SessionFiles:
             tail = session.tails.get(path)
             if tail is None:
                 tail = session.tails[path] = self._new_tail(session, path, status)
+                if time.time() - status.st_mtime < _HOT_S:
+                    session.changed_s = now_s
             if tail.has_changed(status):
                 session.changed_s = now_s
                 changed.append(tail)

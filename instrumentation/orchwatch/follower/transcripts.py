@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from orchwatch.claude.session_files import owner
 from orchwatch.claude.transcript import Transcript
 from orchwatch.follower.tail import PIECE_BYTES, Tail
 
@@ -13,9 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from orchwatch.claude.facts import Fact
-
-_AGENT_PREFIX = "agent-"
-_AGENTS_DIRECTORY = "subagents"
 
 
 class Transcripts:
@@ -61,27 +58,12 @@ class Transcripts:
         self._stored.pop(path, None)
 
     def _open(self, path: str, start: int) -> Transcript:
-        session_id, agent_id = identify(path)
+        session_id, agent_id = owner(path)
         state = self._stored.pop(path, None)
         reader = Transcript(session_id, agent_id, state)
         if start and state is None:
             _prime(reader, path, start)
         return reader
-
-
-def identify(path: str) -> tuple[str, str | None]:
-    """The session and the sub-agent that a file's place and name tell.
-
-    Returns:
-        The session's id, empty where each line tells it, and the sub-agent's id or None.
-    """
-    directory, name = os.path.split(path)
-    stem = name.removesuffix(".jsonl")
-    if not stem.startswith(_AGENT_PREFIX):
-        return "", None
-    parts = directory.split("/")
-    session_id = parts[parts.index(_AGENTS_DIRECTORY) - 1] if _AGENTS_DIRECTORY in parts else ""
-    return session_id, stem.removeprefix(_AGENT_PREFIX)
 
 
 def _prime(reader: Transcript, path: str, end: int) -> None:

@@ -26,11 +26,13 @@ def run(arguments: argparse.Namespace) -> int:
     """Follows until SIGINT or SIGTERM."""
     from pathlib import Path  # noqa: PLC0415 - slow, see `commands`, and so are the next ones
 
-    from orchwatch.claude import locations  # noqa: PLC0415
+    from orchwatch.claude import session_files  # noqa: PLC0415
     from orchwatch.follower import process  # noqa: PLC0415
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     logging.getLogger("orchwatch").setLevel(logging.INFO)
-    roots = [os.path.abspath(path) for path in arguments.projects or [locations.projects_folder()]]
+    roots = [
+        os.path.abspath(path) for path in arguments.projects or [session_files.projects_directory()]
+    ]
     process.run(roots, Path.cwd())
     return 0

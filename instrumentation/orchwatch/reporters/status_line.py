@@ -11,7 +11,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    Part = tuple[str, ...]
+    # The forms of a part, the longest first.
+    Forms = tuple[str, ...]
     Figures = dict[str, Any]
 
 NO_DATA = "no data yet: orchwatch monitor"
@@ -23,8 +24,7 @@ _COLOURS = {
     "ok": "32", "warn": "33", "miss": "31", "warning": "33", "info": "36",
 }  # fmt: skip
 _SEPARATOR = " · "
-# What stays longest when there is little room, and where each part stands in the line.
-_PRIORITIES = ("health", "alert", "age", "worst", "agents", "errors", "machine", "session")
+# Where each part stands in the line; `line` says which of them matter most.
 _ORDER = ("health", "age", "worst", "agents", "errors", "machine", "session", "alert")
 
 # Two missed turns: one may be late on a busy machine.
@@ -48,21 +48,31 @@ def line(
     Raises:
         LookupError, TypeError, AttributeError, ValueError: The snapshot is not as it should be.
     """
+    worst, worst_longer, worst_status = _worst(snapshot["operations"])
+    alert, alert_longer, severity = _alert(snapshot["alerts"])
+    errors, errors_status = _errors(snapshot["operations"])
     parts = {
-        "health": (_health(snapshot), snapshot["health"]["status"]),
-        "age": ((age,) if age else (), "warn"),
-        "worst": _worst(snapshot["operations"]),
-        "agents": (_agents(snapshot["kpis"]["active_agents"]), ""),
-        "errors": _errors(snapshot["operations"]),
-        "machine": (_machine(snapshot["levels"]), ""),
-        "session": (_session(snapshot["sessions"], session_id), ""),
-        "alert": _alert(snapshot["alerts"]),
+        "health": _health(snapshot),
+        "alert": alert,
+        "age": (age,) if age else (),
+        "worst": worst,
+        "agents": _agents(snapshot["kpis"]["active_agents"]),
+        "errors": errors,
+        "machine": _machine(snapshot["levels"]),
+        "session": _session(snapshot["sessions"], session_id),
     }
-    chosen = _fit({name: forms for name, (forms, _) in parts.items()}, columns)
+    statuses = {
+        "health": snapshot["health"]["status"],
+        "age": "warn",
+        "worst": worst_status,
+        "errors": errors_status,
+        "alert": severity,
+    }
+    chosen = _fit(parts, {"worst": worst_longer, "alert": alert_longer}, columns)
     texts = []
     for name in _ORDER:
         if name in chosen:
-            code = _COLOURS.get(parts[name][1])
+            code = _COLOURS.get(statuses.get(name, ""))
             texts.append(f"\x1b[{code}m{chosen[name]}\x1b[0m" if colour and code else chosen[name])
     return _SEPARATOR.join(texts)
 
@@ -70,7 +80,7 @@ def line(
 def without_figures(message: str, columns: int) -> str:
     """The line where there is nothing to show but a reason."""
     forms = (f"{_INDICATORS['unknown']} {message}", _INDICATORS["unknown"])
-    return _fit({"health": forms}, columns).get("health", "")
+    return _fit({"health": forms}, {}, columns).get("health", "")
 
 
 def age(snapshot: Figures, now_ns: int, *, running: bool) -> str | None:
@@ -155,60 +165,63 @@ def width(text: str) -> int:
     )
 
 
-def _fit(parts: dict[str, Part], columns: int) -> dict[str, str]:
-    """As many parts as fit, the important first, then each as long as there is room for."""
+def _fit(parts: dict[str, Forms], longer: dict[str, Forms], columns: int) -> dict[str, str]:
+    """The parts that fit, those named first before the others; what is left goes to longer forms.
+
+    Args:
+        parts: In the order of their importance.
+        longer: Forms that say more, which no other part is left out for.
+        columns: The room.
+    """
     chosen: dict[str, str] = {}
     room = columns
-    for name in _PRIORITIES:
-        forms = parts.get(name)
-        if not forms:
-            continue
-        needed = width(forms[-1]) + (len(_SEPARATOR) if chosen else 0)
-        if needed <= room:
-            chosen[name] = forms[-1]
-            room -= needed
-    for name in list(chosen):
-        for form in parts[name]:
-            more = width(form) - width(chosen[name])
-            if more <= room:
+    for name, forms in parts.items():
+        separator = len(_SEPARATOR) if chosen else 0
+        for form in forms:
+            if width(form) + separator <= room:
                 chosen[name] = form
-                room -= more
+                room -= width(form) + separator
                 break
+    for name, forms in longer.items():
+        if name in chosen:
+            room += width(chosen[name])
+            chosen[name] = next((form for form in forms if width(form) <= room), chosen[name])
+            room -= width(chosen[name])
     return chosen
 
 
-def _health(snapshot: Figures) -> Part:
+def _health(snapshot: Figures) -> Forms:
     score = snapshot["health"]["score"]
     indicator = _INDICATORS[snapshot["health"]["status"]]
     return (indicator if score is None else f"{indicator} {score:.2f}", indicator)
 
 
-def _worst(operations: Figures) -> tuple[Part, str]:
+def _worst(operations: Figures) -> tuple[Forms, Forms, str]:
     measured = [
         (row["p95_s"] / row["target_s"], name)
         for name, row in operations.items()
         if row["p95_s"] is not None and row["target_s"]
     ]
     if not measured:
-        return (), ""
+        return (), (), ""
     name = max(measured)[1]
     row = operations[name]
-    p95, target = units.duration(row["p95_s"]), units.duration(row["target_s"])
-    return (f"{_clean(name)} {p95}/{target}", f"{_clean(name)} {p95}"), row["status"]
+    short = f"{_clean(name)} {units.duration(row['p95_s'])}"
+    return (short,), (f"{short}/{units.duration(row['target_s'])}",), row["status"]
 
 
-def _agents(active: int | None) -> Part:
+def _agents(active: int | None) -> Forms:
     return () if active is None else (f"{active} {'agent' if active == 1 else 'agents'}",)
 
 
-def _errors(operations: Figures) -> tuple[Part, str]:
+def _errors(operations: Figures) -> tuple[Forms, str]:
     if not any(row["count"] for row in operations.values()):
         return (), ""
     errors = sum(row["errors"] for row in operations.values())
     return (f"{errors} {'error' if errors == 1 else 'errors'}",), "miss" if errors else ""
 
 
-def _machine(levels: Figures) -> Part:
+def _machine(levels: Figures) -> Forms:
     cpu, memory = levels["cpu.utilization"]["value"], levels["memory.utilization"]["value"]
     shown = [
         f"{name} {_percent(value)}"
@@ -218,27 +231,24 @@ def _machine(levels: Figures) -> Part:
     return (" ".join(shown),) if shown else ()
 
 
-def _session(sessions: Figures, session_id: str | None) -> Part:
+def _session(sessions: Figures, session_id: str | None) -> Forms:
     memory_bytes = sessions.get(session_id or "", {}).get("memory_bytes")
     return () if memory_bytes is None else (f"session {units.size(memory_bytes)}",)
 
 
-def _alert(alerts: list[Figures]) -> tuple[Part, str]:
+def _alert(alerts: list[Figures]) -> tuple[Forms, Forms, str]:
     if not alerts:
-        return (), ""
+        return (), (), ""
     first = alerts[0]
     sign = "<" if first["value"] < first["threshold"] else ">"
-    value = _value(first["value"], first["unit"])
+    short = f"{_ALERT} {_clean(first['title'])} {_value(first['value'], first['unit'])}"
     more = f" +{len(alerts) - 1}" if len(alerts) > 1 else ""
-    short = f"{_ALERT} {_clean(first['title'])} {value}"
     long = f"{short} {sign} {_value(first['threshold'], first['unit'])}{more}"
     return (
-        f"{long}: {_clean(first['recommendation'])}",
-        long,
-        f"{short}{more}",
-        f"{_ALERT} {_clean(first['id'])}",
-        _ALERT,
-    ), first["severity"]
+        (f"{short}{more}", short, _ALERT),
+        (f"{long}: {_clean(first['recommendation'])}", long),
+        first["severity"],
+    )
 
 
 def _value(value: float, unit: str) -> str:

@@ -35,6 +35,7 @@ options:
 """
 
 _COLUMNS = 80
+# A line that is wider is not to be had.
 _COLUMN_DIGITS = 4
 # Claude Code's status JSON is some 2 kB. Whoever writes more, or nothing, is not waited for.
 _MOST_BYTES = 1024 * 1024
@@ -106,8 +107,8 @@ def _json(snapshot: dict[str, Any] | None) -> str:
 
 def _columns() -> int:
     columns = os.environ.get("COLUMNS", "")
-    if columns.isdecimal() and len(columns) <= _COLUMN_DIGITS and int(columns):
-        return int(columns)
+    if columns.isascii() and columns.isdecimal() and int(columns[:_COLUMN_DIGITS]) > 0:
+        return int(columns[:_COLUMN_DIGITS])
     try:
         return os.get_terminal_size(2).columns or _COLUMNS
     except OSError:

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchwatch import operation
+from orchwatch.cli.main import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def project(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    assert home
+    path = tmp_path / "project"
+    path.mkdir()
+    monkeypatch.chdir(path)
+    return path
+
+
+def listed(capsys: pytest.CaptureFixture[str], *options: str) -> str:
+    assert main(["kpi", "list", *options]) == 0
+    return capsys.readouterr().out
+
+
+def test_every_figure_is_listed_and_nobody_measured_any(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    found = json.loads(listed(capsys, "--format", "json"))
+    assert len(found["kpis"]) == 12
+    assert set(found["kpis"].values()) == {None}
+    assert listed(capsys).count(" -\n") == 12
+
+
+def test_what_was_set_is_listed_and_shown_among_the_levels(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["kpi", "set", "test.coverage", "83%"]) == 0
+    assert main(["kpi", "set", "code.quality", "8.4"]) == 0
+    with operation("agent.task", {"gen_ai.agent.name": "a"}):
+        pass
+    found = json.loads(listed(capsys, "--format", "json"))["kpis"]
+    assert (found["test_coverage"], found["code_quality"]) == (0.83, 8.4)
+    assert found["documentation_coverage"] is None
+    assert found["success_ratio"] == 1
+    assert "83%  kpi set" in listed(capsys)
+    assert main(["current", "--format", "json"]) == 0
+    levels = json.loads(capsys.readouterr().out)["levels"]
+    assert levels["test.coverage"] == {
+        "value": 0.83, "target": 0.8, "unit": "1", "status": "ok"
+    }  # fmt: skip
+    assert levels["agent.utilization"]["value"] == 1
+
+
+def test_a_broken_file_is_a_note(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (project / "coverage.xml").write_text("<html>")
+    assert "note: coverage.xml was ignored: " in listed(capsys)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["set", "success_ratio", "1"], 2),
+        (["set", "test.coverage", "much"], 2),
+        (["set", "test.coverage"], 2),
+        ([], 2),
+        (["set", "test.coverage", "83"], 1),
+        (["set", "code.quality", "nan"], 1),
+        (["set", "code.quality", "-1"], 1),
+    ],
+)
+def test_what_makes_no_sense_is_one_line(
+    words: list[str], code: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["kpi", *words]) == code
+    error = capsys.readouterr().err
+    assert error.startswith("orchwatch: kpi")
+    assert error.count("\n") == 1

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import psutil
+import pytest
+
+from orchwatch.monitor import probes
+from orchwatch.monitor.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+MIB = 1024 * 1024
+HOLD = "held = bytearray(40 * 1024 * 1024); print(flush=True); input()"
+SPANS = """
+from orchwatch import operation
+with operation("agent.task", {"session.id": "recorded"}):
+    pass
+held = bytearray(40 * 1024 * 1024)
+print(flush=True)
+input()
+"""
+# What Claude Code is to its session: it has no variable itself and gives one to its children.
+MAIN = """
+import os, subprocess, sys
+held = bytearray(40 * 1024 * 1024)
+child = subprocess.Popen(
+    [sys.executable, "-c", sys.argv[1]], env={**os.environ, "CLAUDE_CODE_SESSION_ID": "main"}
+)
+child.wait()
+"""
+
+
+@pytest.fixture
+def started(home: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
+    assert home
+    processes: list[subprocess.Popen[bytes]] = []
+    yield processes
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.close()
+        process.wait(timeout=20)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def start(
+    started: list[subprocess.Popen[bytes]], *words: str, **environ: str
+) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen(
+        [sys.executable, *words],
+        env={**os.environ, **environ},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    started.append(process)
+    assert process.stdout is not None
+    process.stdout.readline()
+    return process
+
+
+def test_a_session_is_told_by_its_processes_environment(
+    started: list[subprocess.Popen[bytes]],
+) -> None:
+    process = start(started, "-c", HOLD, CLAUDE_CODE_SESSION_ID="told")
+    start(started, "-c", HOLD, CLAUDE_CODE_SESSION_ID="other")
+    found = probes.Sessions().memory_bytes({})
+    rss = psutil.Process(process.pid).memory_info().rss
+    assert found["told"] == pytest.approx(rss, abs=8 * MIB)
+    assert "other" in found
+
+
+def test_the_process_that_gave_out_the_session_belongs_to_it(
+    started: list[subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    (tmp_path / "claude").write_text(MAIN)
+    start(started, str(tmp_path / "claude"), HOLD)
+    sessions = probes.Sessions()
+    assert sessions.memory_bytes({})["main"] > 80 * MIB
+
+
+def test_a_process_that_is_not_claude_does_not_join_by_starting_one(
+    started: list[subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    (tmp_path / "service").write_text(MAIN)
+    start(started, str(tmp_path / "service"), HOLD)
+    assert 40 * MIB < probes.Sessions().memory_bytes({})["main"] < 80 * MIB
+
+
+def test_who_recorded_a_sessions_spans_belongs_to_it_while_it_runs(
+    started: list[subprocess.Popen[bytes]], home: Path
+) -> None:
+    process = start(started, "-c", SPANS)
+    with Store(home) as store:
+        known = probes.recorders(store, since_ns=0)
+    assert [found.pid for found in known["recorded"]] == [process.pid]
+    sessions = probes.Sessions()
+    assert sessions.memory_bytes(known)["recorded"] > 40 * MIB
+    process.communicate(b"\n", timeout=20)
+    started.clear()
+    assert sessions.memory_bytes({}).get("recorded") is None
+
+
+def test_this_process_is_no_part_of_the_sessions_that_it_records(home: Path) -> None:
+    from orchwatch import operation  # noqa: PLC0415 - into the home of this test
+
+    with operation("agent.turn", {"session.id": "followed"}):
+        pass
+    with Store(home) as store:
+        assert probes.recorders(store, since_ns=0) == {}
+
+
+def test_storage_is_all_that_lies_in_the_home(home: Path) -> None:
+    assert probes.storage_bytes(home) is None
+    (home / "spool").mkdir(parents=True)
+    (home / "losses").write_bytes(b"x" * 10)
+    (home / "spool" / "operations-000001.jsonl").write_bytes(b"x" * 1000)
+    assert probes.storage_bytes(home) == 1010

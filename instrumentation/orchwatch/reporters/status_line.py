@@ -53,8 +53,9 @@ def line(
     errors, errors_status = _errors(snapshot["operations"])
     parts = {
         "health": _health(snapshot),
-        "alert": alert,
+        # What is old must not pass for new.
         "age": (age,) if age else (),
+        "alert": alert,
         "worst": worst,
         "agents": _agents(snapshot["kpis"]["active_agents"]),
         "errors": errors,

@@ -64,8 +64,8 @@ def test_what_matters_least_goes_first() -> None:
         line(80) == "🟢 0.86 · state.query 61.2ms/50ms · 3 agents · 6 errors · 🔥 CPU usage 91% +1"
     )
     assert line(40) == "🟢 0.86 · 3 agents · 🔥 CPU usage 91% +1"
-    assert line(40, "12 min old") == "🟢 0.86 · 🔥 CPU usage 91% +1"
-    assert line(42, "12 min old") == "🟢 0.86 · 12 min old · 🔥 CPU usage 91% +1"
+    assert line(40, "12 min old") == "🟢 0.86 · 12 min old · 🔥 CPU usage 91%"
+    assert line(24, "12 min old") == "🟢 0.86 · 12 min old"
     assert line(40, alerts=[]) == "🟢 0.86 · state.query 61.2ms · 3 agents"
     assert line(12) == "🟢 0.86 · 🔥"
     assert line(2) == "🟢"

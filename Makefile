@@ -77,6 +77,10 @@ down: ## Stop it
 bench-overhead: setup ## Measure what an operation costs its host, as ratios
 	@$(BIN)/python benchmarks/overhead.py
 
+.PHONY: bench-status-line
+bench-status-line: setup ## Measure what a status line costs as a process
+	@$(BIN)/python benchmarks/status_line.py
+
 .PHONY: lock
 lock: setup ## Pin the dependencies anew; needs uv
 	uv pip compile pyproject.toml --extra local --group dev --universal --python-version 3.11 \

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
+from orchwatch.monitor import health
 from orchwatch.reporters import units
 
 if TYPE_CHECKING:
@@ -11,11 +13,12 @@ if TYPE_CHECKING:
 
     from orchwatch.targets import LevelTarget, Targets
 
+_WIDTH = 120
 _SIGNS = {"below": "≤", "above": "≥"}
 
 
 def target_tables(table: Targets) -> list[str]:
-    """Three tables: operations, reliability, levels."""
+    """Four tables: operations, reliability, levels, the health score."""
     operations = [
         (
             f"`{row.id}`",
@@ -42,7 +45,31 @@ def target_tables(table: Targets) -> list[str]:
         rows = [_level(row) for row in table.levels.values() if row.group == group]
         header = ("id", "what", "target", "warn up to", "alert", "severity", "do")
         parts += ["", f"## {title}", "", *_table(header, rows)]
-    return [*parts, ""]
+    return [*parts, *_health(table), ""]
+
+
+def _health(table: Targets) -> list[str]:
+    rules = health.load(table)
+    rows = [
+        (
+            f"`{row_id}`",
+            f"{_SIGNS[part.direction]} {_limit(part.good, part.unit)}",
+            f"{_SIGNS[part.direction]} {_limit(part.fair, part.unit)}",
+        )
+        for row_id, part in rules.parts.items()
+    ]
+    header = ("part", f"scores {rules.good_score:g}", f"scores {rules.fair_score:g}")
+    meaning = (
+        "The mean of what the parts score that were measured; beyond the last column a part scores"
+        f" {rules.poor_score:g}. An operation's figure is its p95. Healthy above"
+        f" {rules.healthy_above:g}, degraded above {rules.degraded_above:g}, else critical; unknown"
+        " where no part was measured."
+    )
+    return ["", "## Health score", "", *textwrap.wrap(meaning, _WIDTH), "", *_table(header, rows)]
+
+
+def _limit(value: float, unit: str) -> str:
+    return units.duration(value) if unit == "s" else units.level(value, unit)
 
 
 def _level(row: LevelTarget) -> tuple[str, ...]:

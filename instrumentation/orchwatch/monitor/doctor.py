@@ -16,6 +16,7 @@ from orchwatch import config, losses, spool, targets
 from orchwatch.errors import OrchwatchError
 from orchwatch.home import DIRECTORY_MODE, FILE_MODE, home, spool_directory
 from orchwatch.integrations.callables import configured
+from orchwatch.monitor import project
 from orchwatch.monitor.check import Check
 from orchwatch.monitor.servers import check_servers
 from orchwatch.monitor.spool_health import check_spool, newest_operation
@@ -36,6 +37,7 @@ def examine() -> list[Check]:
         *_check_home(),
         *check_spool(),
         *_check_losses(),
+        *_check_project(),
         *check_servers(newest_operation()),
     ]
 
@@ -215,3 +217,14 @@ def _check_losses() -> Iterator[Check]:
         )
     if not lost:
         yield Check(name="losses", state="ok", found="nothing was lost or ignored")
+
+
+def _check_project() -> Iterator[Check]:
+    _, notes = project.figures(Path.cwd(), Path(home()))
+    for note in notes:
+        yield Check(
+            name="project",
+            state="warn",
+            found=note,
+            remedy="write it anew, or set the figure with orchwatch kpi set",
+        )

@@ -79,3 +79,11 @@ def test_what_makes_no_sense_is_one_line(
     error = capsys.readouterr().err
     assert error.startswith("orchwatch: kpi")
     assert error.count("\n") == 1
+
+
+def test_the_doctor_names_a_broken_file_too(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "coverage.json").write_text("{")
+    main(["doctor"])
+    assert "coverage.json was ignored" in capsys.readouterr().out

@@ -109,6 +109,8 @@ def write(change: Change) -> bool:
         with _locked(directory):
             if _read(change.path)[1] != change.current:
                 return False
+            with suppress(FileNotFoundError):
+                os.unlink(change.path + _TEMPORARY_SUFFIX)  # what a kill has left
             if change.new == change.before:
                 if change.new != change.current:
                     _put(change.path, change.new)
@@ -225,11 +227,9 @@ def _put(path: str, content: bytes | None) -> None:
         with suppress(FileNotFoundError):
             os.unlink(path)
         return
-    # A fixed name: what a kill leaves is overwritten the next time.
+    # A fixed name, so that what a kill leaves can be found; only under the lock.
     temporary = path + _TEMPORARY_SUFFIX
-    with suppress(FileNotFoundError):
-        os.unlink(temporary)
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
         with os.fdopen(os.open(temporary, flags, FILE_MODE), "wb") as file:
             with suppress(FileNotFoundError):
@@ -279,8 +279,9 @@ def _recall(path: str) -> _Record | None:
 def _forget(path: str) -> None:
     directory = _keep(path)
     for name in (_RECORD, _BEFORE):
-        with suppress(FileNotFoundError):
-            os.unlink(os.path.join(directory, name))
+        for suffix in ("", _TEMPORARY_SUFFIX):
+            with suppress(FileNotFoundError):
+                os.unlink(os.path.join(directory, name + suffix))
     with suppress(FileNotFoundError):
         os.rmdir(directory)
 

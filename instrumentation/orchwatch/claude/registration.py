@@ -199,8 +199,10 @@ def read_secret() -> str | None:
             secret = file.read().strip()
     except FileNotFoundError:
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RegistrationError(f"{secret_file()}: cannot be read: {error}") from error
+    except OSError as error:
+        raise RegistrationError(f"{secret_file()}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise RegistrationError(f"{secret_file()}: is not a secret of ours") from error
     if not secret:
         raise RegistrationError(f"{secret_file()}: is empty; remove it and install again")
     return secret

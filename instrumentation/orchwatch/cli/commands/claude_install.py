@@ -1,0 +1,163 @@
+"""`orchwatch claude install`: hooks, wrapping and telemetry, into a settings file."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+    from orchwatch.claude.installation import Change
+    from orchwatch.claude.settings import Additions
+
+HELP = "register orchwatch's hooks in Claude Code's settings"
+
+_SHOWN_SECRET = "********"  # noqa: S105 - what stands for it in a diff
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The command's own options."""
+    add_scope(parser)
+    parser.add_argument(
+        "--hooks",
+        choices=("http", "command"),
+        default="http",
+        help="http: events go to the monitor, and nowhere while it is down; "
+        "command: to the spool, by one short process an event (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--wrap", action="store_true", help="measure everybody else's command hooks in there too"
+    )
+    parser.add_argument(
+        "--telemetry",
+        action="store_true",
+        help="send Claude Code's own metrics and events to the local Collector",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="show what would change, and stop")
+
+
+def add_scope(parser: argparse.ArgumentParser) -> None:
+    """Which settings: the same options for installing and uninstalling."""
+    scope = parser.add_mutually_exclusive_group()
+    for name, where in (
+        ("user", "yours, for all projects: ~/.claude or CLAUDE_CONFIG_DIR (default)"),
+        ("project", "the current directory's, shared: .claude/settings.json"),
+        ("local", "the current directory's, yours: .claude/settings.local.json"),
+    ):
+        scope.add_argument(
+            f"--{name}", dest="scope", action="store_const", const=name, default="user", help=where
+        )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Shows the change, and makes it; asks before where a person is there to answer.
+
+    Raises:
+        SettingsError: The file cannot be read or changed, or is not what it should be.
+        RegistrationError: The secret cannot be read or written.
+    """
+    from orchwatch.claude import installation, locations  # noqa: PLC0415 - slow, see `commands`
+
+    path = locations.settings_file(arguments.scope)
+    while True:
+        change = installation.plan_install(path, lambda: _additions(arguments))
+        if change.new == change.current:
+            _say(f"{change.path}: nothing to change")
+            break
+        _say(*_diff(change))
+        if arguments.dry_run:
+            break
+        if not _agreed(change.path):
+            _say("nothing was changed")
+            return 0
+        if installation.write(change):
+            _say(f"{change.path}: {_summary(change)}")
+            if change.before is not None:
+                _say(f"as it was before: {installation.backup_path(change.path)}")
+            break
+        # Somebody else has written it since it was read.
+    _say(*(f"note: {note}" for note in _notes(change, arguments.scope)))
+    return 0
+
+
+def _additions(arguments: argparse.Namespace) -> Additions:
+    from orchwatch.claude import registration, telemetry  # noqa: PLC0415 - as above
+    from orchwatch.claude.settings import Additions  # noqa: PLC0415
+
+    secret = ""
+    if arguments.hooks == "http" and arguments.dry_run:
+        secret = registration.read_secret() or _SHOWN_SECRET
+    elif arguments.hooks == "http":
+        secret = registration.make_secret()
+    return Additions(
+        hooks=registration.entries(arguments.hooks, secret),
+        wrap=arguments.wrap,
+        env=telemetry.variables() if arguments.telemetry else {},
+    )
+
+
+def _diff(change: Change) -> list[str]:
+    from orchwatch.claude.registration import SECRET_HEADER  # noqa: PLC0415 - as above
+
+    assert change.additions is not None
+    before, after = (
+        (content or b"").decode("utf-8", "replace").splitlines()
+        for content in (change.current, change.new)
+    )
+    secrets = {
+        entry["headers"][SECRET_HEADER]
+        for entry in change.additions.hooks.values()
+        if "headers" in entry
+    }
+    lines = difflib.unified_diff(
+        before, after, change.path, f"{change.path} (new)", n=2, lineterm=""
+    )
+    text = "\n".join(lines)
+    for secret in secrets:
+        text = text.replace(secret, _SHOWN_SECRET)
+    return [text]
+
+
+def _agreed(path: str) -> bool:
+    if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()):
+        return True
+    sys.stdout.write(f"Write this to {path}? [Y/n] ")
+    sys.stdout.flush()
+    return sys.stdin.readline().lower() in {"\n", "y\n", "yes\n"}
+
+
+def _summary(change: Change) -> str:
+    from orchwatch.claude import settings  # noqa: PLC0415 - as above
+
+    assert change.additions is not None
+    kinds = [entry["type"] for entry in change.additions.hooks.values()]
+    parts = [
+        f"{kinds.count(kind)} {kind} hooks registered"
+        for kind in ("http", "command")
+        if kind in kinds
+    ]
+    wrapped = settings.wrapped_count((change.new or b"").decode().lstrip("\ufeff"))
+    if change.additions.wrap:
+        parts.append(f"{wrapped} other hooks wrapped")
+    if change.env:
+        parts.append(f"{len(change.env)} variables set")
+    return ", ".join(parts)
+
+
+def _notes(change: Change, scope: str) -> list[str]:
+    from orchwatch.claude import notes, settings  # noqa: PLC0415 - as above
+
+    assert change.additions is not None
+    found = notes.for_settings(
+        settings.parse((change.new or b"").decode().lstrip("\ufeff")),
+        posts=any(entry["type"] == "http" for entry in change.additions.hooks.values()),
+        variables=change.additions.env,
+    )
+    return found + (notes.for_shared_file(change.path) if scope == "project" else [])
+
+
+def _say(*lines: str) -> None:
+    for line in lines:
+        sys.stdout.write(line + "\n")

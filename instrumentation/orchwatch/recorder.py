@@ -70,6 +70,7 @@ if TYPE_CHECKING:
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _LOCK_WAIT_S = 1.0
 _IDS_AT_ONCE = 64
+_MILLISECOND_NS = 1_000_000
 _MAX_NAMES = 1024
 
 
@@ -138,7 +139,10 @@ class SpoolRecorder:
         lock = self._lock_metrics()
         try:
             now_ns = time.time_ns()
-            point = encode_point(value, clean_attributes(attributes), now_ns - 1, now_ns)
+            # Prometheus sets the zero that a first increase is seen against at the start, and it
+            # counts in milliseconds.
+            start_ns = now_ns - _MILLISECOND_NS
+            point = encode_point(value, clean_attributes(attributes), start_ns, now_ns)
             self._append_metric(encode_counter(name, unit, point))
         finally:
             if lock >= 0:

@@ -10,6 +10,7 @@ import os
 from typing import TYPE_CHECKING
 
 from orchwatch.errors import OrchwatchError
+from orchwatch.sdk.delivery import SEND_LIMIT_S
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricExporter
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
 
 HTTP = "http/protobuf"
 GRPC = "grpc"
+
+# The exporters' retries end before `Delivery` stops waiting for them: what it then keeps would
+# arrive after all, and be stored twice. A standard variable cannot make it longer.
+TIMEOUT_S = 0.75 * SEND_LIMIT_S
 
 # What cannot be sent is kept, which is no news for the terminal of a host that has set up no
 # logging; one that has finds it in its log.
@@ -43,10 +48,10 @@ def span_exporter() -> SpanExporter:
     if _protocol("TRACES") == GRPC:
         from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as grpc  # noqa: PLC0415
 
-        return grpc.OTLPSpanExporter()
+        return grpc.OTLPSpanExporter(timeout=TIMEOUT_S)
     from opentelemetry.exporter.otlp.proto.http import trace_exporter as http  # noqa: PLC0415
 
-    return http.OTLPSpanExporter()
+    return http.OTLPSpanExporter(timeout=TIMEOUT_S)
 
 
 def metric_exporter() -> MetricExporter:
@@ -58,10 +63,10 @@ def metric_exporter() -> MetricExporter:
     if _protocol("METRICS") == GRPC:
         from opentelemetry.exporter.otlp.proto.grpc import metric_exporter as grpc  # noqa: PLC0415
 
-        return grpc.OTLPMetricExporter()
+        return grpc.OTLPMetricExporter(timeout=TIMEOUT_S)
     from opentelemetry.exporter.otlp.proto.http import metric_exporter as http  # noqa: PLC0415
 
-    return http.OTLPMetricExporter()
+    return http.OTLPMetricExporter(timeout=TIMEOUT_S)
 
 
 def _protocol(signal: str) -> str:

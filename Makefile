@@ -83,7 +83,7 @@ bench-status-line: setup ## Measure what a status line costs as a process
 
 .PHONY: lock
 lock: setup ## Pin the dependencies anew; needs uv
-	uv pip compile pyproject.toml --extra local --group dev --universal --python-version 3.11 \
+	uv pip compile pyproject.toml --extra local --extra grafana --group dev --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements/dev.txt
 	# The image builds the package too; nothing in it may differ from what was tested.
 	echo hatchling | uv pip compile pyproject.toml - --extra local --universal --python-version 3.11 \

@@ -69,11 +69,17 @@ class Following:
         # Before every file was read once, a session may look silent that is not.
         if self._files.complete:
             self._record(time.time_ns())
-        if self._unsaved and time.monotonic() >= self._save_at_s:
-            self.save()
+            if self._unsaved and time.monotonic() >= self._save_at_s:
+                self.save()
 
     def save(self) -> None:
-        """Stores how far all is read and what is open."""
+        """Stores how far all is read and what is open.
+
+        Not before every file was read once: by then whatever a killed process had recorded after
+        its last checkpoint has come up again and was recognised; the next process would not know.
+        """
+        if not self._files.complete:
+            return
         started_s = time.monotonic()
         values = {
             "roots": self._roots,

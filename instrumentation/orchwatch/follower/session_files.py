@@ -202,7 +202,10 @@ class SessionFiles:
         stored = path if path in self._unseen else self._inodes.get(status.st_ino, "")
         position = self._unseen.pop(stored, None)
         if position is not None:
-            return Tail.restored(path, position)
+            tail = Tail.restored(path, position)
+            if stored != path:
+                tail.size_bytes = -1  # an inode may be another file's by now: it has to be read
+            return tail
         tail = Tail(path=path)
         if status.st_mtime < session.since_s:
             tail.skip_to_end()

@@ -30,6 +30,7 @@ class Tail:
         head: Their digest.
         size_bytes: At the last look.
         too_long: Lines longer than `LONGEST_LINE_BYTES`, skipped.
+        in_too_long: The next bytes belong to such a line.
     """
 
     path: str
@@ -39,6 +40,7 @@ class Tail:
     head: str = ""
     size_bytes: int = 0
     too_long: int = 0
+    in_too_long: bool = False
 
     @classmethod
     def restored(cls, path: str, position: Sequence[Any]) -> Self:
@@ -91,9 +93,14 @@ class Tail:
                     break
                 self.offset += len(piece)
                 self._remember_head(file)
-                if len(piece) > LONGEST_LINE_BYTES:
-                    self.too_long += 1
-                else:
+                if not piece.endswith(b"\n"):
+                    self.too_long += not self.in_too_long
+                    self.in_too_long = True
+                    continue
+                if self.in_too_long:
+                    piece = piece[piece.index(b"\n") + 1 :]
+                    self.in_too_long = False
+                if piece:
                     yield piece
         finally:
             os.close(file)

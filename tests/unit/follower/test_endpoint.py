@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import http.client
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchwatch.claude import registration
+from orchwatch.errors import OrchwatchError
+from orchwatch.follower import endpoint
+from orchwatch.follower.endpoint import MOST_BODY_BYTES, Endpoint
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+SECRET = "0123456789abcdef"
+PATH = registration.HOOK_PATH
+
+
+class Listening:
+    """An endpoint, and what it received."""
+
+    def __init__(self) -> None:
+        self.received: list[bytes] = []
+        self.endpoint = Endpoint(
+            host="127.0.0.1", port=0, secret=SECRET, receive=self.received.append
+        )
+        self.endpoint.start()
+
+    def connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection("127.0.0.1", self.endpoint.port, timeout=10)
+
+    def headers(self, **changed: str | None) -> dict[str, str]:
+        wanted: dict[str, str | None] = {
+            "Host": f"127.0.0.1:{self.endpoint.port}",
+            registration.SECRET_HEADER: SECRET,
+            **{name.replace("_", "-"): text for name, text in changed.items()},
+        }
+        return {name: text for name, text in wanted.items() if text is not None}
+
+    def post(
+        self, body: bytes = b"{}", path: str = PATH, changed: Mapping[str, str | None] | None = None
+    ) -> int:
+        connection = self.connect()
+        connection.request("POST", path, body, self.headers(**(changed or {})))
+        return connection.getresponse().status
+
+    def send(self, raw: bytes) -> bytes:
+        """Everything that is answered until it hangs up."""
+        with socket.create_connection(("127.0.0.1", self.endpoint.port), timeout=10) as client:
+            client.sendall(raw)
+            return b"".join(iter(lambda: client.recv(4096), b""))
+
+
+@pytest.fixture
+def listening() -> Iterator[Listening]:
+    found = Listening()
+    yield found
+    found.endpoint.close()
+
+
+def test_an_event_is_answered_with_nothing_and_received(listening: Listening) -> None:
+    connection = listening.connect()
+    connection.request("POST", PATH, b'{"a":1}', listening.headers())
+    answer = connection.getresponse()
+    assert (answer.status, answer.read()) == (200, b"")
+    # On the same connection: the second answer says that the first event was dealt with.
+    connection.request("POST", PATH, b'{"a":2}', listening.headers())
+    assert connection.getresponse().status == 200
+    assert listening.received[0] == b'{"a":1}'
+
+
+def test_an_event_may_come_in_pieces_and_be_long(listening: Listening) -> None:
+    body = b"x" * 3_000_000
+    assert listening.post(body) == 200
+    listening.endpoint.close()
+    assert listening.received == [body]
+
+
+@pytest.mark.parametrize(
+    ("status", "path", "changed"),
+    [
+        (403, PATH, {"X_Orchwatch_Secret": None}),
+        (403, PATH, {"X_Orchwatch_Secret": "wrong"}),
+        (403, PATH, {"X_Orchwatch_Secret": "ümlaut"}),
+        (403, PATH, {"Host": "evil.example:7319"}),
+        (403, PATH, {"Host": "127.0.0.1"}),
+        (403, PATH, {"Origin": "http://evil.example"}),
+        (404, "/", {}),
+        (411, PATH, {"Content_Length": "-1"}),
+        (411, PATH, {"Content_Length": "many"}),
+        (413, PATH, {"Content_Length": str(MOST_BODY_BYTES + 1)}),
+        (413, PATH, {"Content_Length": "9" * 5000}),
+    ],
+)
+def test_what_is_no_event_of_ours_is_refused(
+    listening: Listening, status: int, path: str, changed: dict[str, str | None]
+) -> None:
+    assert listening.post(path=path, changed=changed) == status
+    listening.endpoint.close()
+    assert listening.received == []
+
+
+def test_only_posts_are_taken(listening: Listening) -> None:
+    connection = listening.connect()
+    connection.request("GET", PATH, headers=listening.headers())
+    assert connection.getresponse().status == 405
+
+
+def test_a_length_is_needed(listening: Listening) -> None:
+    head = "".join(f"{name}: {text}\r\n" for name, text in listening.headers().items())
+    answer = listening.send(f"POST {PATH} HTTP/1.1\r\n{head}\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 411 ")
+
+
+def test_endless_headers_are_refused(listening: Listening) -> None:
+    answer = listening.send(b"POST / HTTP/1.1\r\nA: " + b"a" * 20_000)
+    assert answer.startswith(b"HTTP/1.1 431 ")
+
+
+def test_a_client_that_waits_before_its_body_is_told_to_go_on(listening: Listening) -> None:
+    head = "".join(
+        f"{name}: {text}\r\n"
+        for name, text in listening.headers(Expect="100-continue", Content_Length="2").items()
+    )
+    with socket.create_connection(("127.0.0.1", listening.endpoint.port), timeout=10) as client:
+        client.sendall(f"POST {PATH} HTTP/1.1\r\n{head}\r\n".encode())
+        assert client.recv(4096) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.sendall(b"{}")
+        assert client.recv(4096).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_client_that_dawdles_is_hung_up_on(
+    listening: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint, "_REQUEST_LIMIT_S", 0.05)
+    assert listening.send(b"POST / HTTP/1.1\r\nA: a\r\n") == b""
+
+
+def test_more_clients_than_there_are_agents_are_hung_up_on(
+    listening: Listening, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(endpoint, "_MOST_CONNECTIONS", 1)
+    first = listening.connect()
+    first.request("POST", PATH, b"{}", listening.headers())
+    assert first.getresponse().status == 200
+    with pytest.raises((ConnectionError, http.client.RemoteDisconnected)):
+        listening.post()
+
+
+def test_a_port_that_is_taken_is_named_with_its_variable() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        second = Endpoint(host="127.0.0.1", port=port, secret=SECRET, receive=print)
+        with pytest.raises(OrchwatchError, match=rf"port {port}.*ORCHWATCH_MONITOR_PORT"):
+            second.start()

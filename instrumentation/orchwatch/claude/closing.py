@@ -126,6 +126,8 @@ class _Closing:
             linked = agent.call or places.is_helper(agent.agent_id) or self._gives_up
             if not ended or not (linked or self._past(agent.last_ns, _LATE_NS)):
                 continue
+            if not agent.start_ns and not self._past(agent.stopped_ns, _LATE_NS):
+                continue  # its own file lags behind
             place = places.of_agent(self._session, agent) or self._last_resort(
                 agent.start_ns, agent.agent_id
             )
@@ -195,7 +197,11 @@ class _Closing:
         agent = self._session.agents.get(tool.agent_id) if tool.agent_id else None
         if not reason and agent is not None and agent.done:
             reason = NO_END
-        if not reason and tool.agent_id is None and self._latest_prompt_ns > tool.start_ns:
+        if (
+            not reason
+            and tool.agent_id is None
+            and self._latest_prompt_ns > (tool.start_ns or tool.seen_ns)
+        ):
             reason = NEXT_PROMPT if self._past(self._latest_prompt_ns, _LATE_NS) else ""
         return (max(tool.start_ns, tool.seen_ns) if reason else 0), reason
 

@@ -136,6 +136,7 @@ class PermissionAsked(Fact):
     """A tool waits for somebody's permission."""
 
     tool_use_id: str
+    tool_name: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

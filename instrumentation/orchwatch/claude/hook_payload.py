@@ -139,7 +139,8 @@ def _permission(payload: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
     tool_use_id = text(payload.get("tool_use_id"))
     if not tool_use_id:
         return [Activity(**common)]
-    return [PermissionAsked(**common, tool_use_id=tool_use_id)]
+    name = text(payload.get("tool_name"))
+    return [PermissionAsked(**common, tool_use_id=tool_use_id, tool_name=name)]
 
 
 def _agent_start(payload: dict[str, Any], common: dict[str, Any]) -> list[Fact]:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchwatch.claude import ids, places
-from orchwatch.claude.facts import PromptSubmitted, ToolEnded, ToolStarted
+from orchwatch.claude.facts import PermissionAsked, PromptSubmitted, ToolEnded, ToolStarted
 
 if TYPE_CHECKING:
     from orchwatch.claude.entities import Session
@@ -27,7 +27,7 @@ def place(session: Session, fact: Fact) -> Fact | None:
     prompt_id = fact.prompt_id
     if prompt_id is None or places.is_known(session, prompt_id):
         return fact
-    if isinstance(fact, ToolStarted | ToolEnded):
+    if isinstance(fact, ToolStarted | ToolEnded | PermissionAsked):
         tool = session.tools.get(fact.tool_use_id)
         if tool and (tool.prompt_id or tool.agent_id):
             return replace(fact, prompt_id=tool.prompt_id)

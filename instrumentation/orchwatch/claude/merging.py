@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
     from orchwatch.claude.facts import Fact
 
+    _AboutTool = facts.ToolStarted | facts.ToolEnded | facts.PermissionAsked
+
 _COMPACT_STARTS = 16
 
 
@@ -86,7 +88,7 @@ def _activity(session: Session, fact: facts.Activity) -> None:
         owner.finish(fact.time_ns, fact.last)
 
 
-def _tool(session: Session, fact: facts.ToolStarted | facts.ToolEnded) -> Tool | None:
+def _tool(session: Session, fact: _AboutTool) -> Tool | None:
     if ids.tool(session.session_id, fact.tool_use_id) in session.emitted:
         return None
     tool = session.tools.get(fact.tool_use_id)
@@ -159,7 +161,7 @@ def _link(session: Session, agent_id: str, tool_use_id: str) -> None:
 
 def _permission_asked(session: Session, fact: facts.PermissionAsked) -> None:
     _life(session, fact)
-    tool = session.tools.get(fact.tool_use_id)
+    tool = _tool(session, fact)
     if tool:
         tool.asked = True
 

@@ -54,7 +54,9 @@ def is_helper(agent_id: str) -> bool:
 def type_of(session: Session, agent_id: str) -> str:
     """A sub-agent's type, empty where nobody told it."""
     agent = session.agents.get(agent_id)
-    call = session.calls.get(agent.call) if agent and agent.call else None
+    call = None
+    if agent:
+        call = session.calls.get(agent.call) or likely_call(session, agent)
     helper = _HELPER.fullmatch(agent_id)
     told = agent.agent_type if agent else ""
     return told or (call.agent_type if call else "") or (helper[1] if helper else "")
@@ -86,10 +88,11 @@ def likely_call(session: Session, agent: Agent, *, guess: bool = False) -> Call 
         session: Where to look.
         agent: The sub-agent.
         guess: Of several calls that fit alike, take the first. Otherwise only one will do, or
-            several from the same place, which are as good for finding the trace.
+            several of one type from one place, which are as good for finding the trace.
     """
     if is_helper(agent.agent_id):
         return None
+    known = agent.prompt_id if agent.prompt_id and is_known(session, agent.prompt_id) else None
     fitting = [
         call
         for call in session.calls.values()
@@ -99,9 +102,10 @@ def likely_call(session: Session, agent: Agent, *, guess: bool = False) -> Call 
         and agent.agent_type in ("", call.agent_type)
         and (agent.task_digest or agent.agent_type)
         and call.agent_id != agent.agent_id
+        and known in (None, call.prompt_id or known)
     ]
     fitting.sort(key=lambda call: call.start_ns)
-    alike = len({(call.prompt_id, call.agent_id) for call in fitting}) == 1
+    alike = len({(call.prompt_id, call.agent_id, call.agent_type) for call in fitting}) == 1
     return fitting[0] if fitting and (guess or alike) else None
 
 

@@ -55,7 +55,7 @@ def run(roots: Sequence[str], project: Path) -> None:
     try:
         configure(service_name=SERVICE_NAME)
         figures = Figures(project, following.tokens.export)
-        _logger.info("hooks post to port %d; following %s", endpoint.port, ", ".join(roots))
+        _logger.info("following %s; hooks post to port %d", ", ".join(roots), endpoint.port)
         while not ended.is_set():
             started_s = time.monotonic()
             following.step(_INTERVAL_S)

@@ -1,0 +1,133 @@
+"""The command as its users start it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from orchwatch.claude import registration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.unit.follower.conftest import Writer
+
+WITHIN_S = 20
+
+
+@pytest.fixture
+def port(monkeypatch: pytest.MonkeyPatch, home: Path) -> int:  # noqa: ARG001 - it clears the environment
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        number: int = free.getsockname()[1]
+    monkeypatch.setenv(registration.PORT_VARIABLE, str(number))
+    return number
+
+
+@pytest.fixture
+def start(home: Path, port: int, projects: Path) -> Iterator[Callable[[], subprocess.Popen[str]]]:  # noqa: ARG001
+    started = []
+
+    def command() -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "orchwatch.cli", "monitor", "--projects", str(projects)],
+            env={**os.environ, "ORCHWATCH_HOME": str(home)},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield command
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def _eventually(ask: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + WITHIN_S
+    while not (answer := ask()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return answer
+
+
+def _post(port: int, payload: dict[str, Any]) -> int | None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    headers = {registration.SECRET_HEADER: registration.read_secret() or ""}
+    try:
+        connection.request("POST", registration.HOOK_PATH, json.dumps(payload), headers)
+        return connection.getresponse().status
+    except ConnectionError:
+        return None
+
+
+def test_it_records_what_files_and_hooks_tell_until_it_is_told_to_end(
+    home: Path,
+    port: int,
+    session: Writer,
+    start: Callable[[], subprocess.Popen[str]],
+    spans: Callable[[], list[dict[str, Any]]],
+) -> None:
+    process = start()
+    event = {"hook_event_name": "Notification", "session_id": session.session_id}
+    assert _eventually(lambda: _post(port, event) == 200)
+    session.turn(tools=2)
+    assert _eventually(lambda: any(span["name"] == "agent.turn" for span in spans()))
+    names = [span["name"] for span in spans()]
+    assert names.count("execute_tool Bash") == 2
+    snapshot = _eventually(lambda: _read(home / "snapshot.json"))
+    assert snapshot["pid"] == process.pid
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=WITHIN_S)
+    assert process.returncode == 0
+    assert [line.split(" ", 2)[2] for line in told.splitlines()] == [
+        f"following {session.path.parents[1]}; hooks post to port {port}",
+        f"ended; {len(names)} spans recorded",
+    ]
+
+
+def _read(file: Path) -> Any:
+    return json.loads(file.read_text()) if file.exists() else None
+
+
+def test_a_second_one_over_the_same_home_says_so(
+    home: Path, start: Callable[[], subprocess.Popen[str]]
+) -> None:
+    start()
+    _eventually((home / "snapshot.json").exists)
+    second = start()
+    _, told = second.communicate(timeout=WITHIN_S)
+    assert (second.returncode, told) == (
+        1,
+        f"orchwatch: another monitor already runs over {home}\n",
+    )
+
+
+def test_a_port_that_is_taken_is_one_clear_line(
+    port: int, start: Callable[[], subprocess.Popen[str]]
+) -> None:
+    with socket.create_server(("127.0.0.1", port)):
+        process = start()
+        _, told = process.communicate(timeout=WITHIN_S)
+    assert process.returncode == 1
+    assert told.count("\n") == 1
+    assert str(port) in told
+    assert registration.PORT_VARIABLE in told
+
+
+def test_ctrl_c_ends_it_in_order(home: Path, start: Callable[[], subprocess.Popen[str]]) -> None:
+    process = start()
+    _eventually((home / "monitor" / "checkpoint.json").exists)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=WITHIN_S)
+    assert process.returncode == 0
+    assert "Traceback" not in told

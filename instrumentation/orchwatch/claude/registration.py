@@ -116,10 +116,7 @@ def command_entry(event: str) -> Entry:
     It is one line for a shell: a version of Claude Code that does not know `args` would start the
     interpreter alone, which then runs the payload as a program.
     """
-    words = [*interpreter(), HOOK_SCRIPT]
-    default_home = os.path.join(os.path.expanduser("~/.local/state"), "orchwatch")
-    if home() != default_home:  # what is set now need not be where Claude Code is started
-        words.append(home())
+    words = [*interpreter(), HOOK_SCRIPT, *own_home()]
     entry: Entry = {"type": "command", "command": shlex.join(words)}
     if event == "SessionEnd":  # Claude Code exits right after it
         return {**entry, "timeout": SESSION_END_TIMEOUT_S}
@@ -132,6 +129,15 @@ def interpreter() -> list[str]:
     No variable and no package of the user's can break it, and it starts fastest.
     """
     return [os.path.abspath(sys.executable), "-I", "-S"]
+
+
+def own_home() -> list[str]:
+    """The home where it is not the default one; none where it is.
+
+    What is set now need not be set where Claude Code is started.
+    """
+    default = os.path.join(os.path.expanduser("~/.local/state"), "orchwatch")
+    return [home()] if home() != default else []
 
 
 def is_own(hook: object) -> bool:

@@ -11,7 +11,7 @@ import re
 import shlex
 
 from orchwatch import names
-from orchwatch.claude.registration import Entry, command_words, interpreter, is_own
+from orchwatch.claude.registration import Entry, command_words, interpreter, is_own, own_home
 
 # The command line's entry for an isolated interpreter; next to it in the package, and above it in
 # the order of imports, so it is named and not imported.
@@ -19,7 +19,7 @@ RUN_SCRIPT = os.path.join(
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "cli", "isolated.py"
 )
 _RUN_SCRIPT_TAIL = "/orchwatch/cli/isolated.py"
-_RUN_SCRIPT_INDEX = 3  # python -I -S isolated.py run …
+_RUN_SCRIPT_INDEX = 3  # python -I -S isolated.py [--home …] run …
 _END_OF_OPTIONS = "--"
 
 _EXACT_MATCHER = re.compile(r"[A-Za-z0-9_-]+")
@@ -48,7 +48,7 @@ def is_wrapped(hook: object) -> bool:
     return (
         len(words) > _RUN_SCRIPT_INDEX + 1
         and words[_RUN_SCRIPT_INDEX].endswith(_RUN_SCRIPT_TAIL)
-        and words[_RUN_SCRIPT_INDEX + 1] == "run"
+        and words[_RUN_SCRIPT_INDEX + 1] in {"--home", "run"}
         and _END_OF_OPTIONS in words
     )
 
@@ -76,7 +76,10 @@ def wrap(hook: Entry, event: str, matcher: object) -> Entry:
         event: What it is registered for.
         matcher: As the settings have it.
     """
-    words = [*interpreter(), RUN_SCRIPT, "run", "--operation", names.HOOK_PROCESS]
+    words = [*interpreter(), RUN_SCRIPT]
+    for directory in own_home():
+        words += ("--home", directory)
+    words += ("run", "--operation", names.HOOK_PROCESS)
     for key, value in _attributes(hook, event, matcher).items():
         words += ("--attribute", f"{key}={value}")
     words.append(_END_OF_OPTIONS)

@@ -1,7 +1,8 @@
-"""The command line for an isolated interpreter: `PYTHON -I -S /path/to/isolated.py COMMAND …`.
+"""The command line for an isolated interpreter.
 
-It starts fastest, and nothing that a user has in `PYTHONPATH` or the working directory can break
-it. For the commands that need the standard library only.
+`PYTHON -I -S /path/to/isolated.py [--home HOME] COMMAND …` starts fastest, and nothing that a user
+has in `PYTHONPATH` or the working directory can break it. For the commands that need the standard
+library only; HOME is for where `ORCHWATCH_HOME` is not set.
 """
 
 import os
@@ -11,4 +12,8 @@ if __name__ == "__main__":
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.dirname(__file__))))
     from orchwatch.cli.main import main
 
-    sys.exit(main())
+    words = sys.argv[1:]
+    if words[:1] == ["--home"]:
+        os.environ.setdefault("ORCHWATCH_HOME", words[1])
+        words = words[2:]
+    sys.exit(main(words))

@@ -137,7 +137,7 @@ def test_a_file_that_did_not_exist_goes_again(
     }[scope]
     orchwatch("install", scope)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600  # it holds a secret
-    assert registration.read_secret() in path.read_text()
+    assert (registration.read_secret() or "no secret") in path.read_text()
     orchwatch("uninstall", scope)
     assert not path.exists()
     assert files(home).keys() == {"hook-secret"}
@@ -415,3 +415,40 @@ claude_install.run(parser.parse_args([]))
         process.wait()
         os.close(master)
     assert settings.exists() is written
+
+
+def test_the_command_says_one_line_and_fails_where_it_cannot(settings: Path, home: Path) -> None:
+    settings.write_text('{\n  "model": "opus", // mine\n}')
+    words = [sys.executable, "-m", "orchwatch.cli", "claude", "install"]
+    ended = subprocess.run(words, check=False, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith(f"orchwatch: {settings}: is not valid JSON: ")
+    assert ended.stderr.endswith("line 2 column 20 (char 21); nothing was changed\n")
+    assert not home.exists()
+
+
+def test_what_is_installed_records_events_as_claude_code_runs_it(
+    settings: Path, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.write_text(OTHERS)
+    words = [sys.executable, "-m", "orchwatch.cli", "claude", "install", "--wrap"]
+    subprocess.run([*words, "--hooks", "command"], check=True, capture_output=True, timeout=60)
+    monkeypatch.delenv("ORCHWATCH_HOME")  # which a session need not have
+    monkeypatch.setenv("XDG_STATE_HOME", str(home / "elsewhere"))
+    body = b'{"hook_event_name": "PreToolUse", "session_id": "s", "tool_name": "Bash"}'
+    other, own = [
+        hook["command"]
+        for group in json.loads(settings.read_text())["hooks"]["PreToolUse"]
+        for hook in group["hooks"]
+    ]
+    ended = subprocess.run(
+        other, shell=True, input=body, check=False, capture_output=True, timeout=60
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (2, body, b"")
+    ended = subprocess.run(
+        own, shell=True, input=body, check=False, capture_output=True, timeout=60
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"")
+    (line,) = (home / "spool" / "hooks-000001.jsonl").read_text().splitlines()[1:]
+    assert json.loads(line)["payload"] == json.loads(body)
+    assert '"hook.process"' in (home / "spool" / "operations-000001.jsonl").read_text()

@@ -84,6 +84,9 @@ SERVICE_INSTANCE_ID = "service.instance.id"
 PROCESS_PID = "process.pid"
 HOST_NAME = "host.name"
 
+# The service whose spans the monitor process records on behalf of the sessions that it follows.
+CLAUDE_CODE_SERVICE = "claude-code"
+
 # Metrics.
 OPERATION_DURATION = "orchestration.operation.duration"
 TASK_COMPLETED = "orchestration.task.completed"

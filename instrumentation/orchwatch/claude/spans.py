@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from orchwatch.otlp_json import AttributeValue
 
 NS_PER_S = 1_000_000_000
-SERVICE_NAME = "claude-code"
+SERVICE_NAME = names.CLAUDE_CODE_SERVICE
 
 _PROVIDER = "anthropic"
 _SPANS_A_LINE = 50

@@ -150,7 +150,7 @@ def measure(
         store: What was recorded; the caller refreshes it.
         now_ns: Where the window ends, in Unix nanoseconds.
         since_ns: Where it begins; None for the first operation there is.
-        unfinished: What is known to go on: no span tells before it ends. Their end is `now_ns`.
+        unfinished: What is known to go on, which no span tells before it ends.
 
     Raises:
         OrchwatchError: The store's files cannot be read.
@@ -162,7 +162,11 @@ def measure(
     hour_ns = max(since_ns, now_ns - HOUR_S * _NS)
     tasks, failed, recent = store.query(_TASKS, {**_TASK_NAMES, **window, "hour_ns": hour_ns})[0]
     rows = store.query(_INTERVALS, {**_INTERVAL_NAMES, **window})
-    agents = busy.agents([*starmap(Interval, rows), *unfinished])
+    going_on = (
+        open_one._replace(start_ns=max(open_one.start_ns, since_ns), end_ns=now_ns)
+        for open_one in unfinished
+    )
+    agents = busy.agents([*starmap(Interval, rows), *going_on])
     available_ns = sum(agent.available_ns for agent in agents)
     any_ns, parallel_ns = busy.any_and_parallel_ns(agents)
     return Kpis(

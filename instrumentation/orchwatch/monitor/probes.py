@@ -3,8 +3,8 @@
 A session's processes are found in two ways. Those that Claude Code starts carry its session's id in
 their environment; the process that started them is the session's main process, where its command
 line says `claude`. And every span names the process that recorded it, so whatever recorded one of a
-session's spans belongs to it as long as it runs, except this process itself: the monitor records
-the spans of sessions that it follows.
+session's spans belongs to it as long as it runs, except the monitor, which records the spans of the
+sessions that it follows.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ _RECORDERS = """
 SELECT session_id, resource, max(end_ns)
 FROM (FROM operations UNION ALL BY NAME FROM undelivered)
 WHERE end_ns >= $since_ns AND session_id IS NOT NULL AND resource IS NOT NULL
+    AND service IS DISTINCT FROM $followed
 GROUP BY session_id, resource
 """
 
@@ -90,9 +91,10 @@ def recorders(store: Store, *, since_ns: int) -> dict[str, list[psutil.Process]]
     """
     host = os.uname().nodename
     found: dict[str, list[psutil.Process]] = {}
-    for session_id, resource, end_ns in store.query(_RECORDERS, {"since_ns": since_ns}):
+    asked = {"since_ns": since_ns, "followed": names.CLAUDE_CODE_SERVICE}
+    for session_id, resource, end_ns in store.query(_RECORDERS, asked):
         pid = _pid(resource, host)
-        if pid is None or pid == os.getpid():
+        if pid is None:
             continue
         with suppress(psutil.Error, ValueError, OverflowError):
             process = psutil.Process(pid)

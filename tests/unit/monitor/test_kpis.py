@@ -223,7 +223,7 @@ def test_throughput_is_that_of_the_last_hour_however_long_the_window(
 def test_what_goes_on_counts_until_now(home: Path, during: During) -> None:
     during("tool.execute", 100, 110)
     now_ns = START_NS + 200 * S
-    goes_on = Interval("s1", "", "turn", START_NS + 100 * S, now_ns)
+    goes_on = Interval("s1", "", "turn", START_NS - 100 * S, START_NS)
     with Store(home) as store:
         found = kpis.measure(store, now_ns=now_ns, since_ns=START_NS, unfinished=[goes_on])
     assert found.active_agents == 1

@@ -107,11 +107,10 @@ def test_who_recorded_a_sessions_spans_belongs_to_it_while_it_runs(
     assert sessions.memory_bytes({}).get("recorded") is None
 
 
-def test_this_process_is_no_part_of_the_sessions_that_it_records(home: Path) -> None:
-    from orchwatch import operation  # noqa: PLC0415 - into the home of this test
-
-    with operation("agent.turn", {"session.id": "followed"}):
-        pass
+def test_the_monitor_is_no_part_of_the_sessions_that_it_follows(
+    started: list[subprocess.Popen[bytes]], home: Path
+) -> None:
+    start(started, "-c", SPANS, ORCHWATCH_SERVICE_NAME="claude-code")
     with Store(home) as store:
         assert probes.recorders(store, since_ns=0) == {}
 

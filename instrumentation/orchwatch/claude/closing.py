@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchwatch.claude import ids, places, spans
+from orchwatch.claude.entities import REMEMBER_NS
 from orchwatch.claude.facts import Compacted, HookRan
 from orchwatch.claude.spans import Place, Span
 
@@ -26,7 +27,6 @@ _START_NS = 5 * _NS_PER_S  # that a start may come later than its end
 _SAID_NS = 5 * _NS_PER_S  # after a message that says it is the last one
 _QUIET_NS = 120 * _NS_PER_S  # after one that only looks so: a long tool call may be in the making
 _LATE_NS = 60 * _NS_PER_S  # for the answer of a tool when the next prompt is there
-_REMEMBER_NS = 600 * _NS_PER_S
 _REMEMBERED = 1000
 
 
@@ -56,7 +56,7 @@ class _Closing:
         elif self._past(session.last_ns, silence_ns):
             self._gives_up = SILENCE
         begun = [turn.start_ns for turn in session.turns.values() if turn.agent_id is None]
-        begun += [start_ns for key, start_ns in session.closed.items() if "/" not in key]
+        begun += [start_ns for key, (start_ns, _) in session.closed.items() if "/" not in key]
         self._latest_prompt_ns = max(begun, default=0)
 
     def start(self) -> None:
@@ -144,7 +144,7 @@ class _Closing:
             if place is None:
                 continue
             del session.turns[key]
-            session.closed[key] = turn.start_ns
+            session.closed[key] = [turn.start_ns, turn.last_ns]
             reason = reason or ("" if turn.prompted else NO_START)
             self._emit(spans.turn(place, turn, turn.last_ns, reason))
 
@@ -154,7 +154,7 @@ class _Closing:
         if self._gives_up == SILENCE:
             emitted.clear()  # no other source tells so late what one has told
         for span_id in list(emitted):
-            if not self._past(emitted[span_id], _REMEMBER_NS):
+            if not self._past(emitted[span_id], REMEMBER_NS):
                 break
             del emitted[span_id]
         while len(session.closed) > _REMEMBERED:
@@ -275,6 +275,6 @@ class _Closing:
         for key, turn in list(self._session.turns.items()):
             if turn.agent_id == agent.agent_id:
                 del self._session.turns[key]
-                self._session.closed[key] = turn.start_ns
+                self._session.closed[key] = [turn.start_ns, turn.last_ns]
                 inner = place._replace(parent=ids.agent_run(place.session_id, agent.agent_id))
                 self._emit(spans.turn(inner, turn, turn.last_ns, reason))

@@ -13,6 +13,8 @@ from orchwatch.claude import facts
 if TYPE_CHECKING:
     from orchwatch.claude.facts import Fact
 
+REMEMBER_NS = 600_000_000_000  # how long it is kept which spans went out
+
 _MESSAGES = 64
 
 
@@ -164,7 +166,7 @@ class Session:
 
     Attributes:
         turns: Open turns, by `turn_key`.
-        closed: Turns whose span is out and when they began; the oldest are forgotten.
+        closed: Turns whose span is out, their start and end; the oldest are forgotten.
         calls: By tool call.
         moments: Facts that are spans by themselves and wait for their trace.
         held: Facts from hooks that wait for the file to name their turn.
@@ -182,7 +184,7 @@ class Session:
     end_reason: str = ""
     started: bool = False
     turns: dict[str, Turn] = field(default_factory=dict)
-    closed: dict[str, int] = field(default_factory=dict)
+    closed: dict[str, list[int]] = field(default_factory=dict)
     agents: dict[str, Agent] = field(default_factory=dict)
     calls: dict[str, Call] = field(default_factory=dict)
     tools: dict[str, Tool] = field(default_factory=dict)

@@ -54,6 +54,8 @@ class ImportRecord:
             os.close(os.open(self._path, flags, FILE_MODE))
             self._connection = sqlite3.connect(self._path, isolation_level=None)
             self._connection.execute("PRAGMA journal_mode = WAL")
+            # Survives a killed process, not a power failure: no more does the spool.
+            self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.executescript(_SCHEMA)
             self._recover()
         except (OSError, sqlite3.Error) as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orchwatch.claude import facts, ids
-from orchwatch.claude.entities import Agent, Call, Session, Task, Tool, Turn, turn_key
+from orchwatch.claude.entities import REMEMBER_NS, Agent, Call, Session, Task, Tool, Turn, turn_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,7 +19,22 @@ _COMPACT_STARTS = 16
 
 def merge(session: Session, fact: Fact) -> None:
     """Adds what a fact tells."""
-    _MERGERS[type(fact)](session, fact)
+    if not _is_repeated(session, fact):
+        _MERGERS[type(fact)](session, fact)
+
+
+def _is_repeated(session: Session, fact: Fact) -> bool:
+    """Whether it is from a part of the past that is out already: a file may hold a copy of it.
+
+    What is younger is recognised by the spans that went out.
+    """
+    if session.last_ns - fact.time_ns < REMEMBER_NS:
+        return False
+    if fact.agent_id:
+        agent = session.agents.get(fact.agent_id)
+        return agent is not None and agent.done and fact.time_ns <= agent.last_ns
+    closed = session.closed.get(fact.prompt_id or "")
+    return closed is not None and fact.time_ns <= closed[1]
 
 
 def _life(session: Session, fact: Fact) -> Turn | None:

@@ -118,7 +118,7 @@ def turn_at(session: Session, time_ns: int) -> str | None:
     ]
     begun += [
         (start_ns, key)
-        for key, start_ns in session.closed.items()
+        for key, (start_ns, _) in session.closed.items()
         if "/" not in key and start_ns <= time_ns
     ]
     return max(begun)[1] if begun else None

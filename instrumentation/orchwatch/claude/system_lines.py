@@ -35,7 +35,10 @@ def read(line: dict[str, Any], common: dict[str, Any], state: dict[str, Any]) ->
     if kind == "turn_duration":
         return [TurnEnded(**common)]
     if kind == "stop_hook_summary":
-        return [*_stop_hooks(line, common, state), TurnEnded(**common)]
+        # A hook that objects makes the model go on; only another error looks the same.
+        objected = bool(line.get("hookErrors")) and not line.get("preventedContinuation")
+        end = Activity(**common) if objected else TurnEnded(**common)
+        return [*_stop_hooks(line, common, state), end]
     return [] if kind in _SILENT else None
 
 

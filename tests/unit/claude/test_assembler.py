@@ -375,3 +375,39 @@ def test_a_hook_that_names_the_files_own_prompt_id_needs_no_waiting(session: Rec
     turn = by_name(assemble(facts, now_s=4.5))["agent.turn"]
     assert turn.span_id == ids.turn(SESSION, "p1")
     assert turn.end_ns == ns(3)
+
+
+def test_a_copy_of_the_past_further_down_the_file_adds_nothing(session: Recording) -> None:
+    session.prompt(0)
+    session.call(1, "t1")
+    session.result(2, "t1")
+    session.say(3)
+    copied = session.path.read_text()
+    session.prompt(2 * HOUR_S)
+    session.say(2 * HOUR_S + 1)
+    expected = assemble(read_facts(session.path))
+    session.raw(copied)
+    session.call(2 * HOUR_S + 2, "t2")
+    session.result(2 * HOUR_S + 3, "t2")
+    spans = []
+    assembler = Assembler()
+    clock_ns = 0
+    for fact in read_facts(session.path):
+        clock_ns = max(clock_ns, fact.time_ns)
+        assembler.add(fact)
+        spans += assembler.finished(clock_ns)
+    spans += assembler.finished(ns(10 * HOUR_S))
+    calls = [span.attributes["gen_ai.tool.call.id"] for span in spans if span.name[:7] == "execute"]
+    assert calls == ["t1", "t2"]
+    assert len(spans) == len(expected) + 1
+
+
+def test_a_stop_hook_that_objects_does_not_end_the_turn(session: Recording) -> None:
+    session.prompt(0)
+    session.say(1)
+    session.system(2, "stop_hook_summary", hookErrors=["go on"], preventedContinuation=False)
+    facts = read_facts(session.path)
+    assert "agent.turn" not in by_name(assemble(facts, now_s=10))
+    session.say(30)
+    session.system(31, "stop_hook_summary", hookErrors=[], preventedContinuation=False)
+    assert by_name(assemble(read_facts(session.path)))["agent.turn"].end_ns == ns(31)

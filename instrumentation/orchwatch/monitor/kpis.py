@@ -8,6 +8,8 @@ and tool calls of a session that name no agent are its main agent's. It is busy
 - during its turns (`agent.turn`) and its whole run (`agent.run`), except while it does nothing but
   wait for an agent that it started: delegating to one agent after another is not parallel work.
 
+Claude Code's own helper that compacts a session's context is no agent.
+
 It is available from its first sign of life in the window to its last; how long it sat there before
 and after nobody has measured. Spans are cut at the window's edges.
 """
@@ -42,7 +44,8 @@ FROM (
     SELECT DISTINCT ON (trace_id, span_id) end_ns, status = 2 AS failed
     FROM (FROM operations UNION ALL BY NAME FROM undelivered)
     WHERE end_ns BETWEEN $since_ns AND $now_ns AND (
-        operation IN ($task, $run)
+        operation = $task
+        OR (operation = $run AND agent IS DISTINCT FROM $helper)
         OR (operation = $turn AND agent IS NULL
             AND NOT coalesce(contains(attributes, $agent_id), false))
     )
@@ -61,14 +64,13 @@ WITH acting AS MATERIALIZED (
         status = 2 AS failed
     FROM (FROM operations UNION ALL BY NAME FROM undelivered)
     WHERE end_ns >= $since_ns AND end_ns - duration_ns <= $now_ns AND operation IS NOT NULL
-        AND (agent IS NOT NULL OR (session_id IS NOT NULL AND operation IN
-            ($turn, $run, $tool)))
+        AND agent IS DISTINCT FROM $helper
+        AND (agent IS NOT NULL OR (session_id IS NOT NULL AND operation IN ($turn, $run, $tool)))
 ),
 kinds AS (
     SELECT session, agent, start_ns, end_ns, failed, CASE
         WHEN operation IN ($turn, $run) THEN 'turn'
-        WHEN operation IN ($spawn, $recovery, $message)
-            THEN 'alive'
+        WHEN operation IN ($spawn, $recovery, $message) THEN 'alive'
         WHEN operation = $tool AND span_id IN (
             SELECT parent_span_id FROM acting
             WHERE operation = $run AND parent_span_id IS NOT NULL) THEN 'waiting'
@@ -92,13 +94,17 @@ UNION ALL
 SELECT session, agent, 'alive', min(end_ns), max(end_ns)
 FROM kinds WHERE kind = 'alive' GROUP BY session, agent
 """
+# While it compacts a session's context, its main agent waits: neither work of its own nor a task.
+_HELPER = "compact"
 _TASK_NAMES = {
+    "helper": _HELPER,
     "task": names.AGENT_TASK,
     "run": names.AGENT_RUN,
     "turn": names.AGENT_TURN,
     "agent_id": f'"{names.GEN_AI_AGENT_ID}"',
 }
 _INTERVAL_NAMES = {
+    "helper": _HELPER,
     "run": names.AGENT_RUN,
     "turn": names.AGENT_TURN,
     "tool": names.TOOL_EXECUTE,

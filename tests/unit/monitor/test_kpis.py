@@ -172,6 +172,15 @@ def test_a_turn_in_the_main_agent_is_a_task_and_one_in_a_sub_agent_is_not(
     assert measured(home).success_ratio == 0.5
 
 
+def test_compaction_is_no_agent_beside_the_one_that_waits_for_it(
+    home: Path, during: During
+) -> None:
+    during("agent.turn", 0, 100)
+    during("agent.run", 40, 60, "compact", agent_id="acompact-1", failed=True)
+    found = measured(home)
+    assert (found.parallel_ratio, found.success_ratio) == (0, 1)
+
+
 def test_being_started_is_a_sign_of_life_and_no_work(home: Path, during: During) -> None:
     during("agent.spawn", 90, 100, "a")
     during("agent.task", 150, 200, "a")

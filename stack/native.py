@@ -12,6 +12,9 @@ spool that the Collector follows is `$ORCHWATCH_HOME/spool/`. Every port has a v
 | `ORCHWATCH_TEMPO_HTTP_PORT`          | 3200    | Tempo: queries                              |
 | `ORCHWATCH_TEMPO_GRPC_PORT`          | 9095    | Tempo: between its own parts                |
 | `ORCHWATCH_TEMPO_OTLP_HTTP_PORT`     | 4418    | Tempo: OTLP over HTTP, from the Collector   |
+| `ORCHWATCH_MONITOR_PORT`             | 7319    | `orchwatch monitor`: hooks of Claude Code   |
+
+`up` starts the monitor process too, from the environment in `.venv`, unless one runs already.
 
 Linux only: processes are told apart by `/proc`.
 """
@@ -43,6 +46,8 @@ if TYPE_CHECKING:
 HOST: Final = "127.0.0.1"
 # In the order of stopping: the Collector can still hand over what it holds.
 COMPONENTS: Final = ("collector", "prometheus", "tempo")
+# Follows the user's own sessions, so that only `up` starts it.
+MONITOR: Final = "monitor"
 
 _READY_TIMEOUT_S: Final = 60.0
 # Tempo may wait for its own queue forever after SIGTERM; its memory is on disk long before this.
@@ -52,6 +57,7 @@ _POLL_S: Final = 0.05
 _LAST_PORT: Final = 65535
 _CLIENT_PORTS: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _FIRST_FREE_PORT: Final = 20_000
+_ORCHWATCH: Final = ROOT / ".venv" / "bin" / "orchwatch"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +71,7 @@ class Ports:
     tempo_http: int = 3200
     tempo_grpc: int = 9095
     tempo_otlp_http: int = 4418
+    monitor: int = 7319
 
     @classmethod
     def from_environment(cls) -> Ports:
@@ -195,14 +202,29 @@ class Stack:
         """The pids of the components that run, by name."""
         return {name: found.pid for name, found in self._processes().items() if found.is_alive()}
 
-    def start(self) -> None:
+    def start(self, *, monitored: bool = False) -> None:
         """Start every component that does not run, and wait until all are ready.
+
+        Args:
+            monitored: The monitor process too, unless one follows this home already.
 
         Raises:
             StackError: A port is taken, a binary is missing, or a component did not get ready.
                 Nothing that this call started is left running.
         """
-        self._start([name for name in COMPONENTS if name not in self.running()])
+        wanted = [*COMPONENTS, MONITOR] if monitored and not self.is_monitored() else COMPONENTS
+        self._start([name for name in wanted if name not in self.running()])
+
+    def is_monitored(self) -> bool:
+        """Whether a monitor process follows this home, whoever has started it."""
+        try:
+            with (self.home / "monitor" / "lock").open("rb") as lock:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
 
     def start_component(self, component: str) -> None:
         """Start one component and wait until it is ready.
@@ -214,7 +236,7 @@ class Stack:
 
     def stop(self) -> None:
         """Stop every component: SIGTERM, a short grace, SIGKILL."""
-        for name in COMPONENTS:
+        for name in (MONITOR, *COMPONENTS):
             self.stop_component(name)
 
     def stop_component(self, component: str) -> None:
@@ -247,8 +269,10 @@ class Stack:
 
     def _start(self, components: list[str]) -> None:
         paths = binaries()
+        if MONITOR in components and not _ORCHWATCH.exists():
+            raise StackError(f"{_ORCHWATCH} is missing (run `make setup`)")
         self._refuse_taken_ports(components)
-        for directory in (self.home, self.spool, *map(self.data, COMPONENTS)):
+        for directory in (self.home, self.spool, *map(self.data, components)):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             for component in components:
@@ -264,8 +288,9 @@ class Stack:
         with self.log(component).open("ab") as log:
             child = subprocess.Popen(
                 self._command(component, paths),
-                cwd=self.data(component),
-                env=self._environment(),
+                # The monitor looks for the figures of the project that it is started in.
+                cwd=None if component == MONITOR else self.data(component),
+                env=self._environment() | self._own_environment(component),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -295,8 +320,11 @@ class Stack:
                     f"-config.file={ROOT / 'tempo' / 'tempo.yaml'}",
                     "-config.expand-env=true",
                 ]
+            case "monitor":
+                return [str(_ORCHWATCH), "monitor"]
             case _:
-                raise StackError(f"no component {component!r}: {', '.join(COMPONENTS)}")
+                known = ", ".join((*COMPONENTS, MONITOR))
+                raise StackError(f"no component {component!r}: {known}")
 
     def _environment(self) -> dict[str, str]:
         # OTEL_* in a shell is meant for the programs that are watched, and servers obey it too.
@@ -306,6 +334,7 @@ class Stack:
         return {
             **inherited,
             **self.ports.environment(),
+            "ORCHWATCH_HOME": str(self.home),
             "ORCHWATCH_SPOOL_DIR": str(self.spool),
             "ORCHWATCH_COLLECTOR_HOST": HOST,
             "ORCHWATCH_COLLECTOR_STATE_DIR": str(self.data("collector")),
@@ -313,6 +342,14 @@ class Stack:
             "ORCHWATCH_TEMPO_HOST": HOST,
             "ORCHWATCH_TEMPO_DIR": str(self.data("tempo")),
             "ORCHWATCH_TEMPO_OTLP_URL": f"http://{HOST}:{self.ports.tempo_otlp_http}",
+        }
+
+    def _own_environment(self, component: str) -> dict[str, str]:
+        if component != MONITOR:
+            return {}
+        return {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": self.otlp_http_url,
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
         }
 
     def _refuse_taken_ports(self, components: list[str]) -> None:
@@ -332,9 +369,9 @@ class Stack:
             "collector": self.health_url,
             "prometheus": f"{self.prometheus_url}/-/ready",
             "tempo": f"{self.tempo_url}/ready",
-        }[component]
+        }.get(component, "")
         deadline = time.monotonic() + _READY_TIMEOUT_S
-        while not _answers(url):
+        while not (_answers(url) if url else _listens(self.ports.monitor)):
             if component not in self.running():
                 raise StackError(f"{component} ended at once: see {self.log(component)}")
             if time.monotonic() > deadline:
@@ -370,6 +407,14 @@ def _answers(url: str) -> bool:
         return False
 
 
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection((HOST, port), timeout=1).close()
+        return True
+    except OSError:
+        return False
+
+
 def _state_file(home: Path) -> Path:
     return home / "stack" / "state.json"
 
@@ -396,14 +441,15 @@ def _print_addresses(stack: Stack) -> None:
     print(f"  Prometheus  {stack.prometheus_url}")
     print(f"  Tempo       {stack.tempo_url}")
     print(f"  spool       {stack.spool}")
+    print(f"  monitor     {'follows' if stack.is_monitored() else 'does not run'}")
 
 
 def _up(stack: Stack) -> int:
-    if len(stack.running()) == len(COMPONENTS):
+    if stack.is_monitored() and set(COMPONENTS) <= stack.running().keys():
         print("The stack is running already:")
     else:
         started = time.monotonic()
-        stack.start()
+        stack.start(monitored=True)
         print(f"The stack is up ({time.monotonic() - started:.1f} s):")
     _print_addresses(stack)
     return 0
@@ -418,12 +464,12 @@ def _down(stack: Stack) -> int:
 
 def _status(stack: Stack) -> int:
     running = stack.running()
-    for component in COMPONENTS:
+    for component in (*COMPONENTS, MONITOR):
         pid = running.get(component)
         print(f"{component:<12}{'stopped' if pid is None else f'running (pid {pid})'}")
     if running:
         _print_addresses(stack)
-    return 0 if len(running) == len(COMPONENTS) else 3
+    return 0 if set(COMPONENTS) <= running.keys() else 3
 
 
 def main() -> int:

@@ -231,7 +231,12 @@ def test_a_changed_manifest_rebuilds_the_collector_only(
 def native(command: str, home: Path, ports: Ports) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, NATIVE, command],
-        env={**os.environ, **ports.environment(), "ORCHWATCH_HOME": str(home)},
+        env={
+            **os.environ,
+            **ports.environment(),
+            "ORCHWATCH_HOME": str(home),
+            "CLAUDE_CONFIG_DIR": str(home),  # no session of anybody's
+        },
         capture_output=True,
         text=True,
         check=False,
@@ -256,10 +261,10 @@ def test_up_status_and_down(tmp_path: Path) -> None:
 
         status = native("status", tmp_path, ports)
         assert status.returncode == 0
-        assert status.stdout.count("running (pid ") == 3
+        assert status.stdout.count("running (pid ") == 4
     finally:
         down = native("down", tmp_path, ports)
-    assert down.stdout == "Stopped: collector, prometheus, tempo\n"
+    assert down.stdout == "Stopped: collector, prometheus, tempo, monitor\n"
     assert stack.running() == {}
     assert native("status", tmp_path, ports).returncode == 3
     assert native("down", tmp_path, ports).stdout == "The stack is not running.\n"

@@ -46,6 +46,20 @@ def _follow_threads() -> None:
     threading.Thread.start = start_in_context  # type: ignore[method-assign]
 
 
+def _await_pools() -> None:
+    # The package loads its thread pools when somebody first asks for them, in the middle of an
+    # operation, say.
+    package = sys.modules["concurrent.futures"]
+    load = package.__getattr__
+
+    def load_and_follow(name: str) -> Any:
+        value = load(name)
+        follow()
+        return value
+
+    package.__getattr__ = load_and_follow  # type: ignore[method-assign]
+
+
 def _follow_pools() -> None:
     from concurrent.futures.thread import ThreadPoolExecutor  # noqa: PLC0415 - loaded already
 
@@ -60,7 +74,11 @@ def _follow_pools() -> None:
 
 
 # By the module that has to be loaded first; empty once all are followed.
-pending = {"threading": _follow_threads, "concurrent.futures.thread": _follow_pools}
+pending = {
+    "threading": _follow_threads,
+    "concurrent.futures": _await_pools,
+    "concurrent.futures.thread": _follow_pools,
+}
 
 
 def _carried(function: Callable[..., Any]) -> Callable[..., Any]:

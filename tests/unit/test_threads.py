@@ -197,3 +197,26 @@ def test_a_pool_that_is_imported_late_is_followed(
             pool.submit(work).result()
     """)
     assert named("task")["parentSpanId"] == named("main")["spanId"]
+
+
+def test_a_pool_that_is_loaded_in_the_middle_of_an_operation_is_followed(
+    run_python: Callable[..., str], spans: Callable[[], list[dict[str, Any]]]
+) -> None:
+    run_python(
+        """
+        import concurrent.futures
+        from orchwatch import operation
+
+        def task():
+            with operation("task"):
+                pass
+
+        with operation("outer"):
+            with concurrent.futures.ThreadPoolExecutor(2) as pool:
+                for _ in range(10):
+                    pool.submit(task)
+        """
+    )
+    (outer,) = [span for span in spans() if span["name"] == "outer"]
+    tasks = [span for span in spans() if span["name"] == "task"]
+    assert [task.get("parentSpanId") for task in tasks] == [outer["spanId"]] * 10

@@ -261,7 +261,11 @@ def _percent(value: float | None) -> str | None:
 
 
 def _milliseconds(row: Figures | None) -> str | None:
-    return None if row is None or row["p95_s"] is None else f"{row['p95_s'] * 1000:.0f}ms"
+    if row is None or row["p95_s"] is None:
+        return None
+    milliseconds = row["p95_s"] * 1000
+    # What is faster than a millisecond is not nothing.
+    return f"{milliseconds:.0f}ms" if milliseconds >= 1 else f"{milliseconds:.1g}ms"
 
 
 def _clean(text: str) -> str:

@@ -97,12 +97,14 @@ class Project:
 
     Attributes:
         home: `ORCHWATCH_HOME` on the host.
+        claude: `CLAUDE_CONFIG_DIR` there.
         settings: What that user has set besides.
     """
 
     def __init__(self, engine: Engine, home: Path, **settings: str) -> None:
         self.engine = engine
         self.home = home
+        self.claude = home.with_name(f"{home.name}-claude")
         self.settings: Mapping[str, str] = settings
 
     def compose(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -118,6 +120,7 @@ class Project:
                 # The other builder is an image, which would have to be pulled.
                 "DOCKER_BUILDKIT": "0",
                 "ORCHWATCH_HOME": str(self.home),
+                "CLAUDE_CONFIG_DIR": str(self.claude),
                 **self.settings,
             },
             capture_output=True,

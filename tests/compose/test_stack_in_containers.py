@@ -8,6 +8,7 @@ import secrets
 import time
 import urllib.parse
 import urllib.request
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -277,9 +278,53 @@ def test_the_demo_keeps_every_operation_of_the_table_coming(
     assert int(status["CapBnd"], 16) == 0
 
 
+def test_the_monitor_follows_the_sessions_of_the_host_and_takes_its_hooks(
+    start: Callable[..., Project], home: Path
+) -> None:
+    project = start(home)
+    project.compose("build", "monitor")
+    project.up("monitor", *SERVERS)
+    projects = project.claude / "projects"
+    # Made by Docker, and the user's all the same: Claude Code has to write there.
+    assert {path.stat().st_uid for path in (project.claude, projects)} == {SPOOL_UID}
+    write_session(projects / "p" / "00000000-0000-4000-8000-000000000001.jsonl")
+    wait_until("the tool call is counted", lambda: counts().get("tool.execute") == 1)
+    event = {"hook_event_name": "Notification", "session_id": "s"}
+    request = urllib.request.Request(
+        "http://127.0.0.1:7319/claude/hook",
+        json.dumps(event).encode(),
+        {"X-Orchwatch-Secret": (home / "hook-secret").read_text().strip()},
+    )
+    with urllib.request.urlopen(request) as answer:
+        assert answer.status == 200
+
+
+def write_session(file: Path) -> None:
+    """A session in which a tool was called just now."""
+    moment = datetime.now(UTC).isoformat().replace("+00:00", "Z")
+    call = {"type": "tool_use", "id": "toolu_1", "name": "Bash", "input": {}}
+    result = {"type": "tool_result", "tool_use_id": "toolu_1", "content": "x"}
+    lines = [
+        {"type": kind, "uuid": kind, "sessionId": file.stem, "timestamp": moment, "message": said}
+        for kind, said in (
+            ("user", {"role": "user", "content": "x"}),
+            ("assistant", {"role": "assistant", "content": [call]}),
+            ("user", {"role": "user", "content": [result]}),
+        )
+    ]
+    file.parent.mkdir()
+    file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+
+
 def test_only_grafana_is_not_started_here() -> None:
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
-    assert services.keys() - {*SERVERS, "demo", "prepare", "check-spool"} == {"grafana"}
+    assert services.keys() - {
+        *SERVERS,
+        "demo",
+        "monitor",
+        "prepare",
+        "check-spool",
+    } == {"grafana"}
 
 
 def test_docker_compose_accepts_the_file_without_a_warning(

@@ -111,6 +111,6 @@ def _is_open(session: Session) -> bool:
         or session.tasks
         or session.moments
         or session.held
-        or (session.ready_ns and not session.started)
+        or (session.ready_ns and session.start_ns and not session.started)
         or any(not agent.done for agent in session.agents.values())
     )

@@ -12,6 +12,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _WORD = re.compile(r"[\w.:/-]{1,64}")
 _MAX_LENGTH = 256
 _MAX_COUNT = 1 << 53
+_LATEST_NS = 4_102_444_800 * 1_000_000_000  # the year 2100: later ones are no times
 _NOTHING: dict[str, Any] = {}
 
 
@@ -55,7 +56,7 @@ def time_ns(value: object) -> int | None:
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)
     since = (moment - _EPOCH) // _MICROSECOND * 1000
-    return since if since > 0 else None
+    return since if 0 < since < _LATEST_NS else None
 
 
 def digest(content: object) -> str:

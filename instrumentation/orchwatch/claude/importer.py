@@ -133,7 +133,7 @@ class _SessionImport:
             self._assembler.restore(state)
         begun = self._summary.spans
         self._read(files, readers, keys)
-        self._spans += self._assembler.finished(time.time_ns())
+        self._spans += self._assembler.finished(max(time.time_ns(), self._clock_ns))
         self._keep(files, readers, keys)
         self._summary.open_turns += self._assembler.open_turns()
         for reader in readers:

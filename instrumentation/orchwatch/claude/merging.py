@@ -104,7 +104,7 @@ def _activity(session: Session, fact: facts.Activity) -> None:
 
 
 def _tool(session: Session, fact: _AboutTool) -> Tool | None:
-    if ids.tool(session.session_id, fact.tool_use_id) in session.emitted:
+    if not fact.tool_use_id or ids.tool(session.session_id, fact.tool_use_id) in session.emitted:
         return None
     tool = session.tools.get(fact.tool_use_id)
     if tool is None:

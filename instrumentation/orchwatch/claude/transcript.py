@@ -118,8 +118,8 @@ class Transcript:
         if not isinstance(parsed, dict):
             self.skipped["no JSON object"] += 1
             return []
-        kind = parsed.get("type")
-        reader = self._readers.get(kind) if isinstance(kind, str) else None
+        kind = text(parsed.get("type"))
+        reader = self._readers.get(kind)
         if reader is None:
             if kind not in _SILENT:
                 self.skipped[f"unknown kind {word(kind) or '?'}"] += 1
@@ -255,7 +255,7 @@ class Transcript:
         kinds = set()
         for block in map(mapping, given):
             kinds.add(block.get("type"))
-            if block.get("type") == "tool_use":
+            if block.get("type") == "tool_use" and text(block.get("id")):
                 facts.append(blocks.call(block, common))
         done = message.get("stop_reason") in _FINISHED
         last = 0 if "tool_use" in kinds or (not done and kinds != {"text"}) else 1 + done
@@ -277,8 +277,9 @@ class Transcript:
         kind = data.get("type")
         if kind == "hook_progress":
             return system_lines.hook_progress(line, data, common, self._state)
-        if kind == "agent_progress":
-            link = {**common, "agent_id": text(data.get("agentId")), "agent_turn": None}
+        agent_id = text(data.get("agentId"))
+        if kind == "agent_progress" and agent_id:
+            link = {**common, "agent_id": agent_id, "agent_turn": None}
             return [AgentStarted(**link, tool_use_id=text(line.get("parentToolUseID")))]
         return [Activity(**common)]
 

@@ -100,6 +100,23 @@ def test_each_sub_agent_lies_under_the_call_that_started_it(
     assert {agent: call for agent, call in under.items() if call} == started
 
 
+def test_tokens_add_up_to_those_of_each_message_counted_once(
+    recorded: Path, run_import: Import, history: History
+) -> None:
+    run_import(recorded)
+    messages: dict[str, int] = {}
+    for path in recorded.rglob("*.jsonl"):
+        for line in map(json.loads, path.read_text().splitlines()):
+            message = line.get("message", {})
+            if line["type"] == "assistant" and "usage" in message:
+                told = message["usage"]["output_tokens"]
+                messages[message["id"]] = max(messages.get(message["id"], 0), told)
+    spans = [span["attributes"] for span in history()]
+    assert sum(span.get("orchestration.api.requests", 0) for span in spans) == len(messages)
+    output = sum(span.get("gen_ai.usage.output_tokens", 0) for span in spans)
+    assert output == sum(messages.values()) > 0
+
+
 def test_every_span_hangs_under_one_of_its_own_trace_and_none_is_negative(
     recorded: Path, run_import: Import, history: History
 ) -> None:

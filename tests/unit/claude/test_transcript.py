@@ -126,6 +126,8 @@ def test_what_lies_beside_a_sub_agents_file_links_it_to_its_call(agent: Any) -> 
         {"type": "system", "subtype": ["x"], "hookInfos": 3},
         {"type": "system", "subtype": "stop_hook_summary", "hookInfos": {"a": 1}},
         {"type": "system", "subtype": "api_error", "error": "x", "retryInMs": "soon"},
+        {"type": {"a": 1}},
+        {"type": "user", "timestamp": "9999-12-31T23:59:59.999+23:59"},
         {"type": "progress", "data": None},
         {"type": "progress", "data": {"type": "agent_progress"}},
         {"type": "attachment", "attachment": {"type": "hook_success", "durationMs": 1e999}},

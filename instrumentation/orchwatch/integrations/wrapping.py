@@ -10,6 +10,7 @@ what stands in the script that was started itself (`__main__`) was never importe
 
 from __future__ import annotations
 
+import atexit
 import sys
 from types import BuiltinFunctionType, FunctionType, MethodType
 
@@ -51,6 +52,8 @@ def apply(callables: Mapping[str, str]) -> None:
                     " that was started, which nobody imports; move the callable to a module"
                 )
             import_hook.when_imported(module_name, _wrap_waiting)
+            atexit.unregister(_warn_of_missing_modules)
+            atexit.register(_warn_of_missing_modules)
         else:
             _wrap_waiting(module, module_name)
 
@@ -101,6 +104,29 @@ class _Wrapped:
         else:
             setattr(self._owner, self._attribute, self._own)
         return True
+
+
+def _warn_of_missing_modules() -> None:
+    """Says which of the modules that nobody imported do not exist in a package that was imported.
+
+    Of a package that was not, nothing can be said: any Python process below `orchwatch run` comes
+    here, and most have nothing to do with it.
+    """
+    from importlib.util import find_spec  # noqa: PLC0415 - only where something was never found
+
+    for target, operation_name in _waiting.items():
+        module_name = target.partition(":")[0]
+        package = module_name.rpartition(".")[0]
+        if package in sys.modules and module_name not in sys.modules:
+            try:
+                found = find_spec(module_name) is not None
+            except (ImportError, ValueError):
+                found = False
+            if not found:
+                _warn(
+                    f"{target} could not be watched as {operation_name}: the package {package} has"
+                    f" no module {module_name.rpartition('.')[2]!r}"
+                )
 
 
 def _is_the_script(module_name: str) -> bool:

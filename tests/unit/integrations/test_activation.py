@@ -123,6 +123,21 @@ def test_a_callable_of_the_script_itself_is_one_warning(words: tuple[str, ...]) 
     )
 
 
+def test_a_module_that_its_package_lacks_is_one_warning(program: Path) -> None:
+    package = program.parent / "shop"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "agents.py").touch()
+    program.write_text("import shop.agents\n")
+    (program.parent / "orchwatch.toml").write_text(
+        '[instrument]\n"shop.agentz:spawn" = "agent.spawn"\n"shop.agents.x:f" = "a"\n'
+        '"elsewhere.db:get" = "state.query"\n'
+    )
+    first, second = run(sys.executable, program).stderr.splitlines()
+    assert first.endswith("the package shop has no module 'agentz'")
+    assert second.endswith("the package shop.agents has no module 'x'")
+
+
 def test_without_anything_to_wrap_the_environment_stays_as_it_is() -> None:
     environ = {"PYTHONPATH": "/a"}
     assert activation.environment(environ) == {"PYTHONPATH": "/a"}

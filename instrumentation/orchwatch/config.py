@@ -12,6 +12,7 @@ from orchwatch.home import user_file
 
 TARGET_TABLES = ("operations", "reliability", "levels")
 INSTRUMENT_TABLE = "instrument"
+ALERTING_TABLE = "alerting"
 
 
 class ConfigError(OrchwatchError):
@@ -30,11 +31,13 @@ class Config:
         file: The file that was read; None where there is none.
         targets: Rows by table (`operations`, `reliability`, `levels`) and id, as written.
         instrument: Operation name by dotted callable, e.g. `{"app.db:Store.get": "state.query"}`.
+        alerting: Profile and links of the generated alerts, as written.
     """
 
     file: Path | None = None
     targets: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     instrument: dict[str, str] = field(default_factory=dict)
+    alerting: dict[str, Any] = field(default_factory=dict)
 
 
 def find() -> Path | None:
@@ -62,7 +65,7 @@ def load(file: Path | None = None) -> Config:
     if file is None:
         return Config()
     document = read_toml(file)
-    known = (*TARGET_TABLES, INSTRUMENT_TABLE)
+    known = (*TARGET_TABLES, INSTRUMENT_TABLE, ALERTING_TABLE)
     for name, table in document.items():
         if name not in known:
             raise ConfigError(file, name, f"unknown table; known are {', '.join(known)}")
@@ -80,7 +83,10 @@ def load(file: Path | None = None) -> Config:
                     rule = f'an id with dots needs quotes: [{name}."{row_id}.{key}"]'
                     raise ConfigError(file, f"{name}.{row_id}.{key}", rule)
     return Config(
-        file=file, targets=targets, instrument=_instrument(file, document.get(INSTRUMENT_TABLE, {}))
+        file=file,
+        targets=targets,
+        instrument=_instrument(file, document.get(INSTRUMENT_TABLE, {})),
+        alerting=document.get(ALERTING_TABLE, {}),
     )
 
 

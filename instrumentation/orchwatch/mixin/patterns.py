@@ -1,0 +1,42 @@
+"""The table's patterns among all operations, typed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchwatch import config, targets
+
+if TYPE_CHECKING:
+    from orchwatch.targets import Severity
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pattern:
+    """A limit on what all operations together may do.
+
+    Attributes:
+        id: Its name.
+        title: What a person calls it.
+        limit: More than this is an alert, in `unit`.
+        unit: UCUM.
+        window_s: Over how many seconds.
+        severity: Of the alert.
+        recommendation: What to do about it.
+        source: Where the limit comes from.
+    """
+
+    id: str
+    title: str
+    limit: float
+    unit: str
+    window_s: int
+    severity: Severity
+    recommendation: str
+    source: str
+
+
+def load() -> dict[str, Pattern]:
+    """The shipped patterns by id."""
+    rows = config.read_toml(targets.SHIPPED_FILE)["patterns"]
+    return {row_id: Pattern(id=row_id, **row) for row_id, row in rows.items()}

@@ -1,0 +1,87 @@
+"""What PromQL is written with: names of series, numbers, durations."""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from orchwatch import names
+
+OPERATION: Final = names.OPERATION_NAME.replace(".", "_")
+_SUFFIXES: Final = {"1": "ratio", "By": "bytes", "s": "seconds"}
+_UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def series(name: str, unit: str, *, counter: bool = False) -> str:
+    """The name that Prometheus gives an OTLP metric: its unit and `total` become suffixes.
+
+    Source: Prometheus' OTLP translation, UnderscoreEscapingWithSuffixes, for the units in use.
+    """
+    whole, _, per = unit.partition("/")
+    words = re.sub(r"[^a-zA-Z0-9]+", "_", name).strip("_")
+    suffixes = [_SUFFIXES.get(whole, ""), "per_hour" if per == "h" else ""]
+    for suffix in [*suffixes, "total" if counter else ""]:
+        if suffix and not words.endswith(f"_{suffix}"):
+            words += f"_{suffix}"
+    return words
+
+
+DURATION: Final = series(names.OPERATION_DURATION, "s")
+
+
+def number(value: float) -> str:
+    """As Prometheus spells an edge's `le`, and without binary noise: `1`, `0.075`."""
+    text = f"{value:.12f}".rstrip("0").rstrip(".")
+    return text or "0"
+
+
+def seconds(duration: str) -> int:
+    """A duration such as `15m` in seconds.
+
+    Raises:
+        ValueError: It is not one whole number with one unit.
+    """
+    found = re.fullmatch(r"([1-9]\d*)([smhd])", duration)
+    if found is None:
+        raise ValueError(f"must be a duration such as 15m, not {duration!r}")
+    return int(found[1]) * _UNITS_S[found[2]]
+
+
+def half(duration: str) -> str:
+    """Half of a duration."""
+    return f"{seconds(duration) // 2}s"
+
+
+def text(value: str) -> str:
+    """A label's value in double quotes."""
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+def selector(**labels: str) -> str:
+    """`{a="b"}`; `operation` stands for the long name of the operation's label."""
+    pairs = [
+        f"{OPERATION if name == 'operation' else name}={text(value)}"
+        for name, value in labels.items()
+    ]
+    return "{" + ",".join(pairs) + "}" if pairs else ""
+
+
+def one_of(values: list[str]) -> str:
+    """A selector of the operations with these names."""
+    pattern = "|".join(re.escape(value).replace("\\-", "-") for value in values)
+    return f"{{{OPERATION}=~{text(pattern)}}}"
+
+
+def duration(seconds_: int) -> str:
+    """Seconds in the largest unit that they fill, e.g. `10m`."""
+    unit, unit_s = max(
+        ((name, size_s) for name, size_s in _UNITS_S.items() if seconds_ % size_s == 0),
+        key=lambda one: one[1],
+    )
+    return f"{seconds_ // unit_s}{unit}"
+
+
+def words(name: str) -> list[str]:
+    """The words of an id, e.g. of `session.memory`."""
+    return [word for word in re.split(r"[^A-Za-z0-9]+", name) if word]

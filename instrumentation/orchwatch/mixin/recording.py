@@ -1,0 +1,184 @@
+"""Recorded series: what alerts and dashboards ask for, computed once.
+
+A share that nothing was counted for is absent, not 0 and not 1: each one divides by `... > 0`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from orchwatch import names
+from orchwatch.mixin import promql, readings
+from orchwatch.mixin.promql import DURATION, OPERATION, number, selector
+from orchwatch.mixin.rule import Record, group
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from orchwatch.mixin.alerting import Settings
+    from orchwatch.targets import LevelTarget, Targets
+
+# Longer windows are added up from what was counted every `_STEP`: else a month of raw samples, one
+# every two seconds, would be read again and again. These counts have names of their own, as there
+# is one each step, not one each evaluation. What fell between two steps is missing from both.
+_LONGEST_RAW_S = 6 * 3600
+_STEP = "2m"
+_EACH_STEP = "_step"
+
+ENDED = "operation:orchestration_operations:increase"
+FAILED = "operation:orchestration_errors:increase"
+WITHIN = "operation:orchestration_within_target:increase"
+ERROR_RATIO = "operation:orchestration_errors:ratio"
+WITHIN_RATIO = "operation:orchestration_within_target:ratio"
+BURN = "operation:orchestration_latency_burn:ratio"
+BUDGET_LEFT = "operation:orchestration_latency_budget_left:ratio"
+OBJECTIVE = "operation:orchestration_objective:ratio"
+P95 = "operation:orchestration_duration_seconds:p95_"
+MEAN = "operation:orchestration_duration_seconds:mean"
+AVAILABILITY = "orchestration:availability:ratio"
+CONSISTENCY = "orchestration:consistency:ratio"
+ERROR_BURN = "orchestration:error_burn:ratio"
+ERROR_BUDGET_LEFT = "orchestration:error_budget_left:ratio"
+VIOLATIONS = "orchestration:consistency_violations:increase"
+
+_BY_OPERATION = f"sum by ({OPERATION})"
+_FAILED_SELECTOR = selector(status_code=names.STATUS_ERROR)
+
+
+def groups(table: Targets, settings: Settings) -> list[dict[str, Any]]:
+    """The groups of the rule file, in the order in which they build on each other."""
+    windows = settings.windows()
+    short = [one for one in windows if promql.seconds(one) <= _LONGEST_RAW_S]
+    long = [one for one in windows if one not in short]
+    return [
+        group("table", _data(_table(table))),
+        *(group(f"window-{one}", _data(_window(table, settings, one))) for one in short),
+        group("windows-long", _data(_long_windows(table, settings, long)), interval=_STEP),
+        group("durations", _data(_durations(settings.window))),
+        group("levels", _data(_levels(table, settings))),
+    ]
+
+
+def _data(records: Iterable[Record]) -> list[dict[str, Any]]:
+    return [record.data() for record in records]
+
+
+def _table(table: Targets) -> list[Record]:
+    """The table itself, so that a panel draws the line that the alert means."""
+    found = []
+    for row in table.operations.values():
+        labels = {OPERATION: row.id}
+        for name, value in (
+            ("operation:orchestration_target:seconds", row.target_s),
+            ("operation:orchestration_warning:seconds", row.warning_s),
+            (OBJECTIVE, row.objective),
+        ):
+            found.append(Record(name=name, expr=f"vector({number(value)})", labels=labels))
+    for level in table.levels.values():
+        for name, value in (
+            ("orchestration:level_target:value", level.target),
+            ("orchestration:level_warning:value", level.warning),
+        ):
+            expr = f"vector({number(value)})"
+            found.append(Record(name=name, expr=expr, labels={"target": level.id}))
+    return found
+
+
+def _counts(table: Targets, window: str, suffix: str) -> list[Record]:
+    failed = f"{DURATION}_count{_FAILED_SELECTOR}"
+    counts = [
+        Record(
+            name=f"{ENDED}{suffix}", expr=f"{_BY_OPERATION} (increase({DURATION}_count[{window}]))"
+        ),
+        Record(name=f"{FAILED}{suffix}", expr=f"{_BY_OPERATION} (increase({failed}[{window}]))"),
+        Record(
+            name=f"{VIOLATIONS}{suffix}", expr=f"sum(increase({readings.VIOLATIONS}[{window}]))"
+        ),
+    ]
+    for row in table.operations.values():
+        bucket = f"{DURATION}_bucket{selector(operation=row.id, le=number(row.target_s))}"
+        expr = f"{_BY_OPERATION} (increase({bucket}[{window}]))"
+        counts.append(Record(name=f"{WITHIN}{suffix}", expr=expr, labels={OPERATION: row.id}))
+    return counts
+
+
+def _window(table: Targets, settings: Settings, window: str) -> list[Record]:
+    return [*_counts(table, window, window), *_shares(table, settings, window)]
+
+
+def _long_windows(table: Targets, settings: Settings, windows: list[str]) -> list[Record]:
+    records = _counts(table, _STEP, _EACH_STEP)
+    for window in windows:
+        records += [
+            Record(name=f"{name}{window}", expr=f"sum_over_time({name}{_EACH_STEP}[{window}])")
+            for name in (ENDED, FAILED, VIOLATIONS, WITHIN)
+        ]
+        records += _shares(table, settings, window)
+    return records
+
+
+def _shares(table: Targets, settings: Settings, window: str) -> list[Record]:
+    ended, failed = f"{ENDED}{window}", f"{FAILED}{window}"
+    state = f"sum({ended}{promql.one_of(readings.STATE_OPERATIONS)})"
+    violations = f"({VIOLATIONS}{window} or vector(0))"
+    records = [
+        # No operation has failed yet: the series does not exist, and the share is 0.
+        Record(
+            name=f"{ERROR_RATIO}{window}",
+            expr=f"({failed} or {ended} * 0) / ({ended} > 0)",
+        ),
+        Record(
+            name=f"{WITHIN_RATIO}{window}",
+            expr=f"{WITHIN}{window} / ({ended} > 0)",
+        ),
+        Record(
+            name=f"{BURN}{window}",
+            expr=f"(1 - {WITHIN_RATIO}{window}) / (1 - {OBJECTIVE})",
+        ),
+        Record(
+            name=f"{AVAILABILITY}{window}",
+            expr=f"1 - (sum({failed}) or sum({ended}) * 0) / (sum({ended}) > 0)",
+        ),
+        Record(
+            name=f"{CONSISTENCY}{window}",
+            expr=f"clamp_min(1 - {violations} / ({state} > 0), 0)",
+        ),
+    ]
+    budgets = readings.budgets(table)
+    for row_id, objective in budgets.items():
+        expr = f"(1 - {AVAILABILITY}{window}) / {number(1 - objective)}"
+        records.append(Record(name=f"{ERROR_BURN}{window}", expr=expr, labels={"target": row_id}))
+    if window == settings.period:
+        records += [_level(row, settings) for row in table.levels.values() if _is_counted(row)]
+        records.append(Record(name=BUDGET_LEFT, expr=f"1 - {BURN}{window}"))
+        records.append(Record(name=ERROR_BUDGET_LEFT, expr=f"1 - {ERROR_BURN}{window}"))
+    return records
+
+
+def _durations(window: str) -> list[Record]:
+    """Percentiles by interpolation, as a line to look at and to follow; a threshold is an edge."""
+    rate = f"sum by ({OPERATION}, le) (rate({DURATION}_bucket[{window}]))"
+    records = [
+        Record(
+            name=f"operation:orchestration_duration_seconds:p{percent}_{window}",
+            # Without traffic it is no number: the comparison is false and the series absent.
+            expr=f"histogram_quantile({number(percent / 100)}, {rate}) >= 0",
+        )
+        for percent in (50, 95, 99)
+    ]
+    total_s = f"{_BY_OPERATION} (increase({DURATION}_sum[{window}]))"
+    count = f"{_BY_OPERATION} (increase({DURATION}_count[{window}]))"
+    return [*records, Record(name=f"{MEAN}{window}", expr=f"{total_s} / ({count} > 0)")]
+
+
+def _levels(table: Targets, settings: Settings) -> list[Record]:
+    return [_level(row, settings) for row in table.levels.values() if not _is_counted(row)]
+
+
+def _level(row: LevelTarget, settings: Settings) -> Record:
+    expr = readings.value_expr(row, settings)
+    return Record(name=readings.VALUE, expr=expr, labels={"target": row.id})
+
+
+def _is_counted(row: LevelTarget) -> bool:
+    return row.id in readings.COUNTED

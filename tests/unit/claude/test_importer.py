@@ -455,3 +455,14 @@ def test_without_paths_the_users_own_projects_are_imported(
     monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(projects.parent))
     assert main(["claude", "import", "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["turns"] == 1
+
+
+def test_a_home_that_cannot_be_written_is_one_clear_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("ORCHWATCH_HOME", str(tmp_path / "file" / "home"))
+    assert main(["claude", "import", str(DATA)]) == 1
+    complaint = capsys.readouterr().err
+    assert complaint.startswith(f"orchwatch: {tmp_path}/file/home/claude-import.sqlite: ")
+    assert complaint.count("\n") == 1

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import io
+import json
+from collections import Counter
+
+from orchwatch.claude.importer import Summary
+from orchwatch.reporters import import_summary
+
+SUMMARY = Summary(
+    sessions=2,
+    unchanged=1,
+    turns=3,
+    open_turns=1,
+    tools=Counter(Read=4, Bash=5),
+    failed=Counter(Bash=1),
+    skipped=Counter({"no JSON": 2}),
+    spans=20,
+)
+
+
+def test_a_person_reads_counts_with_what_they_are_made_of() -> None:
+    text = io.StringIO()
+    import_summary.render(SUMMARY, text)
+    lines = [" ".join(line.split()) for line in text.getvalue().splitlines()]
+    assert "sessions 2 1 without news" in lines
+    assert "turns 3 1 more still open" in lines
+    assert "tool calls 9 Bash 5, Read 4" in lines
+    assert "errors 1 Bash 1" in lines
+    assert "skipped lines 2 no JSON 2" in lines
+    assert "spans added 20" in lines
+
+
+def test_a_program_reads_the_same() -> None:
+    text = io.StringIO()
+    import_summary.render_json(SUMMARY, text)
+    told = json.loads(text.getvalue())
+    assert told["tools"] == {"Bash": 5, "Read": 4}
+    assert told["errors"] == 1
+    assert told["skipped"] == {"no JSON": 2}

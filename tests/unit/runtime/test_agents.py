@@ -69,6 +69,7 @@ def test_what_an_agent_does_is_recorded_under_its_name(
     pool: AgentPool, spans: Callable[[], list[dict[str, object]]]
 ) -> None:
     pool.spawn("agent-1")
+    pool.close()  # what it told us last, it records once we have answered
     by_name = {span["name"]: span for span in spans()}
     spawn, ready = by_name["agent.spawn"], by_name["message.deliver"]
     assert (ready["trace"], ready["parent"]) == (spawn["trace"], spawn["id"])

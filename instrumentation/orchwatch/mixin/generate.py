@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchwatch import targets
 from orchwatch.errors import OrchwatchError
-from orchwatch.mixin import collector, documents
+from orchwatch.mixin import alerts, collector, documents, promtool, runbook
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,9 +21,17 @@ END = "generated from targets.toml by orchwatch generate: end"
 PARTS: dict[str, Callable[[Targets], list[str]]] = {
     "collector/config.yaml": collector.bucket_edges,
     "docs/targets.md": documents.target_tables,
+    "docs/runbook.md": runbook.entries,
 }
 # Files that are generated as a whole: their text.
-FILES: dict[str, Callable[[Targets], str]] = {}
+FILES: dict[str, Callable[[Targets], str]] = {
+    "prometheus/rules/recording.yml": alerts.recording_file,
+    "prometheus/rules/alerts.yml": alerts.alerts_file,
+    "prometheus/rules/regression.yml": alerts.regression_file,
+    "tests/promtool/alerts.test.yml": promtool.alerts_test,
+    "tests/promtool/trends.test.yml": promtool.trends_test,
+    "tests/promtool/regression.test.yml": promtool.regression_test,
+}
 
 
 def write(root: Path) -> list[Path]:

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from orchwatch.targets import Targets
 
-    # How many operations end in a step, by how many seconds they take.
-    Durations = Mapping[float, float]
+    # How many operations end in a step, by how many seconds they take; and in how many steps.
+    Run = tuple[Mapping[float, float], int]
 
 # How far a case lies beyond its threshold or short of it.
 BEYOND = 1.25
@@ -36,24 +36,29 @@ def growing(start: float, step: float, steps: int) -> str:
 
 
 def histogram(
-    table: Targets, operation: str, steps: Sequence[Durations], status: str = names.STATUS_OK
+    table: Targets, operation: str, runs: Sequence[Run], status: str = names.STATUS_OK
 ) -> dict[str, str]:
     """The series of operations that end from step to step, from none on.
 
     Args:
         table: Its edges are the histogram's; those that matter for these durations are sent.
         operation: The operation's name.
-        steps: What ends in each.
+        runs: What ends in each step, for some steps.
         status: How they end.
     """
     labels = {"operation": operation, "job": "test", "service_name": "test", "status_code": status}
     found = {}
-    for edge_s in _edges(table, operation, steps):
-        counts = [sum(count for end_s, count in step.items() if end_s <= edge_s) for step in steps]
+    for edge_s in _edges(table, operation, runs):
+        counts = [
+            (sum(count for end_s, count in ended.items() if end_s <= edge_s), steps)
+            for ended, steps in runs
+        ]
         le = "+Inf" if edge_s == _INFINITY else number(edge_s)
         found[f"{DURATION}_bucket{promql.selector(**labels, le=le)}"] = _added_up(counts)
-    counts = [sum(step.values()) for step in steps]
-    sums_s = [sum(end_s * count for end_s, count in step.items()) for step in steps]
+    counts = [(sum(ended.values()), steps) for ended, steps in runs]
+    sums_s = [
+        (sum(end_s * count for end_s, count in ended.items()), steps) for ended, steps in runs
+    ]
     found[f"{DURATION}_count{promql.selector(**labels)}"] = _added_up(counts)
     found[f"{DURATION}_sum{promql.selector(**labels)}"] = _added_up(sums_s)
     return found
@@ -70,31 +75,32 @@ def edge_before(table: Targets, value_s: float) -> float:
     return before[-1] if before else value_s / 2
 
 
-def _edges(table: Targets, operation: str, steps: Iterable[Durations]) -> list[float]:
+def _edges(table: Targets, operation: str, runs: Iterable[Run]) -> list[float]:
     """The edges that decide a case: around its durations, and the operation's target."""
     found = {_INFINITY}
     if operation in table.operations:
         found.add(table.operations[operation].target_s)
-    for duration_s in {duration_s for step in steps for duration_s in step}:
+    for duration_s in {duration_s for ended, _ in runs for duration_s in ended}:
         position = bisect_left(table.edges_s, duration_s)
         found.update(table.edges_s[max(position - 1, 0) : position + 1])
     return sorted(found)
 
 
-def _added_up(counts: Sequence[float]) -> str:
-    """A counter's samples: a run for each stretch of equal steps."""
-    totals = list(accumulate(counts, initial=0.0))
-    runs = []
-    start = 0
-    while start < len(counts):
-        end = start
-        while end < len(counts) and counts[end] == counts[start]:
-            end += 1
-        # The last sample of a run is the first of the next one.
-        last = end == len(counts)
-        runs.append(growing(totals[start], counts[start], end - start - (not last)))
-        start = end
-    return " ".join(runs)
+def _added_up(counts: Sequence[tuple[float, int]]) -> str:
+    """A counter's samples, in promtool's notation."""
+    merged: list[tuple[float, int]] = []
+    for count, steps in counts:
+        if merged and merged[-1][0] == count:
+            merged[-1] = (count, merged[-1][1] + steps)
+        else:
+            merged.append((count, steps))
+    starts = accumulate((count * steps for count, steps in merged), initial=0.0)
+    # The last sample of a run is the first of the next one.
+    ends = [1] * (len(merged) - 1) + [0]
+    return " ".join(
+        growing(start, count, steps - end)
+        for start, (count, steps), end in zip(starts, merged, ends, strict=False)
+    )
 
 
 def _number(value: float) -> str:

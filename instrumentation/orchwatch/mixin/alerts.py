@@ -1,0 +1,59 @@
+"""Every alert there is, and the files that they become."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchwatch.mixin import (
+    alerting,
+    latency,
+    levels,
+    overall,
+    pipeline,
+    recording,
+    regression,
+    yaml_text,
+)
+from orchwatch.mixin.rule import group
+
+if TYPE_CHECKING:
+    from orchwatch.mixin.alerting import Settings
+    from orchwatch.mixin.rule import Alert
+    from orchwatch.targets import Targets
+
+
+def quick(table: Targets, settings: Settings) -> list[Alert]:
+    """Those that are evaluated all the time; `regression` has the others."""
+    return [
+        *latency.alerts(table, settings),
+        *levels.alerts(table, settings),
+        *overall.alerts(table, settings),
+        *pipeline.alerts(table, settings),
+    ]
+
+
+def every(table: Targets, settings: Settings) -> list[Alert]:
+    """All of them."""
+    return [*quick(table, settings), *regression.alerts(table, settings)]
+
+
+def recording_file(table: Targets) -> str:
+    """`prometheus/rules/recording.yml`."""
+    return yaml_text.document({"groups": recording.groups(table, alerting.load())})
+
+
+def alerts_file(table: Targets) -> str:
+    """`prometheus/rules/alerts.yml`: a group for each kind."""
+    settings = alerting.load()
+    kinds: dict[str, list[Alert]] = {}
+    for alert in quick(table, settings):
+        kinds.setdefault(alert.kind, []).append(alert)
+    groups = [
+        group(kind, [alert.data(settings) for alert in found]) for kind, found in kinds.items()
+    ]
+    return yaml_text.document({"groups": groups})
+
+
+def regression_file(table: Targets) -> str:
+    """`prometheus/rules/regression.yml`."""
+    return yaml_text.document({"groups": regression.groups(table, alerting.load())})

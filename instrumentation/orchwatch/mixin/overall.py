@@ -1,0 +1,136 @@
+"""Alerts about all operations together, and about the disk: the table's patterns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchwatch import names
+from orchwatch.mixin import patterns, promql, readings, recording, samples
+from orchwatch.mixin.promql import DURATION, number, selector
+from orchwatch.mixin.rule import Alert, Case
+from orchwatch.reporters import units
+
+if TYPE_CHECKING:
+    from orchwatch.mixin.alerting import Settings
+    from orchwatch.mixin.patterns import Pattern
+    from orchwatch.targets import Targets
+
+_FREE = promql.series("system.filesystem.usage", "By") + '{system_filesystem_state="free"}'
+_FREE_BYTES = 100e9
+
+
+def alerts(table: Targets, settings: Settings) -> list[Alert]:
+    """Many errors, slow on average, disk full soon."""
+    rows = patterns.load()
+    return [
+        _many_errors(table, rows["errors"]),
+        _slow_on_average(table, settings, rows["mean.duration"]),
+        _disk(settings),
+    ]
+
+
+def _many_errors(table: Targets, row: Pattern) -> Alert:
+    window = promql.duration(row.window_s)
+    minutes = row.window_s // 60
+    failed = f"{DURATION}_count{selector(status_code=names.STATUS_ERROR)}"
+    operation = next(iter(table.operations.values()))
+
+    def case(failures: float) -> Case:
+        runs = [({operation.target_s: failures / minutes}, minutes + 1)]
+        series = samples.histogram(table, operation.id, runs, names.STATUS_ERROR)
+        return Case(series=series, at=f"{minutes + 1}m")
+
+    return Alert(
+        name="ManyErrors",
+        target=row.id,
+        title=row.title,
+        kind="pattern",
+        symptom="errors",
+        severity=row.severity,
+        expr=f"sum(increase({failed}[{window}])) > {number(row.limit)}",
+        summary=f'{{{{ printf "%.0f" $value }}}} operations failed within {window}, '
+        f"more than {number(row.limit)}",
+        recommendation=row.recommendation,
+        dashboard=readings.OPERATIONS_DASHBOARD,
+        meaning=f"More than {number(row.limit)} operations of any kind failed within {window}, "
+        "however many went well.",
+        limit=f"≤ {number(row.limit)} in {window}",
+        look=f"sum by ({promql.OPERATION}) (increase({failed}[{window}]))",
+        command=f"orchwatch current --since {window}",
+        firing=case(row.limit * samples.BEYOND),
+        silent=case(row.limit * samples.SHORT),
+    )
+
+
+def _slow_on_average(table: Targets, settings: Settings, row: Pattern) -> Alert:
+    window = promql.duration(row.window_s)
+    minutes = row.window_s // 60
+    quick = [one for one in table.operations.values() if one.target_s <= row.limit]
+    selected = promql.one_of([one.id for one in quick])
+    total_s = f"sum(increase({DURATION}_sum{selected}[{window}]))"
+    count = f"sum(increase({DURATION}_count{selected}[{window}]))"
+    operation = quick[0]
+
+    def case(factor: float) -> Case:
+        runs = [({row.limit * factor: 10.0}, 2 * minutes)]
+        return Case(series=samples.histogram(table, operation.id, runs), at=f"{2 * minutes}m")
+
+    return Alert(
+        name="SlowOnAverage",
+        target=row.id,
+        title=row.title,
+        kind="pattern",
+        symptom="latency",
+        severity=row.severity,
+        expr=f"{total_s} / ({count} > 0) > {number(row.limit)}",
+        # The two sums do not begin in one instant when Prometheus starts.
+        hold=settings.hold,
+        summary="An operation takes {{ $value | humanizeDuration }} on average, more than "
+        f"{units.duration(row.limit)}",
+        recommendation=row.recommendation,
+        dashboard=readings.OPERATIONS_DASHBOARD,
+        meaning="The mean duration of all operations whose own target is at most "
+        f"{units.duration(row.limit)} has exceeded that within {window}.",
+        limit=f"≤ {units.duration(row.limit)} in {window}",
+        look=f"{recording.MEAN}{settings.window}",
+        command=f"orchwatch current --since {window}",
+        firing=case(samples.BEYOND),
+        silent=case(samples.SHORT),
+    )
+
+
+def _disk(settings: Settings) -> Alert:
+    trend = settings.prediction["slow_trend"]
+    horizon = settings.prediction["slow_horizon"]
+    filled = int(promql.seconds(trend) * settings.prediction["filled"])
+    minutes = promql.seconds(trend) // 60 + 30
+    series = _FREE[:-1] + ',instance="a",job="a"}'
+
+    def case(lost_share: float) -> Case:
+        text = samples.growing(_FREE_BYTES, -lost_share * _FREE_BYTES / minutes, minutes)
+        return Case(series={series: text}, at=f"{minutes}m")
+
+    return Alert(
+        name="DiskSoonFull",
+        target="",
+        title="Free space on the spool's disk",
+        kind="prediction",
+        symptom="resource",
+        severity="critical",
+        expr=f"min(\n  {_FREE}\n"
+        f"  and predict_linear({_FREE}[{trend}], {promql.seconds(horizon)}) < 0\n"
+        f"  and {_FREE} offset {promql.duration(filled)}\n)",
+        hold=settings.hold,
+        summary="{{ $value | humanize1024 }}B are left on the disk that holds the spool, and none "
+        f"will be within {horizon}",
+        recommendation="Free some space, or lower the spool's budget "
+        "(ORCHWATCH_SPOOL_BUDGET_BYTES)",
+        dashboard=readings.RESOURCES_DASHBOARD,
+        meaning=f"A straight line through the free bytes of the last {trend} reaches zero within "
+        f"{horizon}. On a full disk operations are not recorded any more, which is counted.",
+        limit=f"free space in {horizon}",
+        look=_FREE,
+        command="orchwatch doctor",
+        firing=case(0.5),
+        silent=case(0.05),
+    )

@@ -1,0 +1,309 @@
+"""Alerts about what carries the operations: Collector, queues, and whether anything arrives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchwatch.mixin import promql, readings, recording, samples
+from orchwatch.mixin.promql import DURATION, number
+from orchwatch.mixin.rule import Alert, Case
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orchwatch.mixin.alerting import Settings
+    from orchwatch.targets import Severity, Targets
+
+# The Collector's own metrics, as Prometheus has them (Collector 0.158).
+UPTIME = "otelcol_process_uptime_seconds_total"
+QUEUE_SIZE = "otelcol_exporter_queue_size"
+QUEUE_CAPACITY = "otelcol_exporter_queue_capacity"
+_SENT = [f"otelcol_exporter_sent_{what}_total" for what in ("spans", "metric_points")]
+_LOST = [
+    f"otelcol_{how}_{what}_total"
+    for how in (
+        "receiver_refused",
+        "receiver_failed",
+        "exporter_send_failed",
+        "exporter_enqueue_failed",
+    )
+    for what in ("spans", "metric_points")
+]
+_EXPORTER = {"exporter": "otlp_http/tempo"}
+_MINUTES = 20
+_CAPACITY = 1000
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Text:
+    """What a person reads of an alert."""
+
+    title: str
+    summary: str
+    meaning: str
+    limit: str
+    recommendation: str
+    look: str
+
+
+def alerts(table: Targets, settings: Settings) -> list[Alert]:
+    """The watchdog first."""
+    return [
+        _watchdog(),
+        _collector_down(settings),
+        _queue_filling(settings),
+        _spool_backlog(settings),
+        _exports_stalled(settings),
+        _telemetry_lost(settings),
+        _series_overflow(settings),
+        _no_operations(table, settings),
+    ]
+
+
+def _alert(
+    name: str,
+    severity: Severity,
+    expr: str,
+    text: _Text,
+    *,
+    cases: tuple[Mapping[str, str], Mapping[str, str]],
+    hold: str = "",
+    labels: Mapping[str, str] | None = None,
+) -> Alert:
+    firing, silent = (Case(series=series, at=f"{_MINUTES}m") for series in cases)
+    return Alert(
+        name=name,
+        target="",
+        title=text.title,
+        kind="pipeline",
+        symptom="pipeline",
+        severity=severity,
+        expr=expr,
+        hold=hold,
+        summary=text.summary,
+        recommendation=text.recommendation,
+        dashboard=readings.PIPELINE_DASHBOARD,
+        meaning=text.meaning,
+        limit=text.limit,
+        look=text.look,
+        command="orchwatch doctor",
+        labels=labels or {},
+        firing=firing,
+        silent=silent,
+    )
+
+
+def _any_of(by: str, names: list[str], window: str) -> str:
+    """Those of several counters that grew; in one selector they would be told apart by nothing."""
+    grown = [f"sum by ({by}) (increase({name}[{window}])) > 0" for name in names]
+    return "\nor\n".join(grown)
+
+
+def _watchdog() -> Alert:
+    return _alert(
+        "Watchdog",
+        "info",
+        "vector(1)",
+        _Text(
+            title="Alerting works",
+            summary="Always fires: whoever misses it knows that alerts do not arrive",
+            meaning="Fires all the time, so that a receiver which expects it notices when "
+            "Prometheus or Alertmanager is down.",
+            limit="always fires",
+            recommendation="Nothing to do while it fires; when it is missing, start Prometheus "
+            "and Alertmanager",
+            look='ALERTS{alertname="Watchdog"}',
+        ),
+        cases=({}, {}),
+    )
+
+
+def _collector_down(settings: Settings) -> Alert:
+    silent = settings.pipeline["silent"]
+    up = samples.growing(0, 60, _MINUTES)
+    return _alert(
+        "CollectorDown",
+        "critical",
+        f"absent_over_time({UPTIME}[{silent}])",
+        _Text(
+            title="Collector",
+            summary=f"The Collector has sent nothing about itself for {silent}",
+            meaning="Nothing carries operations into Prometheus and Tempo. Operations are still "
+            "appended to the spool and arrive once it runs again.",
+            limit=f"a sign of life every {silent}",
+            recommendation="Start the Collector and read the last lines of its log",
+            look=UPTIME,
+        ),
+        hold=silent,
+        cases=({UPTIME: f"{samples.growing(0, 60, 5)} _x{_MINUTES}"}, {UPTIME: up}),
+    )
+
+
+def _queue_series(size: str, sent: str) -> dict[str, str]:
+    labels = promql.selector(**_EXPORTER)
+    return {
+        f"{QUEUE_SIZE}{labels}": size,
+        f"{QUEUE_CAPACITY}{labels}": samples.constant(_CAPACITY, _MINUTES),
+        f"otelcol_exporter_sent_spans_total{labels}": sent,
+    }
+
+
+def _queue_filling(settings: Settings) -> Alert:
+    filled = settings.pipeline["filled"]
+    horizon = settings.prediction["horizon"]
+    window = settings.pipeline["window"]
+    share = f"{QUEUE_SIZE} / {QUEUE_CAPACITY}"
+    later = f"predict_linear({QUEUE_SIZE}[{window}], {promql.seconds(horizon)})"
+    sent = samples.growing(0, 100, _MINUTES)
+    return _alert(
+        "QueueFilling",
+        "warning",
+        f"max by (exporter) (\n  {share} > {number(filled)}\n  and {later} > {QUEUE_CAPACITY}\n)",
+        _Text(
+            title="Queue of an exporter",
+            summary="The queue of {{ $labels.exporter }} is "
+            "{{ $value | humanizePercentage }} full and growing",
+            meaning="More arrives than the server behind the exporter takes. Nothing is lost: a "
+            "full queue makes the spool wait.",
+            limit=f"≤ {number(filled * 100)}% full",
+            recommendation="See whether Tempo or Prometheus is down or short of CPU",
+            look=share,
+        ),
+        labels=_EXPORTER,
+        cases=(
+            _queue_series(samples.growing(0, filled * 2 * _CAPACITY / _MINUTES, _MINUTES), sent),
+            _queue_series(samples.constant(filled * samples.BEYOND * _CAPACITY, _MINUTES), sent),
+        ),
+    )
+
+
+def _spool_backlog(settings: Settings) -> Alert:
+    full = settings.pipeline["full"]
+    sent = samples.growing(0, 100, _MINUTES)
+    return _alert(
+        "SpoolBacklog",
+        "warning",
+        f"max by (exporter) ({QUEUE_SIZE} / {QUEUE_CAPACITY}) >= {number(full)}",
+        _Text(
+            title="Spool that waits to be read",
+            summary="The queue of {{ $labels.exporter }} is "
+            "{{ $value | humanizePercentage }} full: reading the spool waits",
+            meaning="The Collector has stopped reading the spool until there is room in its "
+            "queue. What is not read yet stays on the disk, up to the spool's budget.",
+            limit=f"< {number(full * 100)}% full",
+            recommendation="Bring the server behind the exporter back before the spool reaches its "
+            "budget (ORCHWATCH_SPOOL_BUDGET_BYTES)",
+            look=f"{QUEUE_SIZE} / {QUEUE_CAPACITY}",
+        ),
+        hold=settings.hold,
+        labels=_EXPORTER,
+        cases=(
+            _queue_series(samples.constant(full * _CAPACITY, _MINUTES), sent),
+            _queue_series(samples.constant(full * samples.SHORT * _CAPACITY, _MINUTES), sent),
+        ),
+    )
+
+
+def _exports_stalled(settings: Settings) -> Alert:
+    window = settings.pipeline["window"]
+    # An export that is tried again and again counts as neither sent nor failed.
+    waiting = f"max by (exporter) (min_over_time({QUEUE_SIZE}[{window}])) > 0"
+    sent = _any_of("exporter", _SENT, window)
+    waits = samples.constant(100, _MINUTES)
+    return _alert(
+        "ExportsStalled",
+        "critical",
+        f"{waiting}\nunless (\n  {sent}\n)",
+        _Text(
+            title="Exports",
+            summary="{{ $labels.exporter }} has sent nothing for "
+            f'{window} while {{{{ printf "%.0f" $value }}}} requests wait',
+            meaning="Every attempt to send fails and is repeated. Traces (Tempo) or metrics "
+            "(Prometheus) are not up to date; they arrive once the server takes them.",
+            limit=f"one success in {window}",
+            recommendation="Start the server behind the exporter and read its log",
+            look=sent,
+        ),
+        labels=_EXPORTER,
+        cases=(
+            _queue_series(waits, samples.constant(500, _MINUTES)),
+            _queue_series(waits, samples.growing(500, 1, _MINUTES)),
+        ),
+    )
+
+
+def _telemetry_lost(settings: Settings) -> Alert:
+    window = settings.pipeline["window"]
+    lost = _any_of("receiver, exporter", _LOST, window)
+    series = [f'{name}{{receiver="otlp"}}' for name in _LOST[:2]]
+    return _alert(
+        "TelemetryLost",
+        "critical",
+        lost,
+        _Text(
+            title="Refused or dropped spans and points",
+            summary='{{ printf "%.0f" $value }} spans or points were refused or dropped by '
+            f"{{{{ $labels.receiver }}}}{{{{ $labels.exporter }}}} within {window}",
+            meaning="The Collector refused what was sent to it, or gave up on sending it on. "
+            "Clients keep what was refused and send it again; what an exporter gave up is lost.",
+            limit="none",
+            recommendation="Run `orchwatch audit`: it names what is missing and sends it again",
+            look=lost,
+        ),
+        labels={"receiver": "otlp"},
+        cases=(
+            dict.fromkeys(series, samples.growing(0, 1, _MINUTES)),
+            dict.fromkeys(series, samples.constant(7, _MINUTES)),
+        ),
+    )
+
+
+def _series_overflow(settings: Settings) -> Alert:
+    window = settings.pipeline["window"]
+    overflow = f'{DURATION}_count{{otel_metric_overflow="true"}}'
+    return _alert(
+        "SeriesOverflow",
+        "warning",
+        f"sum by (service_name) (increase({overflow}[{window}])) > 0",
+        _Text(
+            title="Combinations of labels",
+            summary='{{ printf "%.0f" $value }} operations of {{ $labels.service_name }} within '
+            f"{window} were counted without their names",
+            meaning="A service has so many names of operations or errors that the Collector adds "
+            "up the rest; those miss in every figure.",
+            limit="none",
+            recommendation="Find the operation name or error type that holds an id or a text, and "
+            "make it constant",
+            look=overflow,
+        ),
+        labels={"service_name": "a"},
+        cases=(
+            {f'{overflow[:-1]},service_name="a"}}': samples.growing(0, 1, _MINUTES)},
+            {f'{DURATION}_count{{service_name="a"}}': samples.growing(0, 1, _MINUTES)},
+        ),
+    )
+
+
+def _no_operations(table: Targets, settings: Settings) -> Alert:
+    idle = settings.pipeline["idle"]
+    operation = next(iter(table.operations.values()))
+    runs = [({operation.target_s: 1.0}, _MINUTES)]
+    ended = f"sum({recording.ENDED}{idle})"
+    return _alert(
+        "NoOperations",
+        "info",
+        f"({ended} or vector(0)) == 0",
+        _Text(
+            title="Operations",
+            summary=f"No operation at all has ended for {idle}",
+            meaning="Nothing that is watched has run, or nothing of it arrives. Every share is "
+            "absent and no target can be missed.",
+            limit=f"one in {idle}",
+            recommendation="Run `orchwatch doctor`; `orchwatch demo` shows whether operations "
+            "arrive",
+            look=f"{recording.ENDED}{idle}",
+        ),
+        hold=settings.hold,
+        cases=({}, samples.histogram(table, operation.id, runs)),
+    )

@@ -1,0 +1,86 @@
+"""promtool's tests of the alerts: for each one a case in which it fires and one in which not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from orchwatch.mixin import alerting, alerts, promql, regression, yaml_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from orchwatch.mixin.rule import Alert
+    from orchwatch.targets import Targets
+
+_RULES = "../../prometheus/rules"
+# Between two samples of the cases.
+_SAMPLES = "1m"
+# Cases that last longer than this are evaluated once in a while only: else they would take minutes.
+_LONGEST_S = 2 * 3600
+_QUICK, _SLOW = "1m", "5m"
+
+
+def alerts_test(table: Targets) -> str:
+    """`tests/promtool/alerts.test.yml`."""
+    found = [one for one in alerts.quick(table, alerting.load()) if not _is_long(one)]
+    return _document(["recording.yml", "alerts.yml"], _QUICK, found)
+
+
+def trends_test(table: Targets) -> str:
+    """`tests/promtool/trends.test.yml`."""
+    found = [one for one in alerts.quick(table, alerting.load()) if _is_long(one)]
+    return _document(["recording.yml", "alerts.yml"], _SLOW, found)
+
+
+def regression_test(table: Targets) -> str:
+    """`tests/promtool/regression.test.yml`."""
+    found = regression.alerts(table, alerting.load())
+    return _document(["regression.yml"], regression.STEP, found)
+
+
+def _is_long(alert: Alert) -> bool:
+    return promql.seconds(alert.firing.at) > _LONGEST_S
+
+
+def _document(files: list[str], step: str, found: Iterable[Alert]) -> str:
+    by_name: dict[str, list[Alert]] = {}
+    for alert in found:
+        by_name.setdefault(alert.name, []).append(alert)
+    tests = []
+    for name, same in by_name.items():
+        tests.append(_test(f"{name} fires", same, fires=True))
+        # The one alert that has no silent case.
+        if same[0].expr != "vector(1)":
+            tests.append(_test(f"{name} is silent", same, fires=False))
+    data = {
+        "rule_files": [f"{_RULES}/{file}" for file in files],
+        "evaluation_interval": step,
+        "tests": tests,
+    }
+    return yaml_text.document(data)
+
+
+def _test(name: str, same: list[Alert], *, fires: bool) -> dict[str, Any]:
+    series: dict[str, str] = {}
+    for alert in same:
+        series |= (alert.firing if fires else alert.silent).series
+    return {
+        "name": name,
+        "interval": _SAMPLES,
+        "input_series": [{"series": one, "values": values} for one, values in series.items()],
+        "promql_expr_test": [_expected(alert, fires=fires) for alert in same],
+    }
+
+
+def _expected(alert: Alert, *, fires: bool) -> dict[str, Any]:
+    chosen = {"alertname": alert.name, "alertstate": "firing"}
+    if alert.target:
+        chosen["target"] = alert.target
+    case = alert.firing if fires else alert.silent
+    labels = {**chosen, **alert.own_labels(), **alert.labels}
+    firing = [{"labels": f"ALERTS{promql.selector(**labels)}", "value": 1}]
+    return {
+        "expr": f"ALERTS{promql.selector(**chosen)}",
+        "eval_time": case.at,
+        "exp_samples": firing if fires else [],
+    }

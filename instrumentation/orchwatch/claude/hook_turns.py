@@ -41,14 +41,18 @@ def place(session: Session, fact: Fact) -> Fact | None:
 
 
 def released(session: Session, now_ns: int) -> list[Fact]:
-    """The facts whose turn has a name by now, or that have waited long enough for one."""
+    """The facts whose turn has a name by now, or has waited long enough for one.
+
+    All of a turn are released together: what ends something would else come before what began it.
+    """
     if not session.held:
         return []
     held, session.held = session.held, []
+    overdue = {fact.prompt_id for fact in held if now_ns - fact.time_ns >= GRACE_NS}
     free: list[Fact] = []
     for fact in held:
         placed = place(session, fact)
-        if placed is None and now_ns - fact.time_ns >= GRACE_NS:
+        if placed is None and fact.prompt_id in overdue:
             placed = fact
         if placed is None:
             session.held.append(fact)

@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from orchwatch.follower.checkpoint import Checkpoint
+from orchwatch.follower.following import Following
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 Json = dict[str, Any]
@@ -94,3 +98,52 @@ def projects(tmp_path: Path) -> Path:
 def session(projects: Path) -> Writer:
     session_id = "00000000-0000-4000-8000-000000000001"
     return Writer(projects / "-work" / f"{session_id}.jsonl", session_id)
+
+
+class Watching:
+    """A follower in this very process, with a checkpoint of its own."""
+
+    def __init__(self, projects: Path) -> None:
+        self._projects = projects
+        self.start()
+
+    def start(self) -> None:
+        self.checkpoint = Checkpoint()
+        self.following = Following(self.checkpoint, [str(self._projects)])
+
+    def stop(self, *, cleanly: bool = True) -> None:
+        if cleanly:
+            self.following.save()
+        self.checkpoint.close()
+
+    def watch(self, until: Callable[[], bool]) -> None:
+        """Steps until it holds; fails when that takes too long."""
+        deadline = time.monotonic() + 10
+        while not until():
+            assert time.monotonic() < deadline
+            self.following.step(0.25)
+            time.sleep(0.02)
+
+
+@pytest.fixture
+def watching(home: Path, projects: Path) -> Iterator[Watching]:  # noqa: ARG001 - it lies there
+    found = Watching(projects)
+    yield found
+    found.stop()
+
+
+@pytest.fixture
+def recorded(lines: Callable[[str], Any]) -> Callable[..., list[Json]]:
+    """The spans in the spool; by default the ones that are counted."""
+
+    def read(*families: str) -> list[Json]:
+        return [
+            span
+            for family in families or ("operations",)
+            for line in lines(family)[0]
+            for resource in line["resourceSpans"]
+            for scope in resource["scopeSpans"]
+            for span in scope["spans"]
+        ]
+
+    return read

@@ -65,6 +65,7 @@ def run(roots: Sequence[str], project: Path) -> None:
         endpoint.close()
     following.step(_INTERVAL_S)
     following.save()
+    following.tokens.export()
     checkpoint.close()
     _logger.info("ended; %d spans recorded", following.spans)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import time
 import urllib.error
@@ -31,30 +32,41 @@ def get_json(title: str, root: str, path: str, **parameters: str) -> Any:
         **parameters: The query.
 
     Raises:
-        OrchwatchError: It cannot be reached, or goes on failing.
+        OrchwatchError: It cannot be reached, is something else, or goes on failing.
     """
     query = f"?{urllib.parse.urlencode(parameters)}" if parameters else ""
-    failure = ""
+    try:
+        request = urllib.request.Request(  # noqa: S310 - the user names the server
+            root.rstrip("/") + path + query, headers={"Accept": "application/json"}
+        )
+    except ValueError as error:
+        raise OrchwatchError(f"{root!r} is no URL; {_say_where(title)}") from error
+    failure = foreign(title, root)
     for attempt in range(_ATTEMPTS):
         if attempt:
             time.sleep(_RETRY_INTERVAL_S)
         try:
-            request = urllib.request.Request(  # noqa: S310 - the user names the server
-                root.rstrip("/") + path + query, headers={"Accept": "application/json"}
-            )
             with _OPENER.open(request, timeout=TIMEOUT_S) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             if error.code == HTTPStatus.NOT_FOUND:
                 return None
-            failure = f"answers {error.code}: {error.read(200).decode('utf-8', 'replace').strip()}"
+            said = error.read(200).decode("utf-8", "replace").strip()
+            failure = OrchwatchError(f"{title} at {root} answers {error.code}: {said}")
             if error.code < HTTPStatus.INTERNAL_SERVER_ERROR:
                 break
         except urllib.error.URLError as error:
             raise _unreachable(title, root, error.reason) from error
-        except (OSError, ValueError) as error:
-            failure = f"gives no answer that can be read: {error}"
-    raise OrchwatchError(f"{title} at {root} {failure}")
+        except OSError as error:
+            failure = OrchwatchError(f"{title} at {root} gives no answer: {error}")
+        except (ValueError, http.client.HTTPException):
+            failure = foreign(title, root)
+    raise failure
+
+
+def foreign(title: str, root: str) -> OrchwatchError:
+    """The error for something else than the server at its address."""
+    return OrchwatchError(f"what answers at {root} is not {title}; {_say_where(title)}")
 
 
 def answers(url: str) -> bool:
@@ -62,12 +74,15 @@ def answers(url: str) -> bool:
     try:
         with _OPENER.open(url, timeout=_QUICK_TIMEOUT_S):
             return True
-    except OSError:
+    except (OSError, http.client.HTTPException):
         return False
 
 
 def _unreachable(title: str, root: str, reason: object) -> OrchwatchError:
     return OrchwatchError(
-        f"{title} does not answer at {root} ({reason}); `make up` starts it,"
-        f" ORCHWATCH_{title.upper()}_URL or --{title.lower()}-url says where it is"
+        f"{title} does not answer at {root} ({reason}); `make up` starts it, {_say_where(title)}"
     )
+
+
+def _say_where(title: str) -> str:
+    return f"ORCHWATCH_{title.upper()}_URL or --{title.lower()}-url says where it is"

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchwatch import names
-from orchwatch.monitor.client import get_json
+from orchwatch.monitor.client import foreign, get_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +45,7 @@ def counted(url: str, *, since_s: float, until_s: float) -> Counted:
     """Adds up what the counters gained after `since_s` and up to `until_s` (Unix seconds).
 
     Raises:
-        OrchwatchError: Prometheus cannot be reached, or goes on failing.
+        OrchwatchError: Prometheus cannot be reached, is something else, or goes on failing.
     """
     found = Counted()
     last: dict[tuple[tuple[str, str], ...], float] = {}
@@ -89,5 +89,8 @@ def _samples(url: str, since_s: float, until_s: float) -> Iterator[Any]:
 
 def _ask(url: str, path: str, **parameters: str) -> list[Any]:
     answer = get_json("Prometheus", url, f"/api/v1/{path}", **parameters)
-    found: list[Any] = answer["data"]["result"]
+    try:
+        found: list[Any] = answer["data"]["result"]
+    except (LookupError, TypeError):
+        raise foreign("Prometheus", url) from None
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import time
@@ -11,23 +12,29 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from http import HTTPStatus
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchwatch import names
-from orchwatch.home import home
+from orchwatch.monitor import native_stack
 from orchwatch.monitor.check import Check
 from orchwatch.monitor.spool_health import format_age
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from orchwatch.monitor.check import State
     from orchwatch.monitor.spool_health import Newest
 
 TIMEOUT_S = 1.0
 # An ended operation is to be visible in Prometheus and Tempo after this long.
 VISIBLE_AFTER_S = 15.0
+# A stack that has just come up may still be reading what was recorded before.
+_CATCH_UP_S = 5.0
+_POLL_INTERVAL_S = 0.25
 _DAY_S = 86_400.0
+
+# What comes of an answer that is none, or means something else.
+_NO_ANSWER = (http.client.HTTPException, ValueError, LookupError, TypeError, AttributeError)
 
 # Loopback needs no proxy, whatever the shell says.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -45,6 +52,7 @@ class Server:
         variable: The environment variable that says where it is.
         expected: Somebody said that it runs: that variable is set, or the native stack is up.
         version: As far as the native stack tells; most builds tell it themselves.
+        log: Where the native stack writes its log; empty where something else runs it.
     """
 
     title: str
@@ -54,6 +62,7 @@ class Server:
     variable: str
     expected: bool
     version: str
+    log: str
 
 
 # Title, native component's port as stack/native.py names it, its default, paths, variable.
@@ -73,7 +82,7 @@ _SERVERS = (
 
 def servers() -> list[Server]:
     """Where the three are: by their variables, else where the native stack runs, else defaults."""
-    ports, versions = _native_stack()
+    ports, versions = native_stack.find()
     found = []
     for title, port_name, default_port, ready_path, version_path, variable in _SERVERS:
         explicit = os.environ.get(variable, "").rstrip("/")
@@ -87,6 +96,7 @@ def servers() -> list[Server]:
                 variable=variable,
                 expected=bool(explicit or versions),
                 version="" if explicit else versions.get(title.lower(), ""),
+                log=native_stack.log(title) if versions and not explicit else "",
             )
         )
     return found
@@ -95,38 +105,60 @@ def servers() -> list[Server]:
 def check_servers(newest: Newest | None) -> Iterator[Check]:
     """Whether each answers, its version, and whether the newest operation has arrived.
 
-    All are asked at once, each for at most `TIMEOUT_S` a question.
+    All are asked at once, each for at most `TIMEOUT_S` a question; what should have arrived and has
+    not is asked for again for a few seconds.
     """
     known = servers()
     _, prometheus, tempo = known
     with ThreadPoolExecutor(max_workers=len(known) + 2) as pool:
         reached = [pool.submit(_check_reachable, server) for server in known]
-        in_prometheus = pool.submit(_guarded, lambda: _counted_until(prometheus))
-        in_tempo = pool.submit(_guarded, lambda: newest is not None and _holds(tempo, newest))
+        in_prometheus = pool.submit(_arrived, _counted, prometheus, newest)
+        in_tempo = pool.submit(_arrived, _holds, tempo, newest)
         checks = [future.result() for future in reached]
         yield from checks
         if newest is None:
             return
         if checks[1].state == "ok":
-            counted_s = in_prometheus.result()
-            arrived = None if counted_s is None else counted_s >= newest.end_s
-            yield _check_fresh(prometheus, newest, arrived=arrived)
+            yield _check_fresh(prometheus, newest, arrived=in_prometheus.result())
         if checks[2].state == "ok":
             yield _check_fresh(tempo, newest, arrived=in_tempo.result())
 
 
+def _arrived(
+    held: Callable[[Server, Newest], bool], server: Server, newest: Newest | None
+) -> bool | None:
+    """Whether a server holds the newest operation; None where it does not say."""
+    if newest is None:
+        return None
+    until = time.monotonic() + _CATCH_UP_S
+    while True:
+        arrived: bool | None = _guarded(lambda: held(server, newest))
+        too_young = time.time() - newest.end_s < VISIBLE_AFTER_S
+        if arrived is not False or too_young or time.monotonic() >= until:
+            return arrived
+        time.sleep(_POLL_INTERVAL_S)
+
+
 def _check_reachable(server: Server) -> Check:
     name = server.title
+    bad: State = "fail" if server.expected else "warn"
     try:
-        _get(server.url + server.ready_path)
+        version = _identify(server)
     except urllib.error.HTTPError as error:
         return Check(
             name=name,
-            state="fail" if server.expected else "warn",
+            state=bad,
             found=f"{server.url}{server.ready_path} answers {error.code}: it is not ready",
-            remedy="wait a moment; if it stays so, see its log",
+            remedy=f"wait a moment; if it stays so, see {server.log or 'its log'}",
         )
-    except (OSError, ValueError) as error:
+    except _ForeignError:
+        return Check(
+            name=name,
+            state=bad,
+            found=f"what answers at {server.url} is not {name}",
+            remedy=f"stop it, or say with {server.variable} where {name} is",
+        )
+    except OSError as error:
         reason = getattr(error, "reason", error)
         if not server.expected:
             return Check(
@@ -139,9 +171,8 @@ def _check_reachable(server: Server) -> Check:
             name=name,
             state="fail",
             found=f"does not answer at {server.url}: {reason}",
-            remedy=f"make up starts it again; see {_log(server)}",
+            remedy=f"make up starts it again; see {native_stack.log(name)}",
         )
-    version = _guarded(lambda: _version(server)) or server.version
     return Check(
         name=name,
         state="ok",
@@ -167,33 +198,61 @@ def _check_fresh(server: Server, newest: Newest, *, arrived: bool | None) -> Che
         name=name,
         state="fail" if server.expected else "warn",
         found=f"the newest operation ended {age} ago and has not arrived",
-        remedy="see whether the Collector follows this ORCHWATCH_HOME; orchwatch audit says what is"
-        " missing and sends it again",
+        remedy="see whether the Collector follows this ORCHWATCH_HOME; orchwatch audit counts what"
+        " is missing, and orchwatch audit --resend sends the spans that Tempo lacks again",
     )
 
 
+def _identify(server: Server) -> str:
+    """The version of a server that is ready; empty where it tells none.
+
+    Raises:
+        urllib.error.HTTPError: It is not ready.
+        _ForeignError: Something else answers.
+        OSError: Nobody answers.
+    """
+    try:
+        ready = _get(server.url + server.ready_path)
+        if server.version_path:
+            return _version(server) or server.version
+        json.loads(ready)["status"]
+    except urllib.error.HTTPError as error:
+        if error.code != HTTPStatus.NOT_FOUND:
+            raise
+        raise _ForeignError from error
+    except OSError:
+        raise
+    except _NO_ANSWER as error:
+        raise _ForeignError from error
+    return server.version
+
+
 def _version(server: Server) -> str:
-    if not server.version_path:
+    try:
+        answer = json.loads(_get(server.url + server.version_path))
+    except OSError as error:
+        if getattr(error, "code", None) == HTTPStatus.NOT_FOUND:
+            raise
         return ""
-    answer = json.loads(_get(server.url + server.version_path))
     return str(answer.get("data", answer)["version"])
 
 
-def _counted_until(server: Server) -> float:
-    """When Prometheus last got an operation, in Unix seconds: exemplars come with counted spans."""
+class _ForeignError(Exception):
+    """Something else than the server answers at its address."""
+
+
+def _counted(server: Server, newest: Newest) -> bool:
+    """Whether Prometheus got an operation that late: exemplars come with counted spans."""
     metric = names.OPERATION_DURATION.replace(".", "_") + "_seconds_bucket"
     now_s = time.time()
     query = urllib.parse.urlencode(
         {"query": metric, "start": f"{now_s - _DAY_S:.3f}", "end": f"{now_s:.3f}"}
     )
     answer = json.loads(_get(f"{server.url}/api/v1/query_exemplars?{query}"))
-    return max(
-        (
-            float(exemplar["timestamp"])
-            for series in answer["data"]
-            for exemplar in series["exemplars"]
-        ),
-        default=0.0,
+    return any(
+        float(exemplar["timestamp"]) >= newest.end_s
+        for series in answer["data"]
+        for exemplar in series["exemplars"]
     )
 
 
@@ -211,7 +270,7 @@ def _guarded(question: Callable[[], Any]) -> Any:
     """The answer, or None where the server gave none that can be understood."""
     try:
         return question()
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, *_NO_ANSWER):
         return None
 
 
@@ -219,39 +278,3 @@ def _get(url: str) -> bytes:
     with _OPENER.open(url, timeout=TIMEOUT_S) as answer:
         content: bytes = answer.read()
     return content
-
-
-def _native_stack() -> tuple[dict[str, int], dict[str, str]]:
-    """The ports that `make up` chose, and the version of each of its servers that still runs."""
-    try:
-        state = json.loads((Path(home()) / "stack" / "state.json").read_text())
-        versions = {
-            component: _built_version(component, process["pid"])
-            for component, process in state["processes"].items()
-            if _runs(process["pid"], process["started"])
-        }
-        return (state["ports"] if versions else {}), versions
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
-        return {}, {}
-
-
-def _runs(pid: int, started: str) -> bool:
-    """Whether that very process runs: `started` is its start in clock ticks, `@` and the boot."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return False
-    # Behind the command's name, which may hold anything: field 3 is the state, 22 the start.
-    fields = stat.rpartition(")")[2].split()
-    return fields[0] != "Z" and f"{fields[19]}@{boot}" == started
-
-
-def _built_version(component: str, pid: int) -> str:
-    """The version that `make stack` built: `<component>-<version>-<hash>/bin/<name>` runs."""
-    directory = Path(f"/proc/{pid}/exe").readlink().parent.parent.name
-    return directory.removeprefix(f"{component}-").rpartition("-")[0]
-
-
-def _log(server: Server) -> str:
-    return str(Path(home()) / "stack" / f"{server.title.lower()}.log")

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from orchwatch.errors import OrchwatchError
-from orchwatch.monitor.client import get_json
+from orchwatch.monitor.client import foreign, get_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ def missing(
         end_s: And before this one.
 
     Raises:
-        OrchwatchError: Tempo cannot be reached, or goes on failing.
+        OrchwatchError: Tempo cannot be reached, is something else, or goes on failing.
     """
     listed = _search(url, len(traces), start_s, end_s)
     unlisted = {
@@ -67,6 +67,9 @@ def _search(url: str, number: int, start_s: int, end_s: int) -> dict[str, set[st
         )
     except OrchwatchError:
         return {}
+    # However little it finds, Tempo says how much it looked at.
+    if not (isinstance(answer, dict) and answer.keys() & {"traces", "metrics"}):
+        raise foreign("Tempo", url)
     # It leaves out the leading zeros of ids.
     return {
         trace["traceID"].zfill(_HEX_TRACE_ID_LENGTH): {
@@ -74,7 +77,7 @@ def _search(url: str, number: int, start_s: int, end_s: int) -> dict[str, set[st
             for spans in trace.get("spanSets", [])
             for span in spans.get("spans", [])
         }
-        for trace in (answer or {}).get("traces", [])
+        for trace in answer.get("traces", [])
     }
 
 

@@ -72,6 +72,37 @@ def test_a_refusal_is_one_clear_error_and_final(
     assert len(asked) == 1
 
 
+@pytest.mark.parametrize("answer", [(404, b""), (200, b"{}"), (200, b'{"data": []}')])
+def test_something_else_that_answers_is_not_taken_for_prometheus(
+    serve: Serve, answer: tuple[int, bytes]
+) -> None:
+    root, _ = serve([answer])
+    with pytest.raises(OrchwatchError, match=f"^what answers at {root} is not Prometheus;"):
+        prometheus.counted(root, since_s=0, until_s=7200)
+
+
+def test_what_speaks_no_http_is_something_else() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        root = f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+        def greet() -> None:
+            for _ in range(5):
+                connection, _ = listening.accept()
+                with connection:
+                    connection.recv(10_000)
+                    connection.sendall(b"SSH-2.0-OpenSSH_9.9\r\n")
+
+        threading.Thread(target=greet, daemon=True).start()
+        with pytest.raises(OrchwatchError, match=f"what answers at {root} is not Tempo"):
+            client.get_json("Tempo", root, "/api")
+        assert not client.answers(root)
+
+
+def test_an_address_that_is_none_is_one_clear_error() -> None:
+    with pytest.raises(OrchwatchError, match="'tempo' is no URL"):
+        client.get_json("Tempo", "tempo", "/api")
+
+
 def test_a_server_that_is_not_there_is_named_with_the_remedy() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         root = f"http://127.0.0.1:{listening.getsockname()[1]}"

@@ -5,11 +5,13 @@ import os
 import socket
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
 
+from orchwatch.monitor import servers as servers_module
 from orchwatch.monitor.servers import check_servers, servers
 from orchwatch.monitor.spool_health import Newest
 
@@ -40,13 +42,22 @@ class Fake(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Answer)
         self.answers: dict[str, tuple[int, object]] = {
-            "/": (200, {}),
+            "/": (200, {"status": "Server available"}),
             "/-/ready": (200, {}),
             "/ready": (200, {}),
             "/api/v1/status/buildinfo": (200, {"data": {"version": "3.14.0"}}),
             "/api/status/buildinfo": (200, {"version": "2.8.4"}),
         }
+        # What each path answers from its second question on.
+        self.arrivals: dict[str, tuple[int, object]] = {}
         self.url = f"http://127.0.0.1:{self.server_port}"
+
+
+class SilentFiles(SimpleHTTPRequestHandler):
+    """What `python3 -m http.server` runs."""
+
+    def log_message(self, *_: object) -> None:
+        pass
 
 
 class Answer(BaseHTTPRequestHandler):
@@ -58,6 +69,8 @@ class Answer(BaseHTTPRequestHandler):
         self.send_response(code)
         self.end_headers()
         self.wfile.write(json.dumps(content).encode())
+        if path in self.server.arrivals:
+            self.server.answers[path] = self.server.arrivals.pop(path)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -146,10 +159,54 @@ def test_a_server_that_is_not_ready_says_so(fake: Fake) -> None:
     assert check.state == "fail"
     assert check.found == f"{fake.url}/ready answers 503: it is not ready"
 
+    assert check.remedy.endswith("see its log")
 
-def test_a_server_that_answers_nonsense_tells_no_version(fake: Fake) -> None:
-    fake.answers["/api/status/buildinfo"] = (200, ["?"])
+
+def test_a_server_of_the_native_stack_that_is_not_ready_names_its_log(
+    nobody: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in PORTS:
+        monkeypatch.delenv(variable)
+    with Fake() as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        server.answers["/ready"] = (503, {})
+        write_state(nobody, server.server_port, started=started())
+        remedy = checks()["Tempo"].remedy
+        server.shutdown()
+    assert remedy == f"wait a moment; if it stays so, see {nobody}/stack/tempo.log"
+
+
+def test_a_server_that_cannot_say_its_version_is_ready_all_the_same(fake: Fake) -> None:
+    fake.answers["/api/status/buildinfo"] = (500, {})
     assert checks()["Tempo"].found == f"{fake.url} is ready"
+
+
+@pytest.mark.parametrize("answer", [(404, {}), (200, ["?"]), (200, {"status": "fine"})])
+def test_something_else_that_answers_is_not_taken_for_the_server(
+    fake: Fake, answer: tuple[int, object]
+) -> None:
+    fake.answers["/api/status/buildinfo"] = answer
+    check = checks()["Tempo"]
+    assert (check.state, check.found) == ("fail", f"what answers at {fake.url} is not Tempo")
+    assert "ORCHWATCH_TEMPO_URL" in check.remedy
+
+
+@pytest.mark.usefixtures("nobody")
+def test_a_web_server_at_their_ports_is_none_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler = partial(SilentFiles, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for variable in PORTS:
+            monkeypatch.setenv(variable, str(server.server_port))
+        found = checks(time.time() - 60)
+        server.shutdown()
+    url = f"http://127.0.0.1:{server.server_port}"
+    assert {name: (check.state, check.found) for name, check in found.items()} == {
+        name: ("warn", f"what answers at {url} is not {name}")
+        for name in ("Collector", "Prometheus", "Tempo")
+    }
 
 
 def exemplars(*timestamps: float) -> tuple[int, object]:
@@ -168,13 +225,26 @@ def test_servers_that_hold_the_newest_operation_are_fresh(fake: Fake) -> None:
 
 @pytest.mark.parametrize(("age_s", "state"), [(1, "unknown"), (60, "fail")])
 def test_an_operation_that_has_not_arrived_fails_once_it_had_the_time(
-    fake: Fake, age_s: float, state: str
+    fake: Fake, age_s: float, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(servers_module, "_CATCH_UP_S", 0.3)
     end_s = time.time() - age_s
     fake.answers["/api/v1/query_exemplars"] = exemplars(end_s - 100)
     found = checks(end_s)
     assert found["Prometheus is fresh"].state == state
     assert found["Tempo is fresh"].state == state
+
+
+def test_a_stack_that_is_catching_up_is_given_a_moment(fake: Fake) -> None:
+    end_s = time.time() - 60
+    fake.answers["/api/v1/query_exemplars"] = exemplars(end_s - 100)
+    fake.arrivals = {
+        "/api/v1/query_exemplars": exemplars(end_s + 1),
+        f"/api/traces/{TRACE_ID}": (200, {}),
+    }
+    found = checks(end_s)
+    assert found["Prometheus is fresh"].state == "ok"
+    assert found["Tempo is fresh"].state == "ok"
 
 
 def test_a_server_that_does_not_say_what_it_holds_is_unknown(fake: Fake) -> None:

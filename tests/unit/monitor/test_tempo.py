@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from orchwatch.errors import OrchwatchError
 from orchwatch.monitor import audit, tempo
 
 if TYPE_CHECKING:
@@ -81,8 +82,17 @@ def test_a_search_that_is_refused_costs_time_only(answers: dict[str, Any]) -> No
     assert missing(answers) == []
 
 
+@pytest.mark.parametrize("answer", [None, [], {"status": "fine"}])
+def test_something_else_that_answers_is_not_taken_for_a_tempo_without_traces(
+    answers: dict[str, Any], answer: object
+) -> None:
+    answers["/api/search"] = answer
+    with pytest.raises(OrchwatchError, match=f"what answers at {answers['url']} is not Tempo"):
+        missing(answers)
+
+
 def test_a_trace_that_is_not_there_misses_all_its_spans(answers: dict[str, Any]) -> None:
-    answers["/api/search"] = {}
+    answers["/api/search"] = {"metrics": {}}
     answers[f"/api/v2/traces/{TRACE}"] = {"trace": {}}
     assert missing(answers) == [(TRACE, span_id) for span_id in SPANS]
 

@@ -1,0 +1,45 @@
+"""What `make up` wrote down about the stack that it started; see stack/native.py."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from orchwatch.home import home
+
+
+def find() -> tuple[dict[str, int], dict[str, str]]:
+    """The ports that it chose, and the version of each of its servers that still runs."""
+    try:
+        state = json.loads((Path(home()) / "stack" / "state.json").read_text())
+        versions = {
+            component: _built_version(component, process["pid"])
+            for component, process in state["processes"].items()
+            if _runs(process["pid"], process["started"])
+        }
+        return (state["ports"] if versions else {}), versions
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {}, {}
+
+
+def log(title: str) -> str:
+    """Where a server of it writes what it has to say."""
+    return str(Path(home()) / "stack" / f"{title.lower()}.log")
+
+
+def _runs(pid: int, started: str) -> bool:
+    """Whether that very process runs: `started` is its start in clock ticks, `@` and the boot."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return False
+    # Behind the command's name, which may hold anything: field 3 is the state, 22 the start.
+    fields = stat.rpartition(")")[2].split()
+    return fields[0] != "Z" and f"{fields[19]}@{boot}" == started
+
+
+def _built_version(component: str, pid: int) -> str:
+    """The version that `make stack` built: `<component>-<version>-<hash>/bin/<name>` runs."""
+    directory = Path(f"/proc/{pid}/exe").readlink().parent.parent.name
+    return directory.removeprefix(f"{component}-").rpartition("-")[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchwatch.mixin import (
     alerting,
@@ -37,21 +37,22 @@ def every(table: Targets, settings: Settings) -> list[Alert]:
     return [*quick(table, settings), *regression.alerts(table, settings)]
 
 
+def groups(table: Targets, settings: Settings) -> list[dict[str, Any]]:
+    """A group for each kind of the quick ones."""
+    kinds: dict[str, list[Alert]] = {}
+    for alert in quick(table, settings):
+        kinds.setdefault(alert.kind, []).append(alert)
+    return [group(kind, [alert.data(settings) for alert in found]) for kind, found in kinds.items()]
+
+
 def recording_file(table: Targets) -> str:
     """`prometheus/rules/recording.yml`."""
     return yaml_text.document({"groups": recording.groups(table, alerting.load())})
 
 
 def alerts_file(table: Targets) -> str:
-    """`prometheus/rules/alerts.yml`: a group for each kind."""
-    settings = alerting.load()
-    kinds: dict[str, list[Alert]] = {}
-    for alert in quick(table, settings):
-        kinds.setdefault(alert.kind, []).append(alert)
-    groups = [
-        group(kind, [alert.data(settings) for alert in found]) for kind, found in kinds.items()
-    ]
-    return yaml_text.document({"groups": groups})
+    """`prometheus/rules/alerts.yml`."""
+    return yaml_text.document({"groups": groups(table, alerting.load())})
 
 
 def regression_file(table: Targets) -> str:

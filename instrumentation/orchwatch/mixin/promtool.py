@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from orchwatch.mixin import alerting, alerts, promql, regression, yaml_text
+from orchwatch.mixin import alerting, alerts, promql, recording, regression, yaml_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,27 +22,36 @@ _QUICK, _SLOW = "1m", "5m"
 
 def alerts_test(table: Targets) -> str:
     """`tests/promtool/alerts.test.yml`."""
-    found = [one for one in alerts.quick(table, alerting.load()) if not _is_long(one)]
-    return _document(["recording.yml", "alerts.yml"], _QUICK, found)
+    return _quick_document(table, _QUICK, long=False)
 
 
 def trends_test(table: Targets) -> str:
     """`tests/promtool/trends.test.yml`."""
-    found = [one for one in alerts.quick(table, alerting.load()) if _is_long(one)]
-    return _document(["recording.yml", "alerts.yml"], _SLOW, found)
+    return _quick_document(table, _SLOW, long=True)
 
 
 def regression_test(table: Targets) -> str:
     """`tests/promtool/regression.test.yml`."""
-    found = regression.alerts(table, alerting.load())
-    return _document(["regression.yml"], regression.STEP, found)
+    settings = alerting.load()
+    groups = regression.groups(table, settings)
+    found = regression.alerts(table, settings)
+    return _document(["regression.yml"], groups, regression.STEP, found)
 
 
-def _is_long(alert: Alert) -> bool:
-    return promql.seconds(alert.firing.at) > _LONGEST_S
+def _quick_document(table: Targets, step: str, *, long: bool) -> str:
+    settings = alerting.load()
+    groups = [*recording.groups(table, settings), *alerts.groups(table, settings)]
+    found = [
+        one
+        for one in alerts.quick(table, settings)
+        if (promql.seconds(one.firing.at) > _LONGEST_S) == long
+    ]
+    return _document(["recording.yml", "alerts.yml"], groups, step, found)
 
 
-def _document(files: list[str], step: str, found: Iterable[Alert]) -> str:
+def _document(
+    files: list[str], groups: list[dict[str, Any]], step: str, found: Iterable[Alert]
+) -> str:
     by_name: dict[str, list[Alert]] = {}
     for alert in found:
         by_name.setdefault(alert.name, []).append(alert)
@@ -55,6 +64,8 @@ def _document(files: list[str], step: str, found: Iterable[Alert]) -> str:
     data = {
         "rule_files": [f"{_RULES}/{file}" for file in files],
         "evaluation_interval": step,
+        # In any other order an alert would look at what was recorded a step ago, if at all.
+        "group_eval_order": [one["name"] for one in groups],
         "tests": tests,
     }
     return yaml_text.document(data)

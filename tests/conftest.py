@@ -23,7 +23,7 @@ PACKAGE_ROOT = Path(orchwatch.__file__).parent.parent
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A home of its own for each test, nothing to continue, no setting but the defaults."""
     for variable in list(os.environ):
-        if variable.startswith(("ORCHWATCH_", "OTEL_", "TRACEPARENT", "BAGGAGE", "XDG_")):
+        if variable.startswith(("ORCHWATCH_", "OTEL_", "TRACEPARENT", "BAGGAGE", "XDG_", "CLAUDE")):
             monkeypatch.delenv(variable)
     path = tmp_path / "home"
     temporary = tmp_path / "tmp"

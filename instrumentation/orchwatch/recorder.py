@@ -70,6 +70,7 @@ if TYPE_CHECKING:
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _LOCK_WAIT_S = 1.0
 _IDS_AT_ONCE = 64
+_HOST_SESSION_VARIABLE = "CLAUDE_CODE_SESSION_ID"
 _MILLISECOND_NS = 1_000_000
 _MAX_NAMES = 1024
 
@@ -203,7 +204,7 @@ class SpoolRecorder:
 
 active: Recorder = SpoolRecorder()
 
-_handed_over: tuple[tuple[str | None, str | None], Context] = ((None, None), ROOT)
+_handed_over: tuple[tuple[str | None, ...], Context] = ((None, None, None), ROOT)
 
 
 def use(recorder: Recorder) -> None:
@@ -213,12 +214,23 @@ def use(recorder: Recorder) -> None:
 
 
 def environment() -> Context:
-    """The context that the parent process handed over in `TRACEPARENT` and `BAGGAGE`."""
+    """The context that the parent process handed over in `TRACEPARENT` and `BAGGAGE`.
+
+    What an agent host starts without either still belongs to the host's session.
+    """
     global _handed_over  # noqa: PLW0603 - a process has one environment
     environ = os.environ
-    values = (environ.get(TRACEPARENT.upper()), environ.get(BAGGAGE.upper()))
+    values = (
+        environ.get(TRACEPARENT.upper()),
+        environ.get(BAGGAGE.upper()),
+        environ.get(_HOST_SESSION_VARIABLE),
+    )
     if values != _handed_over[0]:
-        _handed_over = (values, parse(*values))
+        traceparent, baggage, session_id = values
+        context = parse(traceparent, baggage)
+        if session_id and names.SESSION_ID not in context.baggage:
+            context = context.with_baggage({names.SESSION_ID: session_id})
+        _handed_over = (values, context)
     return _handed_over[1]
 
 

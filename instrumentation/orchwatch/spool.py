@@ -215,7 +215,10 @@ def _write_all(segment: int, lines: bytes) -> None:
 
 
 def _enforce_budget(directory: str) -> None:
-    """Drops the oldest closed segments until the spool fits its budget, and counts their lines."""
+    """Drops the oldest closed segments until the spool fits its budget, and counts their lines.
+
+    Imported history goes first: it can be imported again, and must not push out what happens now.
+    """
     budget_bytes = _setting("ORCHWATCH_SPOOL_BUDGET_BYTES", BUDGET_BYTES)
     closed = []
     total_bytes = 0
@@ -229,8 +232,8 @@ def _enforce_budget(directory: str) -> None:
                 continue
             total_bytes += status.st_size
             if number != numbers[-1]:
-                closed.append((status.st_mtime_ns, path, status.st_size))
-    for _, path, size_bytes in sorted(closed):
+                closed.append((family != HISTORY, status.st_mtime_ns, path, status.st_size))
+    for *_, path, size_bytes in sorted(closed):
         if total_bytes <= budget_bytes:
             break
         if _drop(path):

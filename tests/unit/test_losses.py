@@ -92,6 +92,9 @@ def test_what_a_child_of_multiprocessing_lost_is_counted(
         sys.path.insert(0, {str(tmp_path)!r})
         import job
         job.work()
+        # The server's socket lies in the temporary directory, and its path must be short.
+        import tempfile
+        tempfile.tempdir = "/tmp"
         context = multiprocessing.get_context({method!r})
         children = [context.Process(target=job.work) for _ in range(3)]
         for child in children:

@@ -144,3 +144,16 @@ def test_a_forked_child_that_unwinds_its_parents_operation_does_not_record_it_ag
     outer = named("outer")
     assert named("child")["parentSpanId"] == outer["spanId"]
     assert named("after")["parentSpanId"] == outer["spanId"]
+
+
+def test_what_an_agent_host_starts_belongs_to_the_hosts_session(
+    monkeypatch: pytest.MonkeyPatch, named: Callable[[str], dict[str, Any]]
+) -> None:
+    monkeypatch.setenv("CLAUDE_CODE_SESSION_ID", "host-1")
+    with operation("inherited"):
+        pass
+    monkeypatch.setenv("BAGGAGE", "session.id=handed-over")
+    with operation("handed over"):
+        pass
+    assert named("inherited")["attributes"]["session.id"] == {"stringValue": "host-1"}
+    assert named("handed over")["attributes"]["session.id"] == {"stringValue": "handed-over"}

@@ -6,6 +6,7 @@ from typing import Any
 
 from orchwatch.claude.facts import Activity, ApiFailed, Compacted, Fact, HookRan, TurnEnded
 from orchwatch.claude.fields import count, mapping, milliseconds, text, word
+from orchwatch.claude.wrapped_hooks import is_wrapped_command
 
 _SILENT = frozenset(
     {
@@ -56,6 +57,8 @@ def hook_progress(
     }
     if event == "SessionStart" and name.rpartition(":")[2] in _STARTS:
         fields["prompt_id"] = None  # it belongs to the session, not to the turn before
+    if is_wrapped_command(text(data.get("command"))):
+        return []  # it records itself
     if event == "Stop":
         state["stops"].append(fields)
         return []
@@ -87,6 +90,8 @@ def attachment(
     failed = "error" in kind or "cancelled" in kind
     if event == "Stop":
         state["stopped"].append(duration_ns)
+    if is_wrapped_command(text(attached.get("command"))):
+        return []  # it has recorded itself
     hook = {
         **common,
         "time_ns": common["time_ns"] - duration_ns,
@@ -108,6 +113,7 @@ def _stop_hooks(line: dict[str, Any], common: dict[str, Any], state: dict[str, A
     durations = [
         milliseconds(mapping(info).get("durationMs"))
         for info in (infos if isinstance(infos, list) else [])
+        if not is_wrapped_command(text(mapping(info).get("command")))
     ]
     at = common["time_ns"]
     if not waiting:

@@ -53,6 +53,11 @@ def is_wrapped(hook: object) -> bool:
     )
 
 
+def is_wrapped_command(command: str) -> bool:
+    """The same for a command as a session file names it."""
+    return _RUN_SCRIPT_TAIL in command
+
+
 def can_wrap(hook: object) -> bool:
     """Whether a hook is somebody else's command for a POSIX shell or for none."""
     return (

@@ -76,6 +76,10 @@ class Assembler:
         """Whether time alone can still finish something."""
         return bool(self._open)
 
+    def open_sessions(self) -> list[Session]:
+        """Those in which something may still run; not to be changed."""
+        return [self._sessions[session_id] for session_id in sorted(self._open)]
+
     def open_turns(self) -> int:
         """How many turns of sessions still run."""
         return sum(

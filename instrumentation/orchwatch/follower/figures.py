@@ -13,7 +13,7 @@ from orchwatch.monitor.store import Store
 from orchwatch.reporters import status_document
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from orchwatch.follower.following import Following
 
 SNAPSHOT_INTERVAL_S = 5.0
 
@@ -25,14 +25,14 @@ class Figures:
 
     Args:
         project: The project whose coverage and quality are looked for.
-        tokens: Exports the totals of tokens.
+        following: What is followed.
     """
 
-    def __init__(self, project: Path, tokens: Callable[[], None]) -> None:
+    def __init__(self, project: Path, following: Following) -> None:
         directory = Path(home())
         self._home = directory
         self._gatherer = status.Gatherer(directory, Store(directory), project)
-        self._tokens = tokens
+        self._following = following
         self._due_s = dict.fromkeys((self._system, self._business, self._snapshot), 0.0)
         self._complaint = ""
 
@@ -57,8 +57,8 @@ class Figures:
         kpi_export.export_system(self._gatherer.measure_system())
 
     def _business(self) -> None:
-        kpi_export.export_business(self._gatherer.measure_business())
-        self._tokens()
+        kpi_export.export_business(self._gatherer.measure_business(self._following.unfinished()))
+        self._following.tokens.export()
 
     def _snapshot(self) -> None:
         taken = self._gatherer.take()

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from orchwatch.claude.assembler import Assembler
+from orchwatch.follower import unfinished
 from orchwatch.follower.hook_events import HookEvents
 from orchwatch.follower.recorded import LIVE_S, Recorded
 from orchwatch.follower.session_files import SessionFiles
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from orchwatch.claude.facts import Fact
     from orchwatch.follower.checkpoint import Checkpoint
+    from orchwatch.monitor.busy import Interval
 
 _CHECKPOINT_INTERVAL_S = 5.0
 # Of the time, at most this share goes into checkpoints, however much they hold.
@@ -71,6 +73,10 @@ class Following:
             self._record(time.time_ns())
             if self._unsaved and time.monotonic() >= self._save_at_s:
                 self.save()
+
+    def unfinished(self) -> list[Interval]:
+        """What goes on at this moment, for the key figures."""
+        return unfinished.intervals(self._assembler.open_sessions(), time.time_ns())
 
     def save(self) -> None:
         """Stores how far all is read and what is open.

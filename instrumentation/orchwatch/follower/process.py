@@ -54,7 +54,7 @@ def run(roots: Sequence[str], project: Path) -> None:
     endpoint.start()
     try:
         configure(service_name=SERVICE_NAME)
-        figures = Figures(project, following.tokens.export)
+        figures = Figures(project, following)
         _logger.info("following %s; hooks post to port %d", ", ".join(roots), endpoint.port)
         while not ended.is_set():
             started_s = time.monotonic()

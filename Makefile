@@ -62,7 +62,7 @@ generate: setup ## Write everything that follows from targets.toml
 	$(BIN)/orchwatch generate
 
 .PHONY: stack
-stack: ## Build Collector, Prometheus, promtool and Tempo into a cache
+stack: ## Build the servers and the tools that check their files into a cache
 	@$(PYTHON) stack/build.py
 
 .PHONY: up

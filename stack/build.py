@@ -1,4 +1,4 @@
-"""Build the Collector, Prometheus, promtool and Tempo from their Go modules into a cache.
+"""Build the servers, and the tools that check their files, from their Go modules into a cache.
 
 `python3 stack/build.py` builds what is missing and says so. Each component lies in a directory of
 its own, named by its version and a hash of everything that decides what is built, so a change of
@@ -107,6 +107,22 @@ COMPONENTS = (
         requires="github.com/grafana/tempo",
         packages=("github.com/grafana/tempo/cmd/tempo",),
         binaries=("tempo",),
+    ),
+    # 0.30 and later embed a page that the Go module does not carry.
+    Component(
+        name="alertmanager",
+        requires="github.com/prometheus/alertmanager",
+        packages=(
+            "github.com/prometheus/alertmanager/cmd/alertmanager",
+            "github.com/prometheus/alertmanager/cmd/amtool",
+        ),
+        binaries=("alertmanager", "amtool"),
+    ),
+    Component(
+        name="pint",
+        requires="github.com/cloudflare/pint",
+        packages=("github.com/cloudflare/pint/cmd/pint",),
+        binaries=("pint",),
     ),
 )
 

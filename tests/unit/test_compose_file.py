@@ -90,7 +90,7 @@ def test_every_port_is_on_loopback_and_named_like_the_native_stacks(
 ) -> None:
     ports = {
         f"ORCHWATCH_{field.name.upper()}_PORT": field.default for field in dataclasses.fields(Ports)
-    } | {"ORCHWATCH_GRAFANA_PORT": 3000}
+    } | {"ORCHWATCH_GRAFANA_PORT": 3000, "ORCHWATCH_ALERTMANAGER_PORT": 9093}
     for published in service[1].get("ports", []):
         host, _, container = published.removeprefix("127.0.0.1:").partition("}:")
         found = re.fullmatch(r"\$\{(\w+):-(\d+)", host)
@@ -106,6 +106,8 @@ def test_the_images_are_those_of_the_versions_that_are_built_natively() -> None:
     prometheus = re.sub(r"^0\.(\d)(\d\d)", r"\1.\2", _component("prometheus").version())
     assert images["collector"] == f"otel/opentelemetry-collector-contrib:{collector}"
     assert images["prometheus"] == f"prom/prometheus:v{prometheus}"
+    alertmanager = _component("alertmanager").version()
+    assert images["alertmanager"] == f"prom/alertmanager:v{alertmanager}"
     # The module's pseudo-version is of the 2.8 line and names no release.
     assert re.fullmatch(r"grafana/tempo:2\.8\.\d+", images["tempo"])
     assert re.fullmatch(r"grafana/grafana:12\.3\.\d+", images["grafana"])

@@ -13,6 +13,8 @@ HEAD = "# Generated from targets.toml by orchwatch generate: edits are lost."
 
 # What no YAML reader takes for anything but a text; all else is quoted, as JSON is YAML.
 _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./:-]*[A-Za-z0-9_]|[A-Za-z]")
+# Several lines, none of them blank or ending in blanks, the first one not indented.
+_BLOCK = re.compile(r"[^\s](.*\S)?(\n.*\S)+")
 _NO_TEXTS = {"true", "false", "yes", "no", "on", "off", "null", "y", "n"}
 
 
@@ -27,7 +29,7 @@ def _lines(data: Any) -> Iterator[str]:
             yield from _entry(f"{_scalar(key)}:", value)
     else:
         for item in data:
-            first, *rest = _lines(item) if isinstance(item, dict) else [_scalar(item)]
+            first, *rest = _lines(item) if isinstance(item, dict) and item else [_scalar(item)]
             yield f"- {first}"
             yield from (f"  {line}" if line else line for line in rest)
 
@@ -36,7 +38,7 @@ def _entry(key: str, value: Any) -> Iterator[str]:
     if isinstance(value, dict | list) and value:
         yield key
         yield from (f"  {line}" for line in _lines(value))
-    elif isinstance(value, str) and "\n" in value:
+    elif isinstance(value, str) and _BLOCK.fullmatch(value):
         yield f"{key} |-"
         yield from (f"  {line}" for line in value.split("\n"))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import platform
 import re
@@ -20,13 +21,16 @@ from orchwatch.monitor import project
 from orchwatch.monitor.check import Check
 from orchwatch.monitor.servers import check_servers
 from orchwatch.monitor.spool_health import check_spool, newest_operation
+from orchwatch.monitor.wording import counted, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_MIB = 1024 * 1024
 # As in `duckdb>=2.0; extra == 'local'`.
 _REQUIREMENT = re.compile(r"(?P<name>[\w.-]+).*;.*extra == ['\"](?P<extra>[\w.-]+)")
+
+# How alike two names are that differ by a slip: 1 is the same.
+_SIMILAR_NAMES = 0.85
 
 
 def examine() -> list[Check]:
@@ -94,14 +98,30 @@ def _check_configuration() -> Iterator[Check]:
             name="configuration", state="fail", found=str(error), remedy="correct that line"
         )
         return
-    rows = sum(len(changed) for changed in user.targets.values())
-    where = f"{user.file} changes {rows} rows" if user.file else "no orchwatch.toml"
+    rows = counted(sum(len(changed) for changed in user.targets.values()), "row")
+    where = f"{user.file} changes {rows}" if user.file else "no orchwatch.toml"
     yield Check(
         name="configuration",
         state="ok",
         found=f"{where}; {len(table.operations)} operations and {len(table.levels)} levels have"
-        f" targets, {len(callables)} callables are watched",
+        f" targets; callables that are watched: {len(callables)}",
     )
+    yield from _check_spelling(user)
+
+
+def _check_spelling(user: config.Config) -> Iterator[Check]:
+    """A misspelt row adds one, and leaves the one that was meant as it is."""
+    shipped = config.read_toml(targets.SHIPPED_FILE)
+    for table, rows in user.targets.items():
+        for row_id in sorted(rows.keys() - shipped[table].keys()):
+            similar = difflib.get_close_matches(row_id, shipped[table], n=1, cutoff=_SIMILAR_NAMES)
+            if similar:
+                yield Check(
+                    name="configuration",
+                    state="warn",
+                    found=f"{user.file} adds {row_id}; did you mean {similar[0]}?",
+                    remedy="correct the name; one that is meant to be another needs no change",
+                )
 
 
 def _check_home() -> Iterator[Check]:
@@ -161,7 +181,7 @@ def _check_rights(directory: Path) -> Check:
         return Check(
             name="home rights",
             state="warn",
-            found=f"{len(files)} segments are readable to others, {files[0].name} for one",
+            found=f"readable to others: {counted(len(files), 'segment')}, {files[0].name} for one",
             remedy=f"chmod {FILE_MODE:o} {spool_directory()}/*.jsonl",
         )
     return Check(name="home rights", state="ok", found=f"{directory} is yours alone")
@@ -195,13 +215,13 @@ def _check_space(directory: Path) -> Check:
     free_bytes = shutil.disk_usage(directory).free
     setting = os.environ.get("ORCHWATCH_SPOOL_BUDGET_BYTES", "")
     budget_bytes = int(setting) if setting.isdecimal() else spool.BUDGET_BYTES
-    found = f"{free_bytes / _MIB:,.0f} MiB free for {directory}"
+    found = f"{size(free_bytes)} free for {directory}"
     if free_bytes >= budget_bytes:
         return Check(name="disk", state="ok", found=found)
     return Check(
         name="disk",
         state="fail" if free_bytes < spool.SEGMENT_BYTES else "warn",
-        found=f"{found}, less than the spool's budget of {budget_bytes / _MIB:,.0f} MiB",
+        found=f"{found}, less than the spool's budget of {size(budget_bytes)}",
         remedy="free some space, or lower ORCHWATCH_SPOOL_BUDGET_BYTES",
     )
 

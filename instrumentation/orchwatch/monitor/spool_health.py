@@ -12,6 +12,7 @@ from orchwatch import spool
 from orchwatch.home import home, spool_directory
 from orchwatch.monitor import archive, segments
 from orchwatch.monitor.check import Check
+from orchwatch.monitor.wording import counted, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +23,6 @@ _TAIL_BYTES = 256 * 1024
 # Clocks of one machine agree; this is for home directories on a network.
 _FUTURE_TOLERANCE_S = 60.0
 _NS = 1e9
-_MB = 1e6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +79,7 @@ def _check_size(directory: Path, found: list[Segment]) -> Check:
     newest_s = max(segment.modified_ns for segment in found) / _NS
     oldest_s = min(segment.modified_ns for segment in found) / _NS
     text = (
-        f"{size_bytes / _MB:.1f} MB in {len(found)} segments in {directory}, "
+        f"{size(size_bytes)} in {counted(len(found), 'segment')} in {directory}, "
         f"last written {format_age(newest_s)} ago"
     )
     if len(found) > 1:
@@ -101,7 +101,7 @@ def _check_lines(found: list[Segment]) -> Check:
     return Check(
         name="spool lines",
         state="warn",
-        found=f"{unreadable} lines cannot be read and are skipped",
+        found=f"{counted(unreadable, 'line')} cannot be read, skipped by every command",
         remedy="each is an operation lost to a process killed while it wrote, or to another program"
         " writing into the spool",
     )

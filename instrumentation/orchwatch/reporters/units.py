@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
+from orchwatch.monitor.wording import size, three_digits
+
+__all__ = ["ABSENT", "duration", "level", "share", "size", "three_digits"]
 
 ABSENT = "-"
 
 _MINUTE_S = 60
 _HOUR_S = 3600
-_BINARY_STEP = 1024
 _FINEST_PERCENT = 0.01
 
 
@@ -37,15 +38,6 @@ def share(value: float | None) -> str:
     return f"{percent:.2f}".rstrip("0").rstrip(".") + "%"
 
 
-def size(value_bytes: float) -> str:
-    """`512B`, `1.5KiB`, `10MiB`."""
-    for unit in ("B", "KiB", "MiB"):
-        if float(three_digits(value_bytes)) < _BINARY_STEP:
-            return three_digits(value_bytes) + unit
-        value_bytes /= _BINARY_STEP
-    return three_digits(value_bytes) + "GiB"
-
-
 def level(value: float | None, unit: str) -> str:
     """A value of the targets table in its unit."""
     if value is None:
@@ -55,12 +47,3 @@ def level(value: float | None, unit: str) -> str:
     if unit == "By":
         return size(value)
     return f"{three_digits(value)} {unit.replace('{', '').replace('}', '')}"
-
-
-def three_digits(value: float) -> str:
-    """At least three significant digits, never an exponent, no trailing zeros."""
-    if value == 0:
-        return "0"
-    decimals = max(0, 2 - math.floor(math.log10(abs(value))))
-    text = f"{value:.{decimals}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text

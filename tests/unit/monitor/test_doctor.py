@@ -156,8 +156,31 @@ def test_a_configuration_in_order_says_what_it_changes(tmp_path: Path) -> None:
     )
     check = checks()["configuration"]
     assert check.state == "ok"
-    assert check.found.startswith("orchwatch.toml changes 1 rows; 11 operations")
-    assert check.found.endswith("1 callables are watched")
+    assert check.found.startswith("orchwatch.toml changes 1 row; 11 operations")
+    assert check.found.endswith("callables that are watched: 1")
+
+
+@pytest.mark.parametrize(
+    ("row", "meant"),
+    [
+        ('operations."state.qurey"', "state.query"),
+        ('operations."agent.spwan"', "agent.spawn"),
+        ('operations."my.operation"', None),
+        ('operations."state.query"', None),
+    ],
+)
+def test_a_row_that_looks_misspelt_is_a_warning(
+    tmp_path: Path, row: str, meant: str | None
+) -> None:
+    (tmp_path / "orchwatch.toml").write_text(f"[{row}]\ntarget_s = 1\n")
+    found = [check for check in examine() if check.name == "configuration"]
+    assert found[0].state == "ok"
+    name = row.split('"')[1]
+    assert [(check.state, check.found) for check in found[1:]] == [
+        ("warn", f"orchwatch.toml adds {name}; did you mean {name_meant}?")
+        for name_meant in [meant]
+        if name_meant
+    ]
 
 
 def test_looking_needs_neither_the_sdk_nor_the_reading_sides_packages() -> None:

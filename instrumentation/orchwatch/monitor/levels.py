@@ -11,7 +11,7 @@ import psutil
 from orchwatch.monitor import archive, segments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
     from pathlib import Path
 
     from orchwatch.monitor.spans import Summary
@@ -58,22 +58,20 @@ class Machine:
         return total_s, total_s - idle_s, time.process_time()
 
 
-def of_operations(summaries: Iterable[Summary]) -> dict[str, float]:
-    """Shares of the operations that ended in the window; empty where none did.
+def of_operations(summaries: Iterable[Summary], known: Container[str]) -> dict[str, float]:
+    """Availability and error rate in the window; empty where no operation of the table ended.
 
-    Availability and success are the share that ended without an error, the error rates the rest.
+    Args:
+        summaries: Every operation that ended in the window.
+        known: The operations that the table has a row for. Others may fail without the system
+            being unavailable: a command that a user runs, for one.
     """
-    summaries = list(summaries)
-    count = sum(summary.count for summary in summaries)
+    counted = [summary for summary in summaries if summary.operation in known]
+    count = sum(summary.count for summary in counted)
     if not count:
         return {}
-    failed = sum(summary.errors for summary in summaries) / count
-    return {
-        "availability": 1 - failed,
-        "error.rate": failed,
-        "task.success": 1 - failed,
-        "task.errors": failed,
-    }
+    failed = sum(summary.errors for summary in counted) / count
+    return {"availability": 1 - failed, "error.rate": failed}
 
 
 def storage_growth_bytes(home: Path, now_ns: int) -> float | None:

@@ -38,6 +38,7 @@ class OperationReading:
         under_target: Share that took at most the target, 0 to 1; None without runs or target.
         target_s: The target; None where the table has none.
         status: The p95 against the target.
+        error_status: The share that failed against the table's row for it, `error.rate`.
     """
 
     id: str
@@ -50,6 +51,7 @@ class OperationReading:
     under_target: float | None
     target_s: float | None
     status: Status
+    error_status: Status
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +134,7 @@ def take(
         earlier = spans.count_before(store, since_ns) if since_ns > _BEGINNING_NS else 0
         unreadable = store.unreadable()
     values: dict[str, float | None] = {
-        **levels.of_operations(summaries),
+        **levels.of_operations(summaries, targets.operations),
         "storage.growth": levels.storage_growth_bytes(home, int(as_of.timestamp() * 1e9)),
         "cpu.utilization": _machine.cpu_utilization(),
         "memory.utilization": _machine.memory_utilization(),
@@ -152,6 +154,7 @@ def _operations(
     targets: Targets, summaries: dict[str, spans.Summary]
 ) -> tuple[OperationReading, ...]:
     readings = []
+    error_row = targets.levels["error.rate"]
     for name in [
         *targets.operations,
         *(name for name in summaries if name not in targets.operations),
@@ -171,6 +174,7 @@ def _operations(
                 under_target=under / found.count if found and under is not None else None,
                 target_s=row.target_s if row else None,
                 status=row.status(found.p95_s if found else None) if row else "unknown",
+                error_status=error_row.status(found.errors / found.count if found else None),
             )
         )
     return tuple(readings)

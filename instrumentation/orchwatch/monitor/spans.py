@@ -28,6 +28,16 @@ _LATEST = """
 SELECT replace(trace_id::VARCHAR, '-', '') FROM span
 WHERE family <> 'history' AND operation IS NOT NULL ORDER BY end_ns DESC LIMIT 1
 """
+_SLOWEST = """
+SELECT replace(trace_id::VARCHAR, '-', '') FROM span
+WHERE family <> 'history' AND operation = $operation ORDER BY duration_ns DESC, end_ns DESC LIMIT 1
+"""
+_LATEST_FAILED = """
+SELECT replace(trace_id::VARCHAR, '-', '') FROM span
+WHERE family <> 'history' AND operation IS NOT NULL AND status = 2
+    AND ($operation IS NULL OR operation = $operation)
+ORDER BY end_ns DESC LIMIT 1
+"""
 _TRACE = """
 SELECT DISTINCT ON (span_id)
     family, replace(trace_id::VARCHAR, '-', ''), printf('%016x', span_id),
@@ -122,14 +132,27 @@ def totals(store: Store) -> dict[str, int]:
 
 def latest_trace_id(store: Store) -> str | None:
     """The trace of the operation that ended last; None where there is none."""
-    rows = store.query(_LATEST)
-    return str(rows[0][0]) if rows else None
+    return _one(store.query(_LATEST))
+
+
+def slowest_trace_id(store: Store, operation: str) -> str | None:
+    """The trace of an operation's slowest call, the latest of equals; None where there is none."""
+    return _one(store.query(_SLOWEST, {"operation": operation}))
+
+
+def latest_failed_trace_id(store: Store, operation: str | None = None) -> str | None:
+    """The trace of the operation that failed last, of that name if one is given."""
+    return _one(store.query(_LATEST_FAILED, {"operation": operation}))
 
 
 def trace(store: Store, trace_id: str) -> list[Span]:
     """The spans of a trace, by start; none where the id is unknown or no id at all."""
     rows = store.query(_TRACE, {"trace_id": trace_id})
     return [Span(*(*row[:-2], _values(row[-2]), _values(row[-1]))) for row in rows]
+
+
+def _one(rows: list[tuple[Any, ...]]) -> str | None:
+    return str(rows[0][0]) if rows else None
 
 
 def _whole_ns(target_s: float) -> int:

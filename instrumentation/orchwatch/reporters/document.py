@@ -6,6 +6,8 @@ import json
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from orchwatch.monitor.snapshot import Snapshot
 
 
@@ -16,7 +18,7 @@ def render(snapshot: Snapshot, file: TextIO) -> None:
 
 
 def as_dict(snapshot: Snapshot) -> dict[str, Any]:
-    """`operations` and `levels` by id, and `as_of` in ISO 8601."""
+    """`operations` and `levels` by id; `as_of` and `since` in ISO 8601, `since` null for all."""
     return {
         "operations": {
             reading.id: {
@@ -40,5 +42,10 @@ def as_dict(snapshot: Snapshot) -> dict[str, Any]:
             }
             for reading in snapshot.levels
         },
-        "as_of": snapshot.as_of.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "as_of": _iso(snapshot.as_of),
+        "since": None if snapshot.since is None else _iso(snapshot.since),
     }
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -3,42 +3,56 @@
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, TextIO
+from datetime import timedelta
+from typing import TYPE_CHECKING, Literal, TextIO
 
+from orchwatch.monitor.wording import counted
 from orchwatch.reporters import units
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from orchwatch.monitor.snapshot import LevelReading, OperationReading, Snapshot
     from orchwatch.targets import Status
 
 WIDTH = 80
 
-_OPERATIONS = ("operation", "count", "errors", "p50", "p95", "p99", "under", "target", "status")
+_OPERATIONS = ("operation", "count", "errors", "p50", "p95", "p99", "target", "on-time", "status")
 _LEVELS = ("level", "value", "target", "status")
+# The most operations that a note lists.
+_LISTED = 5
+# A window below this is told to the second.
+_SHORT = timedelta(hours=1)
 _COLOURS: dict[Status, str] = {"ok": "32", "warn": "33", "miss": "31", "unknown": "2"}
 
 
 def render(snapshot: Snapshot, file: TextIO, *, colour: bool) -> None:
     """Writes operations, then the levels that were measured, then what the figures cover.
 
-    `under` is the share of operations that took at most the target.
+    `on-time` is the share of operations that took at most the target.
 
     Args:
         snapshot: What to show.
         file: Where to write.
-        colour: Whether a status is coloured; it is spelt out in any case.
+        colour: Whether a status is coloured, and errors that are too many; both are spelt out in
+            any case.
     """
-    operations = [(_operation(reading), reading.status) for reading in snapshot.operations]
+    operations = [
+        (_operation(reading), {"status": reading.status, "errors": _error_mark(reading)})
+        for reading in snapshot.operations
+    ]
     _table(_OPERATIONS, operations, file, colour=colour)
     measured = [reading for reading in snapshot.levels if reading.value is not None]
     if measured:
         file.write("\n")
-        levels = [(_level(reading), reading.status) for reading in measured]
+        levels = [(_level(reading), {"status": reading.status}) for reading in measured]
         _table(_LEVELS, levels, file, colour=colour)
     file.write("\n")
-    file.writelines(textwrap.fill(note, WIDTH) + "\n" for note in _notes(snapshot))
+    file.writelines(
+        # Names and options stay whole.
+        textwrap.fill(note, WIDTH, break_on_hyphens=False, break_long_words=False) + "\n"
+        for note in _notes(snapshot)
+    )
 
 
 def _operation(reading: OperationReading) -> tuple[str, ...]:
@@ -49,11 +63,16 @@ def _operation(reading: OperationReading) -> tuple[str, ...]:
         units.duration(reading.p50_s),
         units.duration(reading.p95_s),
         units.duration(reading.p99_s),
-        units.share(reading.under_target),
         units.duration(reading.target_s),
+        units.share(reading.under_target),
         # Measured, but nothing to hold it against: that is not the "unknown" of no data.
         units.ABSENT if reading.target_s is None else reading.status,
     )
+
+
+def _error_mark(reading: OperationReading) -> Status | None:
+    """What errors are coloured by: few enough are no reason to look at them."""
+    return None if reading.error_status in ("ok", "unknown") else reading.error_status
 
 
 def _level(reading: LevelReading) -> tuple[str, ...]:
@@ -71,26 +90,58 @@ def _notes(snapshot: Snapshot) -> list[str]:
     if snapshot.since is None:
         covered = f"All operations until {taken}."
     else:
-        covered = f"Operations that ended since {snapshot.since:%Y-%m-%d %H:%M} until {taken}."
+        to = "%H:%M:%S" if snapshot.as_of - snapshot.since < _SHORT else "%H:%M"
+        since = snapshot.since.strftime(f"%Y-%m-%d {to}")
+        covered = f"Operations that ended since {since} until {taken}."
     if snapshot.earlier:
-        covered += f" {snapshot.earlier} earlier ones are not shown (--since all shows them)."
-    notes = [covered]
+        covered += f" Not shown: {snapshot.earlier} that ended earlier (--since all shows them)."
+    notes = [*_about_failed(snapshot), *_about_slow(snapshot), covered]
     unreadable = sum(snapshot.unreadable.values())
     if unreadable:
-        notes.append(f"{unreadable} unreadable lines were skipped; see orchwatch doctor.")
+        notes.append(f"Skipped: {counted(unreadable, 'unreadable line')}; see orchwatch doctor.")
     return notes
+
+
+def _about_failed(snapshot: Snapshot) -> Iterator[str]:
+    """What failed, the largest shares first."""
+    failed = sorted(
+        (reading for reading in snapshot.operations if reading.errors),
+        key=lambda reading: -reading.errors / reading.count,
+    )
+    if failed:
+        shares = [f"{reading.id} {reading.errors} of {reading.count}" for reading in failed]
+        yield f"Failed: {_listed(shares)} (orchwatch trace --failed shows the latest)."
+
+
+def _about_slow(snapshot: Snapshot) -> Iterator[str]:
+    """How to get to the trace that shows why, the furthest from their target first."""
+    slow = [
+        (reading.p95_s / reading.target_s, reading.id)
+        for reading in snapshot.operations
+        if reading.status in ("warn", "miss") and reading.p95_s and reading.target_s
+    ]
+    if slow:
+        first, *others = [name for _, name in sorted(slow, reverse=True)]
+        also = f"; likewise for {_listed(others)}" if others else ""
+        yield f"Slowest: orchwatch trace --slowest {first}{also}."
+
+
+def _listed(texts: Sequence[str]) -> str:
+    more = f" and {len(texts) - _LISTED} more" if len(texts) > _LISTED else ""
+    return ", ".join(texts[:_LISTED]) + more
 
 
 def _table(
     heads: Sequence[str],
-    rows: Sequence[tuple[Sequence[str], Status]],
+    rows: Sequence[tuple[Sequence[str], Mapping[str, Status | None]]],
     file: TextIO,
     *,
     colour: bool,
 ) -> None:
     """Names to the left, figures to the right, the status last.
 
-    A name too long for its line stands on a line of its own: nothing is ever cut off.
+    A name too long for its line stands on a line of its own: nothing is ever cut off. Each row
+    comes with the colours of its cells, by their heads.
     """
     cells = [heads, *(row for row, _ in rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -98,14 +149,19 @@ def _table(
     figures = sum(widths[1:])
     gap = 2 if widths[0] + figures + 2 * len(widths[1:]) <= WIDTH else 1
     widths[0] = min(widths[0], WIDTH - figures - gap * len(widths[1:]))
-    for row, status in [(heads, None), *rows]:
+    for row, marks in [(heads, {}), *rows]:
         name, *values, state = row
         if len(name) > widths[0]:
             file.write(name + "\n")
             name = ""
         line = name.ljust(widths[0])
-        for value, width in zip(values, widths[1:-1], strict=True):
-            line += " " * gap + value.rjust(width)
-        if colour and status is not None:
-            state = f"\x1b[{_COLOURS[status]}m{state}\x1b[0m"
-        file.write(f"{line}{' ' * gap}{state}\n")
+        for head, value, width in zip(heads[1:-1], values, widths[1:-1], strict=True):
+            line += " " * gap + _coloured(value.rjust(width), colour and marks.get(head))
+        file.write(f"{line}{' ' * gap}{_coloured(state, colour and marks.get(heads[-1]))}\n")
+
+
+def _coloured(text: str, status: Status | Literal[False] | None) -> str:
+    if not status:
+        return text
+    word = text.lstrip()
+    return f"{text[: len(text) - len(word)]}\x1b[{_COLOURS[status]}m{word}\x1b[0m"

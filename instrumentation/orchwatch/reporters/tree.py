@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
 from orchwatch.monitor.spans import NS_PER_S, Span
+from orchwatch.monitor.wording import counted
 from orchwatch.reporters import units
 
 if TYPE_CHECKING:
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 WIDTH = 80
 STATUS_ERROR = 2  # OTLP
+
+# The longest name of an error that a line has room for.
+_ERROR_WIDTH = 24
 
 _HEADS = ("operation", "count", "total", "slowest", "errors")
 
@@ -34,9 +38,13 @@ def render(spans: Sequence[Span], file: TextIO) -> None:
     rows = [_HEADS, *_rows(children[None], children, None, None)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     started = datetime.fromtimestamp(spans[0].start_ns / NS_PER_S, UTC)
-    file.write(f"trace {spans[0].trace_id}, {len(spans)} spans, {started:%Y-%m-%d %H:%M:%S} UTC\n")
-    for name, *figures in rows:
-        cells = [cell.rjust(width) for cell, width in zip(figures, widths[1:], strict=True)]
+    file.write(
+        f"trace {spans[0].trace_id}, {counted(len(spans), 'span')},"
+        f" {started:%Y-%m-%d %H:%M:%S} UTC\n"
+    )
+    for name, *figures, errors in rows:
+        cells = [cell.rjust(width) for cell, width in zip(figures, widths[1:-1], strict=True)]
+        cells.append(errors.ljust(widths[-1]))
         room = min(widths[0], WIDTH - sum(len(cell) + 2 for cell in cells))
         # A name that is too long stands on a line of its own: nothing is cut off.
         start = name.ljust(room) if len(name) <= room else f"{name}\n{'':{room}}"
@@ -60,13 +68,25 @@ def _rows(
         if margin is not None:
             branch = margin + ("└─ " if last else "├─ ")
             deeper = margin + ("   " if last else "│  ")
-        errors = sum(span.status == STATUS_ERROR for span in group)
         yield (
             f"{branch}{title}",
             str(len(group)),
             units.duration(sum(span.duration_ns for span in group) / NS_PER_S),
             units.duration(max(span.duration_ns for span in group) / NS_PER_S),
-            str(errors) if errors else "",
+            _errors(group),
         )
         inside = [child for span in group for child in children.get(span.span_id, ())]
         yield from _rows(inside, children, who, deeper)
+
+
+def _errors(group: Iterable[Span]) -> str:
+    """`2 ValueError`, `3 KeyError +1 …`: how often the most frequent kind, and how many others."""
+    kinds = Counter(span.error_type or "" for span in group if span.status == STATUS_ERROR)
+    if not kinds:
+        return ""
+    kind, number = kinds.most_common(1)[0]
+    if len(kind) > _ERROR_WIDTH:
+        # The end of a dotted name says most.
+        kind = "…" + kind[1 - _ERROR_WIDTH :]
+    others = kinds.total() - number
+    return f"{number} {kind}".rstrip() + (f" +{others} …" if others else "")

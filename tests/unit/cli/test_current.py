@@ -48,6 +48,7 @@ def test_operations_are_shown_as_soon_as_they_have_ended(
     assert (found["my.own"]["count"], found["my.own"]["errors"]) == (1, 1)
     text = current(capsys)
     assert "my.own" in text
+    assert "Failed: my.own 1 of 1 (orchwatch trace --failed shows" in " ".join(text.split())
     assert "Nothing was measured" not in text
 
 
@@ -68,6 +69,7 @@ def test_a_window_is_a_number_and_a_unit_or_all(
     with operation("state.query"):
         pass
     found = json.loads(current(capsys, "--format", "json", "--since", window))
+    assert (found["since"] is None) == (window == "all")
     assert found["operations"]["state.query"]["count"] == 1
 
 

@@ -18,23 +18,29 @@ if TYPE_CHECKING:
 DAY_NS = levels.DAY_NS
 
 
-def summary(count: int, errors: int) -> Summary:
+def summary(count: int, errors: int, operation: str = "state.query") -> Summary:
     return Summary(
-        operation="x", count=count, errors=errors, p50_s=1, p95_s=1, p99_s=1, under_target=None
+        operation=operation,
+        count=count,
+        errors=errors,
+        p50_s=1,
+        p95_s=1,
+        p99_s=1,
+        under_target=None,
     )
 
 
-def test_shares_are_counted_over_all_operations() -> None:
-    assert levels.of_operations([summary(90, 0), summary(10, 5)]) == {
+def test_shares_are_counted_over_the_operations_that_have_targets() -> None:
+    summaries = [summary(90, 0), summary(10, 5, "agent.spawn"), summary(7, 7, "command.run")]
+    assert levels.of_operations(summaries, {"state.query", "agent.spawn"}) == {
         "availability": 0.95,
         "error.rate": 0.05,
-        "task.success": 0.95,
-        "task.errors": 0.05,
     }
 
 
 def test_without_operations_no_share_is_made_up() -> None:
-    assert levels.of_operations([]) == {}
+    assert levels.of_operations([], {"state.query"}) == {}
+    assert levels.of_operations([summary(7, 7)], {"agent.spawn"}) == {}
 
 
 def test_memory_utilization_is_a_share() -> None:

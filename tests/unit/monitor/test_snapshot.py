@@ -72,8 +72,21 @@ def test_failures_give_the_rates(home: Path, record: Record) -> None:
     readings = {reading.id: reading for reading in snapshot.take(home).levels}
     assert readings["error.rate"].value == 0.05
     assert readings["error.rate"].status == "miss"
-    assert readings["task.success"].value == 0.95
-    assert readings["task.success"].status == "ok"
+    assert readings["availability"].value == 0.95
+    # No task ended: that operations did says nothing about tasks.
+    assert (readings["task.success"].value, readings["task.errors"].value) == (None, None)
+
+
+def test_a_command_that_fails_is_not_the_system_being_unavailable(
+    home: Path, record: Record
+) -> None:
+    record()
+    record("command.run", failed=True)
+    taken = snapshot.take(home)
+    assert {reading.id: reading.value for reading in taken.levels}["availability"] == 1
+    states = {reading.id: reading.error_status for reading in taken.operations}
+    assert (states["command.run"], states["state.query"]) == ("miss", "ok")
+    assert states["agent.spawn"] == "unknown"
 
 
 def test_a_store_held_open_sees_what_is_new(home: Path, record: Record) -> None:

@@ -59,7 +59,7 @@ def test_key_figures_stand_among_the_levels(home: Path, tmp_path: Path, record: 
     assert found.health.parts["task.success"] == 0.5
 
 
-def test_without_tasks_success_is_that_of_all_operations(
+def test_without_tasks_nothing_is_said_about_their_success(
     home: Path, tmp_path: Path, record: Record
 ) -> None:
     record("state.query")
@@ -68,7 +68,8 @@ def test_without_tasks_success_is_that_of_all_operations(
         gatherer = Gatherer(home, store, tmp_path)
         gatherer.measure_business()
         levels = {reading.id: reading.value for reading in gatherer.take().snapshot.levels}
-    assert levels["task.success"] == 0.5
+    assert levels["availability"] == 0.5
+    assert (levels["task.success"], levels["task.errors"]) == (None, None)
     assert levels["task.throughput"] is None
 
 

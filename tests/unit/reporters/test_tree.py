@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 
+import pytest
+
 from orchwatch.monitor.spans import Span
 from orchwatch.reporters import tree
 
@@ -9,7 +11,13 @@ START_NS = 1_790_000_000_000_000_000
 
 
 def span(
-    name: str, span_id: str, parent: str | None = None, *, agent: str | None = None, **more: int
+    name: str,
+    span_id: str,
+    parent: str | None = None,
+    *,
+    agent: str | None = None,
+    error: str | None = None,
+    **more: int,
 ) -> Span:
     return Span(
         family="operations",
@@ -21,8 +29,8 @@ def span(
         kind=1,
         start_ns=START_NS,
         duration_ns=more.get("duration_ns", 1_500_000),
-        status=more.get("status", 1),
-        error_type=None,
+        status=more.get("status", 1 if error is None else 2),
+        error_type=error,
         service=None,
         session_id=None,
         agent=agent,
@@ -50,10 +58,30 @@ def test_calls_alike_under_the_same_caller_share_a_line_and_so_do_theirs() -> No
         f"trace {'ab' * 16}, 6 spans, 2026-09-21 14:13:20 UTC",
         "operation    count  total  slowest  errors",
         "run              1     2s       2s",
-        "├─ task [a]      2    5ms    3.5ms       1",
+        "├─ task [a]      2    5ms    3.5ms  1",
         "│  └─ query      2    3ms    1.5ms",
         "└─ task [b]      1  1.5ms    1.5ms",
     ]
+
+
+@pytest.mark.parametrize(
+    ("errors", "cell"),
+    [
+        ([None, None], ""),
+        (["KeyError", None], "1 KeyError"),
+        (["ValueError", "ValueError"], "2 ValueError"),
+        (["KeyError", "ValueError", "KeyError", "OSError"], "2 KeyError +2 …"),
+        (["a.package.of.somebody.StateConflictError"], "1 …body.StateConflictError"),
+    ],
+)
+def test_errors_are_named_the_most_frequent_kind_first(errors: list[str | None], cell: str) -> None:
+    lines = rendered(*(span("x", f"{number:02}", error=kind) for number, kind in enumerate(errors)))
+    assert lines[2][len("operation") :].split(maxsplit=3)[3:] == ([cell] if cell else [])
+    assert all(len(line) <= tree.WIDTH for line in lines)
+
+
+def test_one_span_is_not_called_many() -> None:
+    assert ", 1 span, " in rendered(span("x", "01"))[0]
 
 
 def test_a_span_whose_parent_is_not_stored_is_a_root() -> None:

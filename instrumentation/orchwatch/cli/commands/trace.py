@@ -12,13 +12,29 @@ from orchwatch.errors import OrchwatchError
 if TYPE_CHECKING:
     import argparse
 
+    from orchwatch.monitor.store import Store
+
 HELP = "show a trace as a tree: who called what, how often, for how long"
+
+
+_ANY = ""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
-    parser.add_argument(
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
         "trace_id", nargs="?", metavar="ID", help="32 hexadecimal digits (default: the latest)"
+    )
+    which.add_argument(
+        "--slowest", metavar="NAME", help="the trace that holds that operation's slowest call"
+    )
+    which.add_argument(
+        "--failed",
+        nargs="?",
+        const=_ANY,
+        metavar="NAME",
+        help="the trace of the latest operation that failed, of all or of that name",
     )
     parser.add_argument("--format", choices=("table", "json"), default="table")
 
@@ -37,9 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     from orchwatch.reporters import tree  # noqa: PLC0415
 
     with Store(Path(home())) as store:
-        trace_id = arguments.trace_id or spans.latest_trace_id(store)
-        if trace_id is None:
-            raise OrchwatchError(f"trace: nothing was measured yet in {home()}")
+        trace_id = _chosen(arguments, store)
         found = spans.trace(store, trace_id)
     if not found:
         raise OrchwatchError(f"trace: no span of {trace_id} is stored in {home()}")
@@ -49,3 +63,23 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         tree.render(found, sys.stdout)
     return 0
+
+
+def _chosen(arguments: argparse.Namespace, store: Store) -> str:
+    from orchwatch.home import home  # noqa: PLC0415 - as above
+    from orchwatch.monitor import spans  # noqa: PLC0415
+
+    if arguments.trace_id:
+        return str(arguments.trace_id)
+    if arguments.slowest is not None:
+        found = spans.slowest_trace_id(store, arguments.slowest)
+        none = f"{arguments.slowest} was not measured yet"
+    elif arguments.failed is not None:
+        found = spans.latest_failed_trace_id(store, arguments.failed or None)
+        none = f"no {arguments.failed or 'operation'} has failed"
+    else:
+        found = spans.latest_trace_id(store)
+        none = "nothing was measured yet"
+    if found is None:
+        raise OrchwatchError(f"trace: {none} in {home()}")
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from orchwatch.follower.following import Following
 
 SNAPSHOT_INTERVAL_S = 5.0
+# Of the time, at most this share goes into snapshots, however much is stored.
+_SNAPSHOT_SHARE = 0.005
 
 _logger = logging.getLogger(__name__)
 
@@ -35,13 +38,14 @@ class Figures:
         self._following = following
         self._due_s = dict.fromkeys((self._system, self._business, self._snapshot), 0.0)
         self._complaint = ""
+        self._snapshot_interval_s = SNAPSHOT_INTERVAL_S
 
     def measure(self, now_s: float) -> None:
         """Measures what is due by now, by the monotonic clock."""
         for task, interval_s in (
             (self._system, status.SYSTEM_INTERVAL_S),
             (self._business, status.BUSINESS_INTERVAL_S),
-            (self._snapshot, SNAPSHOT_INTERVAL_S),
+            (self._snapshot, self._snapshot_interval_s),
         ):
             if now_s < self._due_s[task]:
                 continue
@@ -61,6 +65,9 @@ class Figures:
         self._following.tokens.export()
 
     def _snapshot(self) -> None:
+        started_s = time.process_time()
         taken = self._gatherer.take()
-        document = status_document.as_dict(taken, interval_s=SNAPSHOT_INTERVAL_S)
+        document = status_document.as_dict(taken, interval_s=self._snapshot_interval_s)
         snapshot_file.write(str(self._home), document)
+        took_s = time.process_time() - started_s
+        self._snapshot_interval_s = max(SNAPSHOT_INTERVAL_S, took_s / _SNAPSHOT_SHARE)

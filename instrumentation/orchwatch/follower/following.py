@@ -70,6 +70,11 @@ class Following:
                 self._add(self._transcripts.read(tail))
         # Before every file was read once, a session may look silent that is not.
         if self._files.complete:
+            if self._files.left:
+                _logger.info(
+                    "%d older session files are left to `orchwatch claude import`", self._files.left
+                )
+                self._files.left = 0
             self._record(time.time_ns())
             if self._unsaved and time.monotonic() >= self._save_at_s:
                 self.save()

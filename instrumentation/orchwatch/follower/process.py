@@ -17,7 +17,7 @@ from orchwatch.follower.endpoint import HOST_VARIABLE, Endpoint
 from orchwatch.follower.figures import Figures
 from orchwatch.follower.following import Following
 from orchwatch.monitor.status import SYSTEM_INTERVAL_S
-from orchwatch.sdk import configure
+from orchwatch.sdk import configure, otlp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +47,8 @@ def run(roots: Sequence[str], project: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    os.environ.setdefault(_INTERVAL_VARIABLE, str(SYSTEM_INTERVAL_S * 1000))
+    if otlp.is_configured():  # the spool would grow by more than it should in a day
+        os.environ.setdefault(_INTERVAL_VARIABLE, str(SYSTEM_INTERVAL_S * 1000))
     checkpoint = Checkpoint()
     following = Following(checkpoint, roots)
     endpoint = _endpoint()

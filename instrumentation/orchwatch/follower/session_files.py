@@ -95,6 +95,9 @@ class SessionFiles:
             a file that was never seen and was last written to before it is history, left to the
             importer. When it grows after all, it is followed from there on.
         positions: What `positions` returned in the process before.
+
+    Attributes:
+        left: How many files were left to the importer.
     """
 
     def __init__(self, roots: Mapping[str, float], positions: Mapping[str, Sequence[Any]]) -> None:
@@ -106,6 +109,7 @@ class SessionFiles:
         self._sessions: dict[str, _Session] = {}
         self._turns: list[_Session] = []
         self._next_round_s = -math.inf
+        self.left = 0
         self._rounds = 0
 
     def positions(self) -> dict[str, Sequence[Any]]:
@@ -209,6 +213,7 @@ class SessionFiles:
         tail = Tail(path=path)
         if status.st_mtime < session.since_s:
             tail.skip_to_end()
+            self.left += 1
         return tail
 
     def _lose(self, session: _Session, path: str) -> None:

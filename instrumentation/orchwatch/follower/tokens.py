@@ -34,6 +34,8 @@ _UNIT = "{token}"
 # A model is a label: whoever makes them up must not fill Prometheus.
 _MOST_MODELS = 32
 _OTHER_MODEL = "other"
+# Prometheus takes a series for gone that was not heard of for five minutes.
+_REPEAT_NS = 240 * 1_000_000_000
 
 
 class Tokens:
@@ -47,6 +49,8 @@ class Tokens:
         saved = saved or {"since_ns": time.time_ns(), "totals": {}}
         self._since_ns: int = saved["since_ns"]
         self._totals: dict[str, dict[str, int]] = saved["totals"]
+        self._changed = True
+        self._exported_ns = 0
 
     def save(self) -> dict[str, Any]:
         """The totals; JSON."""
@@ -62,6 +66,7 @@ class Tokens:
             cache_creation = _tokens(span, names.GEN_AI_USAGE_CACHE_CREATION_TOKENS)
             cached = cache_read + cache_creation
             totals = self._of_model(str(model))
+            self._changed = True
             for kind, number in (
                 (INPUT, _tokens(span, names.GEN_AI_USAGE_INPUT_TOKENS) - cached),
                 (OUTPUT, _tokens(span, names.GEN_AI_USAGE_OUTPUT_TOKENS)),
@@ -71,8 +76,10 @@ class Tokens:
                 totals[kind] = totals.get(kind, 0) + number
 
     def export(self) -> None:
-        """Appends the totals to the spool's metrics."""
+        """Appends the totals to the spool's metrics if they have changed, or may be forgotten."""
         now_ns = time.time_ns()
+        if not self._changed and now_ns - self._exported_ns < _REPEAT_NS:
+            return
         points = [
             encode_point(
                 number,
@@ -85,6 +92,7 @@ class Tokens:
         ]
         if not points:
             return
+        self._changed, self._exported_ns = False, now_ns
         resource = encode_attributes({names.SERVICE_NAME: SERVICE_NAME})
         prefix = metrics_prefix(resource, names.SCOPE, __version__)
         metric = encode_counter(names.TOKEN_USAGE, _UNIT, ",".join(points), CUMULATIVE)

@@ -71,6 +71,19 @@ def test_totals_are_exported_as_a_sum_since_their_beginning(
     }
 
 
+def test_totals_that_have_not_changed_are_not_exported_again_at_once(
+    lines: Callable[[str], Any],
+) -> None:
+    tokens = Tokens(None)
+    tokens.add([_span(output=1)])
+    tokens.export()
+    tokens.export()
+    assert len(lines("metrics")[0]) == 2  # with the segment's header
+    tokens.add([_span(output=1)])
+    tokens.export()
+    assert len(lines("metrics")[0]) == 3
+
+
 def test_nothing_used_is_nothing_exported(home: Path) -> None:
     Tokens(None).export()
     assert not home.exists()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from orchwatch import losses
 from orchwatch.claude.assembler import Assembler
 from orchwatch.follower import unfinished
 from orchwatch.follower.hook_events import HookEvents
@@ -42,8 +43,21 @@ class Following:
     """
 
     def __init__(self, checkpoint: Checkpoint, roots: Sequence[str]) -> None:
-        saved = checkpoint.load() or {}
         self._checkpoint = checkpoint
+        self._save_at_s = 0.0
+        self.spans = 0
+        saved = checkpoint.load()
+        try:
+            self._restore(saved or {}, roots)
+        except (LookupError, TypeError, ValueError, AttributeError):  # of another version, say
+            _logger.warning(
+                "the checkpoint is of no use; looking in the spool for what is recorded"
+            )
+            saved = None
+            self._restore({}, roots)
+        self._unsaved = saved is None
+
+    def _restore(self, saved: dict[str, Any], roots: Sequence[str]) -> None:
         since_s = time.time() - LIVE_S
         self._roots = {root: saved.get("roots", {}).get(root, since_s) for root in roots}
         self._files = SessionFiles(self._roots, saved.get("files", {}))
@@ -53,10 +67,7 @@ class Following:
         self._assembler.restore(saved.get("assembler", {}))
         self._recorded = Recorded(saved.get("spool"))
         self._heard_ns: dict[str, int] = saved.get("heard_ns", {})
-        self._unsaved = not saved
-        self._save_at_s = 0.0
         self.tokens = Tokens(saved.get("tokens"))
-        self.spans = 0
 
     def step(self, interval_s: float) -> None:
         """Takes in what came since, and records what is finished.
@@ -115,7 +126,11 @@ class Following:
 
     def _add(self, facts: Iterable[Fact]) -> None:
         for fact in facts:
-            self._assembler.add(fact)
+            try:
+                self._assembler.add(fact)
+            except Exception:  # a fact that would end this process would end the next one too
+                losses.count("internal_error")
+                _logger.exception("a fact was left out")
             self._heard_ns[fact.session_id] = max(
                 self._heard_ns.get(fact.session_id, 0), fact.time_ns
             )

@@ -6,6 +6,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
 from tests.unit.follower.conftest import Watching, Writer
 
 from orchwatch import spool
@@ -83,6 +84,23 @@ def test_what_nobody_saved_is_read_again_and_recorded_once(
         "claude-test": {"input": 200, "output": 20, "cache_read": 0, "cache_creation": 0}
     }
     assert watching.following.tokens.save()["totals"]["claude-test"]["input"] == 400
+
+
+@pytest.mark.parametrize(
+    "broken", [{"files": []}, {"assembler": {"version": 1}}, {"tokens": {}}, {"files": {"a": [1]}}]
+)
+def test_a_checkpoint_that_cannot_be_used_makes_it_look_in_the_spool(
+    watching: Watching, session: Writer, recorded: Callable[..., list[Json]], broken: Json
+) -> None:
+    session.turn()
+    watching.watch(_is_recorded(recorded, 1))
+    watching.checkpoint.save({**broken, "spool": {}})
+    watching.stop(cleanly=False)
+    session.turn()
+    watching.start()
+    watching.watch(_is_recorded(recorded, 2))
+    spans = recorded()
+    assert len({span["spanId"] for span in spans}) == len(spans)
 
 
 def test_killed_at_any_moment_it_neither_repeats_nor_forgets(

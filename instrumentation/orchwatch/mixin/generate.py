@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchwatch import targets
 from orchwatch.errors import OrchwatchError
-from orchwatch.mixin import alerts, collector, documents, promtool, runbook
+from orchwatch.mixin import alerts, collector, dashboards, documents, promtool, runbook
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,6 +31,7 @@ FILES: dict[str, Callable[[Targets], str]] = {
     "tests/promtool/alerts.test.yml": promtool.alerts_test,
     "tests/promtool/trends.test.yml": promtool.trends_test,
     "tests/promtool/regression.test.yml": promtool.regression_test,
+    **dashboards.files(),
 }
 
 

@@ -1,0 +1,216 @@
+"""Agents: who was busy, who was slow, and who called whom."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchwatch import names
+from orchwatch.mixin import promql
+from orchwatch.mixin.dashboards import grading, panels, queries, spans, units
+from orchwatch.mixin.dashboards.page import Page, Row
+from orchwatch.mixin.dashboards.panels import Text, transform
+from orchwatch.mixin.promql import DURATION, number
+
+if TYPE_CHECKING:
+    from orchwatch.mixin.dashboards.panels import Panel
+    from orchwatch.targets import Targets
+
+_NO_MONITOR = "needs orchwatch monitor"
+_NO_AGENT = "no agent in this time range"
+_WORK = queries.any_of(names.AGENT_TASK, names.AGENT_RUN, names.AGENT_TURN)
+_BUSY = (
+    f'{{ {queries.NAME} =~ "{_WORK}" && {queries.AGENT} =~ "$agent"'
+    f' && {queries.SESSION} =~ "$session" }}'
+)
+_LEVELS = ("agent.utilization", "parallel.execution")
+_AGENT_COLUMN = "Agent"
+_END = "End"
+_MILLISECONDS = "Milliseconds"
+
+
+def page(table: Targets) -> Page:
+    """Agents of all sessions, or of one."""
+    return Page(
+        name="agents",
+        title="Agents",
+        description="Who was busy and when, who was slow, and who called whom.",
+        asks=("agent", "session", "trace"),
+        rows=(
+            Row(
+                height=4,
+                panels=(
+                    (6, _active()),
+                    *((6, _level(table, row_id)) for row_id in _LEVELS),
+                    (6, _spawned(table)),
+                ),
+            ),
+            Row(height=9, panels=((24, _timeline()),)),
+            Row(height=8, panels=((12, _utilization(table)), (12, _spawning(table)))),
+            Row(height=9, panels=((8, _by_agent()), (16, _slowest()))),
+            Row(height=12, panels=((24, _calls()),)),
+        ),
+    )
+
+
+def _active() -> Panel:
+    text = Text(
+        "Agents at work",
+        "As orchestrations and the monitor process report them.",
+        _NO_AGENT,
+    )
+    query = queries.now("A", "max(orchestration_agent_active)")
+    return panels.number(text, query, unit=units.NUMBER, decimals=0)
+
+
+def _level(table: Targets, row_id: str) -> Panel:
+    row = table.levels[row_id]
+    limits = units.limits(row)
+    text = Text(row.title, f"{row.recommendation}.", _NO_MONITOR)
+    query = queries.now("A", queries.latest(queries.level(row_id)))
+    return panels.number(
+        text, query, unit=limits.unit, decimals=limits.decimals, steps=grading.steps(limits)
+    )
+
+
+def _spawn(percent: int, window: str = "$__rate_interval") -> str:
+    spawned = f"{DURATION}_bucket{promql.selector(operation=names.AGENT_SPAWN)}"
+    rate = f"sum by (le) (rate({spawned}[{window}]))"
+    return f"histogram_quantile({number(percent / 100)}, {rate})"
+
+
+def _spawned(table: Targets) -> Panel:
+    limits = units.limits(table.operations[names.AGENT_SPAWN])
+    text = Text(
+        "Agent spawn, p95",
+        "From the order to start an agent until it is ready, over this time range.",
+        "no agent started",
+    )
+    expr = _spawn(95, "$__range")
+    return panels.number(
+        text,
+        queries.now("A", expr),
+        unit=limits.unit,
+        decimals=limits.decimals,
+        steps=grading.steps(limits),
+    )
+
+
+def _timeline() -> Panel:
+    selected = f"{queries.AGENT}, {queries.NAME}"
+    renamed = {
+        spans.TIME: spans.TIME,
+        _END: _END,
+        names.GEN_AI_AGENT_NAME: _AGENT_COLUMN,
+        names.OPERATION_NAME: "Busy with",
+    }
+    changes = [
+        _computed(_MILLISECONDS, spans.DURATION, "/", "1000000"),
+        _computed(_END, spans.TIME, "+", _MILLISECONDS),
+        transform(
+            "convertFieldType", conversions=[{"targetField": _END, "destinationType": "time"}]
+        ),
+        *panels.chosen(renamed),
+        transform(
+            "partitionByValues",
+            fields=[_AGENT_COLUMN],
+            keepFields=False,
+            naming={"asLabels": True},
+        ),
+    ]
+    text = Text(
+        "Who was busy",
+        "What each agent worked on, from traces. A gap: it waited, or did not run.",
+        _NO_AGENT,
+    )
+    query = queries.spans("A", f"{_BUSY} | select({selected})")
+    panel = panels.timeline(text, query, transformations=changes)
+    works = {
+        names.AGENT_TASK: ("task", grading.NEUTRAL),
+        names.AGENT_RUN: ("sub-agent's run", "purple"),
+        names.AGENT_TURN: ("turn", "green"),
+    }
+    panel.display_name(f"${{__field.labels.{_AGENT_COLUMN}}}")
+    return panel.mappings([grading.words(works)])
+
+
+def _computed(name: str, left: str, sign: str, right: str) -> panels.Transformation:
+    binary = {"left": _operand(left), "operator": sign, "right": _operand(right)}
+    return transform(
+        "calculateField", mode="binary", alias=name, replaceFields=False, binary=binary
+    )
+
+
+def _operand(text: str) -> dict[str, object]:
+    if text.isdigit():
+        return {"fixed": text}
+    return {"matcher": {"id": "byName", "options": text}}
+
+
+def _utilization(table: Targets) -> Panel:
+    text = Text(
+        "Utilisation and parallelism",
+        "Utilisation: the share of their lives that agents worked. Parallelism: the share of the "
+        "work during which another agent worked too. Efficiency: both by the formula of the "
+        "requirements. The dashed lines are the limits of utilisation.",
+        _NO_MONITOR,
+    )
+    steps = grading.steps(units.limits(table.levels[_LEVELS[0]]))
+    targets = [
+        queries.lines(legend, f"max({promql.series(metric, '1')})", legend)
+        for legend, metric in (
+            ("utilisation", names.AGENT_UTILIZATION),
+            ("parallel", names.PARALLEL_RATIO),
+            ("efficiency", names.EFFICIENCY_RATIO),
+        )
+    ]
+    return panels.graph(text, *targets, unit=units.SHARE, decimals=0, steps=steps).max(1)
+
+
+def _spawning(table: Targets) -> Panel:
+    limits = units.limits(table.operations[names.AGENT_SPAWN])
+    text = Text(
+        "How long agents took to start",
+        "Interpolated within buckets; the dashed lines are target and warning.",
+        "no agent started",
+    )
+    targets = [
+        queries.lines(
+            f"p{percent}",
+            _spawn(percent),
+            f"p{percent}",
+            exemplars=percent == queries.WITH_EXEMPLARS,
+        )
+        for percent in queries.PERCENTILES
+    ]
+    return panels.graph(
+        text, *targets, unit=limits.unit, decimals=limits.decimals, steps=grading.steps(limits)
+    )
+
+
+def _by_agent() -> Panel:
+    text = Text(
+        "Slowest agents",
+        "How long their tasks, turns and runs took, among the newest in this time range.",
+        _NO_AGENT,
+    )
+    return spans.grouped(text, _BUSY, names.GEN_AI_AGENT_NAME, "Agent")
+
+
+def _slowest() -> Panel:
+    text = Text(
+        "Longest pieces of work",
+        "Among the newest in this time range. A click opens the trace on the page of its session.",
+        _NO_AGENT,
+    )
+    found = (names.GEN_AI_AGENT_NAME, names.OPERATION_NAME, names.SESSION_ID)
+    return spans.longest(text, _BUSY, *found)
+
+
+def _calls() -> Panel:
+    text = Text(
+        "Who called whom, in the trace above",
+        "Every span of one trace and what it called; the ring is its share of the trace's time. "
+        "Empty until a trace id stands above: click one on the page Session or Operations.",
+        "no trace chosen",
+    )
+    return panels.graph_of_nodes(text, queries.trace("A", "$trace"))

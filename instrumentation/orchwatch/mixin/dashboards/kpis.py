@@ -1,0 +1,113 @@
+"""Key figures: is the work good, is there enough of it, and what does it take."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchwatch import names
+from orchwatch.mixin import promql
+from orchwatch.mixin.dashboards import grading, panels, queries, units
+from orchwatch.mixin.dashboards.page import Page, Row
+from orchwatch.mixin.dashboards.panels import Text
+
+if TYPE_CHECKING:
+    from orchwatch.mixin.dashboards.panels import Panel
+    from orchwatch.targets import Targets
+
+_NO_MONITOR = "needs orchwatch monitor"
+_NO_REPORT = "the project has no report"
+_STATED = {
+    "task.success": _NO_MONITOR,
+    "task.errors": _NO_MONITOR,
+    "task.throughput": _NO_MONITOR,
+    "test.coverage": _NO_REPORT,
+    "code.quality": _NO_REPORT,
+}
+_OVER_TIME = ("task.success", "task.errors", "task.throughput", "code.quality")
+_DOCUMENTED = promql.series(names.DOCUMENTATION_COVERAGE, "1")
+_COMPLETED = promql.series(names.TASK_COMPLETED, "{task}", counter=True)
+_TOKENS = promql.series(names.TOKEN_USAGE, "{token}", counter=True)
+_KIND = names.GEN_AI_TOKEN_TYPE.replace(".", "_")
+_MODEL = names.GEN_AI_RESPONSE_MODEL.replace(".", "_")
+_NO_TOKENS = "no session used a model"
+
+
+def page(table: Targets) -> Page:
+    """Key figures now, and over time."""
+    return Page(
+        name="kpis",
+        title="Quality and KPIs",
+        description="Success, errors, coverage, quality, tasks an hour, tokens.",
+        asks=("service",),
+        rows=(
+            Row(
+                height=4,
+                panels=(
+                    *((4, _stated(table, row_id, why)) for row_id, why in _STATED.items()),
+                    (4, _documented()),
+                ),
+            ),
+            Row(height=8, panels=tuple((6, _level(table, row_id)) for row_id in _OVER_TIME)),
+            Row(height=8, panels=((12, _tokens()), (12, _completed()))),
+        ),
+    )
+
+
+def _stated(table: Targets, row_id: str, why: str) -> Panel:
+    row = table.levels[row_id]
+    limits = units.limits(row)
+    text = Text(row.title, f"Beyond its target: {row.recommendation}.", why)
+    query = queries.now("A", queries.latest(queries.level(row_id)))
+    return panels.number(
+        text, query, unit=limits.unit, decimals=limits.decimals, steps=grading.steps(limits)
+    )
+
+
+def _documented() -> Panel:
+    text = Text(
+        "Documented",
+        "The share of public functions and classes with a documentation text.",
+        _NO_REPORT,
+    )
+    query = queries.now("A", queries.latest(f"{_DOCUMENTED}"))
+    return panels.number(text, query, unit=units.SHARE, decimals=1)
+
+
+def _level(table: Targets, row_id: str) -> Panel:
+    row = table.levels[row_id]
+    limits = units.limits(row)
+    text = Text(
+        f"{row.title} over time",
+        "The dashed lines are the table's target and warning.",
+        _STATED[row_id],
+    )
+    query = queries.lines("A", queries.level(row_id), row.title)
+    return panels.graph(
+        text, query, unit=limits.unit, decimals=limits.decimals, steps=grading.steps(limits)
+    )
+
+
+def _tokens() -> Panel:
+    text = Text(
+        "Tokens by model and kind",
+        "What finished turns and sub-agents of followed sessions used. What they cost is not "
+        "recorded: prices are in no session file.",
+        _NO_TOKENS,
+    )
+    expr = f"sum by ({_MODEL}, {_KIND}) (increase({_TOKENS}[$__rate_interval]))"
+    query = queries.lines("A", expr, f"{{{{{_MODEL}}}}} {{{{{_KIND}}}}}").interval("1m")
+    return panels.bars(panels.graph(text, query, unit=units.NUMBER, decimals=0))
+
+
+def _completed() -> Panel:
+    text = Text(
+        "Tasks completed",
+        "By service, as orchestrations count them.",
+        "no task completed",
+    )
+    expr = (
+        f'sum by ({queries.SERVICE}) (increase({_COMPLETED}{{{queries.SERVICE}=~"$service"}}'
+        "[$__rate_interval]))"
+    )
+    query = queries.lines("A", expr, f"{{{{{queries.SERVICE}}}}}").interval("1m")
+    return panels.bars(panels.graph(text, query, unit=units.NUMBER, decimals=0))

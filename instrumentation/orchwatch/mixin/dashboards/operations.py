@@ -1,0 +1,224 @@
+"""One operation: how long it takes, how often it fails, who is slow, and which trace shows it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchwatch import names
+from orchwatch.mixin import alerting, promql, recording
+from orchwatch.mixin.dashboards import grading, panels, queries, spans, units
+from orchwatch.mixin.dashboards.page import Page, Row
+from orchwatch.mixin.dashboards.panels import Text
+from orchwatch.mixin.promql import DURATION, OPERATION, number
+
+if TYPE_CHECKING:
+    from orchwatch.mixin.alerting import Settings
+    from orchwatch.mixin.dashboards.panels import Panel
+    from orchwatch.targets import Targets
+
+_NONE = "none in this time range"
+_NO_TARGET = "no target or no operation"
+_RATE = "[$__rate_interval]"
+_CHOSEN = promql.selector(operation="$operation")
+_FOUND = f'{{ {queries.NAME} = "$operation" && resource.{names.SERVICE_NAME} =~ "$service"'
+_BY_AGENT = f'{_FOUND} && {queries.AGENT} =~ "$agent" }}'
+_BY_SESSION = f'{_FOUND} && {queries.SESSION} =~ "$session" }}'
+
+
+def page(_table: Targets) -> Page:
+    """One operation, chosen above the panels."""
+    settings = alerting.load()
+    return Page(
+        name="operations",
+        title="Operations",
+        description="One operation: how long it takes, how often it fails, who is slow, and why.",
+        asks=("service", "operation", "agent", "session"),
+        rows=(
+            Row(
+                height=4,
+                panels=(
+                    (6, _status(settings)),
+                    (6, _p95(settings)),
+                    (6, _under_target(settings)),
+                    (6, _budget(settings)),
+                ),
+            ),
+            Row(height=9, panels=((12, _percentiles()), (12, _heatmap()))),
+            Row(height=8, panels=((8, _share(settings)), (8, _rate()), (8, _errors()))),
+            Row(height=9, panels=((8, _agents()), (16, _slowest()))),
+        ),
+    )
+
+
+def _recorded(name: str) -> str:
+    return queries.latest(f"{name}{_CHOSEN}")
+
+
+def _status(settings: Settings) -> Panel:
+    p95 = _recorded(f"{recording.P95}{settings.window}")
+    target, warning = f"{queries.TARGET}{_CHOSEN}", f"{queries.WARNING}{_CHOSEN}"
+    status = queries.status(p95, target, warning, OPERATION)
+    text = Text(
+        "Status",
+        "ok up to the target, warn up to the warning, miss beyond: by the latest p95 of all "
+        "services in this time range.",
+        "no target",
+    )
+    panel = panels.number(
+        text, queries.now("A", status), unit="none", decimals=0, steps=grading.STATUS_STEPS
+    )
+    return panel.mappings([grading.unmeasured(text.empty), grading.status_words()])
+
+
+def _p95(settings: Settings) -> Panel:
+    text = Text(
+        "p95 against target",
+        f"The latest p95 over {settings.window} of all services, and the target and warning that "
+        "it is compared with.",
+        _NONE,
+    )
+    expr = _recorded(f"{recording.P95}{settings.window}")
+    return panels.number(
+        text,
+        queries.now("A", expr, "p95"),
+        queries.now("B", f"{queries.TARGET}{_CHOSEN}", "target"),
+        unit=units.SECONDS,
+        decimals=1,
+    )
+
+
+def _under_target(settings: Settings) -> Panel:
+    text = Text(
+        "Under target",
+        f"The share of operations within their target over {settings.period}, counted and not "
+        "interpolated, and the objective.",
+        _NO_TARGET,
+    )
+    return panels.number(
+        text,
+        queries.now("A", _recorded(f"{recording.WITHIN_RATIO}{settings.period}"), "share"),
+        queries.now("B", f"{recording.OBJECTIVE}{_CHOSEN}", "objective"),
+        unit=units.SHARE,
+        decimals=1,
+    )
+
+
+def _budget(settings: Settings) -> Panel:
+    text = Text(
+        "Budget left",
+        f"Of the slow operations that the objective allows in {settings.period}. Below zero: more "
+        "were slow than allowed.",
+        _NO_TARGET,
+    )
+    return panels.number(
+        text,
+        queries.now("A", _recorded(recording.BUDGET_LEFT)),
+        unit=units.SHARE,
+        decimals=0,
+        steps=grading.BUDGET_STEPS,
+    )
+
+
+def _percentiles() -> Panel:
+    chosen = queries.chosen(f"{DURATION}_bucket")
+    percentiles = [
+        queries.lines(
+            f"p{percent}",
+            f"histogram_quantile({number(percent / 100)}, sum by (le) (rate({chosen}{_RATE})))",
+            f"p{percent}",
+            exemplars=percent == queries.WITH_EXEMPLARS,
+        )
+        for percent in queries.PERCENTILES
+    ]
+    text = Text(
+        "p50, p95 and p99 against the target",
+        "Interpolated within buckets. The dashed lines are the table's target and warning. A "
+        "diamond is one operation: it opens its trace.",
+        _NONE,
+    )
+    panel = panels.graph(
+        text,
+        *percentiles,
+        queries.lines("target", f"{queries.TARGET}{_CHOSEN}", "target"),
+        queries.lines("warning", f"{queries.WARNING}{_CHOSEN}", "warning"),
+        unit=units.SECONDS,
+        decimals=1,
+    )
+    panels.limit_line(panel, "target", grading.WARN)
+    return panels.limit_line(panel, "warning", grading.MISS)
+
+
+def _heatmap() -> Panel:
+    text = Text(
+        "How long they took",
+        "How many operations ended in each bucket; every target is the edge of one. A diamond is "
+        "one operation: it opens its trace.",
+        _NONE,
+    )
+    expr = f"sum by (le) (increase({queries.chosen(f'{DURATION}_bucket')}{_RATE}))"
+    return panels.heat(text, queries.buckets("A", expr), unit=units.SECONDS, decimals=0)
+
+
+def _share(settings: Settings) -> Panel:
+    shortest = settings.windows()[0]
+    text = Text(
+        "Share under target",
+        "Over a short window and over the budget's period, with the objective as a dashed line.",
+        _NO_TARGET,
+    )
+    panel = panels.graph(
+        text,
+        *(
+            queries.lines(f"w{window}", f"{recording.WITHIN_RATIO}{window}{_CHOSEN}", window)
+            for window in (shortest, settings.period)
+        ),
+        queries.lines("objective", f"{recording.OBJECTIVE}{_CHOSEN}", "objective"),
+        unit=units.SHARE,
+        decimals=0,
+    )
+    return panels.limit_line(panel.max(1), "objective", grading.WARN)
+
+
+def _rate() -> Panel:
+    chosen = queries.chosen(f"{DURATION}_count")
+    text = Text("Operations a second", "By service; all of them, failed ones included.", _NONE)
+    expr = f"sum by ({queries.SERVICE}) (rate({chosen}{_RATE}))"
+    return panels.graph(
+        text,
+        queries.lines("A", expr, f"{{{{{queries.SERVICE}}}}}"),
+        unit=units.A_SECOND,
+        decimals=2,
+    )
+
+
+def _errors() -> Panel:
+    chosen = queries.chosen(f"{DURATION}_count", status_code=names.STATUS_ERROR)
+    kind = names.ERROR_TYPE.replace(".", "_")
+    text = Text("Failures by type", "How many failed, by the type of the error.", "none failed")
+    panel = panels.graph(
+        text,
+        queries.lines("A", f"sum by ({kind}) (increase({chosen}{_RATE}))", f"{{{{{kind}}}}}"),
+        unit=units.NUMBER,
+        decimals=0,
+    )
+    return panels.bars(panel)
+
+
+def _agents() -> Panel:
+    text = Text(
+        "By agent",
+        "Durations of the newest operations in this time range, for each agent. What no agent did "
+        "is not in it.",
+        "no agent did this",
+    )
+    return spans.grouped(text, _BY_AGENT, names.GEN_AI_AGENT_NAME, "Agent")
+
+
+def _slowest() -> Panel:
+    text = Text(
+        "Slowest operations by session",
+        "Among the newest in this time range. A click opens the trace on the page of its session.",
+        _NONE,
+    )
+    found = (names.SESSION_ID, names.GEN_AI_AGENT_NAME)
+    return spans.longest(text, _BY_SESSION, *found)

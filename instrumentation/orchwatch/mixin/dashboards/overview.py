@@ -1,0 +1,197 @@
+"""The home page: which target is missed, since when, and how much budget is left."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchwatch.mixin import alerting, promql, readings, recording
+from orchwatch.mixin.dashboards import grading, panels, queries, scoreboard, units
+from orchwatch.mixin.dashboards.page import Page, Row
+from orchwatch.mixin.dashboards.panels import Text, column
+from orchwatch.mixin.promql import OPERATION, number
+from orchwatch.monitor import health
+
+if TYPE_CHECKING:
+    from orchwatch.mixin.alerting import Settings
+    from orchwatch.mixin.dashboards.panels import Panel
+    from orchwatch.monitor.health import Part, Rules
+    from orchwatch.targets import Targets
+
+_WATCHDOG = 'alertname!="Watchdog"'
+
+
+def page(table: Targets) -> Page:
+    """Every row of the table on one page."""
+    settings = alerting.load()
+    return Page(
+        name="overview",
+        title="Overview",
+        description="Which target is missed, since when, and how much of its budget is left.",
+        rows=(
+            Row(
+                height=4,
+                panels=tuple(
+                    (4, panel)
+                    for panel in (
+                        _missed(settings),
+                        _health(table, settings),
+                        _firing(),
+                        _active_agents(),
+                        _availability(table),
+                        _budget(settings),
+                    )
+                ),
+            ),
+            Row(height=12, panels=((24, scoreboard.operations(table, settings)),)),
+            Row(
+                height=12,
+                panels=((10, scoreboard.shares(table)), (14, _since_when(settings))),
+            ),
+            Row(height=4, panels=((24, scoreboard.other_levels(table)),)),
+            Row(height=8, panels=((12, _alerts()), (12, _closeness(settings)))),
+        ),
+    )
+
+
+def _missed(settings: Settings) -> Panel:
+    p95 = queries.latest(scoreboard.p95(settings))
+    missed = f"count({p95} > on ({OPERATION}) {queries.WARNING}) or 0 * count({p95})"
+    text = Text(
+        "Targets missed",
+        "Operations whose latest p95 in this time range is beyond the warning threshold.",
+        scoreboard.NOTHING,
+    )
+    steps: grading.Steps = [(None, grading.OK), (1, grading.MISS)]
+    return panels.number(text, queries.now("A", missed), unit=units.NUMBER, decimals=0, steps=steps)
+
+
+def _health(table: Targets, settings: Settings) -> Panel:
+    rules = health.load(table)
+    scores = " or ".join(
+        f'label_replace({_score(rules, part, _figure(table, settings, row_id))}, "part", '
+        f'{promql.text(row_id)}, "", "")'
+        for row_id, part in rules.parts.items()
+    )
+    text = Text(
+        "Health score",
+        "The mean of what its measured parts score: session initialization, state queries, CPU, "
+        "memory and success, as docs/targets.md says. The status line shows the same score.",
+        "nothing measured",
+    )
+    steps: grading.Steps = [
+        (None, grading.MISS),
+        (rules.degraded_above, grading.WARN),
+        (rules.healthy_above, grading.OK),
+    ]
+    query = queries.now("A", f"avg({scores})")
+    return panels.number(text, query, unit=units.SHARE, decimals=0, steps=steps)
+
+
+def _figure(table: Targets, settings: Settings, row_id: str) -> str:
+    if row_id in table.operations:
+        return (
+            f"max({queries.latest(scoreboard.p95(settings) + promql.selector(operation=row_id))})"
+        )
+    return f"max({queries.latest(queries.level(row_id))})"
+
+
+def _score(rules: Rules, part: Part, value: str) -> str:
+    sign, beyond = ("<=", ">") if part.direction == "below" else (">=", "<")
+    good, fair = number(part.good), number(part.fair)
+    return (
+        f"(({value} {sign} bool {good}) * {number(rules.good_score)}"
+        f" + ({value} {beyond} bool {good}) * ({value} {sign} bool {fair})"
+        f" * {number(rules.fair_score)}"
+        f" + ({value} {beyond} bool {fair}) * {number(rules.poor_score)})"
+    )
+
+
+def _firing() -> Panel:
+    text = Text(
+        "Alerts firing",
+        "Warnings and critical ones. The table below names them, and those that only inform.",
+        "no rules",
+    )
+    firing = 'count(ALERTS{alertstate="firing",severity=~"warning|critical"}) or vector(0)'
+    steps: grading.Steps = [(None, grading.OK), (1, grading.MISS)]
+    return panels.number(text, queries.now("A", firing), unit=units.NUMBER, decimals=0, steps=steps)
+
+
+def _active_agents() -> Panel:
+    text = Text(
+        "Agents at work",
+        "Agents that orchestrations and the monitor process report as active.",
+        "no agent seen",
+    )
+    query = queries.now("A", "max(orchestration_agent_active)")
+    return panels.number(text, query, unit=units.NUMBER, decimals=0)
+
+
+def _availability(table: Targets) -> Panel:
+    row = table.levels[readings.AVAILABILITY]
+    limits = units.limits(row)
+    text = Text(row.title, "The share of all operations that did not fail.", scoreboard.NOTHING)
+    query = queries.now("A", queries.latest(queries.level(row.id)))
+    return panels.number(
+        text, query, unit=limits.unit, decimals=limits.decimals, steps=grading.steps(limits)
+    )
+
+
+def _budget(settings: Settings) -> Panel:
+    selected = promql.selector(target=readings.AVAILABILITY)
+    text = Text(
+        "Error budget left",
+        f"Of the failures that the availability target allows in {settings.period}. "
+        "Below zero: more failed than allowed.",
+        scoreboard.NOTHING,
+    )
+    query = queries.now("A", queries.latest(f"{recording.ERROR_BUDGET_LEFT}{selected}"))
+    return panels.number(text, query, unit=units.SHARE, decimals=0, steps=grading.BUDGET_STEPS)
+
+
+def _since_when(settings: Settings) -> Panel:
+    p95 = scoreboard.p95(settings)
+    status = f"{queries.status(p95, queries.TARGET, queries.WARNING, OPERATION)} >= 0"
+    text = Text(
+        "Since when",
+        f"The status of each operation's p95 over {settings.window}. A gap: no operation ended.",
+        scoreboard.NOTHING,
+    )
+    query = queries.lines("A", status, f"{{{{{OPERATION}}}}}")
+    panel = panels.timeline(text, query).mappings([grading.status_words()])
+    return panel.thresholds(grading.thresholds(grading.STATUS_STEPS))
+
+
+def _alerts() -> Panel:
+    labels = "alertname, severity, target"
+    since = (
+        f"max by ({labels}) (ALERTS_FOR_STATE{{{_WATCHDOG}}} * 1000)"
+        f' and on ({labels}) ALERTS{{alertstate="firing"}}'
+    )
+    order = {"severity": "Severity", "alertname": "Alert", "target": "Target", "Value": "Since"}
+    text = Text(
+        "Firing alerts",
+        "What each means and what to do about it stands in docs/runbook.md.",
+        "nothing fires",
+    )
+    panel = panels.rows(
+        text, queries.rows("A", since), transformations=panels.chosen(order, "Since")
+    )
+    column(panel, "Since", unit=units.SINCE)
+    colors = {"critical": grading.MISS, "warning": grading.WARN, "info": grading.NEUTRAL}
+    mapped = grading.words({key: (key, color) for key, color in colors.items()})
+    return column(
+        panel, "Severity", **{"mappings": [mapped], "custom.cellOptions": scoreboard.BACKGROUND}
+    )
+
+
+def _closeness(settings: Settings) -> Panel:
+    ratio = f"{scoreboard.p95(settings)} / on ({OPERATION}) {queries.TARGET}"
+    text = Text(
+        "How close each p95 is to its target",
+        "The p95 as a share of its own target: at 100 % it is reached.",
+        scoreboard.NOTHING,
+    )
+    query = queries.lines("A", ratio, f"{{{{{OPERATION}}}}}")
+    steps: grading.Steps = [(None, grading.OK), (1, grading.WARN)]
+    return panels.graph(text, query, unit=units.SHARE, decimals=0, steps=steps)

@@ -1,0 +1,180 @@
+"""A page: rows of panels on a grid of 24 columns, variables, and links to the other pages."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models import dashboard as models
+
+from orchwatch import names
+from orchwatch.mixin.dashboards import queries
+from orchwatch.mixin.promql import DURATION, OPERATION
+
+if TYPE_CHECKING:
+    from grafana_foundation_sdk.cog.builder import Builder
+
+    from orchwatch.mixin.dashboards.panels import Panel
+
+    Variable = Builder[models.VariableModel]
+
+COLUMNS: Final = 24
+TAG: Final = "orchwatch"
+# JSON has no comments: the tag says that a page is written by `orchwatch generate`.
+GENERATED_TAG: Final = "generated"
+# Keeps a reader's choice on pages that do not ask for it.
+ALL: Final = "$__all"
+# For a table's links: the time range and what is chosen, without what the link itself sets.
+TIME: Final = "${__url_time_range}"
+
+_REFRESH: Final = "30s"
+_RANGE: Final = ("now-1h", "now")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """Panels side by side, as wide as the grid together.
+
+    Attributes:
+        height: In units of the grid (30 pixels and 8 between).
+        panels: Width and panel, from the left.
+    """
+
+    height: int
+    panels: tuple[tuple[int, Panel], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Page:
+    """A page.
+
+    Attributes:
+        name: The last part of its uid.
+        title: What it is called in lists and links.
+        description: What it answers.
+        rows: From the top.
+        asks: The variables that its queries use and a reader sees.
+    """
+
+    name: str
+    title: str
+    description: str
+    rows: tuple[Row, ...]
+    asks: tuple[str, ...] = ()
+
+    def text(self) -> str:
+        """As Grafana reads it from a file."""
+        return JSONEncoder(sort_keys=True, indent=2).encode(self._built()) + "\n"
+
+    def _built(self) -> models.Dashboard:
+        page = dashboard.Dashboard(f"Orchwatch / {self.title}").uid(uid(self.name))
+        page.description(self.description).tags([TAG, GENERATED_TAG]).readonly()
+        page.time(*_RANGE).refresh(_REFRESH).timezone("browser")
+        page.tooltip(models.DashboardCursorSync.CROSSHAIR).link(_other_pages())
+        for variable in _VARIABLES:
+            page.with_variable(_asked(variable) if variable in self.asks else _kept(variable))
+        model = page.build()
+        model.panels = self._placed()
+        return model
+
+    def _placed(self) -> list[models.Panel | models.RowPanel]:
+        placed: list[models.Panel | models.RowPanel] = []
+        top = 0
+        for row in self.rows:
+            left = 0
+            for width, panel in row.panels:
+                built = panel.build()
+                built.id_val = len(placed) + 1
+                built.grid_pos = models.GridPos(h=row.height, w=width, x=left, y=top)
+                placed.append(built)
+                left += width
+            top += row.height
+        return placed
+
+
+def uid(name: str) -> str:
+    """A page's uid, which links and alerts name."""
+    return f"{TAG}-{name}"
+
+
+def link(name: str, *keep: str, **variables: str) -> str:
+    """The address of a page at the same time, with variables set, and others kept as they are."""
+    found = [TIME, *(f"${{{variable}:queryparam}}" for variable in keep)]
+    found += [f"var-{variable}={value}" for variable, value in variables.items()]
+    return f"/d/{uid(name)}?{'&'.join(found)}"
+
+
+def _other_pages() -> dashboard.DashboardLink:
+    made = dashboard.DashboardLink("Pages").type(models.DashboardLinkType.DASHBOARDS).tags([TAG])
+    made.as_dropdown(as_dropdown=False).include_vars(include_vars=True)
+    return made.keep_time(keep_time=True).target_blank(target_blank=False)
+
+
+_SERVICE: Final = "service"
+_OPERATION: Final = "operation"
+_AGENT: Final = "agent"
+_SESSION: Final = "session"
+_TRACE: Final = "trace"
+_VARIABLES: Final = (_SERVICE, _OPERATION, _AGENT, _SESSION, _TRACE)
+_KEPT: Final = {
+    _SERVICE: ALL,
+    _OPERATION: names.STATE_QUERY,
+    _AGENT: ALL,
+    _SESSION: ALL,
+    _TRACE: "",
+}
+
+
+def _kept(variable: str) -> Variable:
+    """Hidden: a page that does not use it hands it on."""
+    made = dashboard.TextBoxVariable(variable).default_value(_KEPT[variable])
+    chosen = models.VariableOption(text=_KEPT[variable], value=_KEPT[variable], selected=True)
+    made.current(chosen).options([chosen])
+    return made.hide(models.VariableHide.HIDE_VARIABLE)
+
+
+def _asked(variable: str) -> Variable:
+    if variable == _SERVICE:
+        counted = f"label_values({DURATION}_count, {queries.SERVICE})"
+        return _all(_prometheus(_SERVICE, "Service", counted))
+    if variable == _OPERATION:
+        made = _prometheus(
+            _OPERATION,
+            "Operation",
+            f'label_values({{__name__=~"{DURATION}_count|{queries.TARGET}"}}, {OPERATION})',
+        )
+        chosen = _KEPT[_OPERATION]
+        return made.current(models.VariableOption(text=chosen, value=chosen, selected=True))
+    if variable == _AGENT:
+        return _all(_tempo(_AGENT, "Agent", names.GEN_AI_AGENT_NAME))
+    if variable == _SESSION:
+        return _all(_tempo(_SESSION, "Session", names.SESSION_ID))
+    made_text = dashboard.TextBoxVariable(_TRACE).label("Trace id").default_value("")
+    return made_text.description("A click on a trace id in a table fills it in.")
+
+
+def _prometheus(name: str, label: str, query: str) -> dashboard.QueryVariable:
+    model = {"query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery", "qryType": 1}
+    made = dashboard.QueryVariable(name).label(label).datasource(queries.PROMETHEUS)
+    made.query(model).definition(query).sort(models.VariableSort.ALPHABETICAL_ASC)
+    return made.refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
+
+
+def _tempo(name: str, label: str, attribute: str) -> dashboard.QueryVariable:
+    """Sessions and agents come from traces: as labels of metrics they would be without number."""
+    model = {
+        "type": 1,
+        "label": attribute,
+        "stream": "",
+        "refId": "TempoDatasourceVariableQueryEditor-VariableQuery",
+    }
+    made = dashboard.QueryVariable(name).label(label).datasource(queries.TEMPO)
+    made.query(model).sort(models.VariableSort.ALPHABETICAL_ASC)
+    return made.refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
+
+
+def _all(made: dashboard.QueryVariable) -> dashboard.QueryVariable:
+    made.include_all(include_all=True).all_value(".*").allow_custom_value(allow_custom_value=True)
+    return made.current(models.VariableOption(text="All", value=ALL, selected=True))

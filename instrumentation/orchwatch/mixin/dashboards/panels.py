@@ -1,0 +1,222 @@
+"""Panels as every page has them: each says what it shows, in what unit, and why it is empty."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+
+from grafana_foundation_sdk.builders import (
+    common,
+    dashboard,
+    heatmap,
+    nodegraph,
+    stat,
+    statetimeline,
+    table,
+    timeseries,
+)
+from grafana_foundation_sdk.models import common as shapes
+from grafana_foundation_sdk.models import dashboard as models
+from grafana_foundation_sdk.models import heatmap as heatmap_models
+
+from orchwatch.mixin.dashboards import grading, queries, units
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from grafana_foundation_sdk.cog.builder import Builder
+    from grafana_foundation_sdk.cog.variants import Dataquery
+
+    from orchwatch.mixin.dashboards.grading import Steps
+
+    Query = Builder[Dataquery]
+    Panel = Builder[models.Panel]
+
+Transformation = models.DataTransformerConfig
+Table = table.Panel
+
+P = TypeVar(
+    "P",
+    dashboard.Panel,
+    heatmap.Panel,
+    nodegraph.Panel,
+    stat.Panel,
+    statetimeline.Panel,
+    table.Panel,
+    timeseries.Panel,
+)
+
+
+class Text(NamedTuple):
+    """What a person reads of a panel.
+
+    Attributes:
+        title: Its heading.
+        description: What it shows and how it is counted.
+        empty: Stands where a value is missing, and says why.
+    """
+
+    title: str
+    description: str
+    empty: str
+
+
+def number(
+    text: Text, *targets: Query, unit: str, decimals: int, steps: Steps = grading.NO_STEPS
+) -> stat.Panel:
+    """One large number for each query, in the colour of its status."""
+    panel = _dressed(stat.Panel(), text, targets, unit, decimals)
+    panel.mappings([grading.unmeasured(text.empty)]).thresholds(grading.thresholds(steps))
+    panel.color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.THRESHOLDS))
+    panel.color_mode(shapes.BigValueColorMode.VALUE).graph_mode(shapes.BigValueGraphMode.NONE)
+    panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(values=False))
+    return panel.justify_mode(shapes.BigValueJustifyMode.CENTER)
+
+
+def graph(
+    text: Text, *targets: Query, unit: str, decimals: int, steps: Steps | None = None
+) -> timeseries.Panel:
+    """Lines over time; limits of the table are dashed lines in the colour that begins there."""
+    panel = _dressed(timeseries.Panel(), text, targets, unit, decimals)
+    panel.line_width(2).fill_opacity(5).show_points(shapes.VisibilityMode.AUTO)
+    panel.color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.PALETTE_CLASSIC))
+    # Samples come at intervals of up to a minute; a longer gap is a gap.
+    panel.span_nulls(span_nulls=180_000).legend(_legend()).tooltip(_tooltip())
+    if unit == units.SHARE:
+        panel.axis_soft_min(0)
+    else:
+        panel.min(0)
+    if steps is not None:
+        style = common.GraphThresholdsStyleConfig().mode(shapes.GraphThresholdsStyleMode.DASHED)
+        panel.thresholds(grading.thresholds(steps)).thresholds_style(style)
+        found = [value for value, _ in steps if value is not None]
+        # Where everything is far from its limit, the limit is still in sight.
+        panel.axis_soft_max(max(found))
+    return panel
+
+
+def bars(panel: timeseries.Panel) -> timeseries.Panel:
+    """Counts in each interval, on top of each other."""
+    panel.draw_style(shapes.GraphDrawStyle.BARS).fill_opacity(60).line_width(1)
+    return panel.stacking(common.StackingConfig().mode(shapes.StackingMode.NORMAL))
+
+
+def heat(text: Text, target: Query, *, unit: str, decimals: int) -> heatmap.Panel:
+    """A histogram over time; its exemplars open the trace."""
+    panel = _dressed(heatmap.Panel(), text, [target], unit, decimals)
+    axis = heatmap.YAxisConfig().unit(unit).decimals(decimals)
+    panel.calculate(calculate=False).y_axis(axis.axis_placement(shapes.AxisPlacement.LEFT))
+    tooltip = (
+        heatmap.HeatmapTooltip()
+        .mode(shapes.TooltipDisplayMode.SINGLE)
+        .show_color_scale(show_color_scale=True)
+    )
+    colors = heatmap.HeatmapColorOptions().mode(heatmap_models.HeatmapColorMode.SCHEME)
+    colors.scheme("Blues").fill("dark-blue").exponent(0.5).steps(32).reverse(reverse=False)
+    panel.color(colors).filter_values(heatmap.FilterValueRange().le(1e-9))
+    return panel.tooltip(tooltip).exemplars_color(grading.WARN).hide_legend()
+
+
+def rows(
+    text: Text,
+    *targets: Query,
+    unit: str = units.NUMBER,
+    decimals: int = 0,
+    transformations: Sequence[Transformation] = (),
+) -> table.Panel:
+    """A table."""
+    panel = _dressed(table.Panel(), text, targets, unit, decimals)
+    panel.mappings([grading.unmeasured("-")]).cell_height(shapes.TableCellHeight.SM)
+    panel.thresholds(grading.thresholds(grading.NO_STEPS))
+    return panel.transformations(list(transformations))
+
+
+def timeline(
+    text: Text,
+    *targets: Query,
+    transformations: Sequence[Transformation] = (),
+) -> statetimeline.Panel:
+    """States over time, a row each."""
+    panel = _dressed(statetimeline.Panel(), text, targets, "none", 0)
+    panel.transformations(list(transformations)).show_value(shapes.VisibilityMode.NEVER)
+    panel.row_height(0.8).merge_values(merge_values=True).fill_opacity(80).line_width(0)
+    return panel.legend(_legend()).tooltip(_tooltip())
+
+
+def graph_of_nodes(text: Text, target: Query) -> nodegraph.Panel:
+    """Who called whom."""
+    return _dressed(nodegraph.Panel(), text, [target], units.NUMBER, 0)
+
+
+def whole_trace(text: Text, target: Query) -> dashboard.Panel:
+    """One trace; the library has no builder of its own for it."""
+    return _dressed(dashboard.Panel().type("traces"), text, [target], units.NUMBER, 0)
+
+
+def column(panel: P, name: str, **properties: Any) -> P:
+    """What a column, or a line, has otherwise than the panel."""
+    found = [
+        models.DynamicConfigValue(id_val=key, value=value) for key, value in properties.items()
+    ]
+    return panel.override_by_name(name, found)
+
+
+def of_query(panel: P, ref: str, **properties: Any) -> P:
+    """What the answer of a query has otherwise than the panel."""
+    found = [
+        models.DynamicConfigValue(id_val=key, value=value) for key, value in properties.items()
+    ]
+    return panel.override_by_query(ref, found)
+
+
+def transform(kind: str, **options: Any) -> Transformation:
+    """A transformation of what the queries answered."""
+    return models.DataTransformerConfig(id_val=kind, options=options)
+
+
+def chosen(renamed: dict[str, str], largest: str = "") -> list[Transformation]:
+    """These columns in this order under these names, the largest of one first."""
+    order = {name: place for place, name in enumerate(renamed)}
+    found = [
+        transform("filterFieldsByName", include={"names": list(renamed)}),
+        transform("organize", renameByName=renamed, indexByName=order, excludeByName={}),
+    ]
+    if largest:
+        found.append(transform("sortBy", sort=[{"field": largest, "desc": True}]))
+    return found
+
+
+def opens(url: str, title: str = "Open") -> list[dict[str, object]]:
+    """A link from a value to a page."""
+    return [{"title": title, "url": url, "targetBlank": False}]
+
+
+def limit_line(panel: timeseries.Panel, ref: str, color: str) -> timeseries.Panel:
+    """Makes the answer of a query a dashed line of a fixed colour."""
+    properties = {
+        "color": {"mode": "fixed", "fixedColor": color},
+        "custom.lineStyle": {"fill": "dash", "dash": [10, 10]},
+        "custom.lineWidth": 1,
+        "custom.fillOpacity": 0,
+        "custom.showPoints": "never",
+    }
+    return of_query(panel, ref, **properties)
+
+
+def _dressed(panel: P, text: Text, targets: Sequence[Query], unit: str, decimals: int) -> P:
+    panel.title(text.title).description(text.description).no_value(text.empty)
+    panel.unit(unit).decimals(decimals).targets(list(targets))
+    source = getattr(targets[0].build(), "datasource", queries.PROMETHEUS)
+    return panel.datasource(source)
+
+
+_LEGEND_ROWS: Final = shapes.LegendDisplayMode.LIST
+
+
+def _legend() -> common.VizLegendOptions:
+    made = common.VizLegendOptions().display_mode(_LEGEND_ROWS).show_legend(show_legend=True)
+    return made.placement(shapes.LegendPlacement.BOTTOM)
+
+
+def _tooltip() -> common.VizTooltipOptions:
+    made = common.VizTooltipOptions().mode(shapes.TooltipDisplayMode.MULTI)
+    return made.sort(shapes.SortOrder.DESCENDING)

@@ -1,0 +1,169 @@
+"""What sessions and this host use, and when it will not do any more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchwatch import names
+from orchwatch.mixin import alerting, promql, readings
+from orchwatch.mixin.dashboards import grading, panels, queries, units
+from orchwatch.mixin.dashboards.page import Page, Row
+from orchwatch.mixin.dashboards.panels import Text
+
+if TYPE_CHECKING:
+    from orchwatch.mixin.alerting import Settings
+    from orchwatch.mixin.dashboards.panels import Panel
+    from orchwatch.targets import Targets
+
+_NO_MONITOR = "needs orchwatch monitor"
+_CPU, _MEMORY = "cpu.utilization", "memory.utilization"
+_STATED = ("cpu.utilization", "memory.utilization", "session.memory", readings.STORAGE_GROWTH)
+
+_DISK = promql.series("system.filesystem.usage", "By")
+_STORAGE = promql.series(names.STORAGE_SIZE, "By")
+_FREE = f'min({_DISK}{{system_filesystem_state="free"}})'
+_SPENT = promql.series("process.cpu.time", "s", counter=True)
+_RESIDENT = promql.series("process.memory.usage", "By")
+_DISK_IO = promql.series("system.disk.io", "By", counter=True)
+
+
+def page(table: Targets) -> Page:
+    """Levels with their limits, and where they are going."""
+    settings = alerting.load()
+    return Page(
+        name="resources",
+        title="Resources",
+        description="CPU, memory, disk and storage, with a forecast where they grow.",
+        asks=("service",),
+        rows=(
+            Row(height=4, panels=tuple((6, _stated(table, row_id)) for row_id in _STATED)),
+            Row(
+                height=8,
+                panels=(
+                    (12, _level(table, settings, _CPU)),
+                    (12, _level(table, settings, _MEMORY)),
+                ),
+            ),
+            Row(height=8, panels=((12, _disk(settings)), (12, _storage(settings)))),
+            Row(
+                height=8,
+                panels=((8, _process_cpu()), (8, _process_memory(table)), (8, _disk_io())),
+            ),
+        ),
+    )
+
+
+def _stated(table: Targets, row_id: str) -> Panel:
+    row = table.levels[row_id]
+    limits = units.limits(row)
+    text = Text(row.title, f"Beyond its target: {row.recommendation}.", _NO_MONITOR)
+    query = queries.now("A", queries.latest(queries.level(row_id)))
+    return panels.number(
+        text, query, unit=limits.unit, decimals=limits.decimals, steps=grading.steps(limits)
+    )
+
+
+def _level(table: Targets, settings: Settings, row_id: str) -> Panel:
+    row = table.levels[row_id]
+    limits = units.limits(row)
+    trend, horizon = settings.prediction["trend"], settings.prediction["horizon"]
+    text = Text(
+        f"{row.title}, and where it is going",
+        f"The forecast follows the straight line of the last {trend} for {horizon}. The dashed "
+        "lines are the table's target and warning.",
+        _NO_MONITOR,
+    )
+    panel = panels.graph(
+        text,
+        queries.lines("now", queries.level(row_id), "now"),
+        queries.lines("forecast", _forecast(queries.level(row_id), trend, horizon), _in(horizon)),
+        unit=limits.unit,
+        decimals=limits.decimals,
+        steps=grading.steps(limits),
+    )
+    return panels.limit_line(panel, "forecast", grading.UNKNOWN)
+
+
+def _forecast(series: str, trend: str, horizon: str) -> str:
+    return f"clamp_min(predict_linear({series}[{trend}], {promql.seconds(horizon)}), 0)"
+
+
+def _in(horizon: str) -> str:
+    return f"in {horizon} at this rate"
+
+
+def _disk(settings: Settings) -> Panel:
+    trend, horizon = settings.prediction["slow_trend"], settings.prediction["slow_horizon"]
+    text = Text(
+        "Free disk, and where it is going",
+        f"Of the disk that the spool grows on. The forecast follows the straight line of the last "
+        f"{trend} for {horizon}.",
+        _NO_MONITOR,
+    )
+    free = f'{_DISK}{{system_filesystem_state="free"}}'
+    panel = panels.graph(
+        text,
+        queries.lines("now", _FREE, "free"),
+        queries.lines("forecast", f"min({_forecast(free, trend, horizon)})", _in(horizon)),
+        unit=units.BYTES,
+        decimals=1,
+    )
+    return panels.limit_line(panel, "forecast", grading.UNKNOWN)
+
+
+def _storage(settings: Settings) -> Panel:
+    trend, horizon = settings.prediction["slow_trend"], settings.prediction["slow_horizon"]
+    text = Text(
+        "What is stored, and where it is going",
+        "The spool and what it was compacted into. The forecast follows the straight line of the "
+        f"last {trend} for {horizon}.",
+        _NO_MONITOR,
+    )
+    panel = panels.graph(
+        text,
+        queries.lines("now", f"max({_STORAGE})", "stored"),
+        queries.lines("forecast", f"max({_forecast(_STORAGE, trend, horizon)})", _in(horizon)),
+        unit=units.BYTES,
+        decimals=1,
+    )
+    return panels.limit_line(panel, "forecast", grading.UNKNOWN)
+
+
+_SERVICES = f'{{{queries.SERVICE}=~"$service"}}'
+
+
+def _process_cpu() -> Panel:
+    text = Text(
+        "CPU by service",
+        "Processors that long-running services keep busy: 1 is one processor.",
+        "no long-running service",
+    )
+    expr = f"sum by ({queries.SERVICE}) (rate({_SPENT}{_SERVICES}[$__rate_interval]))"
+    query = queries.lines("A", expr, f"{{{{{queries.SERVICE}}}}}").interval(queries.REPORTED)
+    return panels.graph(text, query, unit=units.NUMBER, decimals=2)
+
+
+def _process_memory(table: Targets) -> Panel:
+    row = table.levels["session.memory"]
+    text = Text(
+        "Memory by service",
+        "Resident memory of long-running services, and of the largest session, whose target and "
+        "warning are the dashed lines.",
+        "no long-running service",
+    )
+    expr = f"sum by ({queries.SERVICE}) ({_RESIDENT}{_SERVICES})"
+    return panels.graph(
+        text,
+        queries.lines("A", expr, f"{{{{{queries.SERVICE}}}}}"),
+        queries.lines("B", queries.level(row.id), "largest session"),
+        unit=units.BYTES,
+        decimals=1,
+        steps=grading.steps(units.limits(row)),
+    )
+
+
+def _disk_io() -> Panel:
+    text = Text("Disk traffic", "Of this host, read and written.", _NO_MONITOR)
+    expr = f"max by (disk_io_direction) (rate({_DISK_IO}[$__rate_interval]))"
+    query = queries.lines("A", expr, "{{disk_io_direction}}").interval(queries.REPORTED)
+    return panels.graph(text, query, unit=units.BYTES_A_SECOND, decimals=1)

@@ -1,0 +1,178 @@
+"""The tables of the home page: each row of the targets against what was measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from orchwatch.mixin import readings, recording
+from orchwatch.mixin.dashboards import grading, panels, queries, units
+from orchwatch.mixin.dashboards.page import link
+from orchwatch.mixin.dashboards.panels import Text, column, transform
+from orchwatch.mixin.promql import OPERATION
+
+if TYPE_CHECKING:
+    from orchwatch.mixin.alerting import Settings
+    from orchwatch.mixin.dashboards.panels import Panel
+    from orchwatch.targets import Direction, Targets
+
+NOTHING: Final = "no operation yet"
+BACKGROUND: Final = {"type": "color-background", "mode": "basic"}
+_COLORED: Final = {"type": "color-text"}
+
+
+def p95(settings: Settings) -> str:
+    """The recorded p95 of every operation."""
+    return f"{recording.P95}{settings.window}"
+
+
+def operations(table: Targets, settings: Settings) -> Panel:
+    """Every operation of the table, the worst first."""
+    latest, known = queries.latest(p95(settings)), f"and on ({OPERATION}) {queries.TARGET}"
+    missing = f"or on ({OPERATION}) {queries.TARGET} * NaN"
+    columns = {
+        "status": ("Status", _status(settings)),
+        "p95": ("p95", f"{latest} {known} {missing}"),
+        "target": ("Target", queries.TARGET),
+        "within": (
+            "Under target",
+            f"{queries.latest(recording.WITHIN_RATIO + settings.period)} {missing}",
+        ),
+        "budget": ("Budget left", f"{queries.latest(recording.BUDGET_LEFT)} {missing}"),
+        "ended": (
+            "Operations",
+            f"{queries.latest(recording.ENDED + settings.period)} {known} {missing}",
+        ),
+    }
+    targets = [queries.rows(ref, expr) for ref, (_, expr) in columns.items()]
+    trend = queries.lines("trend", f"{p95(settings)} {known}", "")
+    renamed = {
+        OPERATION: "Operation",
+        **{f"Value #{ref}": title for ref, (title, _) in columns.items()},
+        "Trend #trend": "Trend of p95",
+    }
+    text = Text(
+        "Every operation against its target",
+        f"p95 of the last {settings.window}, the latest in this time range; share under target, "
+        f"budget and number of operations over {settings.period}. Grey: nothing was measured. A "
+        "click on an operation opens its page.",
+        NOTHING,
+    )
+    panel = panels.rows(
+        text, *targets, trend, transformations=_joined(OPERATION, renamed, "Status")
+    )
+    titles = {row.id: (row.title, "") for row in table.operations.values()}
+    _named(panel, "Operation", titles, link("operations", "service", operation="${__value.raw}"))
+    column(panel, "Status", **_graded())
+    for name in ("p95", "Target"):
+        column(panel, name, unit=units.SECONDS, decimals=1)
+    column(panel, "Under target", unit=units.SHARE, decimals=1)
+    budget = grading.thresholds(grading.BUDGET_STEPS).build()
+    column(
+        panel,
+        "Budget left",
+        **{"unit": units.SHARE, "thresholds": budget, "custom.cellOptions": _COLORED},
+    )
+    spark = {"type": "sparkline", "lineWidth": 2, "fillOpacity": 0, "hideValue": True}
+    column(
+        panel, "Trend of p95", **{"custom.cellOptions": spark, "unit": units.SECONDS, "decimals": 1}
+    )
+    return panel
+
+
+def shares(table: Targets) -> Panel:
+    """Every level that is a share, the worst first."""
+    rows = [row for row in table.levels.values() if row.unit == "1"]
+    value = queries.latest(readings.VALUE)
+    target = f"{queries.LEVEL_TARGET}{_targets([row.id for row in rows])}"
+    columns = {
+        "status": ("Status", _level_status(table, [row.id for row in rows])),
+        "value": (
+            "Now",
+            f"{value} and on (target) {target} or on (target) {target} * NaN",
+        ),
+        "target": ("Target", target),
+    }
+    renamed = {f"Value #{ref}": title for ref, (title, _) in columns.items()}
+    text = Text(
+        "Every share against its target",
+        "Reliability, resources and key figures, the latest in this time range. Grey: nothing "
+        "measured it; CPU, memory and key figures need `orchwatch monitor`.",
+        "no rules",
+    )
+    panel = panels.rows(
+        text,
+        *(queries.rows(ref, expr) for ref, (_, expr) in columns.items()),
+        unit=units.SHARE,
+        decimals=2,
+        transformations=_joined("target", {"target": "What", **renamed}, "Status"),
+    )
+    _named(panel, "What", {row.id: (row.title, "") for row in rows}, link("kpis", "service"))
+    return column(panel, "Status", **_graded())
+
+
+def _level_status(table: Targets, ids: list[str]) -> str:
+    def of(direction: Direction, sign: str) -> str:
+        matched = _targets([one for one in ids if table.levels[one].direction == direction])
+        value = queries.latest(f"{readings.VALUE}{matched}")
+        target, warning = f"{queries.LEVEL_TARGET}{matched}", f"{queries.LEVEL_WARNING}{matched}"
+        return queries.status(value, target, warning, "target", sign)
+
+    return f"{of('below', '>')} or {of('above', '<')}"
+
+
+def _targets(ids: list[str]) -> str:
+    pattern = "|".join(ids).replace(".", "\\\\.")
+    return f'{{target=~"{pattern}"}}'
+
+
+def other_levels(table: Targets) -> Panel:
+    """The levels in other units: a table has one unit for each column."""
+    rows = [row for row in table.levels.values() if row.unit != "1"]
+    text = Text(
+        "Levels against their targets",
+        "The latest in this time range. They need `orchwatch monitor`; coverage and quality come "
+        "from the project's own reports.",
+        "not measured",
+    )
+    panel = panels.number(
+        text,
+        *(
+            queries.now(f"level{index}", queries.latest(queries.level(row.id)), row.title)
+            for index, row in enumerate(rows)
+        ),
+        unit=units.NUMBER,
+        decimals=1,
+    )
+    for index, row in enumerate(rows):
+        limits = units.limits(row)
+        steps = grading.thresholds(grading.steps(limits)).build()
+        panels.of_query(
+            panel, f"level{index}", unit=limits.unit, decimals=limits.decimals, thresholds=steps
+        )
+    return panel
+
+
+def _joined(key: str, renamed: dict[str, str], worst: str) -> list[panels.Transformation]:
+    return [
+        transform("timeSeriesTable"),
+        transform("joinByField", byField=key, mode="outer"),
+        *panels.chosen(renamed, worst),
+    ]
+
+
+def _named(panel: panels.Table, name: str, titles: dict[str, tuple[str, str]], url: str) -> None:
+    column(panel, name, mappings=[grading.words(titles)], links=panels.opens(url))
+
+
+def _graded() -> dict[str, object]:
+    return {
+        "mappings": [grading.status_words()],
+        "thresholds": grading.thresholds(grading.STATUS_STEPS).build(),
+        "custom.cellOptions": BACKGROUND,
+        "custom.width": 90,
+    }
+
+
+def _status(settings: Settings) -> str:
+    latest = queries.latest(p95(settings))
+    return queries.status(latest, queries.TARGET, queries.WARNING, OPERATION)

@@ -1,0 +1,43 @@
+"""What a row of the table is for Grafana: its limits, its unit, and digits that a person reads."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from orchwatch.targets import LevelTarget
+
+if TYPE_CHECKING:
+    from orchwatch.targets import Direction, OperationTarget
+
+SECONDS: Final = "s"
+NANOSECONDS: Final = "ns"
+MILLISECONDS: Final = "ms"
+SHARE: Final = "percentunit"
+BYTES: Final = "bytes"
+NUMBER: Final = "short"
+SINCE: Final = "dateTimeFromNow"
+A_SECOND: Final = "ops"
+BYTES_A_SECOND: Final = "Bps"
+
+# UCUM, as the table has it, to Grafana's names.
+_UNITS: Final = {"1": SHARE, "By": BYTES, "s": SECONDS}
+
+
+class Limits(NamedTuple):
+    """Where a row's colours begin, and how its values are written."""
+
+    target: float
+    warning: float
+    direction: Direction
+    unit: str
+    decimals: int
+
+
+def limits(row: LevelTarget | OperationTarget) -> Limits:
+    """Of a row of the table."""
+    if not isinstance(row, LevelTarget):
+        return Limits(row.target_s, row.warning_s, "below", SECONDS, 1)
+    # 99.9 % and 0.1 % need the second digit to be told from what just misses them.
+    decimals = 2 if row.group == "reliability" and row.unit == "1" else 1
+    unit = _UNITS.get(row.unit, NUMBER)
+    return Limits(row.target, row.warning, row.direction, unit, decimals)

@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchwatch import config, targets
+from orchwatch.mixin import dashboards
+from orchwatch.mixin.dashboards import grading, units
+
+REPO = Path(__file__).parents[3]
+TABLE = targets.load(config.Config())
+COLUMNS = 24
+# Of a page; more than these nobody takes in at a glance.
+MOST_PANELS = 12
+DATA_SOURCES = {"prometheus", "tempo"}
+# What these show is given a unit column by column, or has none.
+WITHOUT_UNIT = {"traces", "nodeGraph", "state-timeline"}
+COLORS = {grading.OK, grading.WARN, grading.MISS, grading.UNKNOWN, grading.NEUTRAL}
+
+Json = dict[str, Any]
+
+
+def page(name: str, table: targets.Targets = TABLE) -> Json:
+    found: Json = json.loads(dashboards.text(name, table))
+    return found
+
+
+@pytest.fixture(params=dashboards.PAGES, scope="module")
+def model(request: pytest.FixtureRequest) -> Json:
+    return page(request.param)
+
+
+def panels(model: Json) -> list[Json]:
+    return list(model["panels"])
+
+
+def panel(model: Json, title: str) -> Json:
+    (found,) = [one for one in model["panels"] if one["title"] == title]
+    return dict(found)
+
+
+def overriding(panel: Json, matched: str) -> Json:
+    (found,) = [
+        one["properties"]
+        for one in panel["fieldConfig"]["overrides"]
+        if one["matcher"]["options"] == matched
+    ]
+    return {one["id"]: one["value"] for one in found}
+
+
+def steps(thresholds: Json) -> list[tuple[float | None, str]]:
+    return [(one["value"], one["color"]) for one in thresholds["steps"]]
+
+
+def test_a_page_is_provisioned_under_its_uid_and_nobody_edits_it(model: Json) -> None:
+    assert model["uid"].startswith("orchwatch-")
+    assert model["uid"].removeprefix("orchwatch-") in dashboards.PAGES
+    assert model["editable"] is False
+    assert model["schemaVersion"] == 42
+    assert set(model["tags"]) == {"orchwatch", "generated"}
+
+
+def test_panels_fill_the_grid_without_overlaps_or_gaps(model: Json) -> None:
+    taken = [
+        (x, y)
+        for place in (one["gridPos"] for one in panels(model))
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    bottom = max(y for _, y in taken) + 1
+    assert sorted(taken) == [(x, y) for x in range(COLUMNS) for y in range(bottom)]
+
+
+def test_a_page_is_taken_in_at_a_glance(model: Json) -> None:
+    assert len(panels(model)) <= MOST_PANELS
+    ids = [one["id"] for one in panels(model)]
+    assert len(set(ids)) == len(ids)
+
+
+def test_every_panel_says_what_it_shows_and_why_it_may_be_empty(model: Json) -> None:
+    for one in panels(model):
+        assert one["title"]
+        assert one["description"].endswith("."), one["title"]
+        assert one["fieldConfig"]["defaults"]["noValue"], one["title"]
+
+
+def test_every_panel_has_a_unit_and_a_number_of_decimals(model: Json) -> None:
+    for one in panels(model):
+        defaults = one["fieldConfig"]["defaults"]
+        assert defaults["unit"], one["title"]
+        assert defaults["decimals"] <= 2, one["title"]
+        assert one["type"] in WITHOUT_UNIT or defaults["unit"] != "none" or "Status" in one["title"]
+
+
+def test_every_query_goes_to_a_provisioned_data_source(model: Json) -> None:
+    for one in panels(model):
+        assert one["targets"], one["title"]
+        for source in (one["datasource"], *(target["datasource"] for target in one["targets"])):
+            assert source["uid"] in DATA_SOURCES
+            assert source["uid"] == source["type"]
+        refs = [target["refId"] for target in one["targets"]]
+        assert len(set(refs)) == len(refs), one["title"]
+
+
+def test_links_between_pages_keep_time_and_variables(model: Json) -> None:
+    (link,) = model["links"]
+    assert link["type"] == "dashboards"
+    assert link["tags"] == ["orchwatch"]
+    assert link["keepTime"] is True
+    assert link["includeVars"] is True
+
+
+def test_links_from_values_lead_to_a_page_and_keep_the_time(model: Json) -> None:
+    known = {f"/d/orchwatch-{name}" for name in dashboards.PAGES}
+    for url in links(model["panels"]):
+        path, _, query = url.partition("?")
+        assert path in known
+        assert query.startswith("${__url_time_range}")
+
+
+def links(found: Any) -> list[str]:
+    if isinstance(found, list):
+        return [url for one in found for url in links(one)]
+    if isinstance(found, dict):
+        own = [found["url"]] if "targetBlank" in found else []
+        return own + [url for one in found.values() for url in links(one)]
+    return []
+
+
+def test_every_page_hands_every_variable_on(model: Json) -> None:
+    names = [one["name"] for one in model["templating"]["list"]]
+    assert names == ["service", "operation", "agent", "session", "trace"]
+
+
+def test_a_variable_that_a_query_uses_is_shown(model: Json) -> None:
+    hidden = {one["name"] for one in model["templating"]["list"] if one.get("hide") == 2}
+    shown = {one["name"] for one in model["templating"]["list"]} - hidden
+    text = json.dumps([one["targets"] for one in panels(model)])
+    assert {name for name in shown | hidden if f"${name}" in text} == shown
+
+
+def test_sessions_and_agents_are_asked_of_tempo_only(model: Json) -> None:
+    for one in panels(model):
+        for target in one["targets"]:
+            expr = target.get("expr", "")
+            assert "session_id" not in expr
+            assert "gen_ai_agent" not in expr
+
+
+def test_only_the_colours_of_a_status_are_used_for_limits(model: Json) -> None:
+    for one in panels(model):
+        defaults = one["fieldConfig"]["defaults"]
+        found = steps(defaults["thresholds"]) if "thresholds" in defaults else []
+        assert {color for _, color in found} <= COLORS, one["title"]
+
+
+def test_a_number_that_nobody_measured_is_grey(model: Json) -> None:
+    for one in panels(model):
+        if one["type"] != "stat":
+            continue
+        special = [m for m in one["fieldConfig"]["defaults"]["mappings"] if m["type"] == "special"]
+        assert [m["options"]["match"] for m in special] == ["null+nan"], one["title"]
+        assert special[0]["options"]["result"]["color"] == grading.UNKNOWN
+
+
+def test_an_unknown_status_is_grey_and_sorts_last() -> None:
+    table = panel(page("overview"), "Every operation against its target")
+    (mapping,) = overriding(table, "Status")["mappings"]
+    assert mapping["options"]["-1"]["color"] == grading.UNKNOWN
+    assert min(mapping["options"], key=int) == "-1"
+
+
+@pytest.mark.parametrize(
+    ("name", "title", "row_id"),
+    [
+        ("overview", "System availability", "availability"),
+        ("resources", "CPU usage", "cpu.utilization"),
+        ("resources", "CPU usage, and where it is going", "cpu.utilization"),
+        ("resources", "Memory of a session", "session.memory"),
+        ("kpis", "Success rate", "task.success"),
+        ("kpis", "Error rate over time", "task.errors"),
+        ("agents", "Parallel execution", "parallel.execution"),
+    ],
+)
+def test_colours_begin_where_the_table_says(name: str, title: str, row_id: str) -> None:
+    row = TABLE.levels[row_id]
+    found = steps(panel(page(name), title)["fieldConfig"]["defaults"]["thresholds"])
+    values = sorted({row.target, row.warning})
+    assert [value for value, _ in found] == [None, *values]
+    assert found[-1][1] == (grading.OK if row.direction == "above" else grading.MISS)
+
+
+def test_the_limits_of_agents_starting_are_the_tables() -> None:
+    row = TABLE.operations["agent.spawn"]
+    found = panel(page("agents"), "How long agents took to start")["fieldConfig"]["defaults"]
+    assert steps(found["thresholds"]) == [
+        (None, grading.OK),
+        (row.target_s, grading.WARN),
+        (row.warning_s, grading.MISS),
+    ]
+
+
+@pytest.mark.parametrize("row_id", list(TABLE.levels))
+def test_a_colour_is_what_the_table_grades_a_value(row_id: str) -> None:
+    row = TABLE.levels[row_id]
+    found = grading.steps(units.limits(row))
+    colors = {"ok": grading.OK, "warn": grading.WARN, "miss": grading.MISS}
+    between = (row.target + row.warning) / 2
+    for value in (row.target * 0.5, row.target * 1.5, between * 1.0001, between * 0.9999):
+        begun = [color for begin, color in found if begin is None or begin <= value]
+        assert begun[-1] == colors[row.status(value)], value
+
+
+def test_a_number_changed_in_the_table_changes_the_pages_that_show_it_and_no_other() -> None:
+    changes = {"target": 0.5, "warning": 0.6, "alert": 0.6}
+    user = config.Config(targets={"levels": {"cpu.utilization": changes}})
+    changed = targets.load(user)
+    differing = [name for name in dashboards.PAGES if page(name) != page(name, changed)]
+    assert differing == ["resources"]
+    shown = panel(page("resources", changed), "CPU usage")["fieldConfig"]["defaults"]
+    assert [value for value, _ in steps(shown["thresholds"])] == [None, 0.5, 0.6]
+
+
+def test_an_operation_of_the_users_own_is_on_the_home_page() -> None:
+    row = {"target_s": 7.5, "title": "Mine"}
+    user = config.Config(targets={"operations": {"my.operation": row}})
+    board = panel(page("overview", targets.load(user)), "Every operation against its target")
+    (mapping,) = overriding(board, "Operation")["mappings"]
+    assert mapping["options"]["my.operation"]["text"] == "Mine"
+
+
+def test_the_committed_provisioning_points_at_the_pages() -> None:
+    provider = (REPO / "grafana/provisioning/dashboards/orchwatch.yaml").read_text()
+    assert "path: /etc/grafana/dashboards\n" in provider
+    assert "allowUiUpdates: false" in provider
+    home = f"default_home_dashboard_path = /etc/grafana/dashboards/{dashboards.PAGES[0]}.json"
+    assert home in (REPO / "grafana/grafana.ini").read_text()
+    compose = (REPO / "docker-compose.yml").read_text()
+    assert "./grafana/dashboards:/etc/grafana/dashboards:ro" in compose

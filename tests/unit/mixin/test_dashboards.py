@@ -177,8 +177,8 @@ def test_an_unknown_status_is_grey_and_sorts_last() -> None:
     ("name", "title", "row_id"),
     [
         ("overview", "System availability", "availability"),
-        ("resources", "CPU usage", "cpu.utilization"),
-        ("resources", "CPU usage, and where it is going", "cpu.utilization"),
+        ("resources", "CPU usage now", "cpu.utilization"),
+        ("resources", "CPU usage now, and where it is going", "cpu.utilization"),
         ("resources", "Memory of a session", "session.memory"),
         ("kpis", "Success rate", "task.success"),
         ("kpis", "Error rate over time", "task.errors"),
@@ -220,7 +220,7 @@ def test_a_number_changed_in_the_table_changes_the_pages_that_show_it_and_no_oth
     changed = targets.load(user)
     differing = [name for name in dashboards.PAGES if page(name) != page(name, changed)]
     assert differing == ["resources"]
-    shown = panel(page("resources", changed), "CPU usage")["fieldConfig"]["defaults"]
+    shown = panel(page("resources", changed), "CPU usage now")["fieldConfig"]["defaults"]
     assert [value for value, _ in steps(shown["thresholds"])] == [None, 0.5, 0.6]
 
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from orchwatch import names
 from orchwatch.claude.assembler import Assembler
 from orchwatch.claude.lines import LineFile, merged, size_bytes
+from orchwatch.claude.recorded_spans import FAMILIES, span_ids
 from orchwatch.claude.session_files import agent_origin
 from orchwatch.claude.spans import encode
 from orchwatch.claude.transcript import Transcript
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Container, Sequence
 
     from orchwatch.claude.facts import Fact
     from orchwatch.claude.import_record import ImportRecord
@@ -92,8 +93,10 @@ def import_sessions(
         OrchwatchError: The record or the spool cannot be written.
     """
     summary = Summary()
+    # The monitor process may have followed some of them.
+    recorded = {int(span_id, 16) for family in FAMILIES for span_id in span_ids(family)}
     for session in sessions:
-        _SessionImport(session, record, summary, progress).run()
+        _SessionImport(session, record, recorded, summary, progress).run()
     summary.failed = +summary.failed
     summary.skipped = +summary.skipped
     return summary
@@ -106,11 +109,13 @@ class _SessionImport:
         self,
         session: RecordedSession,
         record: ImportRecord,
+        recorded: Container[int],
         summary: Summary,
         progress: Callable[[int], None],
     ) -> None:
         self._session = session
         self._record = record
+        self._recorded = recorded
         self._summary = summary
         self._progress = progress
         self._assembler = Assembler()
@@ -175,6 +180,7 @@ class _SessionImport:
         self._assembler.add(fact)
 
     def _keep(self, files: list[LineFile], readers: list[Transcript], keys: list[str]) -> None:
+        self._spans = [span for span in self._spans if int(span.span_id, 16) not in self._recorded]
         self._record.keep(
             self._session.session_id,
             self._assembler.save(),

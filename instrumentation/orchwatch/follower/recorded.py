@@ -8,24 +8,20 @@ reads back what was appended since the last checkpoint.
 from __future__ import annotations
 
 import os
-import re
 from typing import TYPE_CHECKING
 
 from orchwatch import spool
+from orchwatch.claude.recorded_spans import FAMILIES, span_ids
 from orchwatch.claude.spans import encode
-from orchwatch.otlp_json import LINE_SUFFIX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from orchwatch.claude.spans import Span
 
 # A span that ended longer ago was not seen happening: it is stored, and not counted as of now.
 LIVE_S = 3600.0
 
-_FAMILIES = (spool.OPERATIONS, spool.HISTORY)
-_SPAN_ID = re.compile(rb'"spanId":"([0-9a-f]{16})"')
-_LINE_END = LINE_SUFFIX.encode()
 _SPANS_A_WRITE = 1000
 # A file that somebody puts back as it was an hour ago tells all that came since again.
 _MOST_REMEMBERED = 100_000
@@ -43,8 +39,8 @@ class Recorded:
         # In the spool, and not in what the checkpoint holds.
         self._before = {
             span_id
-            for family in _FAMILIES
-            for span_id in _read_back(family, *(since or {}).get(family, (0, 0)))
+            for family in FAMILIES
+            for span_id in span_ids(family, *(since or {}).get(family, (0, 0)))
         }
         self._latest: dict[str, None] = {}
 
@@ -56,7 +52,7 @@ class Recorded:
         """
         live_ns = now_ns - int(LIVE_S * _NS_PER_S)
         happened = []
-        new: dict[str, list[Span]] = {family: [] for family in _FAMILIES}
+        new: dict[str, list[Span]] = {family: [] for family in FAMILIES}
         for span in spans:
             if span.span_id in self._latest:
                 continue
@@ -79,24 +75,9 @@ class Recorded:
         """Where each family ends by now: the number of its last segment, and its size in bytes."""
         directory = spool.make_directory()
         found = {}
-        for family in _FAMILIES:
+        for family in FAMILIES:
             numbers = spool.segment_numbers(directory, family)
             if numbers:
                 size = os.path.getsize(spool.segment_path(directory, family, numbers[-1]))
                 found[family] = [numbers[-1], size]
         return found
-
-
-def _read_back(family: str, number: int, offset: int) -> Iterator[str]:
-    directory = spool.make_directory()
-    for found in spool.segment_numbers(directory, family):
-        if found < number:
-            continue
-        try:
-            with open(spool.segment_path(directory, family, found), "rb") as segment:
-                segment.seek(offset if found == number else 0)
-                for line in segment:
-                    if line.endswith(_LINE_END):  # not what a killed process left of one
-                        yield from (digits.decode() for digits in _SPAN_ID.findall(line))
-        except FileNotFoundError:  # dropped to keep the budget
-            continue

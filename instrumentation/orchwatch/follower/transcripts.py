@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from orchwatch.claude.session_files import owner
+from orchwatch.claude.session_files import agent_origin, owner
 from orchwatch.claude.transcript import Transcript
 from orchwatch.follower.tail import PIECE_BYTES, Tail
 
@@ -60,7 +60,8 @@ class Transcripts:
     def _open(self, path: str, start: int) -> Transcript:
         session_id, agent_id = owner(path)
         state = self._stored.pop(path, None)
-        reader = Transcript(session_id, agent_id, state)
+        origin = agent_origin(path) if agent_id else {}
+        reader = Transcript(session_id, agent_id, state, **origin)
         if start and state is None:
             _prime(reader, path, start)
         return reader

@@ -10,7 +10,8 @@ import pytest
 from tests.unit.follower.conftest import Watching, Writer
 
 from orchwatch import spool
-from orchwatch.claude import hook_line
+from orchwatch.claude import hook_line, importer, session_files
+from orchwatch.claude.import_record import ImportRecord
 from orchwatch.follower import hook_events
 
 if TYPE_CHECKING:
@@ -209,3 +210,31 @@ def _payload(session: Writer, event: str, **more: object) -> bytes:
 def _hook(session: Writer, event: str, **more: object) -> None:
     line = hook_line.encode(_payload(session, event, **more), time.time_ns())
     assert spool.append(spool.HOOKS, line.encode())
+
+
+def test_an_import_adds_nothing_to_what_was_followed(
+    watching: Watching, session: Writer, projects: Path, recorded: Callable[..., list[Json]]
+) -> None:
+    session.turn(tools=3)
+    watching.watch(_is_recorded(recorded, 1))
+    with ImportRecord(lambda: None) as record:
+        sessions, _ = session_files.find([str(projects)])
+        assert importer.import_sessions(sessions, record, lambda _: None).spans == 0
+    assert recorded("history") == []
+
+
+def test_what_was_imported_is_not_recorded_as_happening_now(
+    watching: Watching, session: Writer, projects: Path, recorded: Callable[..., list[Json]]
+) -> None:
+    watching.stop()
+    session.turn(tools=3)
+    with ImportRecord(lambda: None) as record:
+        sessions, _ = session_files.find([str(projects)])
+        importer.import_sessions(sessions, record, lambda _: None)
+    imported = recorded("history")
+    assert len(_named(imported, "execute_tool Bash")) == 3
+    watching.start()
+    session.turn(tools=1)
+    watching.watch(_is_recorded(recorded, 1))
+    assert len(recorded("operations")) == 2
+    assert recorded("history") == imported

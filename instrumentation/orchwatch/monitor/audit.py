@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchwatch import losses, spool
-from orchwatch.monitor import prometheus, servers, tempo
+from orchwatch.monitor import counting, servers, tempo
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from orchwatch.monitor.counting import InPrometheus
     from orchwatch.monitor.store import Store
 
 # What ended this recently may still be on its way.
@@ -54,10 +55,7 @@ FROM audited SEMI JOIN gone USING (trace_id, span_id) ANTI JOIN (
 WHERE end_ns < $young_ns ORDER BY end_ns
 """
 _NEWEST = "SELECT max(end_ns) FROM audited ANTI JOIN gone USING (trace_id, span_id)"
-_COUNTED = """
-SELECT operation, count(*), count(*) FILTER (end_ns >= $pending_ns), min(end_ns)
-FROM operations WHERE operation IS NOT NULL AND end_ns >= $since_ns GROUP BY operation
-"""
+_EARLIER = "SELECT count(DISTINCT (trace_id, span_id)) FROM span WHERE end_ns < $since_ns"
 
 
 SpanId = tuple[str, str]
@@ -68,9 +66,9 @@ class InTempo:
     """The spans that Tempo should hold, each counted once.
 
     Attributes:
-        expected: How many.
+        expected: How many; the sum of all that follow.
         found: How many it holds.
-        pending: How many are too young to be missed.
+        pending: How many it does not hold and are too young to be missed.
         lost: Trace and span ids, hexadecimal, of those that ended before one that it holds: it
             had them and was killed before they were on disk.
         undelivered: The same for the others: nothing that ended later has arrived either.
@@ -84,34 +82,12 @@ class InTempo:
 
 
 @dataclass(frozen=True, kw_only=True)
-class InPrometheus:
-    """The operations that Prometheus should have counted.
-
-    Attributes:
-        since_ns: Ended then or later; earlier than asked for where the window's edge cut through.
-        expected: How many.
-        found: How many it counted.
-        pending: How many of the expected are too young to be missed.
-        uncounted: By operation, how many are missed although they are not too young.
-        surplus: By operation, how many were counted and not emitted here.
-        restarts: How often the Collector began to count anew.
-    """
-
-    since_ns: int
-    expected: int
-    found: int
-    pending: int
-    uncounted: Mapping[str, int]
-    surplus: Mapping[str, int]
-    restarts: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class Audit:
     """All of it.
 
     Attributes:
         emitted: Spans by family that ended in the window, each once.
+        earlier: How many ended before the window.
         dropped: What telemetry lost since the ledger was begun, by reason.
         unreadable: Lines and spans of the spool that nobody can read.
         tempo: Spans in Tempo.
@@ -119,6 +95,7 @@ class Audit:
     """
 
     emitted: Mapping[str, int]
+    earlier: int
     dropped: Mapping[str, int]
     unreadable: int
     tempo: InTempo
@@ -128,14 +105,12 @@ class Audit:
     def counting_is_explained(self) -> bool:
         """Whether what Prometheus counted differs only for reasons that are known.
 
-        A Collector that was killed forgets what it had counted since its last flush. Lines that the
-        spool's budget dropped may be missing on either side.
+        A Collector that was killed forgets what it had counted since its last flush, and no more.
+        Lines that the spool's budget dropped may be missing on either side.
         """
         dropped = self.dropped.get("budget_dropped", 0)
-        missed = sum(self.prometheus.uncounted.values())
-        return (self.prometheus.restarts > 0 or missed <= dropped) and (
-            sum(self.prometheus.surplus.values()) <= dropped
-        )
+        surplus = sum(self.prometheus.surplus.values())
+        return self.prometheus.unexplained <= dropped and surplus <= dropped
 
 
 def examine(
@@ -156,16 +131,18 @@ def examine(
         progress: Called with the number of spans asked for so far, and of all.
 
     Raises:
-        OrchwatchError: A server cannot be reached, or the store cannot be read.
+        OrchwatchError: A server cannot be reached or is something else, or the store cannot be
+            read.
     """
     # What Prometheus had by now was emitted by now, and so is in the store once it has looked.
     now_ns = time.time_ns()
     store.refresh()
     emitted = dict(store.query(_EMITTED, {"since_ns": since_ns}))
-    counted = _in_prometheus(store, prometheus_url, since_ns, now_ns)
+    counted = counting.examine(store, prometheus_url, since_ns=since_ns, now_ns=now_ns)
     held = _in_tempo(store, tempo_url, since_ns, now_ns, progress)
     return Audit(
         emitted={family: emitted.get(family, 0) for family in spool.FAMILIES[:3]},
+        earlier=int(store.query(_EARLIER, {"since_ns": since_ns})[0][0]) if since_ns else 0,
         dropped=losses.read(),
         unreadable=sum(store.unreadable().values()),
         tempo=held,
@@ -218,43 +195,3 @@ def _ranges(starts: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
         traces += number
     if traces:
         yield begin_s, end_s
-
-
-def _in_prometheus(store: Store, url: str, since_ns: int, now_ns: int) -> InPrometheus:
-    """Compares within the window; where that does not fit, from the first operation on.
-
-    An operation that ended before the window may be counted in it, and the other way round, so only
-    the whole can be compared exactly.
-    """
-    found = _compare(store, url, since_ns, now_ns)
-    if since_ns and (found.uncounted or found.surplus):
-        found = _compare(store, url, 0, now_ns)
-    return found
-
-
-def _compare(store: Store, url: str, since_ns: int, now_ns: int) -> InPrometheus:
-    young_ns = now_ns - int(VISIBLE_AFTER_S * _NS_PER_S)
-    rows = store.query(_COUNTED, {"since_ns": since_ns, "pending_ns": young_ns})
-    first_ns = min((first_ns for *_, first_ns in rows), default=now_ns)
-    begin_ns = since_ns or first_ns - _NS_PER_S
-    counted = prometheus.counted(url, since_s=begin_ns / _NS_PER_S, until_s=now_ns / _NS_PER_S)
-    expected = {operation: count for operation, count, *_ in rows}
-    pending = {operation: young for operation, _, young, _ in rows}
-    found = dict(counted.operations)
-    uncounted = {}
-    surplus = {}
-    for operation in sorted(expected.keys() | found.keys()):
-        difference = found.get(operation, 0) - expected.get(operation, 0)
-        if difference > 0:
-            surplus[operation] = difference
-        elif -difference > pending.get(operation, 0):
-            uncounted[operation] = -difference - pending.get(operation, 0)
-    return InPrometheus(
-        since_ns=since_ns,
-        expected=sum(expected.values()),
-        found=sum(found.values()),
-        pending=sum(pending.values()),
-        uncounted=uncounted,
-        surplus=surplus,
-        restarts=counted.restarts,
-    )

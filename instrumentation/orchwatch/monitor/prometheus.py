@@ -35,10 +35,13 @@ class Counted:
     Attributes:
         operations: By operation.
         restarts: How often counting began anew, as seen by the series that saw it most often.
+        last_flushes_s: When a Collector that began anew had last sent what it counted, in Unix
+            seconds. It sends every series each time, so a series that did not change tells too.
     """
 
     operations: dict[str, int] = field(default_factory=lambda: defaultdict(int))
     restarts: int = 0
+    last_flushes_s: set[float] = field(default_factory=set)
 
 
 def counted(url: str, *, since_s: float, until_s: float) -> Counted:
@@ -48,7 +51,7 @@ def counted(url: str, *, since_s: float, until_s: float) -> Counted:
         OrchwatchError: Prometheus cannot be reached, is something else, or goes on failing.
     """
     found = Counted()
-    last: dict[tuple[tuple[str, str], ...], float] = {}
+    last: dict[tuple[tuple[str, str], ...], tuple[float, float]] = {}
     restarts: dict[tuple[tuple[str, str], ...], int] = defaultdict(int)
     for series in _samples(url, since_s, until_s):
         identity = tuple(sorted(series["metric"].items()))
@@ -57,12 +60,13 @@ def counted(url: str, *, since_s: float, until_s: float) -> Counted:
             value = float(text)
             if math.isnan(value):
                 continue
-            before = last.get(identity, 0.0)
-            last[identity] = value
+            before_s, before = last.get(identity, (at_s, 0.0))
+            last[identity] = (at_s, value)
             if at_s <= since_s:
                 continue
             if value < before:
                 restarts[identity] += 1
+                found.last_flushes_s.add(before_s)
                 before = 0.0
             found.operations[operation] += round(value - before)
     found.restarts = max(restarts.values(), default=0)

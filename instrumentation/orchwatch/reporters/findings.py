@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from orchwatch import losses
 from orchwatch.monitor.audit import VISIBLE_AFTER_S
+from orchwatch.monitor.counting import FLUSH_INTERVAL_S
+from orchwatch.monitor.wording import counted as number_of
 from orchwatch.reporters.table import WIDTH
 
 if TYPE_CHECKING:
@@ -16,14 +18,12 @@ if TYPE_CHECKING:
 
     from orchwatch.monitor.audit import Audit
 
-# What its config gives a killed Collector to lose; see collector/config.yaml.
-_FLUSH_INTERVAL = "one metrics_flush_interval"
-
 
 def render_json(audit: Audit, resent: int, file: TextIO) -> None:
     """Writes one JSON object."""
     document = {
         "emitted": dict(audit.emitted),
+        "earlier": audit.earlier,
         "dropped": dict(audit.dropped),
         "unreadable": audit.unreadable,
         "tempo": {
@@ -39,6 +39,7 @@ def render_json(audit: Audit, resent: int, file: TextIO) -> None:
             "found": audit.prometheus.found,
             "pending": audit.prometheus.pending,
             "uncounted": dict(audit.prometheus.uncounted),
+            "forgotten": dict(audit.prometheus.forgotten),
             "surplus": dict(audit.prometheus.surplus),
             "restarts": audit.prometheus.restarts,
         },
@@ -64,7 +65,7 @@ def render_table(audit: Audit, resent: int, file: TextIO) -> None:
     explanations = list(explain(audit))
     if resent:
         explanations.append(
-            f"{resent} spans were sent again; ask once more in {VISIBLE_AFTER_S:.0f} s."
+            f"Sent again: {number_of(resent, 'span')}; ask once more in {VISIBLE_AFTER_S:.0f} s."
         )
     if explanations:
         file.write("\n")
@@ -86,32 +87,33 @@ def _about_emission(audit: Audit) -> Iterator[str]:
         meaning, remedy = losses.REASONS.get(reason, ("lost for a reason unknown here", ""))
         yield f"dropped, {reason}: {count} {meaning}" + (f"; {remedy}." if remedy else ".")
     if audit.unreadable:
-        yield f"{audit.unreadable} lines of the spool are unreadable, see orchwatch doctor."
+        lines = number_of(audit.unreadable, "unreadable line")
+        yield f"The spool holds {lines}, see orchwatch doctor."
     apart = sum(count for family, count in audit.emitted.items() if family != "operations")
     if apart:
         yield (
-            f"{apart} undelivered or imported spans are stored in Tempo and not counted in"
-            " Prometheus: that is meant so."
+            f"{number_of(apart, 'undelivered or imported span')}: stored in Tempo and not counted"
+            " in Prometheus, which is meant so."
         )
 
 
 def _about_tempo(audit: Audit) -> Iterator[str]:
     if audit.tempo.pending:
         yield (
-            f"{audit.tempo.pending} spans are not in Tempo yet, and too young to be missed: less"
-            f" than {VISIBLE_AFTER_S:.0f} s."
+            f"{number_of(audit.tempo.pending, 'span')} not in Tempo yet, and too young to be"
+            f" missed: less than {VISIBLE_AFTER_S:.0f} s."
         )
     if audit.tempo.lost:
         yield (
-            f"{len(audit.tempo.lost)} spans are missing in Tempo although later ones arrived: it"
-            " acknowledges spans in memory and loses those when it is killed. --resend sends them"
-            " again."
+            f"{number_of(len(audit.tempo.lost), 'span')} missing in Tempo although later ones"
+            " arrived: it acknowledges spans in memory and loses those when it is killed. --resend"
+            " sends them again."
         )
     if audit.tempo.undelivered:
         yield (
-            f"{len(audit.tempo.undelivered)} spans are missing in Tempo and nothing later has"
-            " arrived: either the Collector does not run or is behind, and delivers them itself, or"
-            " Tempo was killed. With the Collector running, --resend sends them again."
+            f"{number_of(len(audit.tempo.undelivered), 'span')} missing in Tempo, and nothing later"
+            " has arrived: either the Collector does not run or is behind, and delivers them"
+            " itself, or Tempo was killed. With the Collector running, --resend sends them again."
         )
 
 
@@ -121,10 +123,13 @@ def _about_prometheus(audit: Audit) -> Iterator[str]:
         yield f"Prometheus counts fewer: {_list(counted.uncounted)}."
         if counted.restarts:
             yield (
-                f"The Collector began to count anew {counted.restarts} times. One that is killed"
-                f" forgets what it counted since its last flush, at most {_FLUSH_INTERVAL}; the"
-                " spans themselves are in Tempo."
+                f"The Collector began to count anew {number_of(counted.restarts, 'time')}. One that"
+                f" is killed forgets what it counted since its last flush, {FLUSH_INTERVAL_S:g} s"
+                f" at most: that explains {sum(counted.forgotten.values())} of them. The spans"
+                " themselves are not concerned."
             )
+        if counted.unexplained:
+            yield f"For no reason that is known, {counted.unexplained} of them were not counted."
     if counted.surplus:
         yield (
             f"Prometheus counts more than was emitted here: {_list(counted.surplus)}. Another"
@@ -133,7 +138,7 @@ def _about_prometheus(audit: Audit) -> Iterator[str]:
         )
     if counted.since_ns == 0 and (counted.uncounted or counted.surplus):
         yield "Counts are compared from the first operation on, whatever the window."
-    elif counted.since_ns:
+    elif counted.since_ns and audit.earlier:
         since = datetime.fromtimestamp(counted.since_ns / 1e9, UTC)
         yield f"What ended before {since:%Y-%m-%d %H:%M} UTC is left out, see --since."
 

@@ -130,6 +130,7 @@ def test_a_counter_that_began_anew_is_added_up_from_its_zero(
     found = prometheus.counted(root, since_s=3600, until_s=7200)
     assert found.operations == {"state.query": 5 + 60 + 1}
     assert found.restarts == 1
+    assert found.last_flushes_s == {3610}
 
 
 def test_a_prometheus_without_any_sample_has_counted_nothing(

@@ -4,7 +4,8 @@ import io
 import json
 from dataclasses import replace
 
-from orchwatch.monitor.audit import Audit, InPrometheus, InTempo
+from orchwatch.monitor.audit import Audit, InTempo
+from orchwatch.monitor.counting import InPrometheus
 from orchwatch.reporters import findings
 from orchwatch.reporters.table import WIDTH
 
@@ -12,6 +13,7 @@ from orchwatch.reporters.table import WIDTH
 def audit() -> Audit:
     return Audit(
         emitted={"operations": 100, "undelivered": 0, "history": 0},
+        earlier=0,
         dropped={},
         unreadable=0,
         tempo=InTempo(expected=100, found=100, pending=0, lost=(), undelivered=()),
@@ -21,6 +23,7 @@ def audit() -> Audit:
             found=100,
             pending=0,
             uncounted={},
+            forgotten={},
             surplus={},
             restarts=0,
         ),
@@ -53,22 +56,30 @@ def test_each_difference_has_its_explanation() -> None:
             undelivered=(("a", "b"),) * 3,
         ),
         prometheus=replace(
-            audit().prometheus, uncounted={"state.query": 7}, surplus={"": 2}, restarts=1
+            audit().prometheus,
+            found=91,
+            pending=2,
+            uncounted={"state.query": 7},
+            forgotten={"state.query": 5},
+            surplus={"": 2},
+            restarts=1,
         ),
     )
     text = shown(found, resent=4)
     for words in (
         "budget_dropped: 5 oldest lines dropped",
         "of_tomorrow: 1 lost for a reason unknown here",
-        "4 lines of the spool are unreadable",
+        "holds 4 unreadable lines",
         "5 undelivered or imported spans",
-        "3 spans are not in Tempo yet",
-        "4 spans are missing in Tempo although later ones arrived",
-        "3 spans are missing in Tempo and nothing later has arrived",
+        "3 spans not in Tempo yet",
+        "4 spans missing in Tempo although later ones arrived",
+        "3 spans missing in Tempo, and nothing later has arrived",
         "counts fewer: state.query 7",
-        "forgets what it counted since its last flush",
+        "anew 1 time. One that is killed forgets what it counted since its last flush, 2 s at most",
+        "at most: that explains 5 of them",
+        "For no reason that is known, 2 of them were not counted",
         "counts more than was emitted here: overflow 2",
-        "4 spans were sent again",
+        "Sent again: 4 spans",
     ):
         assert words in text
     file = io.StringIO()
@@ -84,12 +95,34 @@ def test_each_difference_has_its_explanation() -> None:
     }
 
 
-def test_only_a_restart_or_dropped_lines_explain_a_count_that_is_too_low() -> None:
+def test_only_what_a_restart_forgot_or_dropped_lines_explain_a_count_that_is_too_low() -> None:
     low = replace(audit(), prometheus=replace(audit().prometheus, uncounted={"state.query": 7}))
     assert not low.counting_is_explained
-    assert replace(low, prometheus=replace(low.prometheus, restarts=1)).counting_is_explained
+    assert not replace(low, prometheus=replace(low.prometheus, restarts=9)).counting_is_explained
+    for number, explained in ((7, True), (6, False)):
+        counted = replace(low.prometheus, restarts=1, forgotten={"state.query": number})
+        assert replace(low, prometheus=counted).counting_is_explained == explained
     assert replace(low, dropped={"budget_dropped": 7}).counting_is_explained
     assert not replace(low, dropped={"budget_dropped": 6}).counting_is_explained
+
+
+def test_the_columns_add_up() -> None:
+    tempo = InTempo(
+        expected=100, found=80, pending=13, lost=(("a", "b"),) * 4, undelivered=(("a", "b"),) * 3
+    )
+    counted = replace(audit().prometheus, found=90, pending=8, uncounted={"state.query": 2})
+    lines = shown(replace(audit(), tempo=tempo, prometheus=counted))
+    for name in ("Tempo", "Prometheus"):
+        words = lines.split(f" {name} ")[1].split()[:4]
+        expected, found, pending, missing = map(int, words)
+        assert expected == found + pending + missing
+
+
+def test_what_ended_before_the_window_is_mentioned_only_where_something_did() -> None:
+    windowed = replace(audit(), prometheus=replace(audit().prometheus, since_ns=10**18))
+    assert list(findings.explain(windowed)) == []
+    (line,) = findings.explain(replace(windowed, earlier=1))
+    assert line.startswith("What ended before 2001-09-09 01:46 UTC is left out")
 
 
 def test_a_restart_explains_no_count_that_is_too_high() -> None:

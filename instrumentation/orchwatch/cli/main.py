@@ -46,7 +46,7 @@ commands:
 {commands}
 
 options:
-  -h, --help   show this and exit; after a COMMAND, show its own
+  -h, --help   show this and exit, as `orchwatch help` does; after a COMMAND, show its own
   --version    show the version and exit
 """
 
@@ -92,7 +92,9 @@ def _dispatch(words: list[str]) -> int:
     if not words:
         raise UsageError("a command is missing; orchwatch --help lists them")
     name, *rest = words
-    if name in ("-h", "--help"):
+    if name == "help" and rest:
+        return _dispatch([*rest, "--help"])
+    if name in ("-h", "--help", "help"):
         sys.stdout.write(_help())
         return 0
     if name == "--version":

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchwatch import configure, home
+from orchwatch import configure, home, targets
 from orchwatch.errors import OrchwatchError
 from orchwatch.monitor import snapshot
 from orchwatch.monitor.store import Store
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
     from typing import Never
+
+    from orchwatch.targets import Targets
 
 # Between two rounds of a loop, so that the machine stays usable; no operation is measured there.
 ROUND_PAUSE_S = 15.0
@@ -40,19 +42,27 @@ def opened(agents: int, files: int | None) -> Iterator[Demo]:
     Args:
         agents: Worker processes.
         files: How many source files of the standard library they read; None is all.
+
+    Raises:
+        OrchwatchError: The table of targets breaks a rule, or the store cannot be read.
     """
+    # First: no agent is to start only to find that what it measures cannot be shown.
+    table_of_targets = targets.load()
     with _ended_in_order(), _store(Path(home.home())) as store:
-        yield Demo(agents, symbols.library_files(files), store)
+        yield Demo(agents, symbols.library_files(files), store, table_of_targets)
 
 
 class Demo:
     """Rounds of the same orchestration; use it in `opened`."""
 
-    def __init__(self, agents: int, files: list[str], store: Store) -> None:
+    def __init__(
+        self, agents: int, files: list[str], store: Store, table_of_targets: Targets
+    ) -> None:
         self._agents = agents
         self._files = files
         self._home = Path(home.home())
         self._store = store
+        self._targets = table_of_targets
         self._started_ns = time.time_ns()
         self._expected: symbols.Totals | None = None
 
@@ -106,7 +116,12 @@ class Demo:
 
     def _measured(self) -> snapshot.Snapshot:
         with signals.held_back():
-            return snapshot.take(self._home, since_ns=self._started_ns, store=self._store)
+            return snapshot.take(
+                self._home,
+                since_ns=self._started_ns,
+                store=self._store,
+                targets=self._targets,
+            )
 
 
 @contextmanager

@@ -124,3 +124,14 @@ def test_a_killed_demo_leaves_no_agent_behind(demo: subprocess.Popen[str]) -> No
     demo.communicate(timeout=TIMEOUT_S)
     gone, alive = psutil.wait_procs(agents, timeout=TIMEOUT_S)
     assert (len(gone), alive) == (2, [])
+
+
+def test_a_broken_table_ends_it_before_anything_starts(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "orchwatch.toml").write_text('[operations."state.query"]\ntarget_s = -1\n')
+    assert main(["demo"]) == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "must be above 0, not -1" in captured.err
+    assert not home.exists()

@@ -40,6 +40,10 @@ def test_what_was_set_is_listed_and_shown_among_the_levels(
 ) -> None:
     assert main(["kpi", "set", "test.coverage", "83%"]) == 0
     assert main(["kpi", "set", "code.quality", "8.4"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "test.coverage is 83% until a newer figure is found",
+        "code.quality is 8.4 until a newer figure is found",
+    ]
     with operation("agent.task", {"gen_ai.agent.name": "a"}):
         pass
     found = json.loads(listed(capsys, "--format", "json"))["kpis"]

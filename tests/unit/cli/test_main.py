@@ -34,6 +34,12 @@ def test_help_lists_every_command_with_what_it_does() -> None:
         assert cli.command_module(name).HELP in shown.stdout
 
 
+def test_help_can_be_asked_for_as_a_command() -> None:
+    assert orchwatch("help").stdout == orchwatch("--help").stdout
+    assert orchwatch("help", "kpi", "set").stdout == orchwatch("kpi", "set", "--help").stdout
+    assert orchwatch("help", "run").stdout.startswith("usage: orchwatch run")
+
+
 @pytest.mark.parametrize("name", cli.COMMANDS)
 def test_every_command_has_help_of_its_own(name: str) -> None:
     shown = orchwatch(name, "--help")

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Writes the generated files, naming each that changed.
+    """Writes the generated files, and says in one line what it did.
 
     Raises:
         CheckFailedError: `--check`, and at least one file has drifted.
@@ -38,5 +38,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.check and files:
         names = ", ".join(map(str, files))
         raise CheckFailedError(f"drifted from the table: {names}; orchwatch generate writes them")
-    sys.stdout.writelines(f"{file}\n" for file in files)
+    if files:
+        sys.stdout.write(f"wrote {', '.join(map(str, files))}\n")
+    else:
+        number = len(generate.PARTS) + len(generate.FILES)
+        sys.stdout.write(f"nothing to write: all {number} files follow from the table\n")
     return 0

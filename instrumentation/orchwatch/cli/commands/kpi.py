@@ -49,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError(f"kpi set: {arguments.name!r} is computed or unknown; set {known}")
         value = _number(arguments.value)
         project.set_by_hand(directory, arguments.name, value, time.time_ns())
+        sys.stdout.write(f"{arguments.name} is {arguments.value} until a newer figure is found\n")
         return 0
     from orchwatch.monitor.status import Gatherer  # noqa: PLC0415
     from orchwatch.monitor.store import Store  # noqa: PLC0415

@@ -88,5 +88,8 @@ def _errors(group: Iterable[Span]) -> str:
     if len(kind) > _ERROR_WIDTH:
         # The end of a dotted name says most.
         kind = "…" + kind[1 - _ERROR_WIDTH :]
+    if kind.isdecimal():
+        # An exit code or a status: no second count.
+        kind = f"error {kind}"
     others = kinds.total() - number
     return f"{number} {kind}".rstrip() + (f" +{others} …" if others else "")

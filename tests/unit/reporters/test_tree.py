@@ -70,6 +70,7 @@ def test_calls_alike_under_the_same_caller_share_a_line_and_so_do_theirs() -> No
         ([None, None], ""),
         (["KeyError", None], "1 KeyError"),
         (["ValueError", "ValueError"], "2 ValueError"),
+        (["127"], "1 error 127"),
         (["KeyError", "ValueError", "KeyError", "OSError"], "2 KeyError +2 …"),
         (["a.package.of.somebody.StateConflictError"], "1 …body.StateConflictError"),
     ],

@@ -42,6 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     from orchwatch.home import home  # noqa: PLC0415
     from orchwatch.monitor import audit, client, resend, servers  # noqa: PLC0415
     from orchwatch.monitor.store import Store  # noqa: PLC0415
+    from orchwatch.monitor.wording import counted  # noqa: PLC0415
     from orchwatch.reporters import findings  # noqa: PLC0415
 
     collector, prometheus, tempo = servers.servers()
@@ -64,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     render(found, resent, sys.stdout)
     gone = len(found.tempo.lost) + len(found.tempo.undelivered)
     if gone:
-        raise CheckFailedError(f"{gone} spans are missing in Tempo")
+        raise CheckFailedError(f"missing in Tempo: {counted(gone, 'span')}")
     if not found.counting_is_explained:
         raise CheckFailedError("what Prometheus counted differs for no reason that is known")
     return 0

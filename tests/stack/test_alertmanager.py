@@ -1,0 +1,154 @@
+"""Which alerts are told and which held back, on the real Alertmanager."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import urllib.request
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.stack.conftest import TABLE, eventually
+
+import build
+from native import HOST
+from orchwatch.config import Config
+from orchwatch.mixin import alerting, alerts
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from orchwatch.mixin.rule import Alert
+
+# One worker, one Alertmanager.
+pytestmark = pytest.mark.xdist_group("alertmanager")
+
+CONFIG = Path(__file__).resolve().parents[2] / "alertmanager" / "alertmanager.yml"
+EVERY = alerts.every(TABLE, alerting.load(Config()))
+
+
+@pytest.fixture(scope="module")
+def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Alertmanager with the committed configuration; its address."""
+    with socket.create_server((HOST, 0)) as free:
+        address = f"{HOST}:{free.getsockname()[1]}"
+    with subprocess.Popen(
+        [
+            build.binaries()["alertmanager"],
+            f"--config.file={CONFIG}",
+            f"--storage.path={tmp_path_factory.mktemp('alertmanager')}",
+            f"--web.listen-address={address}",
+            "--cluster.listen-address=",
+        ],
+        env={**os.environ, "GOMAXPROCS": "1"},
+        stderr=subprocess.DEVNULL,
+    ) as process:
+        assert eventually(lambda: _answers(f"http://{address}/-/ready"))
+        yield f"http://{address}"
+        process.terminate()
+
+
+def test_amtool_accepts_the_configuration() -> None:
+    command = [str(build.binaries()["amtool"]), "check-config", str(CONFIG)]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("cause", "held_back"),
+    [
+        ("LatencyBudgetBurn state.query", "LatencyOverThreshold state.query"),
+        ("LatencyBudgetBurn state.query", "LatencyTrend state.query"),
+        ("LatencyBudgetBurn state.query", "LatencyAnomaly state.query"),
+        ("LatencyBudgetBurn state.query", "LatencyRegression state.query"),
+        ("LatencyBudgetBurn state.query", "SlowOnAverage mean.duration"),
+        ("LatencyOverThreshold session.init", "LatencyTrend session.init"),
+        ("ErrorBudgetBurn error.rate", "AvailabilityBudgetBurn availability"),
+        ("ErrorBudgetBurn error.rate", "ManyErrors errors"),
+        ("TaskErrorsHigh task.errors", "TaskSuccessLow task.success"),
+        ("CpuUtilizationHigh cpu.utilization", "LatencyBudgetBurn agent.spawn"),
+        (
+            "MemoryUtilizationHigh memory.utilization",
+            "MemoryUtilizationSoonHigh memory.utilization",
+        ),
+        ("ExportsStalled", "SpoolBacklog"),
+        ("SpoolBacklog", "QueueFilling"),
+        ("CollectorDown", "NoOperations"),
+        ("CollectorDown", "ExportsStalled"),
+    ],
+)
+def test_a_cause_holds_back_what_it_explains(alertmanager: str, cause: str, held_back: str) -> None:
+    assert _active(alertmanager, cause, held_back) == {cause}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("LatencyBudgetBurn state.query", "LatencyTrend session.init"),
+        ("LatencyBudgetBurn state.query", "LatencyBudgetBurn session.init"),
+        ("LatencyBudgetBurn state.query", "ErrorBudgetBurn error.rate"),
+        ("CpuUtilizationHigh cpu.utilization", "LatencyBudgetBurn recovery.run"),
+        ("CollectorDown", "Watchdog"),
+        ("CollectorDown", "CpuUtilizationHigh cpu.utilization"),
+        ("ErrorBudgetBurn error.rate", "TaskErrorsHigh task.errors"),
+    ],
+)
+def test_two_causes_are_both_told(alertmanager: str, one: str, other: str) -> None:
+    assert _active(alertmanager, one, other) == {one, other}
+
+
+def _active(alertmanager: str, *chosen: str) -> set[str]:
+    """Which of these alerts are told when they fire at once, and nothing else does."""
+    by_name = {f"{one.name} {one.target}".strip(): one for one in EVERY}
+    fired = {name: _labels(by_name[name]) for name in chosen}
+    # Taken in order: once the last one is held back, the inhibition knows of all.
+    cause, held_back = (
+        {**_labels(by_name[name]), "exporter": "last"}
+        for name in ("ExportsStalled", "QueueFilling")
+    )
+    every = [*fired.values(), held_back, cause]
+    _send(alertmanager, every)
+    try:
+        states = eventually(lambda: _states(alertmanager, every, held_back))
+        return {name for name, labels in fired.items() if states[_key(labels)] == "active"}
+    finally:
+        _send(alertmanager, every, endsAt=datetime.now(UTC).isoformat())
+        assert eventually(lambda: not _ask(f"{alertmanager}/api/v2/alerts"))
+
+
+def _labels(alert: Alert) -> dict[str, str]:
+    return {**alert.own_labels(), **alert.labels, "alertname": alert.name}
+
+
+def _key(labels: dict[str, str]) -> str:
+    return json.dumps(labels, sort_keys=True)
+
+
+def _states(alertmanager: str, every: list[dict[str, str]], last: dict[str, str]) -> dict[str, str]:
+    found = _ask(f"{alertmanager}/api/v2/alerts")
+    states = {_key(one["labels"]): one["status"]["state"] for one in found}
+    is_settled = len(states) == len(every) and states[_key(last)] == "suppressed"
+    return states if is_settled else {}
+
+
+def _send(alertmanager: str, every: list[dict[str, str]], **times: str) -> None:
+    body = json.dumps([{"labels": labels, **times} for labels in every]).encode()
+    headers = {"Content-Type": "application/json"}
+    address = f"{alertmanager}/api/v2/alerts"
+    urllib.request.urlopen(urllib.request.Request(address, body, headers), timeout=10).close()
+
+
+def _ask(address: str) -> Any:
+    with urllib.request.urlopen(address, timeout=10) as answer:
+        return json.load(answer)
+
+
+def _answers(address: str) -> bool:
+    try:
+        urllib.request.urlopen(address, timeout=1).close()
+    except OSError:
+        return False
+    return True

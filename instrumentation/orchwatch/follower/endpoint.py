@@ -1,17 +1,21 @@
 """The address on loopback that `http` hooks post their events to; `registration` has the contract.
 
 An HTTP server of its own, because an agent waits for each answer: `http.server` needs a thread and
-its header parser several times as long for a request. It takes one kind of request only.
+an e-mail parser for each request, and `asyncio` twice the time of a plain selector. It takes one
+kind of request only.
 """
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import hmac
 import logging
+import math
+import selectors
+import socket
 import threading
-from dataclasses import dataclass, field
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from orchwatch.claude import registration
@@ -25,6 +29,7 @@ MOST_BODY_BYTES = 16 * 1024 * 1024
 
 _MOST_HEAD_BYTES = 16 * 1024
 _MOST_CONNECTIONS = 128
+_READ_BYTES = 256 * 1024
 _REQUEST_LIMIT_S = 5.0  # a client on this machine that needs longer is stuck, or means harm
 _IDLE_LIMIT_S = 60.0
 _CLOSE_LIMIT_S = 1.0
@@ -48,7 +53,7 @@ class Endpoint:
     Attributes:
         receive: The same.
         secret: The same, as bytes.
-        connections: Those that are open.
+        hosts: The names of this host that a request may be for.
     """
 
     def __init__(
@@ -56,18 +61,16 @@ class Endpoint:
     ) -> None:
         self.receive = receive
         self.secret = secret.encode()
-        self.connections: set[_Connection] = set()
+        self.hosts: tuple[str, ...] = ()
         self._address = (host, port)
         self._refused: set[str] = set()
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(
-            target=self._loop.run_forever, name="orchwatch-endpoint", daemon=True
-        )
+        self._connections: dict[socket.socket, _Connection] = {}
+        self._thread = threading.Thread(target=self._run, name="orchwatch-endpoint", daemon=True)
 
     @property
     def port(self) -> int:
         """Where it listens."""
-        number: int = self._server.sockets[0].getsockname()[1]
+        number: int = self._listening.getsockname()[1]
         return number
 
     def start(self) -> None:
@@ -76,13 +79,9 @@ class Endpoint:
         Raises:
             OrchwatchError: The port cannot be had.
         """
-        listen = self._loop.create_server(
-            lambda: _Connection(self), *self._address, backlog=_MOST_CONNECTIONS
-        )
         try:
-            self._server = self._loop.run_until_complete(listen)
+            self._listening = socket.create_server(self._address, backlog=_MOST_CONNECTIONS)
         except OSError as error:
-            self._loop.close()
             if error.errno != errno.EADDRINUSE:
                 raise OrchwatchError(
                     f"cannot listen on {':'.join(map(str, self._address))}: {error.strerror};"
@@ -93,18 +92,16 @@ class Endpoint:
                 f" free it or set {registration.PORT_VARIABLE} to another"
             ) from error
         self.hosts = registration.accepted_hosts(self.port)
+        self._listening.settimeout(0)
+        self._selector = selectors.DefaultSelector()
+        self._selector.register(self._listening, selectors.EVENT_READ)
+        self._ended, self._end = socket.socketpair()
+        self._selector.register(self._ended, selectors.EVENT_READ)
         self._thread.start()
 
     def close(self) -> None:
         """Takes no more; what was answered has been received."""
-
-        def stop() -> None:
-            self._server.close()
-            for connection in list(self.connections):
-                connection.abort()
-            self._loop.stop()
-
-        self._loop.call_soon_threadsafe(stop)
+        self._end.close()
         self._thread.join(_CLOSE_LIMIT_S)
 
     def refuse(self, why: str) -> None:
@@ -113,37 +110,92 @@ class Endpoint:
             self._refused.add(why)
             _logger.warning("refused a request to the hook endpoint: %s", why)
 
+    def _run(self) -> None:
+        while True:
+            first_s = min((one.limit_s for one in self._connections.values()), default=math.inf)
+            wait_s = None if first_s == math.inf else max(0.0, first_s - time.monotonic())
+            for key, _ in self._selector.select(wait_s):
+                if key.fileobj is self._listening:
+                    self._accept()
+                elif key.fileobj is self._ended:
+                    self._hang_up()
+                    return
+                else:
+                    assert isinstance(key.fileobj, socket.socket)
+                    self._read(key.fileobj)
+            if time.monotonic() >= first_s:
+                now_s = time.monotonic()
+                for client, connection in list(self._connections.items()):
+                    if connection.limit_s <= now_s:
+                        self._drop(client)
 
-@dataclass(eq=False)
-class _Connection(asyncio.Protocol):
-    endpoint: Endpoint
-    _buffer: bytearray = field(default_factory=bytearray)
-    _wanted: int = -1  # bytes of the body that is awaited; negative before the head has come
+    def _accept(self) -> None:
+        try:
+            client, _ = self._listening.accept()
+        except OSError:  # gone already, or there are too many open files
+            return
+        if len(self._connections) >= _MOST_CONNECTIONS:
+            self.refuse(f"more than {_MOST_CONNECTIONS} connections at once")
+            client.close()
+            return
+        client.settimeout(0)
+        self._connections[client] = _Connection(self, client)
+        self._selector.register(client, selectors.EVENT_READ)
+        self._read(client)  # most often the request is there already
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._limit = self._limited(_REQUEST_LIMIT_S)
-        connections = self.endpoint.connections
-        if len(connections) >= _MOST_CONNECTIONS:
-            self.endpoint.refuse(f"more than {_MOST_CONNECTIONS} connections at once")
-            transport.abort()
-        connections.add(self)
+    def _read(self, client: socket.socket) -> None:
+        try:
+            data = client.recv(_READ_BYTES)
+            if data:
+                self._connections[client].take(data)
+                return
+        except BlockingIOError:
+            return
+        except OSError:  # it has hung up, or does not take its answer
+            pass
+        self._drop(client)
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._limit.cancel()
-        self.endpoint.connections.discard(self)
+    def _drop(self, client: socket.socket) -> None:
+        del self._connections[client]
+        self._selector.unregister(client)
+        client.close()
 
-    def data_received(self, data: bytes) -> None:
+    def _hang_up(self) -> None:
+        for client in list(self._connections):
+            self._drop(client)
+        self._selector.close()
+        self._listening.close()
+        self._ended.close()
+
+
+class _Connection:
+    """One client.
+
+    Attributes:
+        limit_s: When to hang up on it, by the monotonic clock.
+    """
+
+    def __init__(self, endpoint: Endpoint, client: socket.socket) -> None:
+        self.limit_s = time.monotonic() + _REQUEST_LIMIT_S
+        self._endpoint = endpoint
+        self._client = client
+        self._buffer = bytearray()
+        self._wanted = -1  # bytes of the body that is awaited; negative before the head has come
+        self._is_refused = False
+
+    def take(self, data: bytes) -> None:
+        """Deals with what came.
+
+        Raises:
+            OSError: The client does not take its answer.
+        """
         if not self._buffer and self._wanted < 0:
-            self._renew_limit(_REQUEST_LIMIT_S)
+            self.limit_s = time.monotonic() + _REQUEST_LIMIT_S
         self._buffer += data
-        while not self._transport.is_closing() and self._take_request():
-            self._renew_limit(_IDLE_LIMIT_S)
-
-    def abort(self) -> None:
-        """Ends it at once."""
-        self._transport.abort()
+        while not self._is_refused and self._take_request():
+            self.limit_s = time.monotonic() + _IDLE_LIMIT_S
+        if self._is_refused:  # it is read to its end, or hanging up would take the answer away
+            self._buffer.clear()
 
     def _take_request(self) -> bool:
         """Whether a whole request was in the buffer."""
@@ -155,8 +207,8 @@ class _Connection(asyncio.Protocol):
         del self._buffer[: self._wanted]
         self._wanted = -1
         # The agent waits for this, and for nothing of what becomes of the event.
-        self._transport.write(_DONE)
-        self.endpoint.receive(body)
+        self._client.sendall(_DONE)
+        self._endpoint.receive(body)
         return True
 
     def _take_head(self) -> bool:
@@ -177,7 +229,7 @@ class _Connection(asyncio.Protocol):
             return False
         self._wanted = int(headers["content-length"])
         if headers.get("expect", "").lower() == "100-continue":
-            self._transport.write(_CONTINUE)
+            self._client.sendall(_CONTINUE)
         return True
 
     def _problem(self, request: str, headers: Mapping[str, str]) -> tuple[str, str] | None:
@@ -187,10 +239,10 @@ class _Connection(asyncio.Protocol):
     def _problem_of_sender(self, headers: Mapping[str, str]) -> tuple[str, str] | None:
         # A page in a browser can reach loopback, by a name of its own too, but not without telling
         # its origin or that name.
-        if headers.get("host") not in self.endpoint.hosts or "origin" in headers:
+        if headers.get("host") not in self._endpoint.hosts or "origin" in headers:
             return "403 Forbidden", "it did not come for this host"
         secret = headers.get(_SECRET_HEADER, "").encode("latin-1")
-        if not hmac.compare_digest(secret, self.endpoint.secret):
+        if not hmac.compare_digest(secret, self._endpoint.secret):
             return "403 Forbidden", f"without the right {registration.SECRET_HEADER}"
         return None
 
@@ -209,15 +261,10 @@ class _Connection(asyncio.Protocol):
         return None
 
     def _refuse(self, status: str, why: str) -> None:
-        self.endpoint.refuse(why)
+        self._endpoint.refuse(why)
+        self._is_refused = True
+        self.limit_s = time.monotonic() + _CLOSE_LIMIT_S
         answer = f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        self._transport.write(answer.encode())
-        self._transport.close()
-        self._buffer.clear()
-
-    def _renew_limit(self, limit_s: float) -> None:
-        self._limit.cancel()
-        self._limit = self._limited(limit_s)
-
-    def _limited(self, limit_s: float) -> asyncio.TimerHandle:
-        return asyncio.get_running_loop().call_later(limit_s, self._transport.abort)
+        self._client.sendall(answer.encode())
+        with suppress(OSError):
+            self._client.shutdown(socket.SHUT_WR)

@@ -31,6 +31,8 @@ def receive(body: bytes) -> None:
         line = hook_line.encode(body, time.time_ns())
     except (ValueError, RecursionError):
         losses.count("bad_hook_payload")
+    except Exception:  # noqa: BLE001 - the endpoint must go on, and the loss is counted
+        losses.count("internal_error")
     else:
         spool.append(spool.HOOKS, to_bytes(line))
 

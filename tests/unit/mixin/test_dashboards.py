@@ -111,6 +111,7 @@ def test_links_between_pages_keep_time_and_variables(model: Json) -> None:
     assert link["tags"] == ["orchwatch"]
     assert link["keepTime"] is True
     assert link["includeVars"] is True
+    assert "placement" not in link  # shown on the page, not in a menu
 
 
 def test_links_from_values_lead_to_a_page_and_keep_the_time(model: Json) -> None:

@@ -61,7 +61,7 @@ def _status(settings: Settings) -> Panel:
     text = Text(
         "Status",
         "ok up to the target, warn up to the warning, miss beyond: by the latest p95 of all "
-        "services in this time range.",
+        "services within a day.",
         "no target",
     )
     panel = panels.number(
@@ -73,8 +73,7 @@ def _status(settings: Settings) -> Panel:
 def _p95(settings: Settings) -> Panel:
     text = Text(
         "p95 against target",
-        f"The latest p95 over {settings.window} of all services, and the target and warning that "
-        "it is compared with.",
+        f"The latest p95 over {settings.window} within a day, of all services, and the target.",
         _NONE,
     )
     expr = _recorded(f"{recording.P95}{settings.window}")

@@ -58,7 +58,7 @@ def _missed(settings: Settings) -> Panel:
     missed = f"count({p95} > on ({OPERATION}) {queries.WARNING}) or 0 * count({p95})"
     text = Text(
         "Targets missed",
-        "Operations whose latest p95 in this time range is beyond the warning threshold.",
+        "Operations whose latest p95 within a day is beyond the warning threshold.",
         scoreboard.NOTHING,
     )
     steps: grading.Steps = [(None, grading.OK), (1, grading.MISS)]

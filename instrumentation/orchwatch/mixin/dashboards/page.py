@@ -29,6 +29,10 @@ ALL: Final = "$__all"
 # For a table's links: the time range and what is chosen, without what the link itself sets.
 TIME: Final = "${__url_time_range}"
 
+# A search that finds nothing: a panel that asks for a trace says that there is none. With an empty
+# id it would say that the data source failed.
+NO_TRACE: Final = "{ false }"
+
 _REFRESH: Final = "30s"
 _RANGE: Final = ("now-1h", "now")
 
@@ -76,6 +80,8 @@ class Page:
         for variable in _VARIABLES:
             page.with_variable(_asked(variable) if variable in self.asks else _kept(variable))
         model = page.build()
+        for shown in model.links or []:
+            shown.placement = None  # the library's default hides links in a menu
         model.panels = self._placed()
         return model
 
@@ -123,7 +129,7 @@ _KEPT: Final = {
     _OPERATION: names.STATE_QUERY,
     _AGENT: ALL,
     _SESSION: ALL,
-    _TRACE: "",
+    _TRACE: NO_TRACE,
 }
 
 
@@ -151,7 +157,7 @@ def _asked(variable: str) -> Variable:
         return _all(_tempo(_AGENT, "Agent", names.GEN_AI_AGENT_NAME))
     if variable == _SESSION:
         return _all(_tempo(_SESSION, "Session", names.SESSION_ID))
-    made_text = dashboard.TextBoxVariable(_TRACE).label("Trace id").default_value("")
+    made_text = dashboard.TextBoxVariable(_TRACE).label("Trace id").default_value(NO_TRACE)
     return made_text.description("A click on a trace id in a table fills it in.")
 
 

@@ -18,6 +18,7 @@ TEMPO: Final = DataSourceRef(type_val="tempo", uid="tempo")
 
 # Long-running processes report this often; a rate needs several reports.
 REPORTED: Final = "30s"
+LATEST: Final = "1d"
 PERCENTILES: Final = (50, 95, 99)
 # Exemplars of the slowest: one set of them on a panel is enough.
 WITH_EXEMPLARS: Final = 99
@@ -78,8 +79,11 @@ def _traceql(ref: str, query: str) -> tempo.Dataquery:
 
 
 def latest(series: str) -> str:
-    """The last value in the page's time range: what happens rarely is not unknown in between."""
-    return f"last_over_time({series}[$__range])"
+    """The last value within a day: what happens rarely is not unknown in between.
+
+    Not within the page's time range: a month of samples would be read to find the last.
+    """
+    return f"last_over_time({series}[{LATEST}])"
 
 
 def status(value: str, target: str, warning: str, label: str, sign: str = ">") -> str:

@@ -52,13 +52,16 @@ def operations(table: Targets, settings: Settings) -> Panel:
     }
     text = Text(
         "Every operation against its target",
-        f"p95 of the last {settings.window}, the latest in this time range; share under target, "
+        f"p95 over {settings.window}, the latest within a day; share under target, "
         f"budget and number of operations over {settings.period}. Grey: nothing was measured. A "
         "click on an operation opens its page.",
         NOTHING,
     )
     panel = panels.rows(
-        text, *targets, trend, transformations=_joined(OPERATION, renamed, "Status")
+        text,
+        *targets,
+        trend,
+        transformations=[transform("timeSeriesTable"), *_joined(OPERATION, renamed, "Status")],
     )
     titles = {row.id: (row.title, "") for row in table.operations.values()}
     _named(panel, "Operation", titles, link("operations", "service", operation="${__value.raw}"))
@@ -95,7 +98,7 @@ def shares(table: Targets) -> Panel:
     renamed = {f"Value #{ref}": title for ref, (title, _) in columns.items()}
     text = Text(
         "Every share against its target",
-        "Reliability, resources and key figures, the latest in this time range. Grey: nothing "
+        "Reliability, resources and key figures, the latest within a day. Grey: nothing "
         "measured it; CPU, memory and key figures need `orchwatch monitor`.",
         "no rules",
     )
@@ -130,7 +133,7 @@ def other_levels(table: Targets) -> Panel:
     rows = [row for row in table.levels.values() if row.unit != "1"]
     text = Text(
         "Levels against their targets",
-        "The latest in this time range. They need `orchwatch monitor`; coverage and quality come "
+        "The latest within a day. They need `orchwatch monitor`; coverage and quality come "
         "from the project's own reports.",
         "not measured",
     )
@@ -154,7 +157,6 @@ def other_levels(table: Targets) -> Panel:
 
 def _joined(key: str, renamed: dict[str, str], worst: str) -> list[panels.Transformation]:
     return [
-        transform("timeSeriesTable"),
         transform("joinByField", byField=key, mode="outer"),
         *panels.chosen(renamed, worst),
     ]

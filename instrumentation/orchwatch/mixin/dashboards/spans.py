@@ -86,5 +86,10 @@ def traces(text: Text, found: str) -> Panel:
 def _opening(panel: Table, name: str) -> Table:
     kept = ("service", "operation", "agent", "session")
     url = link("session", *kept, trace="${__value.raw}")
-    properties = {"links": panels.opens(url, "Show the trace"), "custom.hidden": False}
+    properties = {
+        "links": panels.opens(url, "Show the trace"),
+        # The data source hides a span's trace id; which of the two says so depends on its version.
+        "custom.hidden": False,
+        "custom.hideFrom": {"viz": False, "legend": False, "tooltip": False},
+    }
     return column(panel, name, **properties)

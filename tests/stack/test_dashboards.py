@@ -1,0 +1,293 @@
+"""Every query of every panel, on the real Prometheus and Tempo, after a real orchestration."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import pytest
+from tests.stack.conftest import DURATION, TABLE, Json, eventually, get, running, spooled, value
+
+from build import binaries
+from native import Ports, Stack
+from orchwatch import config
+from orchwatch.mixin import alerting, dashboards, readings, recording
+from orchwatch.mixin.dashboards import queries
+from orchwatch.mixin.promql import OPERATION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+REPO = Path(__file__).parents[2]
+# Rules over a long window are evaluated every two minutes, from a moment that Prometheus chooses.
+RECORDED_WITHIN_S = 360
+ORCHWATCH = [sys.executable, "-m", "orchwatch.cli"]
+
+NO_REPORT = "the directory that the monitor process looks at is no project with reports"
+NO_MODEL = "the demo workload uses no model"
+NONE_FAILED = "no operation of the demo workload fails"
+# Queries that need not answer, and why; everything else must.
+EXCEPTIONS = {
+    ("overview", "Levels against their targets", "level0"): "no Claude Code session runs",
+    ("overview", "Levels against their targets", "level2"): NO_REPORT,
+    ("overview", "Firing alerts", "A"): "nothing need fire",
+    ("operations", "Failures by type", "A"): NONE_FAILED,
+    ("session", "Tokens by model", "A"): NO_MODEL,
+    ("session", "What failed", "A"): NONE_FAILED,
+    ("resources", "Memory of a session", "A"): "no Claude Code session runs",
+    ("resources", "Memory by service", "B"): "no Claude Code session runs",
+    ("kpis", "Test coverage", "A"): NO_REPORT,
+    ("kpis", "Code quality", "A"): NO_REPORT,
+    ("kpis", "Code quality over time", "A"): NO_REPORT,
+    ("kpis", "Documented", "A"): NO_REPORT,
+    ("kpis", "Tokens by model and kind", "A"): NO_MODEL,
+}
+
+
+class Query(NamedTuple):
+    """A query of a panel."""
+
+    page: str
+    panel: str
+    ref: str
+    source: str
+    text: str
+    instant: bool
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        return self.page, self.panel, self.ref
+
+
+class Answer(NamedTuple):
+    """How many series, or traces, a query found, and how long that took."""
+
+    found: int
+    took_s: float
+
+
+def panel_queries() -> list[Query]:
+    found = []
+    for page in dashboards.PAGES:
+        model = json.loads((REPO / dashboards.DIRECTORY / f"{page}.json").read_text())
+        for panel in model["panels"]:
+            found += [
+                Query(
+                    page=page,
+                    panel=panel["title"],
+                    ref=target["refId"],
+                    source=target["datasource"]["uid"],
+                    text=target["expr"] if "expr" in target else target["query"],
+                    instant=target.get("instant", False),
+                )
+                for target in panel["targets"]
+            ]
+    return found
+
+
+def filled(text: str, trace_id: str) -> str:
+    """As Grafana sends it, with everything chosen."""
+    values = {
+        "operation": "message.deliver",
+        "service": ".*",
+        "agent": ".*",
+        "session": ".*",
+        "trace": trace_id,
+        "__range": "1h",
+        "__rate_interval": "2m",
+        "__interval": "15s",
+    }
+    return re.sub(r"\$(\w+)", lambda match: values[match[1]], text)
+
+
+def ask(stack: Stack, query: Query, trace_id: str) -> Answer:
+    started_s, now_s = time.perf_counter(), time.time()
+    text = filled(query.text, trace_id)
+    if query.source == "tempo" and not text.startswith("{"):
+        found = get(f"{stack.tempo_url}/api/traces/{text}").get("batches", [])
+    elif query.source == "tempo":
+        hour = {"start": int(now_s) - 3600, "end": int(now_s)}
+        found = get(f"{stack.tempo_url}/api/search", q=text, limit=200, spss=100, **hour)["traces"]
+    else:
+        url = f"{stack.prometheus_url}/api/v1/query"
+        if query.instant:
+            answer = get(url, query=text)
+        else:
+            span = {"start": now_s - 3600, "end": now_s, "step": 15}
+            answer = get(f"{url}_range", query=text, **span)
+        found = [one for one in answer["data"]["result"] if _has_number(one)]
+    return Answer(len(found), time.perf_counter() - started_s)
+
+
+def _has_number(series: Json) -> bool:
+    """A column that nothing was measured for is there, and says so: that is no answer."""
+    samples = series["values"] if "values" in series else [series["value"]]
+    return any(number != "NaN" for _, number in samples)
+
+
+@contextmanager
+def monitored(stack: Stack, directory: Path) -> Iterator[dict[str, str]]:
+    """The monitor process over an empty folder of sessions; the environment that it runs in."""
+    environment = {
+        **{name: text for name, text in os.environ.items() if not name.startswith("OTEL_")},
+        "ORCHWATCH_HOME": str(stack.home),
+        "XDG_CONFIG_HOME": str(stack.home),
+        "ORCHWATCH_MONITOR_PORT": str(Ports.free().tempo_http),
+        "OTEL_METRIC_EXPORT_INTERVAL": "5000",
+    }
+    process = subprocess.Popen(
+        [*ORCHWATCH, "monitor", "--projects", str(directory)],
+        cwd=directory,
+        env=environment
+        | {
+            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+            "OTEL_EXPORTER_OTLP_ENDPOINT": stack.otlp_http_url,
+        },
+    )
+    try:
+        yield environment
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+@pytest.mark.timeout(600)
+def test_every_query_of_every_panel_answers_after_the_demo(tmp_path: Path) -> None:
+    projects = tmp_path / "projects"
+    projects.mkdir()
+    with running(tmp_path / "stack") as stack, monitored(stack, projects) as environment:
+        answers: dict[Query, Answer] = {}
+
+        def unanswered() -> list[Query]:
+            # Each round brings operations, so that rates have more than one sample.
+            demo = [*ORCHWATCH, "demo", "--agents", "3", "--files", "40"]
+            subprocess.run(demo, env=environment, check=True, capture_output=True, timeout=120)
+            trace_id = spooled(stack, "orchestration")[0].trace_id
+            for query in panel_queries():
+                if query not in answers or not answers[query].found:
+                    answers[query] = ask(stack, query, trace_id)
+            return [
+                query
+                for query, answer in answers.items()
+                if not answer.found and query.key not in EXCEPTIONS
+            ]
+
+        eventually(lambda: not unanswered(), RECORDED_WITHIN_S)
+        print_report(answers)
+        assert unanswered() == []
+
+
+def print_report(answers: dict[Query, Answer]) -> None:
+    for query, (found, took_s) in answers.items():
+        name = f"{query.page} / {query.panel} / {query.ref}"
+        reason = "" if found else EXCEPTIONS.get(query.key, "NO DATA")
+        print(f"{name:<70}{found:>5} {took_s * 1000:>7.1f} ms  {reason}")
+        print(f"    {query.text}")
+
+
+def test_an_exception_names_a_query_that_is_there() -> None:
+    assert {query.key for query in panel_queries()} >= set(EXCEPTIONS)
+
+
+# A month of a hundred services, each with every operation of the table.
+DAY_S = 86_400
+MONTH_S = 30 * DAY_S
+SERVICES = 100
+# As the requirements have it: all queries of the page, one after the other.
+OVERVIEW_WITHIN_S = 0.5
+DURATION_EDGES = ("0.05", "+Inf")
+
+
+def a_month(now_s: int) -> Iterator[str]:
+    """Samples as OpenMetrics: rare ones of each service, and what the rules recorded of them."""
+    rare = range(now_s - MONTH_S, now_s, 7200)
+    for row_id in TABLE.operations:
+        for service in range(SERVICES):
+            for edge in DURATION_EDGES:
+                labels = f'{OPERATION}="{row_id}",service_name="s{service}",le="{edge}"'
+                for number, at_s in enumerate(rare):
+                    yield f"{DURATION}_bucket{{{labels}}} {number} {at_s}\n"
+    settings = alerting.load(config.Config())
+    recorded = [
+        f'{name}{{{OPERATION}="{row_id}"}}'
+        for row_id in TABLE.operations
+        for name in (
+            f"{recording.P95}{settings.window}",
+            f"{recording.WITHIN_RATIO}{settings.period}",
+            f"{recording.ENDED}{settings.period}",
+            recording.BUDGET_LEFT,
+            queries.TARGET,
+            queries.WARNING,
+        )
+    ]
+    recorded += [
+        f'{name}{{target="{row_id}"}}'
+        for row_id in TABLE.levels
+        for name in (readings.VALUE, queries.LEVEL_TARGET, queries.LEVEL_WARNING)
+    ]
+    recorded.append(f'{recording.ERROR_BUDGET_LEFT}{{target="availability"}}')
+    # As often as the rules are evaluated, for the day that the latest value is looked for in.
+    times_s = [*range(now_s - MONTH_S, now_s - DAY_S, 600), *range(now_s - DAY_S, now_s, 15)]
+    for series in recorded:
+        for at_s in times_s:
+            yield f"{series} 0.03 {at_s}\n"
+    yield "# EOF\n"
+
+
+@contextmanager
+def prometheus(directory: Path) -> Iterator[Stack]:
+    """Prometheus alone over the blocks in a directory."""
+    paths, ports = binaries(), Ports.free()
+    stack = Stack(directory, ports)
+    (directory / "prometheus.yml").write_text("global: {}\n")
+    command = [
+        str(paths["prometheus"]),
+        f"--config.file={directory / 'prometheus.yml'}",
+        f"--storage.tsdb.path={directory / 'blocks'}",
+        "--storage.tsdb.retention.time=60d",
+        f"--web.listen-address=127.0.0.1:{ports.prometheus}",
+        "--log.level=error",
+    ]
+    with subprocess.Popen(command) as process:
+        try:
+            assert eventually(lambda: _ready(stack))
+            yield stack
+        finally:
+            process.terminate()
+
+
+def _ready(stack: Stack) -> bool:
+    try:
+        return bool(get(f"{stack.prometheus_url}/api/v1/status/buildinfo"))
+    except OSError:
+        return False
+
+
+def test_the_home_page_answers_in_half_a_second_on_a_month_of_a_hundred_services(
+    tmp_path: Path,
+) -> None:
+    with (tmp_path / "month").open("w") as file:
+        file.writelines(a_month(int(time.time()) // 60 * 60))
+    promtool = str(binaries()["promtool"])
+    create = [promtool, "tsdb", "create-blocks-from", "openmetrics"]
+    blocks = ["--max-block-duration=120h", "--quiet", tmp_path / "month", tmp_path / "blocks"]
+    subprocess.run([*create, *blocks], check=True, capture_output=True, timeout=200)
+    overview = [query for query in panel_queries() if query.page == "overview"]
+    with prometheus(tmp_path) as stack:
+        series = f"count(last_over_time({DURATION}_bucket[3h]))"
+        expected = len(TABLE.operations) * SERVICES * len(DURATION_EDGES)
+        assert value(stack, series) == expected
+        rounds = [[ask(stack, query, "") for query in overview] for _ in range(3)]
+    took_s = [sum(answer.took_s for answer in answers) for answers in rounds]
+    print(f"the overview's {len(overview)} queries took", [f"{s * 1000:.0f} ms" for s in took_s])
+    board = dict(zip((query.key for query in overview), rounds[0], strict=True))
+    assert board["overview", "Every operation against its target", "p95"].found
+    # The best of three: what else this machine does is no part of it.
+    assert min(took_s) <= OVERVIEW_WITHIN_S

@@ -14,9 +14,9 @@ import pytest
 from tests.stack.conftest import TABLE, eventually, get, run, samples
 
 import build
-from orchwatch import names
+from orchwatch import names, targets
 from orchwatch.config import Config
-from orchwatch.mixin import alerting, alerts
+from orchwatch.mixin import alerting, alerts, generate
 from orchwatch.mixin.samples import next_edge
 
 if TYPE_CHECKING:
@@ -33,6 +33,19 @@ _EVALUATED_WITHIN_S = 60.0
 
 Json = dict[str, Any]
 
+OWN_TABLE = """
+[alerting]
+profile = "server"
+[operations."review.run"]
+target_s = 90
+objective = 0.5
+[operations."quick-check.run"]
+target_s = 0.0005
+[levels."queue.length"]
+direction = "below"
+target = 5
+unit = "{item}"
+"""
 OPERATIONS = """
     import sys
     from orchwatch import operation
@@ -67,6 +80,22 @@ def test_pint_finds_nothing_to_say_about_the_rules() -> None:
     command = ("--offline", "--no-color", "--config=prometheus/pint.hcl", "--log-level=warn")
     checked = tool("pint", *command, "lint", "--min-severity=info", "prometheus/rules")
     assert checked.stdout + checked.stderr == ""
+
+
+def test_the_rules_of_a_users_own_table_and_profile_are_as_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "orchwatch.toml").write_text(OWN_TABLE)
+    monkeypatch.chdir(tmp_path)
+    made = [name for name in generate.FILES if name.startswith("prometheus/rules/")]
+    for name in made:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(generate.FILES[name](targets.load()))
+    files = [tmp_path / name for name in made]
+    tool("promtool", "check", "rules", "--lint=all", "--lint-fatal", *files)
+    text = "".join(file.read_text() for file in files)
+    assert "review.run" in text
+    assert "ratio30d" in text
 
 
 @pytest.mark.parametrize(

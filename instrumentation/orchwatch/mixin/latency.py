@@ -22,12 +22,18 @@ _SUMMARY_P95 = "p95 is {{ $value | humanizeDuration }}"
 def alerts(table: Targets, settings: Settings) -> list[Alert]:
     """The kinds in the order of the runbook."""
     rows = list(table.operations.values())
+    followed = [row for row in rows if can_be_followed(table, row)]
     return [
         *(_burn(table, settings, row) for row in rows),
         *(_threshold(table, settings, row) for row in rows if row.alert_s is not None),
-        *(_trend(table, settings, row) for row in rows),
-        *(_anomaly(table, settings, row) for row in rows),
+        *(_trend(table, settings, row) for row in followed),
+        *(_anomaly(table, settings, row) for row in followed),
     ]
+
+
+def can_be_followed(table: Targets, row: OperationTarget) -> bool:
+    """Whether the histogram tells durations below the target apart."""
+    return table.edges_s[0] < row.target_s
 
 
 def burning(ratio: str, selected: str, bounds: list[tuple[Burn, float]], sign: str) -> str:
@@ -195,7 +201,7 @@ def _anomaly(table: Targets, settings: Settings, row: OperationTarget) -> Alert:
         look=f"quantile_over_time(0.75, {recording.P95}{settings.window}[{settings.past}])",
         command=f"orchwatch current --since {settings.window}",
         labels={OPERATION: row.id},
-        firing=case(row.target_s / 2),
+        firing=case(row.target_s),
         silent=case(quick_s),
     )
 

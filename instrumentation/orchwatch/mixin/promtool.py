@@ -17,7 +17,7 @@ _RULES = "../../prometheus/rules"
 _SAMPLES = "1m"
 # Cases that last longer than this are evaluated once in a while only: else they would take minutes.
 _LONGEST_S = 2 * 3600
-_QUICK, _SLOW = "1m", "5m"
+_QUICK, _SLOW, _RARE = "1m", "5m", "15m"
 
 
 def alerts_test(table: Targets) -> str:
@@ -35,7 +35,7 @@ def regression_test(table: Targets) -> str:
     settings = alerting.load()
     groups = regression.groups(table, settings)
     found = regression.alerts(table, settings)
-    return _document(["regression.yml"], groups, regression.STEP, found)
+    return _document(["regression.yml"], groups, _RARE, found)
 
 
 def _quick_document(table: Targets, step: str, *, long: bool) -> str:

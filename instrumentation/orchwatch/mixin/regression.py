@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from orchwatch.mixin import promql, readings, samples
+from orchwatch.mixin import latency, promql, readings, samples
 from orchwatch.mixin.promql import DURATION, OPERATION, number, selector
 from orchwatch.mixin.rule import Alert, Case, Record, group
 from orchwatch.reporters import units
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from orchwatch.targets import OperationTarget, Targets
 
 # Buckets are counted each step and added up: a week of raw samples is too much to read.
-STEP = "5m"
+_STEP = "5m"
 _BUCKETS = "operation_le:orchestration_operations:increase_step"
 P95 = "operation:orchestration_duration_seconds:p95_"
 _PER_MINUTE = 10
@@ -23,19 +23,20 @@ _PER_MINUTE = 10
 def groups(table: Targets, settings: Settings) -> list[dict[str, Any]]:
     """One group: the records that the alerts ask for, and the alerts."""
     selected = promql.one_of(list(table.operations))
-    buckets = f"sum by ({OPERATION}, le) (increase({DURATION}_bucket{selected}[{STEP}]))"
+    buckets = f"sum by ({OPERATION}, le) (increase({DURATION}_bucket{selected}[{_STEP}]))"
     records = [Record(name=_BUCKETS, expr=buckets)]
     for window, offset, suffix in _spans(settings):
         summed = f"sum_over_time({_BUCKETS}[{window}]{offset})"
         records.append(Record(name=f"{P95}{suffix}", expr=f"histogram_quantile(0.95, {summed})"))
     rules = [*(record.data() for record in records)]
     rules += [alert.data(settings) for alert in alerts(table, settings)]
-    return [group("regression", rules, interval=STEP)]
+    return [group("regression", rules, interval=_STEP)]
 
 
 def alerts(table: Targets, settings: Settings) -> list[Alert]:
-    """One for each operation."""
-    return [_alert(table, settings, row) for row in table.operations.values()]
+    """One for each operation whose durations can be told apart."""
+    rows = [row for row in table.operations.values() if latency.can_be_followed(table, row)]
+    return [_alert(table, settings, row) for row in rows]
 
 
 def _spans(settings: Settings) -> list[tuple[str, str, str]]:

@@ -150,6 +150,13 @@ def test_an_operation_of_the_users_own_is_recorded_alerted_on_and_tested() -> No
         assert 'target=\\"review.run\\"' in make(table)
 
 
+def test_what_a_histogram_cannot_tell_apart_is_not_followed() -> None:
+    shortest_s = TABLE.edges_s[0]
+    table = with_row("operations", "quick.run", target_s=shortest_s)
+    kinds = {one.kind for one in alerts.every(table, SETTINGS) if one.target == "quick.run"}
+    assert kinds == {"burn"}
+
+
 def test_a_level_of_the_users_own_is_read_from_the_gauge_of_its_name() -> None:
     own = {"direction": "above", "target": 0.8, "unit": "1"}
     found = changed(with_row("levels", "cache.hit", **own))

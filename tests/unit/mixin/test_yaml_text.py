@@ -53,4 +53,3 @@ def test_every_value_is_read_as_what_it_was(value: Any) -> None:
 def test_the_first_line_says_that_the_file_is_generated() -> None:
     first = yaml_text.document({"a": 1}).splitlines()[0]
     assert first.startswith("# Generated")
-

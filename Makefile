@@ -81,6 +81,10 @@ bench-overhead: setup ## Measure what an operation costs its host, as ratios
 bench-status-line: setup ## Measure what a status line costs as a process
 	@$(BIN)/python benchmarks/status_line.py
 
+.PHONY: bench-hooks
+bench-hooks: setup ## Measure what a hook costs the agent
+	@$(BIN)/python benchmarks/hooks.py
+
 .PHONY: lock
 lock: setup ## Pin the dependencies anew; needs uv
 	uv pip compile pyproject.toml --extra local --extra grafana --group dev --universal --python-version 3.11 \

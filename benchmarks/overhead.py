@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +23,7 @@ import orchwatch
 from orchwatch import operation, recorder
 from orchwatch.sdk.providers import durations
 from orchwatch.sdk.recorder import SdkRecorder
+from processes import cost_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -96,7 +96,7 @@ def compare_processes() -> list[Verdict]:
     costs: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(PROCESSES):
         for name, command in commands.items():
-            costs[name].append(_cpu_s(command))
+            costs[name].append(cost_s(command, PAYLOAD)[1])
     bare, hook, sdk = (statistics.median(costs[name]) for name in commands)
     return [
         ("process: python -I -S -c pass", bare, 1.0, None),
@@ -117,18 +117,6 @@ def compare_calls() -> list[Verdict]:
         ("call: operation() on the fast path, into the spool", *spooled[::2], FAST_LIMIT),
         ("call: operation() on the SDK path, with the histogram", *over_sdk[::2], SDK_LIMIT),
     ]
-
-
-def _cpu_s(command: list[str]) -> float:
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
-        assert process.stdin is not None
-        process.stdin.write(PAYLOAD)
-        process.stdin.close()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{command[:4]} ended with {process.returncode}")
-    return usage.ru_utime + usage.ru_stime
 
 
 def _ratio(call: Callable[[], None]) -> tuple[float, float, float]:

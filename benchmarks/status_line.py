@@ -7,16 +7,15 @@ difference; the file is filled here as far as it may be.
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from orchwatch.monitor import snapshot_file
 from orchwatch.monitor.status import Gatherer
 from orchwatch.monitor.store import Store
 from orchwatch.reporters import status_document
+from processes import cost_s
 
 RUNS = 100
 # DESIGN: a status line as a process, p95.
@@ -41,7 +40,7 @@ def main() -> int:
         costs: dict[str, list[tuple[float, float]]] = {title: [] for title in COMMANDS}
         for _ in range(RUNS):
             for title, command in COMMANDS.items():
-                costs[title].append(_cost_s(command))
+                costs[title].append(cost_s(command, STDIN))
     bare_s = _quantile([cpu_s for _, cpu_s in costs["python -I -S -c pass"]], 0.5)
     print(f"{'ms':42}{'wall p50':>9}{'wall p95':>9}{'cpu p50':>9}{'cpu p95':>9}{'ratio':>7}")
     for title, measured in costs.items():
@@ -58,19 +57,6 @@ def _fill(home: Path) -> None:
         document = status_document.as_dict(Gatherer(home, store, home).take(), interval_s=30)
     document["sessions"] = {f"session-{n}": {"memory_bytes": n} for n in range(1000)}
     snapshot_file.write(str(home), document)
-
-
-def _cost_s(command: list[str]) -> tuple[float, float]:
-    reading, writing = os.pipe()
-    os.write(writing, STDIN)
-    os.close(writing)
-    started_s = time.perf_counter()
-    process = subprocess.Popen(command, stdin=reading, stdout=subprocess.DEVNULL)
-    os.close(reading)
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode == 0
-    return time.perf_counter() - started_s, usage.ru_utime + usage.ru_stime
 
 
 def _quantile(values: list[float], share: float) -> float:

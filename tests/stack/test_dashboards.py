@@ -277,7 +277,7 @@ def test_the_home_page_answers_in_half_a_second_on_a_month_of_a_hundred_services
         file.writelines(a_month(int(time.time()) // 60 * 60))
     promtool = str(binaries()["promtool"])
     create = [promtool, "tsdb", "create-blocks-from", "openmetrics"]
-    blocks = ["--max-block-duration=120h", "--quiet", tmp_path / "month", tmp_path / "blocks"]
+    blocks = ["--max-block-duration=120h", "--quiet", f"{tmp_path}/month", f"{tmp_path}/blocks"]
     subprocess.run([*create, *blocks], check=True, capture_output=True, timeout=200)
     overview = [query for query in panel_queries() if query.page == "overview"]
     with prometheus(tmp_path) as stack:

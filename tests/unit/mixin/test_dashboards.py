@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -241,3 +243,22 @@ def test_the_committed_provisioning_points_at_the_pages() -> None:
     assert home in (REPO / "grafana/grafana.ini").read_text()
     compose = (REPO / "docker-compose.yml").read_text()
     assert "./grafana/dashboards:/etc/grafana/dashboards:ro" in compose
+
+
+def test_without_the_extra_one_line_says_what_to_install() -> None:
+    program = (
+        "import sys; sys.modules['grafana_foundation_sdk'] = None\n"
+        "from orchwatch.cli.main import main\n"
+        "sys.exit(main(['generate', '--check']))"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=REPO,
+    )
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert "orchwatch[grafana]" in line

@@ -34,19 +34,15 @@ _NO_TOKENS = "no session used a model"
 
 def page(table: Targets) -> Page:
     """Key figures now, and over time."""
+    stated = [*(_stated(table, row_id, why) for row_id, why in _STATED.items()), _documented()]
     return Page(
         name="kpis",
         title="Quality and KPIs",
         description="Success, errors, coverage, quality, tasks an hour, tokens.",
         asks=("service",),
         rows=(
-            Row(
-                height=4,
-                panels=(
-                    *((4, _stated(table, row_id, why)) for row_id, why in _STATED.items()),
-                    (4, _documented()),
-                ),
-            ),
+            Row(height=4, panels=tuple((8, panel) for panel in stated[:3])),
+            Row(height=4, panels=tuple((8, panel) for panel in stated[3:])),
             Row(height=8, panels=tuple((6, _level(table, row_id)) for row_id in _OVER_TIME)),
             Row(height=8, panels=((12, _tokens()), (12, _completed()))),
         ),

@@ -155,7 +155,7 @@ def _heatmap() -> Panel:
         _NONE,
     )
     expr = f"sum by (le) (increase({queries.chosen(f'{DURATION}_bucket')}{_RATE}))"
-    return panels.heat(text, queries.buckets("A", expr), unit=units.SECONDS, decimals=0)
+    return panels.heat(text, queries.buckets("A", expr), unit=units.SECONDS, decimals=1)
 
 
 def _share(settings: Settings) -> Panel:

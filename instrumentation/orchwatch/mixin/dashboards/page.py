@@ -81,7 +81,8 @@ class Page:
             page.with_variable(_asked(variable) if variable in self.asks else _kept(variable))
         model = page.build()
         for shown in model.links or []:
-            shown.placement = None  # the library's default hides links in a menu
+            # The library's only value hides links in a menu, and none is what it cannot say.
+            shown.placement = None  # type: ignore[assignment]
         model.panels = self._placed()
         return model
 

@@ -138,6 +138,7 @@ def timeline(
     """States over time, a row each."""
     panel = _dressed(statetimeline.Panel(), text, targets, "none", 0)
     panel.transformations(list(transformations)).show_value(shapes.VisibilityMode.NEVER)
+    panel.color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.THRESHOLDS))
     panel.row_height(0.8).merge_values(merge_values=True).fill_opacity(80).line_width(0)
     return panel.legend(_legend()).tooltip(_tooltip())
 

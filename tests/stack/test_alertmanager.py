@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import socket
 import subprocess
 import urllib.request
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 # One worker, one Alertmanager.
 pytestmark = pytest.mark.xdist_group("alertmanager")
 
-CONFIG = Path(__file__).resolve().parents[2] / "alertmanager" / "alertmanager.yml"
+REPO = Path(__file__).resolve().parents[2]
+CONFIG = REPO / "alertmanager" / "alertmanager.yml"
 EVERY = alerts.every(TABLE, alerting.load(Config()))
 
 
@@ -55,6 +57,19 @@ def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_amtool_accepts_the_configuration() -> None:
     command = [str(build.binaries()["amtool"]), "check-config", str(CONFIG)]
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
+def test_the_runbooks_commands_silence(alertmanager: str) -> None:
+    prefix = "docker compose exec alertmanager amtool --alertmanager.url=http://127.0.0.1:9093 "
+    lines = (REPO / "docs" / "runbook.md").read_text().splitlines()
+    commands = [line.removeprefix(prefix) for line in lines if line.startswith(prefix)]
+    assert len(commands) == len({alert.name for alert in EVERY})
+    amtool = [str(build.binaries()["amtool"]), f"--alertmanager.url={alertmanager}"]
+    for command in commands:
+        words = shlex.split(command)
+        silence = subprocess.run([*amtool, *words], capture_output=True, text=True, check=True)
+        expire = [*amtool, "silence", "expire", silence.stdout.strip()]
+        subprocess.run(expire, capture_output=True, check=True)
 
 
 @pytest.mark.parametrize(

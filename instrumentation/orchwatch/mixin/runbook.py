@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from orchwatch.mixin.rule import Alert
     from orchwatch.targets import Targets
 
+_AMTOOL = "docker compose exec alertmanager amtool --alertmanager.url=http://127.0.0.1:9093"
+
 
 def entries(table: Targets) -> list[str]:
     """The page's lines, one entry after the other."""
@@ -28,7 +30,6 @@ def _entry(same: list[Alert], grafana: str) -> list[str]:
     page = f"{grafana}/d/{first.dashboard.partition('?')[0]}"
     waits = f" It fires after {first.hold}." if first.hold else ""
     target = f" target={first.target}" if first.target else ""
-    silence = f"amtool silence add alertname={first.name}{target} --duration=2h --comment='why'"
     return [
         f"## {first.name}",
         "",
@@ -47,7 +48,11 @@ def _entry(same: list[Alert], grafana: str) -> list[str]:
         first.look,
         "```",
         "",
-        f"Silence it: `{silence}`",
+        "Silence it:",
+        "",
+        "```sh",
+        f"{_AMTOOL} silence add alertname={first.name}{target} --duration=2h --comment='why'",
+        "```",
     ]
 
 

@@ -8,7 +8,7 @@ from orchwatch import names
 from orchwatch.mixin import promql
 from orchwatch.mixin.dashboards import grading, panels, queries, spans, units
 from orchwatch.mixin.dashboards.page import Page, Row
-from orchwatch.mixin.dashboards.panels import Text, transform
+from orchwatch.mixin.dashboards.panels import Text, column, transform
 from orchwatch.mixin.promql import DURATION, number
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ _BUSY = (
     f' && {queries.SESSION} =~ "$session" }}'
 )
 _LEVELS = ("agent.utilization", "parallel.execution")
-_AGENT_COLUMN = "Agent"
 _END = "End"
 _MILLISECONDS = "Milliseconds"
 
@@ -97,22 +96,17 @@ def _spawned(table: Targets) -> Panel:
 
 def _timeline() -> Panel:
     selected = f"{queries.AGENT}, {queries.NAME}"
-    renamed = {
-        spans.TIME: spans.TIME,
-        _END: _END,
-        names.GEN_AI_AGENT_NAME: _AGENT_COLUMN,
-        names.OPERATION_NAME: "Busy with",
-    }
+    kept = (spans.TIME, _END, names.GEN_AI_AGENT_NAME, names.OPERATION_NAME)
     changes = [
         _computed(_MILLISECONDS, spans.DURATION, "/", "1000000"),
         _computed(_END, spans.TIME, "+", _MILLISECONDS),
         transform(
             "convertFieldType", conversions=[{"targetField": _END, "destinationType": "time"}]
         ),
-        *panels.chosen(renamed),
+        *panels.chosen({name: name for name in kept}),
         transform(
             "partitionByValues",
-            fields=[_AGENT_COLUMN],
+            fields=[names.GEN_AI_AGENT_NAME],
             keepFields=False,
             naming={"asLabels": True},
         ),
@@ -129,7 +123,9 @@ def _timeline() -> Panel:
         names.AGENT_RUN: ("sub-agent's run", "purple"),
         names.AGENT_TURN: ("turn", "green"),
     }
-    panel.display_name(f"${{__field.labels.{_AGENT_COLUMN}}}")
+    # The data source gives the column a name of its own, which only an override replaces.
+    agent = f'${{__field.labels["{names.GEN_AI_AGENT_NAME}"]}}'
+    column(panel, names.OPERATION_NAME, displayName=agent)
     return panel.mappings([grading.words(works)])
 
 

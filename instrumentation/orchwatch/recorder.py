@@ -11,7 +11,7 @@ from _contextvars import ContextVar
 
 from orchwatch import names, spool
 from orchwatch.__about__ import __version__
-from orchwatch.context import BAGGAGE, ROOT, TRACEPARENT, Context, parse
+from orchwatch.context import ROOT, Context, parse
 from orchwatch.home import FILE_MODE
 from orchwatch.locks import lock_exclusively
 from orchwatch.otlp_json import (
@@ -70,7 +70,7 @@ if TYPE_CHECKING:
 _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _LOCK_WAIT_S = 1.0
 _IDS_AT_ONCE = 64
-_HOST_SESSION_VARIABLE = "CLAUDE_CODE_SESSION_ID"
+_CONTEXT_VARIABLES = (b"TRACEPARENT", b"BAGGAGE", b"CLAUDE_CODE_SESSION_ID")
 _MILLISECOND_NS = 1_000_000
 _MAX_NAMES = 1024
 
@@ -204,7 +204,7 @@ class SpoolRecorder:
 
 active: Recorder = SpoolRecorder()
 
-_handed_over: tuple[tuple[str | None, ...], Context] = ((None, None, None), ROOT)
+_handed_over: tuple[tuple[bytes | None, ...], Context] = ((None, None, None), ROOT)
 
 
 def use(recorder: Recorder) -> None:
@@ -219,14 +219,12 @@ def environment() -> Context:
     What an agent host starts without either still belongs to the host's session.
     """
     global _handed_over  # noqa: PLW0603 - a process has one environment
-    environ = os.environ
-    values = (
-        environ.get(TRACEPARENT.upper()),
-        environ.get(BAGGAGE.upper()),
-        environ.get(_HOST_SESSION_VARIABLE),
-    )
+    environ = os.environb  # read for each root operation, and decoding takes longer than reading
+    values = tuple([environ.get(variable) for variable in _CONTEXT_VARIABLES])
     if values != _handed_over[0]:
-        traceparent, baggage, session_id = values
+        traceparent, baggage, session_id = [
+            os.fsdecode(value) if value else None for value in values
+        ]
         context = parse(traceparent, baggage)
         if session_id and names.SESSION_ID not in context.baggage:
             context = context.with_baggage({names.SESSION_ID: session_id})

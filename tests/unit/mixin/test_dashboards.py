@@ -45,12 +45,12 @@ def panel(model: Json, title: str) -> Json:
 
 
 def overriding(panel: Json, matched: str) -> Json:
-    (found,) = [
-        one["properties"]
+    return {
+        changed["id"]: changed["value"]
         for one in panel["fieldConfig"]["overrides"]
         if one["matcher"]["options"] == matched
-    ]
-    return {one["id"]: one["value"] for one in found}
+        for changed in one["properties"]
+    }
 
 
 def steps(thresholds: Json) -> list[tuple[float | None, str]]:

@@ -64,7 +64,9 @@ def operations(table: Targets, settings: Settings) -> Panel:
         transformations=[transform("timeSeriesTable"), *_joined(OPERATION, renamed, "Status")],
     )
     titles = {row.id: (row.title, "") for row in table.operations.values()}
-    _named(panel, "Operation", titles, link("operations", "service", operation="${__value.raw}"))
+    _named(panel, "Operation", titles)
+    opened = link("operations", "service", operation="${__value.raw}")
+    column(panel, "Operation", links=panels.opens(opened))
     column(panel, "Status", **_graded())
     for name in ("p95", "Target"):
         column(panel, name, unit=units.SECONDS, decimals=1)
@@ -109,7 +111,11 @@ def shares(table: Targets) -> Panel:
         decimals=2,
         transformations=_joined("target", {"target": "What", **renamed}, "Status"),
     )
-    _named(panel, "What", {row.id: (row.title, "") for row in rows}, link("kpis", "service"))
+    _named(panel, "What", {row.id: (row.title, "") for row in rows})
+    # A column has the same links in each row; a reader chooses.
+    pages = {"Resources": "resources", "Key figures": "kpis", "Agents": "agents"}
+    links = [one for title, name in pages.items() for one in panels.opens(link(name), title)]
+    column(panel, "What", links=links)
     return column(panel, "Status", **_graded())
 
 
@@ -162,8 +168,8 @@ def _joined(key: str, renamed: dict[str, str], worst: str) -> list[panels.Transf
     ]
 
 
-def _named(panel: panels.Table, name: str, titles: dict[str, tuple[str, str]], url: str) -> None:
-    column(panel, name, mappings=[grading.words(titles)], links=panels.opens(url))
+def _named(panel: panels.Table, name: str, titles: dict[str, tuple[str, str]]) -> None:
+    column(panel, name, mappings=[grading.words(titles)])
 
 
 def _graded() -> dict[str, object]:

@@ -90,6 +90,8 @@ def import_all(engine: Engine) -> None:
     services = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
     _import(engine, services["collector"]["image"], _collector, "USER 10001", "/otelcol-contrib")
     _import(engine, services["prometheus"]["image"], _prometheus, "USER nobody", "/bin/prometheus")
+    alertmanager = services["alertmanager"]["image"]
+    _import(engine, alertmanager, _alertmanager, "USER nobody", "/bin/alertmanager")
     _import(engine, services["tempo"]["image"], _tempo, "USER 10001:10001", "/tempo")
     base = set(re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
     assert len(base) == 1
@@ -120,6 +122,14 @@ def _prometheus(tree: Tree) -> None:
     tree.text("etc/passwd", _PASSWD)
     tree.directory("prometheus", owner=_NOBODY)
     tree.directory("tmp", mode=0o1777)
+
+
+def _alertmanager(tree: Tree) -> None:
+    tree.busybox("bin")
+    tree.copy("bin/alertmanager", binaries()["alertmanager"])
+    tree.copy("bin/amtool", binaries()["amtool"])
+    tree.text("etc/passwd", _PASSWD)
+    tree.directory("alertmanager", owner=_NOBODY)
 
 
 def _tempo(tree: Tree) -> None:

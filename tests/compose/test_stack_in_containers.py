@@ -25,9 +25,10 @@ COLLECTOR_HEALTH = "http://127.0.0.1:13133"
 COLLECTOR_OTLP = "http://127.0.0.1:4318"
 PROMETHEUS = "http://127.0.0.1:9090"
 TEMPO = "http://127.0.0.1:3200"
+ALERTMANAGER = "http://127.0.0.1:9093"
 
 # The image of Grafana can neither be had nor built here.
-SERVERS = ("collector", "prometheus", "tempo")
+SERVERS = ("collector", "prometheus", "alertmanager", "tempo")
 SPOOL_UID = 1000
 
 # One round takes some 20 s, and every operation occurs in each.
@@ -123,6 +124,28 @@ def spans_in_tempo(trace_id: str) -> int:
 def wait_for(trace_id: str, *, spans: int, counted: int) -> None:
     wait_until(f"{counted} counted", lambda: counts().get("state.query") == counted)
     wait_until(f"{spans} spans", lambda: spans_in_tempo(trace_id) == spans)
+
+
+def test_what_fires_in_prometheus_arrives_in_alertmanager_and_can_be_silenced(
+    start: Callable[..., Project], home: Path
+) -> None:
+    project = start(home)
+    project.up("prometheus", "alertmanager")
+
+    def watchdog(state: str) -> bool:
+        # A list, which `get` does not know.
+        answer: Any = get(f"{ALERTMANAGER}/api/v2/alerts") or []
+        return any(
+            (one["labels"]["alertname"], one["status"]["state"]) == ("Watchdog", state)
+            for one in answer
+        )
+
+    wait_until("the watchdog is heard", lambda: watchdog("active"))
+    # As the runbook says it.
+    amtool = ("amtool", "--alertmanager.url=http://127.0.0.1:9093", "silence", "add")
+    silence = ("alertname=Watchdog", "--duration=2h", "--comment=why")
+    project.compose("exec", "-T", "alertmanager", *amtool, *silence)
+    wait_until("the watchdog is silenced", lambda: watchdog("suppressed"))
 
 
 def test_operations_in_the_spool_are_counted_in_prometheus_and_stored_in_tempo(

@@ -19,20 +19,13 @@ if TYPE_CHECKING:
 UPTIME = "otelcol_process_uptime_seconds_total"
 QUEUE_SIZE = "otelcol_exporter_queue_size"
 QUEUE_CAPACITY = "otelcol_exporter_queue_capacity"
-_SENT = [f"otelcol_exporter_sent_{what}_total" for what in ("spans", "metric_points")]
-_LOST = [
-    f"otelcol_{how}_{what}_total"
-    for how in (
-        "receiver_refused",
-        "receiver_failed",
-        "exporter_send_failed",
-        "exporter_enqueue_failed",
-    )
-    for what in ("spans", "metric_points")
-]
+_ITEMS = ("spans", "metric_points")
+_HOW = ["receiver_refused", "receiver_failed", "exporter_send_failed", "exporter_enqueue_failed"]
+_SENT = [f"otelcol_exporter_sent_{items}_total" for items in _ITEMS]
+_LOST = [f"otelcol_{how}_{items}_total" for how in _HOW for items in _ITEMS]
 _EXPORTER = {"exporter": "otlp_http/tempo"}
-_MINUTES = 20
-_CAPACITY = 1000
+_MINUTES, _CAPACITY = 20, 1000
+_SENDING = samples.growing(0, 100, _MINUTES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,8 +89,7 @@ def _alert(
 
 def _any_of(by: str, names: list[str], window: str) -> str:
     """Those of several counters that grew; in one selector they would be told apart by nothing."""
-    grown = [f"sum by ({by}) (increase({name}[{window}])) > 0" for name in names]
-    return "\nor\n".join(grown)
+    return "\nor\n".join(f"sum by ({by}) (increase({name}[{window}])) > 0" for name in names)
 
 
 def _watchdog() -> Alert:
@@ -121,7 +113,6 @@ def _watchdog() -> Alert:
 
 def _collector_down(settings: Settings) -> Alert:
     silent = settings.pipeline["silent"]
-    up = samples.growing(0, 60, _MINUTES)
     return _alert(
         "CollectorDown",
         "critical",
@@ -136,11 +127,14 @@ def _collector_down(settings: Settings) -> Alert:
             look=UPTIME,
         ),
         hold=silent,
-        cases=({UPTIME: f"{samples.growing(0, 60, 5)} _x{_MINUTES}"}, {UPTIME: up}),
+        cases=(
+            {UPTIME: f"{samples.growing(0, 60, 5)} _x{_MINUTES}"},
+            {UPTIME: samples.growing(0, 60, _MINUTES)},
+        ),
     )
 
 
-def _queue_series(size: str, sent: str) -> dict[str, str]:
+def _queue_series(size: str, sent: str = _SENDING) -> dict[str, str]:
     labels = promql.selector(**_EXPORTER)
     return {
         f"{QUEUE_SIZE}{labels}": size,
@@ -152,10 +146,9 @@ def _queue_series(size: str, sent: str) -> dict[str, str]:
 def _queue_filling(settings: Settings) -> Alert:
     filled = settings.pipeline["filled"]
     horizon = settings.prediction["horizon"]
-    window = settings.pipeline["window"]
     share = f"{QUEUE_SIZE} / {QUEUE_CAPACITY}"
+    window = settings.pipeline["window"]
     later = f"predict_linear({QUEUE_SIZE}[{window}], {promql.seconds(horizon)})"
-    sent = samples.growing(0, 100, _MINUTES)
     return _alert(
         "QueueFilling",
         "warning",
@@ -172,15 +165,14 @@ def _queue_filling(settings: Settings) -> Alert:
         ),
         labels=_EXPORTER,
         cases=(
-            _queue_series(samples.growing(0, filled * 2 * _CAPACITY / _MINUTES, _MINUTES), sent),
-            _queue_series(samples.constant(filled * samples.BEYOND * _CAPACITY, _MINUTES), sent),
+            _queue_series(samples.growing(0, filled * 2 * _CAPACITY / _MINUTES, _MINUTES)),
+            _queue_series(samples.constant(filled * samples.BEYOND * _CAPACITY, _MINUTES)),
         ),
     )
 
 
 def _spool_backlog(settings: Settings) -> Alert:
     full = settings.pipeline["full"]
-    sent = samples.growing(0, 100, _MINUTES)
     return _alert(
         "SpoolBacklog",
         "warning",
@@ -199,8 +191,8 @@ def _spool_backlog(settings: Settings) -> Alert:
         hold=settings.hold,
         labels=_EXPORTER,
         cases=(
-            _queue_series(samples.constant(full * _CAPACITY, _MINUTES), sent),
-            _queue_series(samples.constant(full * samples.SHORT * _CAPACITY, _MINUTES), sent),
+            _queue_series(samples.constant(full * _CAPACITY, _MINUTES)),
+            _queue_series(samples.constant(full * samples.SHORT * _CAPACITY, _MINUTES)),
         ),
     )
 

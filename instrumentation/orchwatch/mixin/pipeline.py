@@ -202,7 +202,6 @@ def _exports_stalled(settings: Settings) -> Alert:
     # An export that is tried again and again counts as neither sent nor failed.
     waiting = f"max by (exporter) (min_over_time({QUEUE_SIZE}[{window}])) > 0"
     sent = _any_of("exporter", _SENT, window)
-    waits = samples.constant(100, _MINUTES)
     return _alert(
         "ExportsStalled",
         "critical",
@@ -219,8 +218,8 @@ def _exports_stalled(settings: Settings) -> Alert:
         ),
         labels=_EXPORTER,
         cases=(
-            _queue_series(waits, samples.constant(500, _MINUTES)),
-            _queue_series(waits, samples.growing(500, 1, _MINUTES)),
+            _queue_series(samples.constant(100, _MINUTES), samples.constant(500, _MINUTES)),
+            _queue_series(samples.constant(100, _MINUTES), samples.growing(500, 1, _MINUTES)),
         ),
     )
 
@@ -281,11 +280,10 @@ def _no_operations(table: Targets, settings: Settings) -> Alert:
     idle = settings.pipeline["idle"]
     operation = next(iter(table.operations.values()))
     runs = [({operation.target_s: 1.0}, _MINUTES)]
-    ended = f"sum({recording.ENDED}{idle})"
     return _alert(
         "NoOperations",
         "info",
-        f"({ended} or vector(0)) == 0",
+        f"(sum({recording.ENDED}{idle}) or vector(0)) == 0",
         _Text(
             title="Operations",
             summary=f"No operation at all has ended for {idle}",

@@ -93,10 +93,14 @@ def test_operations_outlive_every_server(own_stack: Stack) -> None:
 
     emitted = spooled(stack, "chaos")
     assert missing_in_tempo(stack, emitted) == {}
+    # What a killed Collector had sent and not yet crossed off its queue is sent again; nothing is
+    # read again. On a busy machine it is late with all of that.
+    held_ns = 5 * held_for_ns()
+    for span in twice_in_tempo(stack, emitted):
+        assert any(kill_ns - held_ns <= span.end_ns <= kill_ns for kill_ns in kills_ns)
     run(stack, "later", WRITER, "", os.devnull)
     assert eventually(lambda: counted(stack, service="later"), CAUGHT_UP_WITHIN_S)
     not_counted = len(emitted) - ever_counted(stack, "chaos")
-    print("NC", not_counted, len(emitted), [held_at_most(emitted, k) for k in kills_ns])
     assert 0 <= not_counted <= sum(held_at_most(emitted, kill_ns) for kill_ns in kills_ns)
 
 
@@ -149,16 +153,14 @@ def wait_for_more(written: Callable[[], int]) -> None:
 
 def missing_in_tempo(stack: Stack, emitted: list[Span]) -> dict[str, list[Span]]:
     """What Tempo has of the traces that are not yet there as they were emitted, span by span."""
-    waiting: dict[str, list[Span]] = defaultdict(list)
-    for span in emitted:
-        waiting[span.trace_id].append(span)
+    waiting = by_trace(emitted)
     different: dict[str, list[Span]] = {}
 
     def all_there() -> bool:
         different.clear()
         for trace_id, spans in list(waiting.items()):
             found = stored(stack, trace_id)
-            if sorted(found) == sorted(spans):
+            if set(found) == set(spans):
                 del waiting[trace_id]
             else:
                 different[trace_id] = found
@@ -166,6 +168,22 @@ def missing_in_tempo(stack: Stack, emitted: list[Span]) -> dict[str, list[Span]]
 
     eventually(all_there, CAUGHT_UP_WITHIN_S)
     return different
+
+
+def twice_in_tempo(stack: Stack, emitted: list[Span]) -> list[Span]:
+    """The spans that Tempo has more often than they were emitted."""
+    return [
+        span
+        for trace_id, spans in by_trace(emitted).items()
+        for span in (Counter(stored(stack, trace_id)) - Counter(spans))
+    ]
+
+
+def by_trace(spans: list[Span]) -> dict[str, list[Span]]:
+    traces: dict[str, list[Span]] = defaultdict(list)
+    for span in spans:
+        traces[span.trace_id].append(span)
+    return traces
 
 
 def ever_counted(stack: Stack, service: str) -> float:
@@ -184,13 +202,18 @@ def ever_counted(stack: Stack, service: str) -> float:
 
 def held_at_most(emitted: list[Span], kill_ns: int) -> int:
     """How many operations ended within what the Collector can hold uncounted before a kill."""
-    config = yaml.safe_load(CONFIG.read_text())
-    interval_s = seconds(config["connectors"]["span_metrics"]["metrics_flush_interval"])
-    read_every_s = seconds(config["receivers"]["otlp_json_file/operations"]["poll_interval"])
-    held_ns = round((interval_s + read_every_s) * 1e9)
+    held_ns = held_for_ns()
     ends = sorted(span.end_ns for span in emitted if span.end_ns <= kill_ns)
     # Wherever that interval began: a reader that was late held older ones.
     return max(number - bisect_right(ends, end - held_ns) for number, end in enumerate(ends, 1))
+
+
+def held_for_ns() -> int:
+    """How long the Collector may hold what it has read: until its next flush."""
+    config = yaml.safe_load(CONFIG.read_text())
+    interval_s = seconds(config["connectors"]["span_metrics"]["metrics_flush_interval"])
+    read_every_s = seconds(config["receivers"]["otlp_json_file/operations"]["poll_interval"])
+    return round((interval_s + read_every_s) * 1e9)
 
 
 def seconds(duration: str) -> float:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import queue
 import signal
 import socket
@@ -128,6 +129,7 @@ def test_a_peer_that_is_killed_while_we_wait_is_an_error(
     end.channel.deliver("task", {})
     assert end.received() is not None
     peer.send_signal(signal.SIGSTOP)
+    os.waitpid(peer.pid, os.WUNTRACED)  # until it has stopped
     threading.Timer(0.2, peer.kill).start()
     with pytest.raises(DeliveryError, match="echo is gone"):
         end.channel.deliver("task", {})
@@ -141,6 +143,7 @@ def test_a_peer_that_does_not_acknowledge_in_time_is_an_error(
     end.channel.deliver("task", {})
     monkeypatch.setattr(messages, "ACKNOWLEDGE_TIMEOUT_S", 0.1)
     peer.send_signal(signal.SIGSTOP)
+    os.waitpid(peer.pid, os.WUNTRACED)  # until it has stopped
     with pytest.raises(DeliveryError, match="did not acknowledge"):
         end.channel.deliver("task", {})
 

@@ -116,8 +116,9 @@ class operation:  # noqa: N801 - used like a function, as contextlib's managers 
         try:
             if threads.pending:
                 threads.follow()
-            recorder.active.start(self)
-            self._recorder = recorder.active
+            active = recorder.active  # another thread may replace it at any moment
+            active.start(self)
+            self._recorder = active
         except Exception:  # noqa: BLE001 - telemetry never breaks its host
             losses.count("internal_error")
 

@@ -14,6 +14,7 @@ so that nothing but the partial line is lost.
 import errno
 import fcntl
 import os
+import stat
 import time
 from _thread import RLock
 
@@ -36,7 +37,10 @@ _SUFFIX = ".jsonl"
 _RETRY_INTERVAL_S = 1.0
 _MAX_DIGITS = 18
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-_OPEN_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
+# Not waiting matters only where somebody has put a pipe in a segment's place.
+_OPEN_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+# What stands there is no segment: a directory, a link, a socket.
+_NO_SEGMENT = (errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.ENOENT)
 
 
 class Spool:
@@ -45,6 +49,7 @@ class Spool:
     def __init__(self, family: str) -> None:
         self._family = family
         self._segment = -1  # file descriptor
+        self._file = (0, 0)  # device and inode that it stands for
         self._end = 0  # where our last write left the file
         self._home: str | None = None  # ORCHWATCH_HOME when the segment was opened
         self._limit_bytes = SEGMENT_BYTES
@@ -83,12 +88,27 @@ class Spool:
         """Lets go of the segment; the next append opens the highest one again."""
         with self._lock:
             segment, self._segment = self._segment, -1
-            if segment >= 0:
+            if segment >= 0 and self._is_ours(segment):
                 os.close(segment)
 
+    def _is_ours(self, segment: int) -> bool:
+        """Whether the descriptor is still the segment's.
+
+        A host that closes descriptors wholesale hands the number on to its own next file.
+        """
+        try:
+            status = os.fstat(segment)
+        except OSError:
+            return False
+        return (status.st_dev, status.st_ino) == self._file
+
     def _write(self, lines: bytes) -> None:
-        status = os.fstat(self._segment)
-        if status.st_size >= self._limit_bytes or status.st_nlink == 0:
+        try:
+            status = os.fstat(self._segment)
+            ours = (status.st_dev, status.st_ino) == self._file
+        except OSError:
+            ours = False
+        if not ours or status.st_size >= self._limit_bytes or status.st_nlink == 0:
             self._open()
             status = os.fstat(self._segment)
         size = status.st_size
@@ -126,7 +146,9 @@ class Spool:
                     _enforce_budget(directory)
                 break
         self.close()  # a signal handler may have opened one in the meantime
+        status = os.fstat(segment)
         self._segment = segment
+        self._file = (status.st_dev, status.st_ino)
         self._limit_bytes = limit_bytes
         self._end = 0
         self._failure = ""
@@ -167,15 +189,17 @@ def _join(path: str, limit_bytes: int) -> int:
     """Opens a segment that exists and is not full; -1 where another one has to be used."""
     try:
         segment = os.open(path, _OPEN_FLAGS)
-    except FileNotFoundError:
-        return -1
+    except OSError as error:
+        if error.errno in _NO_SEGMENT:
+            return -1
+        raise
     try:
         fcntl.flock(segment, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:  # somebody is about to drop it
         os.close(segment)
         return -1
     status = os.fstat(segment)
-    if status.st_size < limit_bytes and status.st_nlink:
+    if status.st_size < limit_bytes and status.st_nlink and stat.S_ISREG(status.st_mode):
         return segment
     os.close(segment)
     return -1
@@ -229,6 +253,8 @@ def _enforce_budget(directory: str) -> None:
             try:
                 status = os.stat(path)
             except FileNotFoundError:  # another process has just dropped it
+                continue
+            if not stat.S_ISREG(status.st_mode):
                 continue
             total_bytes += status.st_size
             if number != numbers[-1]:

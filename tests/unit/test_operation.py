@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchwatch import operation
+from orchwatch import operation, recorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -485,3 +485,24 @@ def test_an_operation_on_a_full_disk_returns_what_the_host_returns(
     assert printed == "4950\n"
     assert set(lost()) == {"bad_name", "disk_full"}
     assert 90 <= lost()["disk_full"] <= 100
+
+
+def test_an_operation_is_ended_by_the_recorder_that_started_it(
+    monkeypatch: pytest.MonkeyPatch, named: Named, lost: Lost
+) -> None:
+    first, start = recorder.active, recorder.active.start
+    another = recorder.SpoolRecorder()
+    another.in_child()  # it records nothing any more
+
+    def replaced_meanwhile(op: operation) -> None:
+        start(op)
+        recorder.use(another)
+
+    monkeypatch.setattr(first, "start", replaced_meanwhile)
+    try:
+        with operation("o"):
+            pass
+    finally:
+        recorder.use(first)
+    assert named("o")
+    assert lost() == {}

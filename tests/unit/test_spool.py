@@ -196,9 +196,49 @@ def test_a_segment_that_is_a_link_is_not_followed(home: Path, tmp_path: Path, lo
     victim = tmp_path / "victim"
     victim.write_text("precious")
     (home / "spool" / "operations-000001.jsonl").symlink_to(victim)
-    assert not spool.append(OPERATIONS, line(1))
+    assert spool.append(OPERATIONS, line(1))
     assert victim.read_text() == "precious"
-    assert lost() == {"spool_unwritable": 1}
+    assert lost() == {}
+
+
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+def test_what_stands_in_a_segments_place_is_left_there_and_the_next_one_used(
+    home: Path, lines: Lines, make: Callable[[Path], None]
+) -> None:
+    (home / "spool").mkdir(parents=True)
+    make(home / "spool" / "operations-000001.jsonl")
+    assert spool.append(OPERATIONS, line(1))
+    (home / "spool" / "operations-000001.jsonl").rename(home / "elsewhere")
+    assert len(lines(OPERATIONS)[0]) == 2
+
+
+def test_a_host_that_closes_every_descriptor_keeps_its_own_files(
+    run_python: Callable[..., str], named: Callable[[str], dict[str, Any]], tmp_path: Path
+) -> None:
+    printed = run_python(
+        """
+        import os, socket
+        from orchwatch import operation
+        with operation("before"):
+            pass
+        os.closerange(3, 256)
+        with open(sys.argv[1], "w+") as mine:
+            with operation("beside a file"):
+                pass
+            mine.write("mine")
+        os.closerange(3, 256)
+        one, other = socket.socketpair()
+        with operation("beside a socket"):
+            pass
+        one.send(b"mine too")
+        print(other.recv(100))
+        """,
+        tmp_path / "mine",
+    )
+    assert printed == "b'mine too'\n"
+    assert (tmp_path / "mine").read_text() == "mine"
+    for name in ("before", "beside a file", "beside a socket"):
+        assert named(name)
 
 
 def test_a_relative_home_whose_directory_is_gone_hurts_nobody(

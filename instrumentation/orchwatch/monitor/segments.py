@@ -105,6 +105,8 @@ def read(segment: Segment, start: int) -> Iterator[tuple[bytes, int]]:
 
 def _look(path: Path, family: str, number: int, *, highest: bool) -> Segment | None:
     try:
+        if not path.is_file():  # a pipe that somebody has put there would never be opened
+            return None
         with path.open("rb") as file:
             closed = not highest and _released(file.fileno())
             status = os.fstat(file.fileno())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from orchwatch.errors import OrchwatchError
@@ -14,6 +15,7 @@ except ModuleNotFoundError as error:
     ) from error
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 Connection = duckdb.DuckDBPyConnection
@@ -48,3 +50,17 @@ def connect(spill_directory: Path) -> Connection:
     # The store's files never change once they are there.
     connection.execute("SET parquet_metadata_cache = true")
     return connection
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C during a query is a `KeyboardInterrupt` again, which DuckDB makes a `RuntimeError`."""
+    try:
+        yield
+    except (RuntimeError, duckdb.Error) as error:
+        if (
+            isinstance(error, duckdb.InterruptException)
+            or "query interrupted" in str(error).lower()
+        ):
+            raise KeyboardInterrupt from error
+        raise

@@ -69,10 +69,11 @@ class Store:
         """
         for _ in range(_ATTEMPTS):
             try:
-                self._read()
-                self._views.define(
-                    {family: self._stored(family) for family in segments.SPAN_FAMILIES}
-                )
+                with engine.interruptible():
+                    self._read()
+                    self._views.define(
+                        {family: self._stored(family) for family in segments.SPAN_FAMILIES}
+                    )
             except (FileNotFoundError, engine.IOError):
                 # A segment was dropped, or a file replaced, since we looked.
                 continue
@@ -89,7 +90,8 @@ class Store:
         """
         for _ in range(_ATTEMPTS):
             try:
-                return self._connection.execute(sql, parameters).fetchall()
+                with engine.interruptible():
+                    return self._connection.execute(sql, parameters).fetchall()
             except engine.IOError:
                 self.refresh()  # another reader replaced a file by one that holds more
             except engine.Error as error:
@@ -166,7 +168,7 @@ class Store:
                     continue
                 self._load(segment)
                 # A store that cannot be written is no reason not to answer from the spool.
-                with suppress(engine.Error, PermissionError):
+                with suppress(engine.Error, PermissionError), engine.interruptible():
                     self._replace(segment)
 
     def _replace(self, segment: Segment) -> None:

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -206,6 +207,15 @@ def test_a_damaged_file_of_the_store_is_one_clear_error(home: Path, record: Reco
     compacted(home)[0].write_bytes(b"PAR1 nothing of the kind PAR1")
     with pytest.raises(OrchwatchError, match=str(home / "store")):
         count(home)
+
+
+def test_an_interrupt_during_a_query_is_an_interrupt(home: Path) -> None:
+    with Store(home) as store:
+        timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
+        timer.start()
+        with pytest.raises(KeyboardInterrupt):
+            store.query("SELECT count(*) FROM range(100000000) a, range(100000000) b WHERE a < b")
+        timer.join()
 
 
 @pytest.mark.usefixtures("small_segments")

@@ -61,19 +61,24 @@ def main(words: Sequence[str] | None = None) -> int:
         The exit code: 0 fine, 1 error, 2 usage, 3 a check failed; `orchwatch run` passes on its
         command's.
     """
+    _prepare_output()
     try:
         code = _dispatch(list(sys.argv[1:] if words is None else words))
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        sys.stdout.flush()
     except OrchwatchError as error:
         _complain(error)
         return error.exit_code
     except KeyboardInterrupt:
         return _EXIT_INTERRUPTED
     except BrokenPipeError:
-        # What is still buffered would fail once more when the interpreter flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return _EXIT_BROKEN_PIPE
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        _drop_output()
+        _complain(OrchwatchError(f"the output cannot be written: {error.strerror or error}"))
+        return 1
     return code
 
 
@@ -120,6 +125,21 @@ def _run_parsed(name: str, module: ModuleType, words: list[str]) -> int:
     parser = Parser(prog=f"orchwatch {name}", description=module.HELP)
     module.add_arguments(parser)
     return int(module.run(parser.parse_args(words)))
+
+
+def _prepare_output() -> None:
+    if sys.stdout is None:
+        # Closed with >&-: reading only, so that whoever writes learns it by an OSError.
+        sys.stdout = open(os.devnull)  # noqa: SIM115 - for as long as the process lives
+    elif (sys.stdout.encoding or "utf-8").lower() not in ("utf-8", "utf8"):
+        reconfigure = getattr(sys.stdout, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")
+
+
+def _drop_output() -> None:
+    # What is still buffered would fail once more when the interpreter flushes at exit.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _help() -> str:

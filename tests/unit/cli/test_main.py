@@ -132,6 +132,34 @@ def test_closed_streams_are_no_error() -> None:
     assert closed.returncode == 2
 
 
+def test_an_output_that_takes_nothing_is_one_line_and_exit_code_1() -> None:
+    for redirection in (">&-", ">/dev/full"):
+        ended = subprocess.run(
+            ["sh", "-c", f'exec "$@" {redirection}', "-", *ORCHWATCH, "--help"],
+            check=False,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+        assert ended.returncode == 1
+        assert ended.stderr.startswith("orchwatch: the output cannot be written: ")
+        assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.usefixtures("home")
+def test_an_output_without_the_characters_gets_question_marks() -> None:
+    assert orchwatch("run", "--operation", "prüfen", "--", "true").returncode == 0
+    ended = subprocess.run(
+        [*ORCHWATCH, "trace"],
+        check=False,
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        timeout=60,
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert b"pr?fen" in ended.stdout
+
+
 def test_help_imports_nothing_beyond_the_standard_library() -> None:
     code = (
         "import sys; before = set(sys.modules); from orchwatch.cli.main import main;"

@@ -55,7 +55,7 @@ class CommandNotStartedError(OrchwatchError):
     def __init__(self, command: str, cause: OSError) -> None:
         missing = cause.errno in (errno.ENOENT, errno.ENOTDIR)
         reason = "command not found" if missing else cause.strerror
-        super().__init__(f"{command}: {reason}")
+        super().__init__(f"{command or repr(command)}: {reason}")
         self.exit_code = EXIT_NOT_FOUND if missing else EXIT_NOT_EXECUTABLE
 
 
@@ -136,6 +136,8 @@ def end_like(outcome: int) -> int:
 def _start(command: Sequence[str], environ: Mapping[str, str], mask: set[int]) -> int:
     try:
         try:
+            if not command[0]:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             return _spawn(command, environ, mask)
         except OSError as error:
             if error.errno != errno.ENOEXEC:

@@ -219,6 +219,12 @@ def test_a_shell_stops_and_continues_it_like_any_job(spans: Spans) -> None:
     assert len(spans()) == 1
 
 
+def test_a_command_without_a_name_does_not_exist() -> None:
+    ended = run("")
+    assert ended.returncode == 127
+    assert ended.stderr == "orchwatch: '': command not found\n"
+
+
 def test_a_command_that_does_not_exist_is_one_line_and_127(spans: Spans) -> None:
     ended = run("no-such-command")
     assert ended.returncode == 127

@@ -65,6 +65,8 @@ def test_a_variable_that_names_no_file_is_an_error(
         ("[operations\ntarget_s = 1", "", "is not valid TOML"),
         ("[operations.x]\ntarget_s = ", "", "is not valid TOML"),
         ("[operations.x]\na = 1\na = 2", "", "is not valid TOML"),
+        pytest.param("a = " + "[" * 5000, "", "is not valid TOML: nested", id="deep"),
+        pytest.param("a = " + "1" * 5000, "", "is not valid TOML", id="long"),
         ('[instrument]\n"pkg.mod.f" = "state.query"', 'instrument."pkg.mod.f"', "must be spelt"),
         ('[instrument]\n":f" = "state.query"', 'instrument.":f"', "must be spelt"),
         ('[instrument]\n"pkg:" = "state.query"', 'instrument."pkg:"', "must be spelt"),

@@ -6,6 +6,7 @@ wrapped command pays for this module on every run.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from importlib import import_module
@@ -36,6 +37,8 @@ COMMANDS = (
 # What a shell reports for a process that the signal ended.
 _EXIT_INTERRUPTED = 128 + 2
 _EXIT_BROKEN_PIPE = 128 + 13
+# Of an error in writing; None when the file was opened for reading only.
+_UNWRITABLE = (None, errno.EBADF, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.ENOSPC)
 
 _HELP = """\
 usage: orchwatch COMMAND [ARGUMENTS]
@@ -73,12 +76,12 @@ def main(words: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         _drop_output()
         return _EXIT_BROKEN_PIPE
-    except OSError as error:
-        if error.filename is not None:
+    except (OSError, RuntimeError) as error:
+        explained = _explained(error)
+        if explained is None:
             raise
-        _drop_output()
-        _complain(OrchwatchError(f"the output cannot be written: {error.strerror or error}"))
-        return 1
+        _complain(explained)
+        return explained.exit_code
     return code
 
 
@@ -135,6 +138,27 @@ def _prepare_output() -> None:
         reconfigure = getattr(sys.stdout, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="replace")
+
+
+def _explained(error: OSError | RuntimeError) -> OrchwatchError | None:
+    """What a person can mend about an error that no command expects; None: it is a defect."""
+    if isinstance(error, OSError) and error.filename is None and error.errno in _UNWRITABLE:
+        _drop_output()
+        return OrchwatchError(f"the output cannot be written: {error.strerror or error}")
+    home = os.environ.get("ORCHWATCH_HOME", "")
+    try:
+        home.encode()
+        os.getcwd()
+        os.stat(home or ".")
+    except UnicodeEncodeError:
+        return OrchwatchError(f"ORCHWATCH_HOME={os.fsencode(home)!r}: must be UTF-8")
+    except FileNotFoundError as missing:
+        if missing.filename is None:
+            where = f"ORCHWATCH_HOME={home}" if home else "ORCHWATCH_HOME"
+            return OrchwatchError(f"{where}: the current directory is gone")
+    except OSError as unusable:
+        return OrchwatchError(f"ORCHWATCH_HOME={home}: {unusable.strerror}")
+    return None
 
 
 def _drop_output() -> None:

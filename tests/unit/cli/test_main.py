@@ -16,6 +16,7 @@ from orchwatch.errors import CheckFailedError, OrchwatchError
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
+    from pathlib import Path
 
 ORCHWATCH = [sys.executable, "-m", "orchwatch.cli"]
 
@@ -158,6 +159,31 @@ def test_an_output_without_the_characters_gets_question_marks() -> None:
     )
     assert (ended.returncode, ended.stderr) == (0, b"")
     assert b"pr?fen" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("home", "rule"),
+    [
+        (b"/tmp/" + b"a" * 300, "File name too long"),
+        (b"/tmp/\xff", "must be UTF-8"),
+        (b"relative", "the current directory is gone"),
+    ],
+)
+def test_a_home_that_cannot_be_used_is_one_line(home: bytes, rule: str, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    script = 'cd "$1"; if [ "$2" = relative ]; then rmdir "$1"; fi; shift 2; exec "$@"'
+    ended = subprocess.run(
+        ["sh", "-c", script, "-", str(gone), os.fsdecode(home), *ORCHWATCH, "current"],
+        check=False,
+        capture_output=True,
+        env={**os.environb, b"ORCHWATCH_HOME": home},
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.startswith("orchwatch: ORCHWATCH_HOME=")
+    assert ended.stderr.endswith(f": {rule}\n")
 
 
 def test_help_imports_nothing_beyond_the_standard_library() -> None:

@@ -420,13 +420,22 @@ def _state_file(home: Path) -> Path:
 
 
 def _read_state(home: Path) -> tuple[Ports, dict[str, _Process]] | None:
-    """The ports and processes of the last start, or None if there was none."""
+    """The ports and processes of the last start, or None if there was none.
+
+    Raises:
+        StackError: The file is broken; whether servers run is then for a person to see.
+    """
+    file = _state_file(home)
     try:
-        state = json.loads(_state_file(home).read_text())
+        state = json.loads(file.read_text())
+        processes = {name: _Process(**found) for name, found in state["processes"].items()}
+        return Ports(**state["ports"]), processes
     except FileNotFoundError:
         return None
-    processes = {name: _Process(**found) for name, found in state["processes"].items()}
-    return Ports(**state["ports"]), processes
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise StackError(
+            f"{file} is broken: end the servers that it named if they still run, then remove it"
+        ) from error
 
 
 def _write_state(home: Path, ports: Ports, processes: Mapping[str, _Process]) -> None:

@@ -311,6 +311,17 @@ def test_a_process_that_got_a_recycled_pid_is_left_alone(tmp_path: Path) -> None
         stranger.kill()
 
 
+@pytest.mark.parametrize("broken", ["", "{", "[]", "{}", "\xff"])
+def test_a_broken_state_is_one_line(tmp_path: Path, broken: str) -> None:
+    file = tmp_path / "stack" / "state.json"
+    file.parent.mkdir()
+    file.write_text(broken, encoding="latin-1")
+    done = native("status", tmp_path, Ports())
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {file} is broken: ")
+    assert done.stderr.count("\n") == 1
+
+
 # The flow.
 
 

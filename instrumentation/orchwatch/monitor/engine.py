@@ -23,6 +23,7 @@ Error = duckdb.Error
 # What a value can cause, as opposed to a lack of memory or a file that is gone.
 BadInput = (duckdb.DataError, duckdb.ProgrammingError)
 IOError = duckdb.IOException  # noqa: A001 - used as engine.IOError, beside engine.Error
+OutOfMemory = duckdb.OutOfMemoryException
 
 THREADS = 2
 MEMORY_LIMIT = "1GiB"

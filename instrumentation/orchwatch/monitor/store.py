@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from orchwatch.monitor.segments import Segment
 
 _ATTEMPTS = 5
+_DAMAGED_SUFFIX = ".damaged"
+_READ_ALL = "SELECT max(hash(stored)) FROM read_parquet($path) AS stored"
 
 
 @dataclass
@@ -78,7 +80,9 @@ class Store:
                 # A segment was dropped, or a file replaced, since we looked.
                 continue
             except engine.Error as error:
-                raise self._unusable(error) from error
+                if not self._set_damaged_aside():
+                    raise self._unusable(error) from error
+                continue
             return
         raise self._unusable("its files keep changing")
 
@@ -95,7 +99,9 @@ class Store:
             except engine.IOError:
                 self.refresh()  # another reader replaced a file by one that holds more
             except engine.Error as error:
-                raise self._unusable(error) from error
+                if not self._set_damaged_aside():
+                    raise self._unusable(error) from error
+                self.refresh()
         raise self._unusable("its files keep changing")
 
     def unreadable(self) -> dict[str, int]:
@@ -168,7 +174,7 @@ class Store:
                     continue
                 self._load(segment)
                 # A store that cannot be written is no reason not to answer from the spool.
-                with suppress(engine.Error, PermissionError), engine.interruptible():
+                with suppress(engine.Error, OSError), engine.interruptible():
                     self._replace(segment)
 
     def _replace(self, segment: Segment) -> None:
@@ -189,6 +195,35 @@ class Store:
             for identity, file in self._files.items()
             if file.family == family and identity not in self._progress
         ]
+
+    def _set_damaged_aside(self) -> bool:
+        """Whether a damaged file was renamed, whose segment is then read from the spool again.
+
+        Raises:
+            OrchwatchError: A file is damaged and the spool no longer holds its segment.
+        """
+        held = {segment.id: segment.size_bytes for segment in segments.find(self._spool)}
+        found = False
+        for file in self._files.values():
+            try:
+                with engine.interruptible():
+                    self._connection.execute(_READ_ALL, {"path": str(file.path)}).fetchall()
+            except (engine.IOError, engine.OutOfMemory):
+                continue
+            except engine.Error as error:
+                if held.get(file.id, 0) < file.source_bytes:
+                    raise OrchwatchError(
+                        f"{file.path} is damaged, and the spool no longer holds its segment;"
+                        " once it is moved away the rest is read again"
+                    ) from error
+                try:
+                    file.path.rename(file.path.with_name(file.path.name + _DAMAGED_SUFFIX))
+                except OSError as failed:
+                    raise OrchwatchError(
+                        f"{file.path} is damaged and cannot be renamed: {failed.strerror}"
+                    ) from error
+                found = True
+        return found
 
     def _unusable(self, why: object) -> OrchwatchError:
         return OrchwatchError(

@@ -200,13 +200,44 @@ def test_a_store_that_cannot_be_written_does_not_keep_anybody_from_reading(
 
 
 @pytest.mark.usefixtures("small_segments")
-def test_a_damaged_file_of_the_store_is_one_clear_error(home: Path, record: Record) -> None:
+def test_a_damaged_file_of_the_store_is_set_aside_and_made_again(
+    home: Path, record: Record
+) -> None:
     for _ in range(20):
         record()
     count(home)
-    compacted(home)[0].write_bytes(b"PAR1 nothing of the kind PAR1")
-    with pytest.raises(OrchwatchError, match=str(home / "store")):
+    whole = compacted(home)[0].read_bytes()
+    holed = whole[:20] + b"\xff" * (len(whole) // 3) + whole[20 + len(whole) // 3 :]
+    for damaged in (b"PAR1 nothing of the kind PAR1", holed):
+        compacted(home)[0].write_bytes(damaged)
+        with Store(home) as store:
+            assert len(store.query("SELECT * FROM operations")) == 20
+        (aside,) = (home / "store").glob("*.damaged")
+        aside.unlink()
+        assert count(home) == 20
+
+
+@pytest.mark.usefixtures("small_segments")
+def test_a_damaged_file_without_its_segment_is_one_clear_error(home: Path, record: Record) -> None:
+    for _ in range(20):
+        record()
+    count(home)
+    file = compacted(home)[0]
+    file.write_bytes(b"PAR1 nothing of the kind PAR1")
+    (home / "spool" / f"{file.name.partition('.')[0]}.jsonl").unlink()
+    with pytest.raises(OrchwatchError, match=f"{file} is damaged"):
         count(home)
+
+
+@pytest.mark.usefixtures("small_segments")
+def test_a_directory_named_like_a_file_of_the_store_is_no_file(home: Path, record: Record) -> None:
+    for _ in range(20):
+        record()
+    count(home)
+    file = compacted(home)[0]
+    file.unlink()
+    file.mkdir()
+    assert count(home) == 20
 
 
 def test_an_interrupt_during_a_query_is_an_interrupt(home: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -102,7 +102,8 @@ def exclusively(directory: Path) -> Iterator[bool]:
     else:
         # Only the holder of the lock writes, so what lies here half-made is a killed one's.
         for leftover in directory.glob("*" + _TEMPORARY_SUFFIX):
-            leftover.unlink(missing_ok=True)
+            with suppress(OSError):  # of a directory, which is nobody's
+                leftover.unlink()
         yield True
     finally:
         os.close(lock)

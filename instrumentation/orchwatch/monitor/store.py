@@ -69,6 +69,7 @@ class Store:
         Raises:
             OrchwatchError: The store's files cannot be read.
         """
+        why: Exception | None = None
         for _ in range(_ATTEMPTS):
             try:
                 with engine.interruptible():
@@ -76,15 +77,16 @@ class Store:
                     self._views.define(
                         {family: self._stored(family) for family in segments.SPAN_FAMILIES}
                     )
-            except (FileNotFoundError, engine.IOError):
+            except (FileNotFoundError, engine.IOError) as error:
                 # A segment was dropped, or a file replaced, since we looked.
+                why = error
                 continue
             except engine.Error as error:
                 if not self._set_damaged_aside():
                     raise self._unusable(error) from error
                 continue
             return
-        raise self._unusable("its files keep changing")
+        raise self._unusable(why or "its files keep changing")
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> list[tuple[Any, ...]]:
         """Asks the views that `orchwatch.monitor.views` defines.
@@ -92,17 +94,19 @@ class Store:
         Raises:
             OrchwatchError: The store's files cannot be read.
         """
+        why: Exception | None = None
         for _ in range(_ATTEMPTS):
             try:
                 with engine.interruptible():
                     return self._connection.execute(sql, parameters).fetchall()
-            except engine.IOError:
+            except engine.IOError as error:
+                why = error
                 self.refresh()  # another reader replaced a file by one that holds more
             except engine.Error as error:
                 if not self._set_damaged_aside():
                     raise self._unusable(error) from error
                 self.refresh()
-        raise self._unusable("its files keep changing")
+        raise self._unusable(why or "its files keep changing")
 
     def unreadable(self) -> dict[str, int]:
         """Lines and spans that could not be read, by segment; segments without any are left out."""

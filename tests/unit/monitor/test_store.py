@@ -237,6 +237,7 @@ def test_a_directory_named_like_a_file_of_the_store_is_no_file(home: Path, recor
     file = compacted(home)[0]
     file.unlink()
     file.mkdir()
+    file.with_suffix(".tmp").mkdir()
     assert count(home) == 20
 
 

@@ -73,7 +73,7 @@ def main(words: Sequence[str]) -> int:
         text = _json(snapshot)
     else:
         text = _line(snapshot, colour=colour, session_id=session_id)
-    if sys.stdout is not None:
+    if sys.stdout is not None and sys.stdout.writable():
         # Not by the text layer: the indicator must come out under LANG=C too.
         sys.stdout.buffer.write(f"{text}\n".encode("utf-8", "replace"))
     return 0

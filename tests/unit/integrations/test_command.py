@@ -26,16 +26,17 @@ RUN = [sys.executable, "-m", "orchwatch.cli", "run", "--"]
 
 # Says when it is ready, then prints each signal it gets; SIGUSR1 ends it.
 WITNESS = """
-import signal, sys
+import os, signal, sys
 
 def note(number, frame):
-    print(signal.Signals(number).name, flush=True)
+    # A handler must not print: it may interrupt the very print that says "ready".
+    os.write(1, signal.Signals(number).name.encode() + b"\n")
     if number == signal.SIGUSR1:
         sys.exit(0)
 
 for name in sys.argv[1].split(","):
     signal.signal(getattr(signal, name), note)
-print("ready", flush=True)
+os.write(1, b"ready\n")
 while True:
     signal.pause()
 """

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("home")
 RUN = [sys.executable, "-m", "orchwatch.cli", "run", "--"]
 
 # Says when it is ready, then prints each signal it gets; SIGUSR1 ends it.
-WITNESS = """
+WITNESS = r"""
 import os, signal, sys
 
 def note(number, frame):

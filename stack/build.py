@@ -124,6 +124,12 @@ COMPONENTS = (
         packages=("github.com/cloudflare/pint/cmd/pint",),
         binaries=("pint",),
     ),
+    Component(
+        name="dashboard-linter",
+        requires="github.com/grafana/dashboard-linter",
+        packages=("github.com/grafana/dashboard-linter",),
+        binaries=("dashboard-linter",),
+    ),
 )
 
 

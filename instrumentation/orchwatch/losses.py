@@ -29,6 +29,10 @@ REASONS = {
         "oldest lines dropped to keep the spool within its budget",
         "raise ORCHWATCH_SPOOL_BUDGET_BYTES, or see why the collector does not keep up",
     ),
+    "refused": (
+        "spans and data points that the OTLP server refused, out of requests that it took",
+        "see the server's log for what it refuses",
+    ),
     "bad_name": (
         "operations whose name is not a text",
         "pass operation() a short constant text",

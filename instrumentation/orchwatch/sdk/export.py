@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-from orchwatch import spool
+from orchwatch import losses, spool
+from orchwatch.sdk.answers import Answers
 from orchwatch.sdk.delivery import Delivery
 from orchwatch.sdk.spool_exporter import append_metrics, append_spans
 
@@ -44,9 +45,10 @@ class SpansToSpool(SpanExporter):
 class SpansToOtlp(SpanExporter):
     """Sends spans; those that could not be sent go to the spool, as undelivered."""
 
-    def __init__(self, make_exporter: Callable[[], SpanExporter]) -> None:
+    def __init__(self, make_exporter: Callable[[Answers], SpanExporter]) -> None:
         self._make_exporter = make_exporter
-        self._exporter = make_exporter()
+        self._answers = Answers()
+        self._exporter = make_exporter(self._answers)
         self._delivery = Delivery(self._send, self.keep)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -63,13 +65,16 @@ class SpansToOtlp(SpanExporter):
 
     def renew(self) -> None:
         """In a forked child: its parent's connections are not its own."""
-        self._exporter = self._make_exporter()
+        self._exporter = self._make_exporter(self._answers)
 
     def shutdown(self) -> None:
         self._exporter.shutdown()
 
     def _send(self, spans: Sequence[ReadableSpan]) -> bool:
-        return self._exporter.export(spans) is SpanExportResult.SUCCESS
+        self._answers.refused = 0
+        if self._exporter.export(spans) is not SpanExportResult.SUCCESS:
+            return False
+        return _arrived(len(spans), self._answers.refused)
 
 
 class MetricsToSpool(MetricExporter):
@@ -104,9 +109,10 @@ class MetricsToSpool(MetricExporter):
 class MetricsToOtlp(MetricsToSpool):
     """Sends metrics; those that could not be sent go to the spool."""
 
-    def __init__(self, exporter: MetricExporter) -> None:
+    def __init__(self, make_exporter: Callable[[Answers], MetricExporter]) -> None:
         super().__init__()
-        self._exporter = exporter
+        self._answers = Answers()
+        self._exporter = make_exporter(self._answers)
         self._delivery = Delivery(self._send, append_metrics)
 
     def close_by(self, deadline: float) -> None:
@@ -120,7 +126,28 @@ class MetricsToOtlp(MetricsToSpool):
         self._delivery.deliver(metrics_data)
 
     def _send(self, metrics_data: MetricsData) -> bool:
-        return self._exporter.export(metrics_data) is MetricExportResult.SUCCESS
+        self._answers.refused = 0
+        if self._exporter.export(metrics_data) is not MetricExportResult.SUCCESS:
+            return False
+        return _arrived(_points(metrics_data), self._answers.refused)
+
+
+def _arrived(number: int, refused: int) -> bool:
+    """Whether the server has taken any of what it was sent; the rest of that is counted."""
+    if refused >= number:
+        return False
+    if refused:
+        losses.count("refused", refused)
+    return True
+
+
+def _points(metrics_data: MetricsData) -> int:
+    return sum(
+        len(metric.data.data_points)
+        for resource_metrics in metrics_data.resource_metrics
+        for scope_metrics in resource_metrics.scope_metrics
+        for metric in scope_metrics.metrics
+    )
 
 
 class LosslessBatchProcessor(BatchSpanProcessor):

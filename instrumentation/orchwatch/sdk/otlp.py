@@ -13,8 +13,12 @@ from orchwatch.errors import OrchwatchError
 from orchwatch.sdk.delivery import SEND_LIMIT_S
 
 if TYPE_CHECKING:
+    import requests
+    from google.protobuf.message import Message
     from opentelemetry.sdk.metrics.export import MetricExporter
     from opentelemetry.sdk.trace.export import SpanExporter
+
+    from orchwatch.sdk.answers import Answers
 
 HTTP = "http/protobuf"
 GRPC = "grpc"
@@ -27,6 +31,7 @@ TIMEOUT_S = 0.75 * SEND_LIMIT_S
 # logging; one that has finds it in its log.
 logging.getLogger("opentelemetry.exporter").addHandler(logging.NullHandler())
 
+_SESSION_PREFIX = "OTEL_PYTHON_EXPORTER_OTLP_HTTP"
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
 
 
@@ -38,8 +43,11 @@ def is_configured() -> bool:
     return any(os.environ.get(variable) for variable in _ENDPOINTS)
 
 
-def span_exporter() -> SpanExporter:
+def span_exporter(answers: Answers) -> SpanExporter:
     """The exporter for spans.
+
+    Args:
+        answers: Read what the server says to it.
 
     Raises:
         OrchwatchError: The protocol is unknown.
@@ -48,14 +56,23 @@ def span_exporter() -> SpanExporter:
     if _protocol("TRACES") == GRPC:
         from opentelemetry.exporter.otlp.proto.grpc import trace_exporter as grpc  # noqa: PLC0415
 
-        return grpc.OTLPSpanExporter(timeout=TIMEOUT_S)
+        exporter = grpc.OTLPSpanExporter(timeout=TIMEOUT_S)
+        answers.follow(exporter)
+        return exporter
     from opentelemetry.exporter.otlp.proto.http import trace_exporter as http  # noqa: PLC0415
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (  # noqa: PLC0415
+        ExportTraceServiceResponse,
+    )
 
-    return http.OTLPSpanExporter(timeout=TIMEOUT_S)
+    session = _session("TRACES", answers, ExportTraceServiceResponse)
+    return http.OTLPSpanExporter(timeout=TIMEOUT_S, session=session)
 
 
-def metric_exporter() -> MetricExporter:
+def metric_exporter(answers: Answers) -> MetricExporter:
     """The exporter for metrics.
+
+    Args:
+        answers: Read what the server says to it.
 
     Raises:
         OrchwatchError: The protocol is unknown.
@@ -63,10 +80,25 @@ def metric_exporter() -> MetricExporter:
     if _protocol("METRICS") == GRPC:
         from opentelemetry.exporter.otlp.proto.grpc import metric_exporter as grpc  # noqa: PLC0415
 
-        return grpc.OTLPMetricExporter(timeout=TIMEOUT_S)
+        exporter = grpc.OTLPMetricExporter(timeout=TIMEOUT_S)
+        answers.follow(exporter)
+        return exporter
     from opentelemetry.exporter.otlp.proto.http import metric_exporter as http  # noqa: PLC0415
+    from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (  # noqa: PLC0415
+        ExportMetricsServiceResponse,
+    )
 
-    return http.OTLPMetricExporter(timeout=TIMEOUT_S)
+    session = _session("METRICS", answers, ExportMetricsServiceResponse)
+    return http.OTLPMetricExporter(timeout=TIMEOUT_S, session=session)
+
+
+def _session(signal: str, answers: Answers, answer: type[Message]) -> requests.Session | None:
+    # One that the host has chosen for its credentials matters more than what the server says.
+    provider = "CREDENTIAL_PROVIDER"
+    variables = (f"{_SESSION_PREFIX}_{signal}_{provider}", f"{_SESSION_PREFIX}_{provider}")
+    if any(os.environ.get(variable) for variable in variables):
+        return None
+    return answers.session(answer)
 
 
 def _protocol(signal: str) -> str:

@@ -120,7 +120,7 @@ class _Providers:
     def _count(self) -> None:
         """Makes the meter provider, and the recorder that counts with it."""
         if self._to_otlp:
-            self._metrics_out: MetricsToSpool = MetricsToOtlp(otlp.metric_exporter())
+            self._metrics_out: MetricsToSpool = MetricsToOtlp(otlp.metric_exporter)
             interval_s = OTLP_METRICS_INTERVAL_S
         else:
             self._metrics_out = MetricsToSpool()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc  # type: ignore[import-untyped]
 import pytest
-from google.protobuf.json_format import MessageToDict
+from google.protobuf.json_format import MessageToDict, MessageToJson
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metrics_pb2
 from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2_grpc as metrics_grpc
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2 as trace_pb2
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 
 OK, UNAVAILABLE, SILENT, RESET = "ok", "unavailable", "silent", "reset"
+# What stands between a program and its server may answer so.
+REDIRECT, PAGE = "redirect", "page"
 LIMIT_S = 30
 
 
@@ -33,6 +35,9 @@ class Receiver:
     def __init__(self) -> None:
         self.behaviour = OK
         self.pause_s = 0.0  # before each answer
+        self.refused_spans = 0  # of each request
+        self.refused_points = 0
+        self.answers_json = False
         self._stopping = threading.Event()
         self._traces: list[trace_pb2.ExportTraceServiceRequest] = []
         self._metrics: list[metrics_pb2.ExportMetricsServiceRequest] = []
@@ -78,11 +83,25 @@ class Receiver:
         if self.behaviour == OK:
             self._stopping.wait(self.pause_s)
             traces = isinstance(request, trace_pb2.ExportTraceServiceRequest)
+            if traces:
+                for resource in request.resource_spans:
+                    for scope in resource.scope_spans:
+                        del scope.spans[: self.refused_spans]
             (self._traces if traces else self._metrics).append(request)
             return True
         if self.behaviour == SILENT:
             self._stopping.wait(LIMIT_S)
         return False
+
+    def answer(self, request: Any) -> Any:
+        """What it says to a request that it takes."""
+        if isinstance(request, trace_pb2.ExportTraceServiceRequest):
+            answer: Any = trace_pb2.ExportTraceServiceResponse()
+            answer.partial_success.rejected_spans = self.refused_spans
+        else:
+            answer = metrics_pb2.ExportMetricsServiceResponse()
+            answer.partial_success.rejected_data_points = self.refused_points
+        return answer
 
     def spans(self) -> list[dict[str, Any]]:
         """All spans that were acknowledged; ids in hexadecimal, attributes as a plain dict."""
@@ -147,6 +166,9 @@ def plain(attributes: Any) -> dict[str, Any]:
     return values
 
 
+_STATUS = {UNAVAILABLE: 503, REDIRECT: 302, PAGE: 200}
+
+
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
@@ -183,9 +205,21 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             self.close_connection = True
             return
-        self.send_response(200 if good else 503)
-        self.send_header("Content-Length", "0")
+        if not good:
+            content_type, content = "text/html", b"<!DOCTYPE html><title>Log in</title>"
+        elif receiver.answers_json:
+            content_type = "application/json"
+            content = MessageToJson(receiver.answer(request)).encode()
+        else:
+            content_type = "application/x-protobuf"
+            content = receiver.answer(request).SerializeToString()
+        self.send_response(200 if good else _STATUS[receiver.behaviour])
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(content)))
+        if receiver.behaviour == REDIRECT:
+            self.send_header("Location", "/login")
         self.end_headers()
+        self.wfile.write(content)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's
         """Nothing is printed."""
@@ -198,7 +232,7 @@ class _Traces(trace_grpc.TraceServiceServicer):
     def Export(self, request: Any, context: Any) -> Any:  # noqa: N802 - the service's name
         if not self._receiver.take(request):
             context.abort(grpc.StatusCode.UNAVAILABLE, "told to")
-        return trace_pb2.ExportTraceServiceResponse()
+        return self._receiver.answer(request)
 
 
 class _Metrics(metrics_grpc.MetricsServiceServicer):
@@ -208,7 +242,7 @@ class _Metrics(metrics_grpc.MetricsServiceServicer):
     def Export(self, request: Any, context: Any) -> Any:  # noqa: N802 - the service's name
         if not self._receiver.take(request):
             context.abort(grpc.StatusCode.UNAVAILABLE, "told to")
-        return metrics_pb2.ExportMetricsServiceResponse()
+        return self._receiver.answer(request)
 
 
 @pytest.fixture(params=["http/protobuf", "grpc"])

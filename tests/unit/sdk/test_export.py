@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     Start = Callable[..., subprocess.Popen[str]]
     Kept = Callable[[str], list[dict[str, Any]]]
     Lines = Callable[[str], tuple[list[dict[str, Any]], int]]
+    Lost = Callable[[], dict[str, int]]
 
 EXIT_LIMIT_S = 2.0  # generous on busy processors; the SDK's own takes seven seconds
 
@@ -149,6 +150,44 @@ def test_a_server_that_resets_connections_delays_no_exit_and_all_are_kept(
 
     assert took_s < EXIT_LIMIT_S
     _assert_all_kept(kept, lines)
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf"], indirect=True)
+@pytest.mark.parametrize("behaviour", ["redirect", "page"])
+def test_what_is_answered_by_something_else_than_a_server_is_kept(
+    run_python: Run, receiver: Receiver, kept: Kept, lines: Lines, behaviour: str
+) -> None:
+    receiver.behaviour = behaviour
+
+    run_python(START + TEN_OPERATIONS)
+
+    _assert_all_kept(kept, lines)
+
+
+@pytest.mark.parametrize("answers_json", [False, True])
+def test_what_the_server_refuses_of_a_request_is_counted(
+    run_python: Run, receiver: Receiver, kept: Kept, lost: Lost, answers_json: bool
+) -> None:
+    receiver.refused_spans = 3
+    receiver.refused_points = 2
+    receiver.answers_json = answers_json
+
+    run_python(START + TEN_OPERATIONS)
+
+    assert len(receiver.spans()) == 7
+    assert kept("undelivered") == []
+    assert lost() == {"refused": 5}
+
+
+def test_a_request_that_the_server_refuses_altogether_is_kept(
+    run_python: Run, receiver: Receiver, kept: Kept, lines: Lines, lost: Lost
+) -> None:
+    receiver.refused_spans = receiver.refused_points = 1000
+
+    run_python(START + TEN_OPERATIONS)
+
+    _assert_all_kept(kept, lines)
+    assert lost() == {}
 
 
 def test_a_dead_server_delays_no_exit_and_all_are_kept(

@@ -14,6 +14,7 @@ from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExport
 
 from orchwatch.errors import OrchwatchError
 from orchwatch.sdk import otlp
+from orchwatch.sdk.answers import Answers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,19 +45,22 @@ def test_the_standard_variables_choose_the_protocol_of_each_signal(
     for variable, value in environment.items():
         monkeypatch.setenv(variable, value)
 
-    for exporter, expected in ((otlp.span_exporter(), spans), (otlp.metric_exporter(), metrics)):
+    for exporter, expected in (
+        (otlp.span_exporter(Answers()), spans),
+        (otlp.metric_exporter(Answers()), metrics),
+    ):
         assert type(exporter) is expected
         exporter.shutdown()
 
 
 @pytest.mark.parametrize("make", [otlp.span_exporter, otlp.metric_exporter])
 def test_an_unknown_protocol_is_one_line_that_names_the_variable(
-    monkeypatch: pytest.MonkeyPatch, make: Callable[[], object]
+    monkeypatch: pytest.MonkeyPatch, make: Callable[[Answers], object]
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")
 
     with pytest.raises(OrchwatchError) as raised:
-        make()
+        make(Answers())
 
     message = "OTEL_EXPORTER_OTLP_PROTOCOL: must be http/protobuf or grpc, not 'http/json'"
     assert str(raised.value) == message
@@ -75,8 +79,8 @@ def test_other_values_that_the_sdk_does_not_know_stop_nobody(
 ) -> None:
     monkeypatch.setenv(variable, value)
 
-    otlp.span_exporter().shutdown()
-    otlp.metric_exporter().shutdown()
+    otlp.span_exporter(Answers()).shutdown()
+    otlp.metric_exporter(Answers()).shutdown()
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,79 @@
+"""What an OTLP server answers, which the SDK's exporters do not look at.
+
+To them any answer below 400 over HTTP is a success, a redirection to a login page too, and what a
+server says it has refused of a request (`partial_success`) goes unheard.
+Source: OpenTelemetry Protocol specification, partial success and OTLP/HTTP response.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.json_format import Parse
+
+if TYPE_CHECKING:
+    import requests
+    from google.protobuf.message import Message
+
+_REDIRECTION = range(300, 400)
+
+
+class UnknownAnswerError(Exception):
+    """It was not an OTLP server that answered."""
+
+
+class Answers:
+    """Reads the answers to one exporter's requests.
+
+    Attributes:
+        refused: How many spans or data points the server has refused of what it took last.
+    """
+
+    def __init__(self) -> None:
+        self.refused = 0
+
+    def session(self, answer: type[Message]) -> requests.Session:
+        """A session that reads each answer, and takes one that is none for a failure.
+
+        Args:
+            answer: Of which kind they are.
+        """
+        import requests  # noqa: PLC0415 - large, and most processes never send
+
+        def read(response: requests.Response, *_: object, **__: object) -> None:
+            if response.status_code in _REDIRECTION:
+                raise UnknownAnswerError(response.status_code)
+            if response.ok:
+                self._read(_decode(response, answer()))
+
+        session = requests.Session()
+        session.hooks["response"].append(read)
+        return session
+
+    def follow(self, exporter: Any) -> None:
+        """Reads what a gRPC exporter is answered, also over connections that it makes later."""
+        make_stub = exporter._stub
+
+        def make_read_stub(channel: object) -> Any:
+            stub = make_stub(channel)
+            export = stub.Export
+            stub.Export = lambda **request: self._read(export(**request))
+            return stub
+
+        exporter._stub = make_read_stub
+        exporter._client = make_read_stub(exporter._channel)
+
+    def _read(self, answer: Any) -> None:
+        partial = answer.partial_success
+        fields = ("rejected_spans", "rejected_data_points")
+        self.refused = max(getattr(partial, field, 0) for field in fields)
+
+
+def _decode(response: requests.Response, answer: Message) -> Message:
+    try:
+        if "json" in response.headers.get("Content-Type", ""):
+            return Parse(response.content, answer, ignore_unknown_fields=True)
+        answer.ParseFromString(response.content)
+    except Exception as error:
+        raise UnknownAnswerError from error  # the page of a proxy, say
+    return answer

@@ -73,6 +73,8 @@ class operation:  # noqa: N801 - used like a function, as contextlib's managers 
     def set_attribute(self, key: str, value: AttributeValue) -> None:
         """Sets an attribute of the running operation."""
         try:
+            if type(value) is list:
+                value = value[:]  # as it is now
             self.attributes = {**(self.attributes or {}), key: value}
         except Exception:  # noqa: BLE001 - an unhashable key, or a mapping that is none
             losses.count("bad_attribute")

@@ -93,6 +93,9 @@ class SpoolRecorder:
         op.span_id = self._new_id()
         op.parent_span_id = parent.span_id
         op.context = parent.child(op.trace_id, op.span_id)
+        if op.attributes is not None:
+            op.attributes = clean_attributes(op.attributes)  # a copy: the host may reuse its own
+        op.state = op.attributes
         op.start_ns = time.time_ns()
         op.clock_ns = time.perf_counter_ns()
 
@@ -237,8 +240,10 @@ def span_attributes(op: operation) -> dict[str, AttributeValue]:
     attributes: dict[str, AttributeValue] = {
         names.OPERATION_NAME: op.name,
         **op.context.inherited,
-        **clean_attributes(op.attributes),
+        **(op.state or {}),
     }
+    if op.attributes is not op.state:
+        attributes.update(clean_attributes(op.attributes))
     attributes[names.OPERATION_NAME] = op.name
     if op.error_type:
         attributes[names.ERROR_TYPE] = op.error_type

@@ -117,6 +117,20 @@ def test_attributes_set_meanwhile_are_added(named: Named) -> None:
     assert given == {"a": 1, "b": 1}
 
 
+def test_attributes_are_those_that_were_handed_over(named: Named) -> None:
+    attributes: dict[str, Any] = {"number": 1, "numbers": [1]}
+    with operation("state.query", attributes) as op:
+        op.set_attribute("later", attributes["numbers"])
+        attributes["number"] = 2
+        attributes["numbers"].append(2)
+        attributes["more"] = 3
+
+    one = {"arrayValue": {"values": [{"intValue": "1"}]}}
+    found = named("state.query")["attributes"]
+    del found["orchestration.operation.name"]
+    assert found == {"number": {"intValue": "1"}, "numbers": one, "later": one}
+
+
 def test_the_operations_name_cannot_be_taken_by_an_attribute(named: Named) -> None:
     with operation("o", {"orchestration.operation.name": "x"}):
         pass

@@ -46,6 +46,7 @@ PROGRAMS = {
                "j": ["\\udcff"], "good": 1}
         with operation("bad", bad) as op:
             op.set_attribute("k", object())
+            op.set_attribute("good", object())
             op.set_attribute("l", 2)
         with operation("no mapping", 42): pass
         with operation("\\udcff"): pass
@@ -62,10 +63,14 @@ PROGRAMS = {
             op.set_attribute("error.type", "chosen")
     """,
     "a mapping that the host uses again": """
-        attributes = {"number": 0}
+        attributes = {"number": 0, "numbers": []}
         for number in range(3):
             attributes["number"] = number
-            with operation("again", attributes): pass
+            with operation("again", attributes) as op:
+                op.set_attribute("so far", attributes["numbers"])
+                attributes["number"] = "changed"
+                attributes["more"] = 1
+                attributes["numbers"].append(number)
     """,
     "errors": """
         class Own(Exception): pass

@@ -105,6 +105,18 @@ TEST_COVERAGE = "orchestration.test.coverage"
 CODE_QUALITY = "orchestration.code.quality"
 DOCUMENTATION_COVERAGE = "orchestration.documentation.coverage"
 
+# Metrics of the pipeline itself, which Prometheus fetches from the monitor process: through the
+# Collector they would not arrive when it matters.
+SPOOL_SIZE = "orchestration.spool.size"
+SPOOL_LIMIT = "orchestration.spool.limit"
+SPOOL_UNREAD = "orchestration.spool.unread"
+SPOOL_UNREAD_AGE = "orchestration.spool.unread.age"
+TELEMETRY_LOST = "orchestration.telemetry.lost"
+
+# Their attributes.
+SPOOL_FAMILY = "orchestration.spool.family"
+LOSS_REASON = "orchestration.loss.reason"
+
 # Metric attribute that says how an operation ended, as the Collector's span_metrics spells it.
 STATUS_CODE = "status.code"
 STATUS_OK = "STATUS_CODE_OK"

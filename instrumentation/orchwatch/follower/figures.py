@@ -7,9 +7,11 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from orchwatch import losses
 from orchwatch.errors import OrchwatchError
+from orchwatch.follower import exposition
 from orchwatch.home import home
-from orchwatch.monitor import kpi_export, snapshot_file, status
+from orchwatch.monitor import kpi_export, snapshot_file, spool_backlog, status
 from orchwatch.monitor.store import Store
 from orchwatch.reporters import status_document
 
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     from orchwatch.follower.following import Following
 
 SNAPSHOT_INTERVAL_S = 5.0
+_SPOOL_INTERVAL_S = 5.0
+# What is older is no figure any more: rather nothing than how things were.
+_EXPOSED_FOR_S = 60.0
 # Of the time, at most this share goes into snapshots, however much is stored.
 _SNAPSHOT_SHARE = 0.005
 
@@ -36,7 +41,10 @@ class Figures:
         self._home = directory
         self._gatherer = status.Gatherer(directory, Store(directory), project)
         self._following = following
-        self._due_s = dict.fromkeys((self._system, self._business, self._snapshot), 0.0)
+        self._looker = spool_backlog.Looker()
+        tasks = (self._system, self._business, self._snapshot, self._spool)
+        self._due_s = dict.fromkeys(tasks, 0.0)
+        self._exposed = b"", 0.0
         self._complaint = ""
         self._snapshot_interval_s = SNAPSHOT_INTERVAL_S
 
@@ -46,6 +54,7 @@ class Figures:
             (self._system, status.SYSTEM_INTERVAL_S),
             (self._business, status.BUSINESS_INTERVAL_S),
             (self._snapshot, self._snapshot_interval_s),
+            (self._spool, _SPOOL_INTERVAL_S),
         ):
             if now_s < self._due_s[task]:
                 continue
@@ -56,6 +65,11 @@ class Figures:
                 if str(error) != self._complaint:
                     self._complaint = str(error)
                     _logger.warning("%s", error)
+
+    def exposition(self) -> bytes:
+        """What Prometheus fetches; may be called from any thread."""
+        text, at_s = self._exposed
+        return text if time.monotonic() - at_s < _EXPOSED_FOR_S else b""
 
     def _system(self) -> None:
         kpi_export.export_system(self._gatherer.measure_system())
@@ -71,3 +85,7 @@ class Figures:
         snapshot_file.write(str(self._home), document)
         took_s = time.process_time() - started_s
         self._snapshot_interval_s = max(SNAPSHOT_INTERVAL_S, took_s / _SNAPSHOT_SHARE)
+
+    def _spool(self) -> None:
+        text = exposition.text(self._looker.look(), spool_backlog.budget_bytes(), losses.read())
+        self._exposed = text, time.monotonic()

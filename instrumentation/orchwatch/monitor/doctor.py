@@ -17,7 +17,7 @@ from orchwatch import config, losses, spool, targets
 from orchwatch.errors import OrchwatchError
 from orchwatch.home import DIRECTORY_MODE, FILE_MODE, home, spool_directory
 from orchwatch.integrations.callables import configured
-from orchwatch.monitor import project
+from orchwatch.monitor import project, spool_backlog
 from orchwatch.monitor.check import Check
 from orchwatch.monitor.servers import check_servers
 from orchwatch.monitor.spool_health import check_spool, newest_operation
@@ -213,8 +213,7 @@ def _check_writable(directory: Path) -> Check:
 
 def _check_space(directory: Path) -> Check:
     free_bytes = shutil.disk_usage(directory).free
-    setting = os.environ.get("ORCHWATCH_SPOOL_BUDGET_BYTES", "")
-    budget_bytes = int(setting) if setting.isdecimal() else spool.BUDGET_BYTES
+    budget_bytes = spool_backlog.budget_bytes()
     found = f"{size(free_bytes)} free for {directory}"
     if free_bytes >= budget_bytes:
         return Check(name="disk", state="ok", found=found)

@@ -1,0 +1,106 @@
+"""On a spool of which a Collector has read a part."""
+
+from __future__ import annotations
+
+import gzip
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchwatch import spool
+from orchwatch.monitor.spool_backlog import Backlog, Looker, budget_bytes
+
+if TYPE_CHECKING:
+    from tests.unit.monitor.conftest import Record
+
+DATA = Path(__file__).parents[2] / "data" / "collector"
+DATABASE = "receiver_otlpjsonfile_{family}"
+SPAN_ENDED_S = 1_795_379_000
+
+
+def _look(family: str = spool.OPERATIONS) -> Backlog:
+    return next(one for one in Looker().look() if one.family == family)
+
+
+def _know(home: Path, family: str = spool.OPERATIONS) -> None:
+    """As if a Collector had followed this family, too."""
+    directory = home / "stack" / "collector"
+    directory.mkdir(parents=True, exist_ok=True)
+    state = gzip.decompress((DATA / "receiver_otlpjsonfile_operations.gz").read_bytes())
+    (directory / DATABASE.format(family=family)).write_bytes(state)
+
+
+def test_what_lies_behind_the_collectors_offsets_is_unread(home: Path) -> None:
+    shutil.copytree(DATA / "spool", home / "spool")
+    _know(home)
+    found = _look()
+    segments = sorted((home / "spool").iterdir())
+    # Three operations that were recorded after it had stopped, and the header of a segment.
+    *_, last = segments
+    lines = last.read_bytes().splitlines(keepends=True)
+    operation_bytes = len(lines[-1])
+    assert found.size_bytes == sum(segment.stat().st_size for segment in segments)
+    assert found.unread_bytes == len(lines[0]) + 3 * operation_bytes
+    assert found.age_s == pytest.approx(time.time() - SPAN_ENDED_S, abs=200)
+
+
+def test_a_segment_that_the_collector_does_not_know_is_unread_as_a_whole(
+    home: Path, record: Record
+) -> None:
+    _know(home)
+    record(end_ns=time.time_ns() - 60 * 10**9)
+    found = _look()
+    assert found.unread_bytes == found.size_bytes > 0
+    assert 60 <= (found.age_s or 0) < 120
+
+
+def test_where_everything_was_read_nothing_waits(home: Path) -> None:
+    shutil.copytree(DATA / "spool", home / "spool")
+    for segment in sorted((home / "spool").iterdir())[6:]:
+        segment.unlink()
+    _know(home)
+    assert (_look().unread_bytes, _look().age_s) == (0, 0)
+
+
+def test_the_imported_past_has_no_age(home: Path, record: Record) -> None:
+    record(family=spool.HISTORY, end_ns=10**18)
+    _know(home, spool.HISTORY)
+    found = _look(spool.HISTORY)
+    assert found.unread_bytes == found.size_bytes > 0
+    assert found.age_s is None
+
+
+@pytest.mark.usefixtures("home")
+def test_without_a_collector_only_the_size_is_known(record: Record) -> None:
+    record()
+    found = _look()
+    assert found.size_bytes > 0
+    assert (found.unread_bytes, found.age_s) == (None, None)
+
+
+@pytest.mark.usefixtures("home")
+def test_without_a_spool_there_is_nothing_to_say() -> None:
+    assert Looker().look() == []
+
+
+def test_a_segment_that_goes_between_two_looks_is_no_longer_counted(
+    home: Path, record: Record
+) -> None:
+    looker = Looker()
+    record()
+    assert looker.look()[0].size_bytes > 0
+    (home / "spool" / "operations-000001.jsonl").unlink()
+    assert looker.look()[0].size_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"), [("1000", 1000), ("0", spool.BUDGET_BYTES), ("x", spool.BUDGET_BYTES)]
+)
+def test_a_budget_that_is_no_number_is_the_default(
+    monkeypatch: pytest.MonkeyPatch, setting: str, expected: int
+) -> None:
+    monkeypatch.setenv("ORCHWATCH_SPOOL_BUDGET_BYTES", setting)
+    assert budget_bytes() == expected

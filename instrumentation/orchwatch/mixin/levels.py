@@ -18,7 +18,6 @@ _MINUTES = 30
 _PER_MINUTE = 10_000
 _SIGNS = {"below": ">", "above": "<"}
 _GOOD_SIGNS = {"below": "<=", "above": ">="}
-_KPI_DASHBOARDS = (readings.KPIS_DASHBOARD,)
 
 
 def alerts(table: Targets, settings: Settings) -> list[Alert]:
@@ -218,4 +217,4 @@ def _prediction(settings: Settings, row: LevelTarget, *, slow: bool) -> Alert:
 
 
 def _symptom(row: LevelTarget) -> str:
-    return "kpi" if readings.dashboard(row) in _KPI_DASHBOARDS else "resource"
+    return "resource" if readings.dashboard(row) == readings.RESOURCES_DASHBOARD else "kpi"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 OPERATIONS_DASHBOARD = "orchwatch-operations"
 RESOURCES_DASHBOARD = "orchwatch-resources"
+AGENTS_DASHBOARD = "orchwatch-agents"
 KPIS_DASHBOARD = "orchwatch-kpis"
 PIPELINE_DASHBOARD = "orchwatch-pipeline"
 
@@ -39,7 +40,18 @@ _GAUGES = {
     "task.success": names.TASK_SUCCESS_RATIO,
     "task.errors": names.TASK_ERROR_RATIO,
 }
-_RESOURCES = ("cpu.utilization", "memory.utilization", "session.memory", STORAGE_GROWTH)
+# Where a person looks at a level; at the key figures unless it stands here.
+_DASHBOARDS = {
+    AVAILABILITY: OPERATIONS_DASHBOARD,
+    ERROR_RATE: OPERATIONS_DASHBOARD,
+    CONSISTENCY: OPERATIONS_DASHBOARD,
+    "cpu.utilization": RESOURCES_DASHBOARD,
+    "memory.utilization": RESOURCES_DASHBOARD,
+    "session.memory": RESOURCES_DASHBOARD,
+    STORAGE_GROWTH: RESOURCES_DASHBOARD,
+    "agent.utilization": AGENTS_DASHBOARD,
+    "parallel.execution": AGENTS_DASHBOARD,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,9 +111,7 @@ def limit(row: LevelTarget) -> float:
 
 def dashboard(row: LevelTarget) -> str:
     """The page that shows a level."""
-    if row.id in COUNTED:
-        return OPERATIONS_DASHBOARD
-    return RESOURCES_DASHBOARD if row.id in _RESOURCES else KPIS_DASHBOARD
+    return _DASHBOARDS.get(row.id, KPIS_DASHBOARD)
 
 
 def budgets(table: Targets) -> dict[str, float]:

@@ -25,6 +25,13 @@ _LONGEST_RAW_S = 6 * 3600
 _STEP = "2m"
 _EACH_STEP = "_step"
 
+# The table itself.
+TARGET = "operation:orchestration_target:seconds"
+WARNING = "operation:orchestration_warning:seconds"
+OBJECTIVE = "operation:orchestration_objective:ratio"
+LEVEL_TARGET = "orchestration:level_target:value"
+LEVEL_WARNING = "orchestration:level_warning:value"
+
 ENDED = "operation:orchestration_operations:increase"
 FAILED = "operation:orchestration_errors:increase"
 WITHIN = "operation:orchestration_within_target:increase"
@@ -32,7 +39,6 @@ ERROR_RATIO = "operation:orchestration_errors:ratio"
 WITHIN_RATIO = "operation:orchestration_within_target:ratio"
 BURN = "operation:orchestration_latency_burn:ratio"
 BUDGET_LEFT = "operation:orchestration_latency_budget_left:ratio"
-OBJECTIVE = "operation:orchestration_objective:ratio"
 P95 = "operation:orchestration_duration_seconds:p95_"
 MEAN = "operation:orchestration_duration_seconds:mean"
 AVAILABILITY = "orchestration:availability:ratio"
@@ -69,15 +75,15 @@ def _table(table: Targets) -> list[Record]:
     for row in table.operations.values():
         labels = {OPERATION: row.id}
         for name, value in (
-            ("operation:orchestration_target:seconds", row.target_s),
-            ("operation:orchestration_warning:seconds", row.warning_s),
+            (TARGET, row.target_s),
+            (WARNING, row.warning_s),
             (OBJECTIVE, row.objective),
         ):
             found.append(Record(name=name, expr=f"vector({number(value)})", labels=labels))
     for level in table.levels.values():
         for name, value in (
-            ("orchestration:level_target:value", level.target),
-            ("orchestration:level_warning:value", level.warning),
+            (LEVEL_TARGET, level.target),
+            (LEVEL_WARNING, level.warning),
         ):
             expr = f"vector({number(value)})"
             found.append(Record(name=name, expr=expr, labels={"target": level.id}))

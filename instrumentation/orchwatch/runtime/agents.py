@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 WORKER = (sys.executable, "-m", "orchwatch.runtime.worker")
 READY = "ready"
 REPORT = "report"
+REFUSAL = "refusal"
 SPAWN_TIMEOUT_S = 10.0
 LEAVE_TIMEOUT_S = 2.0
 KILL_TIMEOUT_S = 5.0
@@ -149,7 +150,7 @@ class AgentPool:
         identity = {names.SESSION_ID: self._session_id, names.GEN_AI_AGENT_NAME: name}
         try:
             process = subprocess.Popen(
-                [*self._command, str(theirs.fileno()), name],
+                [*self._command, str(theirs.fileno()), self._session_id, name],
                 stdin=subprocess.DEVNULL,
                 env=child_environment(identity),
                 pass_fds=(theirs.fileno(),),

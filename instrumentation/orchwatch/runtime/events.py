@@ -129,7 +129,7 @@ def task_created(state: dict[str, Any], event: Event) -> None:
 def task_assigned(state: dict[str, Any], event: Event) -> None:
     """An agent has acknowledged the batch."""
     task = state["tasks"][event.data["id"]]
-    task |= {"status": "running", "agent": event.data["agent"], "attempts": task["attempts"] + 1}
+    task |= {"status": "assigned", "agent": event.data["agent"], "attempts": task["attempts"] + 1}
     state["agents"][event.data["agent"]]["status"] = "busy"
 
 
@@ -137,8 +137,10 @@ def task_completed(state: dict[str, Any], event: Event) -> None:
     """The agent's report on the batch has been taken in."""
     task = state["tasks"][event.data["id"]]
     task |= {"status": "completed", "parse_s": event.data["parse_s"]}
-    state["agents"][task["agent"]]["status"] = "idle"
-    state["agents"][task["agent"]]["completed"] += 1
+    agent = state["agents"][task["agent"]]
+    agent["completed"] += 1
+    if not any(_is_with(other, task["agent"]) for other in state["tasks"].values()):
+        agent["status"] = "idle"
 
 
 def module_indexed(state: dict[str, Any], event: Event) -> None:
@@ -158,8 +160,13 @@ def agent_lost(state: dict[str, Any], event: Event) -> None:
     agent = state["agents"][event.data["agent"]]
     agent["status"] = "lost"
     for task in state["tasks"].values():
-        if task["agent"] == event.data["agent"] and task["status"] == "running":
+        if _is_with(task, event.data["agent"]):
             task |= {"status": "pending", "agent": None}
+
+
+def _is_with(task: dict[str, Any], agent: str) -> bool:
+    """Whether an agent works on the batch, or has it in its queue."""
+    return bool(task["agent"] == agent and task["status"] == "assigned")
 
 
 HANDLERS: dict[str, Handler] = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from orchwatch import attach, count, names, operation
 from orchwatch.errors import OrchwatchError
 from orchwatch.runtime import hooks, recovery, sessions, symbols
-from orchwatch.runtime.agents import REPORT, Agent
+from orchwatch.runtime.agents import REFUSAL, REPORT, Agent
 from orchwatch.runtime.dependencies import DependencyGraph
 from orchwatch.runtime.messages import DeliveryError, Message
 from orchwatch.runtime.sessions import Session
@@ -23,6 +23,8 @@ TASK = "task"
 # there is work left when one is killed.
 MOST_BATCH_FILES = 10
 BATCHES_AN_AGENT = 4
+# One that an agent works on and one that lies ready, so that it need not wait for the next.
+BATCHES_AT_HAND = 2
 REFRESH_INTERVAL_S = 0.5
 TASK_TIMEOUT_S = 60.0
 TASK_ATTEMPTS = 3
@@ -119,13 +121,12 @@ class Orchestration:
         for number in range(1, self._agents + 1):
             agent = self._session.agents.spawn(f"agent-{number}")
             self._process("agent.ready", agent=agent.name, pid=agent.process.pid)
+            self._supply(agent)
         self._session.store.persist()
         tasks = len(self._session.store.document["tasks"])
         self._say(f"{self._agents} agents ready; {len(self._files)} files wait in {tasks} batches")
 
     def _supervise(self) -> None:
-        for agent in list(self._session.agents.agents.values()):
-            self._assign_next(agent)
         while self._unfinished():
             self._refresh_if_due()
             received = self._session.agents.receive(TASK_TIMEOUT_S)
@@ -135,8 +136,12 @@ class Orchestration:
             agent, message = received
             if message is not None and message.kind == REPORT:
                 self._take(agent, message)
-                self._assign_next(agent)
+                self._supply(agent)
                 self._kill_one(agent)
+            elif message is not None and message.kind == REFUSAL:
+                raise OrchestrationError(
+                    f"a hook refused {message.body['id']}: {message.body['reason']}"
+                )
             elif self._session.agents.agents.get(agent.name) is agent:
                 self._recover(agent)
 
@@ -148,16 +153,18 @@ class Orchestration:
     def _unfinished(self) -> bool:
         return bool(self._session.queries.query("$.tasks[?@.status != 'completed'].id"))
 
-    def _assign_next(self, agent: Agent) -> None:
-        waiting = self._session.queries.query("$.tasks[?@.status == 'pending'].id")
-        if waiting:
-            self._assign(agent, waiting[0])
+    def _supply(self, agent: Agent) -> None:
+        """Hand an agent what it has room for."""
+        query = self._session.queries.query
+        at_hand = query(f"$.tasks[?@.agent == '{agent.name}' && @.status == 'assigned'].id")
+        waiting = query("$.tasks[?@.status == 'pending'].id")
+        for task_id in waiting[: BATCHES_AT_HAND - len(at_hand)]:
+            self._assign(agent, task_id)
 
     def _assign(self, agent: Agent, task_id: str) -> None:
         (task,) = self._session.queries.query(f"$.tasks['{task_id}']")
         if task["attempts"] >= TASK_ATTEMPTS:
             raise OrchestrationError(f"{task_id} failed {TASK_ATTEMPTS} times, its agents died")
-        self._hook("PreToolUse", tool_name="Read", tool_input={"files": task["files"]})
         self._process("task.assigned", id=task_id, agent=agent.name)
         body = {"id": task_id, "files": task["files"]}
         try:
@@ -170,7 +177,7 @@ class Orchestration:
         """Fold an agent's report into the state, unless another agent has the task by now."""
         task_id = message.body["id"]
         (task,) = self._session.queries.query(f"$.tasks['{task_id}']")
-        if task["status"] != "running" or task["agent"] != agent.name:
+        if task["status"] != "assigned" or task["agent"] != agent.name:
             return
         with attach(message.headers):
             for report in message.body["modules"]:
@@ -201,9 +208,8 @@ class Orchestration:
     def _recover(self, lost: Agent) -> None:
         agent = recovery.recover(self._session, lost, self._assign)
         self._recovered.append(agent.name)
-        self._say(f"{agent.name} replaced by pid {agent.process.pid}, its batch handed out again")
-        if self._session.store.document["agents"][agent.name]["status"] == "idle":
-            self._assign_next(agent)
+        self._say(f"{agent.name} replaced by pid {agent.process.pid}, its batches handed out again")
+        self._supply(agent)
 
     def _refresh_if_due(self) -> None:
         if time.monotonic() >= self._refresh_at_s:

@@ -29,7 +29,7 @@ def recover(session: Session, lost: Agent, assign: Callable[[Agent, str], None])
     """
     with operation(names.RECOVERY_RUN, {names.GEN_AI_AGENT_NAME: lost.name}) as op:
         unfinished = session.queries.query(
-            f"$.tasks[?@.agent == '{lost.name}' && @.status == 'running'].id"
+            f"$.tasks[?@.agent == '{lost.name}' && @.status == 'assigned'].id"
         )
         op.set_attribute(names.RESULT_COUNT, len(unfinished))
         session.agents.end(lost)

@@ -1,4 +1,8 @@
-"""What an agent's process runs: take a batch of source files, read them, report their symbols."""
+"""What an agent's process runs: take a batch of source files, read them, report their symbols.
+
+A hook is asked first, here as in any agent: before a tool is used, by the one who uses it. Asked by
+the supervisor, every agent would wait for the others' hooks.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +13,19 @@ import sys
 import time
 
 from orchwatch import attach, names, operation
-from orchwatch.runtime import symbols
-from orchwatch.runtime.agents import READY, REPORT
+from orchwatch.runtime import hooks, symbols
+from orchwatch.runtime.agents import READY, REFUSAL, REPORT
 from orchwatch.runtime.messages import Channel, DeliveryError, Message
 
 SUPERVISOR = "supervisor"
 
 
-def work(connection: socket.socket) -> None:
+def work(connection: socket.socket, session_id: str) -> None:
     """Serve one batch after the other until the supervisor hangs up.
+
+    Args:
+        connection: The line to the supervisor.
+        session_id: Whose agent this is; hooks are told.
 
     Raises:
         DeliveryError: The supervisor was gone before a report reached it.
@@ -28,30 +36,36 @@ def work(connection: socket.socket) -> None:
         channel.deliver(READY, {"pid": os.getpid()})
     while (message := inbox.get()) is not None:
         with attach(message.headers):
-            _serve(message, channel)
+            _serve(message, channel, session_id)
 
 
-def _serve(message: Message, channel: Channel) -> None:
-    task = message.body["id"]
+def _serve(message: Message, channel: Channel, session_id: str) -> None:
+    task, files = message.body["id"], message.body["files"]
     attributes = {names.GEN_AI_OPERATION_NAME: "invoke_agent", names.TASK_ID: task}
-    with operation(names.AGENT_TASK, attributes):
+    with operation(names.AGENT_TASK, attributes) as op:
+        use = {"session_id": session_id, "tool_name": "Read", "tool_input": {"files": files}}
+        decision = hooks.process(hooks.BATCH_POLICY, "PreToolUse", use)
+        if decision.outcome == "blocked":
+            op.fail("hook_blocked")
+            channel.deliver(REFUSAL, {"id": task, "reason": decision.reason})
+            return
         started = time.perf_counter()
         with operation(
             names.TOOL_EXECUTE,
             {names.GEN_AI_OPERATION_NAME: "execute_tool", names.GEN_AI_TOOL_NAME: "ast.parse"},
         ):
-            modules = [symbols.read_module(file) for file in message.body["files"]]
+            modules = [symbols.read_module(file) for file in files]
         parse_s = time.perf_counter() - started
         reports = [symbols.as_report(module) for module in modules]
         channel.deliver(REPORT, {"id": task, "modules": reports, "parse_s": parse_s})
 
 
 def main() -> int:
-    """Serve the socket whose number is the first argument."""
+    """Serve the socket whose number is the first argument, for the session that is the second."""
     connection = socket.socket(fileno=int(sys.argv[1]))
     connection.set_inheritable(False)
     try:
-        work(connection)
+        work(connection, sys.argv[2])
     except DeliveryError:
         return 1
     return 0

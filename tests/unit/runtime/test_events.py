@@ -47,6 +47,21 @@ def test_a_lost_agent_gives_back_only_what_it_had_not_finished(log: EventLog) ->
     assert (tasks["task-2"]["status"], tasks["task-2"]["agent"]) == ("pending", None)
 
 
+def test_an_agent_is_busy_until_its_last_batch_is_done(log: EventLog) -> None:
+    state: dict[str, Any] = {}
+    events = EventProcessor(log, state, HANDLERS)
+    events.process("session.started", id="s")
+    events.process("agent.ready", agent="agent-1", pid=1)
+    for task in ("task-1", "task-2"):
+        events.process("task.created", id=task, files=["ast.py"])
+        events.process("task.assigned", id=task, agent="agent-1")
+    seen = []
+    for task in ("task-1", "task-2"):
+        events.process("task.completed", id=task, parse_s=0.5)
+        seen.append(state["agents"]["agent-1"]["status"])
+    assert seen == ["busy", "idle"]
+
+
 def test_the_log_alone_leads_to_the_same_state(log: EventLog) -> None:
     state = processed(log)
     assert replay(log.read(), HANDLERS) == state

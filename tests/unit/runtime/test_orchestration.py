@@ -61,6 +61,22 @@ def test_the_agents_find_exactly_what_one_process_alone_finds(
     assert all(span["parent"] in ids for span in recorded if span["parent"])
     work = [span for span in recorded if span["name"] == "agent.task"]
     assert {span["gen_ai.agent.name"] for span in work} == {"agent-1", "agent-2", "agent-3"}
+    asked = [span for span in recorded if span.get("orchestration.hook.event_name") == "PreToolUse"]
+    assert {span["parent"] for span in asked} >= {span["id"] for span in work}
+
+
+def test_each_agent_has_one_batch_to_work_on_and_one_that_lies_ready(tmp_path: Path) -> None:
+    run = prepared(tmp_path)
+    at_hand: list[list[str]] = []
+
+    def look() -> None:
+        tasks = run._session.store.document["tasks"].values()
+        at_hand.append([task["agent"] for task in tasks if task["status"] == "assigned"])
+
+    run._refresh = look
+    run.run()
+    assert sorted(at_hand[0]) == ["agent-1", "agent-1", "agent-2", "agent-2", "agent-3", "agent-3"]
+    assert at_hand[-1] == []
 
 
 def test_an_agent_killed_from_outside_costs_nothing_but_time(tmp_path: Path) -> None:
@@ -107,8 +123,8 @@ def test_a_batch_that_kills_its_agents_ends_the_run(
     assert children() == []
 
 
-def test_what_a_hook_refuses_is_not_handed_out(tmp_path: Path) -> None:
-    with pytest.raises(OrchwatchError, match="a hook refused PreToolUse: '/etc/passwd' lies"):
+def test_a_batch_that_a_hook_refuses_ends_the_run(tmp_path: Path) -> None:
+    with pytest.raises(OrchwatchError, match="a hook refused task-001: '/etc/passwd' lies"):
         prepared(tmp_path, files=["/etc/passwd"]).run()
     assert children() == []
 

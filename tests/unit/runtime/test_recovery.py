@@ -44,10 +44,19 @@ def test_a_killed_agent_is_replaced_and_its_task_handed_out_again(
     assert lost.process.returncode == -signal.SIGKILL
     assert assigned == [("agent-1", "task-1")]
     tasks = session.store.document["tasks"]
-    assert [task["status"] for task in tasks.values()] == ["pending", "running", "pending"]
+    assert [task["status"] for task in tasks.values()] == ["pending", "assigned", "pending"]
     assert session.store.document["agents"]["agent-1"]["starts"] == 2
     by_name = {span["name"]: span for span in spans()}
     assert by_name["agent.spawn"]["parent"] == by_name["recovery.run"]["id"]
+
+
+def test_what_lay_ready_for_a_killed_agent_is_handed_out_again_too(session: Session) -> None:
+    session.events.process("task.assigned", id="task-3", agent="agent-1")
+    assigned: list[str] = []
+    recovery.recover(
+        session, session.agents.agents["agent-1"], lambda _agent, task: assigned.append(task)
+    )
+    assert assigned == ["task-1", "task-3"]
 
 
 def test_recovery_that_cannot_start_an_agent_ends_with_one_error(

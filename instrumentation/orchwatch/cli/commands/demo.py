@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from orchwatch.errors import UsageError
@@ -11,7 +12,9 @@ if TYPE_CHECKING:
 
 HELP = "run a real orchestration of agents and show every operation against its target"
 
-DEFAULT_AGENTS = 4
+# One more than can compute at once, as now and then one waits; any more would only make the
+# others' hooks and messages late.
+DEFAULT_AGENTS = min(4, (os.cpu_count() or 1) + 1)
 MOST_AGENTS = 64
 
 
@@ -22,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=DEFAULT_AGENTS,
         metavar="N",
-        help=f"worker processes (default: {DEFAULT_AGENTS})",
+        help="worker processes (default: one more than there are cores, at most 4)",
     )
     parser.add_argument(
         "--files",

@@ -1,20 +1,20 @@
-"""Alerts about what carries the operations: Collector, queues, and whether anything arrives."""
+"""Alerts about what carries the operations: spool, Collector, and whether anything arrives."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchwatch.mixin import promql, readings, recording, samples
+from orchwatch.mixin import pipeline_spool, promql, recording, samples
+from orchwatch.mixin.pipeline_alert import MINUTES, Text, alert
 from orchwatch.mixin.promql import DURATION, number
-from orchwatch.mixin.rule import Alert, Case
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from orchwatch.mixin.alerting import Settings
-    from orchwatch.targets import Severity, Targets
+    from orchwatch.mixin.rule import Alert
+    from orchwatch.targets import Targets
 
+# What Tempo took and did not keep.
+DISCARDED = "tempo_discarded_spans_total"
 # The Collector's own metrics, as Prometheus has them (Collector 0.158).
 UPTIME = "otelcol_process_uptime_seconds_total"
 QUEUE_SIZE = "otelcol_exporter_queue_size"
@@ -24,20 +24,8 @@ _HOW = ["receiver_refused", "receiver_failed", "exporter_send_failed", "exporter
 _SENT = [f"otelcol_exporter_sent_{items}_total" for items in _ITEMS]
 _LOST = [f"otelcol_{how}_{items}_total" for how in _HOW for items in _ITEMS]
 _EXPORTER = {"exporter": "otlp_http/tempo"}
-_MINUTES, _CAPACITY = 20, 1000
-_SENDING = samples.growing(0, 100, _MINUTES)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Text:
-    """What a person reads of an alert."""
-
-    title: str
-    summary: str
-    meaning: str
-    limit: str
-    recommendation: str
-    look: str
+_CAPACITY = 1000
+_SENDING = samples.growing(0, 100, MINUTES)
 
 
 def alerts(table: Targets, settings: Settings) -> list[Alert]:
@@ -46,45 +34,13 @@ def alerts(table: Targets, settings: Settings) -> list[Alert]:
         _watchdog(),
         _collector_down(settings),
         _queue_filling(settings),
-        _spool_backlog(settings),
+        _queue_full(settings),
         _exports_stalled(settings),
+        *pipeline_spool.alerts(settings),
         _telemetry_lost(settings),
         _series_overflow(settings),
         _no_operations(table, settings),
     ]
-
-
-def _alert(
-    name: str,
-    severity: Severity,
-    expr: str,
-    text: _Text,
-    *,
-    cases: tuple[Mapping[str, str], Mapping[str, str]],
-    hold: str = "",
-    labels: Mapping[str, str] | None = None,
-) -> Alert:
-    firing, silent = (Case(series=series, at=f"{_MINUTES}m") for series in cases)
-    return Alert(
-        name=name,
-        target="",
-        title=text.title,
-        kind="pipeline",
-        symptom="pipeline",
-        severity=severity,
-        expr=expr,
-        hold=hold,
-        summary=text.summary,
-        recommendation=text.recommendation,
-        dashboard=readings.PIPELINE_DASHBOARD,
-        meaning=text.meaning,
-        limit=text.limit,
-        look=text.look,
-        command="orchwatch doctor",
-        labels=labels or {},
-        firing=firing,
-        silent=silent,
-    )
 
 
 def _any_of(by: str, names: list[str], window: str) -> str:
@@ -93,11 +49,11 @@ def _any_of(by: str, names: list[str], window: str) -> str:
 
 
 def _watchdog() -> Alert:
-    return _alert(
+    return alert(
         "Watchdog",
         "info",
         "vector(1)",
-        _Text(
+        Text(
             title="Alerting works",
             summary="Always fires: whoever misses it knows that alerts do not arrive",
             meaning="Fires all the time, so that a receiver which expects it notices when "
@@ -113,11 +69,11 @@ def _watchdog() -> Alert:
 
 def _collector_down(settings: Settings) -> Alert:
     silent = settings.pipeline["silent"]
-    return _alert(
+    return alert(
         "CollectorDown",
         "critical",
         f"absent_over_time({UPTIME}[{silent}])",
-        _Text(
+        Text(
             title="Collector",
             summary=f"The Collector has sent nothing about itself for {silent}",
             meaning="Nothing carries operations into Prometheus and Tempo. Operations are still "
@@ -128,8 +84,8 @@ def _collector_down(settings: Settings) -> Alert:
         ),
         hold=silent,
         cases=(
-            {UPTIME: f"{samples.growing(0, 60, 5)} _x{_MINUTES}"},
-            {UPTIME: samples.growing(0, 60, _MINUTES)},
+            {UPTIME: f"{samples.growing(0, 60, 5)} _x{MINUTES}"},
+            {UPTIME: samples.growing(0, 60, MINUTES)},
         ),
     )
 
@@ -138,7 +94,7 @@ def _queue_series(size: str, sent: str = _SENDING) -> dict[str, str]:
     labels = promql.selector(**_EXPORTER)
     return {
         f"{QUEUE_SIZE}{labels}": size,
-        f"{QUEUE_CAPACITY}{labels}": samples.constant(_CAPACITY, _MINUTES),
+        f"{QUEUE_CAPACITY}{labels}": samples.constant(_CAPACITY, MINUTES),
         f"otelcol_exporter_sent_spans_total{labels}": sent,
     }
 
@@ -149,11 +105,11 @@ def _queue_filling(settings: Settings) -> Alert:
     share = f"{QUEUE_SIZE} / {QUEUE_CAPACITY}"
     window = settings.pipeline["window"]
     later = f"predict_linear({QUEUE_SIZE}[{window}], {promql.seconds(horizon)})"
-    return _alert(
+    return alert(
         "QueueFilling",
         "warning",
         f"max by (exporter) (\n  {share} > {number(filled)}\n  and {later} > {QUEUE_CAPACITY}\n)",
-        _Text(
+        Text(
             title="Queue of an exporter",
             summary="The queue of {{ $labels.exporter }} is "
             "{{ $value | humanizePercentage }} full and growing",
@@ -165,20 +121,20 @@ def _queue_filling(settings: Settings) -> Alert:
         ),
         labels=_EXPORTER,
         cases=(
-            _queue_series(samples.growing(0, filled * 2 * _CAPACITY / _MINUTES, _MINUTES)),
-            _queue_series(samples.constant(filled * samples.BEYOND * _CAPACITY, _MINUTES)),
+            _queue_series(samples.growing(0, filled * 2 * _CAPACITY / MINUTES, MINUTES)),
+            _queue_series(samples.constant(filled * samples.BEYOND * _CAPACITY, MINUTES)),
         ),
     )
 
 
-def _spool_backlog(settings: Settings) -> Alert:
+def _queue_full(settings: Settings) -> Alert:
     full = settings.pipeline["full"]
-    return _alert(
-        "SpoolBacklog",
+    return alert(
+        "QueueFull",
         "warning",
         f"max by (exporter) ({QUEUE_SIZE} / {QUEUE_CAPACITY}) >= {number(full)}",
-        _Text(
-            title="Spool that waits to be read",
+        Text(
+            title="Queue of an exporter",
             summary="The queue of {{ $labels.exporter }} is "
             "{{ $value | humanizePercentage }} full: reading the spool waits",
             meaning="The Collector has stopped reading the spool until there is room in its "
@@ -191,8 +147,8 @@ def _spool_backlog(settings: Settings) -> Alert:
         hold=settings.hold,
         labels=_EXPORTER,
         cases=(
-            _queue_series(samples.constant(full * _CAPACITY, _MINUTES)),
-            _queue_series(samples.constant(full * samples.SHORT * _CAPACITY, _MINUTES)),
+            _queue_series(samples.constant(full * _CAPACITY, MINUTES)),
+            _queue_series(samples.constant(full * samples.SHORT * _CAPACITY, MINUTES)),
         ),
     )
 
@@ -202,11 +158,11 @@ def _exports_stalled(settings: Settings) -> Alert:
     # An export that is tried again and again counts as neither sent nor failed.
     waiting = f"max by (exporter) (min_over_time({QUEUE_SIZE}[{window}])) > 0"
     sent = _any_of("exporter", _SENT, window)
-    return _alert(
+    return alert(
         "ExportsStalled",
         "critical",
         f"{waiting}\nunless (\n  {sent}\n)",
-        _Text(
+        Text(
             title="Exports",
             summary="{{ $labels.exporter }} has sent nothing for "
             f'{window} while {{{{ printf "%.0f" $value }}}} requests wait',
@@ -218,34 +174,35 @@ def _exports_stalled(settings: Settings) -> Alert:
         ),
         labels=_EXPORTER,
         cases=(
-            _queue_series(samples.constant(100, _MINUTES), samples.constant(500, _MINUTES)),
-            _queue_series(samples.constant(100, _MINUTES), samples.growing(500, 1, _MINUTES)),
+            _queue_series(samples.constant(100, MINUTES), samples.constant(500, MINUTES)),
+            _queue_series(samples.constant(100, MINUTES), samples.growing(500, 1, MINUTES)),
         ),
     )
 
 
 def _telemetry_lost(settings: Settings) -> Alert:
     window = settings.pipeline["window"]
-    lost = _any_of("receiver, exporter", _LOST, window)
+    lost = _any_of("receiver, exporter, job", [*_LOST, DISCARDED], window)
     series = [f'{name}{{receiver="otlp"}}' for name in _LOST[:2]]
-    return _alert(
+    return alert(
         "TelemetryLost",
         "critical",
         lost,
-        _Text(
+        Text(
             title="Refused or dropped spans and points",
             summary='{{ printf "%.0f" $value }} spans or points were refused or dropped by '
-            f"{{{{ $labels.receiver }}}}{{{{ $labels.exporter }}}} within {window}",
-            meaning="The Collector refused what was sent to it, or gave up on sending it on. "
-            "Clients keep what was refused and send it again; what an exporter gave up is lost.",
+            f"{{{{ or $labels.receiver $labels.exporter $labels.job }}}} within {window}",
+            meaning="The Collector refused what was sent to it, or gave up on sending it on, or "
+            "Tempo discarded what it had taken. Clients keep what was refused and send it again; "
+            "the rest is lost.",
             limit="none",
             recommendation="Run `orchwatch audit`: it names what is missing and sends it again",
             look=lost,
         ),
         labels={"receiver": "otlp"},
         cases=(
-            dict.fromkeys(series, samples.growing(0, 1, _MINUTES)),
-            dict.fromkeys(series, samples.constant(7, _MINUTES)),
+            dict.fromkeys(series, samples.growing(0, 1, MINUTES)),
+            dict.fromkeys(series, samples.constant(7, MINUTES)),
         ),
     )
 
@@ -253,11 +210,11 @@ def _telemetry_lost(settings: Settings) -> Alert:
 def _series_overflow(settings: Settings) -> Alert:
     window = settings.pipeline["window"]
     overflow = f'{DURATION}_count{{otel_metric_overflow="true"}}'
-    return _alert(
+    return alert(
         "SeriesOverflow",
         "warning",
         f"sum by (service_name) (increase({overflow}[{window}])) > 0",
-        _Text(
+        Text(
             title="Combinations of labels",
             summary='{{ printf "%.0f" $value }} operations of {{ $labels.service_name }} within '
             f"{window} were counted without their names",
@@ -270,8 +227,8 @@ def _series_overflow(settings: Settings) -> Alert:
         ),
         labels={"service_name": "a"},
         cases=(
-            {f'{overflow[:-1]},service_name="a"}}': samples.growing(0, 1, _MINUTES)},
-            {f'{DURATION}_count{{service_name="a"}}': samples.growing(0, 1, _MINUTES)},
+            {f'{overflow[:-1]},service_name="a"}}': samples.growing(0, 1, MINUTES)},
+            {f'{DURATION}_count{{service_name="a"}}': samples.growing(0, 1, MINUTES)},
         ),
     )
 
@@ -279,12 +236,12 @@ def _series_overflow(settings: Settings) -> Alert:
 def _no_operations(table: Targets, settings: Settings) -> Alert:
     idle = settings.pipeline["idle"]
     operation = next(iter(table.operations.values()))
-    runs = [({operation.target_s: 1.0}, _MINUTES)]
-    return _alert(
+    runs = [({operation.target_s: 1.0}, MINUTES)]
+    return alert(
         "NoOperations",
         "info",
         f"(sum({recording.ENDED}{idle}) or vector(0)) == 0",
-        _Text(
+        Text(
             title="Operations",
             summary=f"No operation at all has ended for {idle}",
             meaning="Nothing that is watched has run, or nothing of it arrives. Every share is "

@@ -96,7 +96,7 @@ def test_no_two_alerts_are_told_apart_by_nothing() -> None:
 
 @pytest.mark.parametrize("alert", EVERY, ids=lambda alert: f"{alert.name} {alert.target}")
 def test_a_summary_shows_the_value(alert: Alert) -> None:
-    without_value = {"Watchdog", "CollectorDown", "NoOperations"}
+    without_value = {"Watchdog", "CollectorDown", "MonitorDown", "NoOperations"}
     assert ("$value" in alert.summary) == (alert.name not in without_value)
 
 

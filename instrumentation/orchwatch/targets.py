@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+import re
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 from orchwatch import config
-from orchwatch.config import ConfigError
+from orchwatch.rows import SECONDS_DIGITS, Row
 
 SHIPPED_FILE = Path(__file__).with_name("targets.toml")
 
@@ -20,6 +21,12 @@ Severity = Literal["info", "warning", "critical"]
 _SEVERITIES: tuple[Severity, ...] = ("info", "warning", "critical")
 _DIRECTIONS: tuple[Direction, ...] = ("below", "above")
 _KINDS = ("ratio", "level")
+# PromQL is written with so many decimals.
+_SHARE_DIGITS = 12
+# What a shipped row is measured by; only a row of the user's own chooses it.
+_MEASURED_BY = ("direction", "kind", "unit")
+# A level's id names its gauge and its alert, and both keep only letters and digits of it.
+_LEVEL_ID = re.compile(r"[A-Za-z][A-Za-z0-9]*([._-][A-Za-z0-9]+)*")
 # A status compares the p95, so the share that should stay under a target is 95 % unless a row
 # says otherwise.
 _DEFAULT_OBJECTIVE = 0.95
@@ -124,11 +131,16 @@ class Targets:
         Each target, warning and alert threshold is an edge, so that "how many were under it" is
         counted and never interpolated.
         """
-        edges = set(self.ladder_s)
-        for row in self.operations.values():
-            edges.update((row.target_s, row.warning_s))
-            if row.alert_s is not None:
-                edges.add(row.alert_s)
+        thresholds = {
+            edge_s
+            for row in self.operations.values()
+            for edge_s in (row.target_s, row.warning_s, row.alert_s)
+            if edge_s is not None
+        }
+        edges = thresholds.union(self.ladder_s)
+        # A percentile beyond the last edge comes out as that edge, so it must be no threshold.
+        if max(edges) in thresholds:
+            edges.add(2 * max(edges))
         return tuple(sorted(edges))
 
 
@@ -149,72 +161,17 @@ def load(user_config: config.Config | None = None) -> Targets:
     for row_id, row in _merged(document, user, "operations"):
         operations[row_id] = _operation(row, factors["factor_below"], ladder_s)
     levels: dict[str, LevelTarget] = {}
+    taken: dict[str, Row] = {}
     for group in ("reliability", "levels"):
         for row_id, row in _merged(document, user, group):
-            if row_id in levels:
-                raise row.error("", f"the id stands in [{levels[row_id].group}] already")
+            other = taken.setdefault(re.sub(r"[._-]", ".", row_id).casefold(), row)
+            if other is not row:
+                raise row.error("", f"{other.id!r} stands in [{other.table}] already")
             levels[row_id] = _level(row, group, factors)
     return Targets(operations=operations, levels=levels, ladder_s=ladder_s)
 
 
-_Choice = TypeVar("_Choice", bound=str)
-
-
-@dataclass(frozen=True)
-class _Row:
-    """A row as written, with what its errors have to name."""
-
-    file: Path
-    table: str
-    id: str
-    values: dict[str, Any]
-
-    def error(self, key: str, rule: str) -> ConfigError:
-        name = f'{self.table}."{self.id}"'
-        return ConfigError(self.file, f"{name}.{key}" if key else name, rule)
-
-    def check_keys(self, row_type: type, *also: str) -> None:
-        known = {field.name for field in fields(row_type)} - {"id", "group"} | set(also)
-        for key in self.values:
-            if key not in known:
-                raise self.error(key, f"unknown key; known are {', '.join(sorted(known))}")
-
-    def number(self, key: str, *, positive: bool = True) -> float:
-        value = self.values.get(key)
-        if value is None:
-            raise self.error(key, "is missing")
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.error(key, f"must be a number, not {value!r}")
-        try:
-            number = float(value)
-        except OverflowError:
-            number = math.inf
-        if not math.isfinite(number):
-            raise self.error(key, f"must be a finite number, not {number}")
-        if number < 0 or (positive and number == 0):
-            raise self.error(key, f"must be {'above 0' if positive else '0 or more'}, not {value}")
-        return number
-
-    def optional_number(self, key: str) -> float | None:
-        return None if key not in self.values else self.number(key)
-
-    def text(self, key: str, default: str | None = None) -> str:
-        value = self.values.get(key, default)
-        if value is None:
-            raise self.error(key, "is missing")
-        if not isinstance(value, str) or not value:
-            raise self.error(key, f"must be a text, not {value!r}")
-        return value
-
-    def choice(self, key: str, choices: tuple[_Choice, ...], default: _Choice | None) -> _Choice:
-        value = self.text(key, default)
-        for choice in choices:
-            if value == choice:
-                return choice
-        raise self.error(key, f"must be one of {', '.join(choices)}, not {value!r}")
-
-
-def _merged(document: dict[str, Any], user: config.Config, table: str) -> list[tuple[str, _Row]]:
+def _merged(document: dict[str, Any], user: config.Config, table: str) -> list[tuple[str, Row]]:
     shipped: dict[str, dict[str, Any]] = document[table]
     changed = user.targets.get(table, {})
     rows = []
@@ -223,7 +180,12 @@ def _merged(document: dict[str, Any], user: config.Config, table: str) -> list[t
         file = user.file if row_id in changed and user.file else SHIPPED_FILE
         if row_id not in shipped:
             values.setdefault("source", file.name)
-        rows.append((row_id, _Row(file, table, row_id, values)))
+        row = Row(file, table, row_id, values)
+        for key in _MEASURED_BY:
+            fixed = shipped.get(row_id, {}).get(key)
+            if fixed is not None and values[key] != fixed:
+                raise row.error(key, f"must stay {fixed!r}, as the row is measured")
+        rows.append((row_id, row))
     return rows
 
 
@@ -242,27 +204,26 @@ def _merged_row(shipped: dict[str, Any], changed: dict[str, Any]) -> dict[str, A
     return values
 
 
-def _operation(row: _Row, factor: float, ladder_s: tuple[float, ...]) -> OperationTarget:
+def _operation(row: Row, factor: float, ladder_s: tuple[float, ...]) -> OperationTarget:
+    row.check_id()
     row.check_keys(OperationTarget)
-    target_s = row.number("target_s")
+    target_s = row.seconds("target_s")
     if target_s > ladder_s[-1]:
         raise row.error("target_s", f"must be at most {ladder_s[-1]:g}, the histogram's last edge")
-    warning_s = row.optional_number("warning_s")
-    if warning_s is None:
-        warning_s = _times(target_s, factor)
-    elif warning_s < target_s:
-        raise row.error("warning_s", f"{warning_s:g} must not be below target_s, {target_s:g}")
-    alert_s = row.optional_number("alert_s")
-    if alert_s is not None and alert_s < target_s:
-        raise row.error("alert_s", f"{alert_s:g} must not be below target_s, {target_s:g}")
+    warning_s = row.seconds("warning_s") if "warning_s" in row.values else target_s * factor
+    alert_s = row.seconds("alert_s") if "alert_s" in row.values else None
+    for key, limit_s in (("warning_s", warning_s), ("alert_s", alert_s)):
+        if limit_s is not None and limit_s < target_s:
+            raise row.error(key, f"{limit_s:g} must not be below target_s, {target_s:g}")
     objective = row.number("objective") if "objective" in row.values else _DEFAULT_OBJECTIVE
-    if not 0 < objective < 1:
+    if not 0 < round(objective, _SHARE_DIGITS) < 1:
         raise row.error("objective", f"must lie between 0 and 1, not {objective:g}")
     return OperationTarget(
         id=row.id,
         title=row.text("title", row.id),
         target_s=target_s,
-        warning_s=warning_s,
+        # Without binary noise: 1.2 x 0.1 is 0.12, an edge that people and PromQL type.
+        warning_s=round(warning_s, SECONDS_DIGITS),
         alert_s=alert_s,
         objective=objective,
         severity=row.choice("severity", _SEVERITIES, "warning"),
@@ -271,21 +232,23 @@ def _operation(row: _Row, factor: float, ladder_s: tuple[float, ...]) -> Operati
     )
 
 
-def _level(row: _Row, group: str, factors: dict[str, float]) -> LevelTarget:
+def _level(row: Row, group: str, factors: dict[str, float]) -> LevelTarget:
+    row.check_id(_LEVEL_ID)
     row.check_keys(LevelTarget)
     direction = row.choice("direction", _DIRECTIONS, None)
     target = row.number("target", positive=False)
-    warning = row.optional_number("warning")
-    if warning is None:
-        warning = _times(target, factors[f"factor_{direction}"])
-    alert = row.optional_number("alert")
+    unit = row.text("unit")
+    if unit == "1":
+        _check_share(row, target, direction)
+    if "warning" in row.values:
+        warning = row.number("warning", positive=False)
+    else:
+        warning = _default_warning(target, factors[f"factor_{direction}"], unit)
+    alert = row.number("alert", positive=False) if "alert" in row.values else None
     for key, limit in (("warning", warning), ("alert", alert)):
         if limit is not None and _grade(target, limit, limit, direction) != "ok":
             where = "below" if direction == "below" else "above"
             raise row.error(key, f"{limit:g} must not be {where} target, {target:g}")
-    unit = row.text("unit")
-    if unit == "1" and target > 1:
-        raise row.error("target", f"is a share and must be at most 1, not {target:g}")
     return LevelTarget(
         id=row.id,
         group=group,
@@ -302,6 +265,15 @@ def _level(row: _Row, group: str, factors: dict[str, float]) -> LevelTarget:
     )
 
 
-def _times(target: float, factor: float) -> float:
-    """The product without binary noise: 1.2 x 0.1 is 0.12, an edge that people and PromQL type."""
-    return float(f"{target * factor:.12g}")
+def _check_share(row: Row, target: float, direction: Direction) -> None:
+    if target > 1:
+        raise row.error("target", f"is a share and must be at most 1, not {target:g}")
+    if target == (1 if direction == "below" else 0):
+        raise row.error("target", f"{target:g} can never be missed: a share lies between 0 and 1")
+
+
+def _default_warning(target: float, factor: float, unit: str) -> float:
+    # Without binary noise: 1.2 x 0.8 is 0.96.
+    warning = float(f"{target * factor:.12g}")
+    # No share lies beyond 1, so that none would be a miss: half of what is left to it.
+    return (1 + target) / 2 if unit == "1" and warning >= 1 else warning

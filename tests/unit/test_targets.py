@@ -167,6 +167,23 @@ def test_a_users_own_operation_has_its_edges_and_says_where_it_comes_from(load: 
     assert list(table.operations) == [*SHIPPED.operations, "build.run"]
 
 
+def test_the_last_edge_is_no_threshold_as_what_lies_beyond_it_comes_out_as_that_edge(
+    load: Load,
+) -> None:
+    table = load('[operations."build.run"]\ntarget_s = 3600\nalert_s = 5000')
+    assert table.edges_s[-2:] == (5000, 10000)
+
+
+def test_a_threshold_is_as_exact_as_an_edge_of_the_collector(load: Load) -> None:
+    row = load('[operations."x"]\ntarget_s = 0.03333333333').operations["x"]
+    assert (row.target_s, row.warning_s) == (0.033333333, 0.04)
+
+
+def test_a_share_of_failures_may_be_asked_to_be_none_at_all(load: Load) -> None:
+    row = load('[reliability."error.rate"]\ntarget = 0\nwarning = 0').levels["error.rate"]
+    assert (row.status(0.0), row.status(1e-6)) == ("ok", "miss")
+
+
 def test_a_users_own_level_may_be_better_above(load: Load) -> None:
     row = load('[levels."cache.hits"]\ntarget = 0.9\ndirection = "above"\nunit = "1"').levels[
         "cache.hits"
@@ -185,7 +202,7 @@ def test_a_relaxed_target_takes_the_thresholds_along_that_it_overtakes(load: Loa
     )
     session, cpu = table.operations["session.init"], table.levels["cpu.utilization"]
     assert (session.target_s, session.warning_s, session.alert_s) == (0.3, 0.36, None)
-    assert (cpu.target, cpu.warning, cpu.alert) == (0.9, 1.08, None)
+    assert (cpu.target, cpu.warning, cpu.alert) == (0.9, 0.95, None)
 
 
 @pytest.mark.parametrize(
@@ -213,8 +230,16 @@ def test_a_relaxed_target_takes_the_thresholds_along_that_it_overtakes(load: Loa
         ('operations."x"\ntarget_s = 1\nseverity = "bad"', "severity", "must be one of info"),
         ('operations."x"\ntarget_s = 1\ntitle = ""', "title", "must be a text"),
         ('operations."x"\ntarget_s = 1\ntitle = "a\\nb"\nx = 1', "x", "unknown key"),
-        ('operations."x"\ntarget_s = 1\nseverity = "a\\nb"', "severity", "must be one of"),
-        ('operations."x\\ny"\ntarget_s = -1', "", "must be above 0"),
+        (
+            'operations."x"\ntarget_s = 1\nseverity = "a\\nb"',
+            "severity",
+            "must be one line of printable",
+        ),
+        ('operations."x\\ny"\ntarget_s = 1', "", "the id must be one line of printable text"),
+        ('operations."x {{ y"\ntarget_s = 1', "", "the id must be one line of printable text"),
+        ('operations."x"\ntarget_s = 1\ntitle = "{{ x"', "title", "must be one line of printable"),
+        ('operations."x"\ntarget_s = 1e-10', "target_s", "must be a nanosecond or more"),
+        ('operations."x"\ntarget_s = 1\nobjective = 0.9999999999999', "objective", "between 0 and"),
         ('levels."x"\ntarget = 1', "direction", "is missing"),
         ('levels."x"\ntarget = 1\ndirection = "up"', "direction", "must be one of below, above"),
         ('levels."x"\ntarget = 1\ndirection = "below"', "unit", "is missing"),
@@ -229,6 +254,12 @@ def test_a_relaxed_target_takes_the_thresholds_along_that_it_overtakes(load: Loa
         ('levels."task.success"\nalert = 0.99', "alert", "must not be above target"),
         ('levels."availability"\ntarget = 0.9', "", "stands in [reliability] already"),
         ('reliability."availability"\ntarget = -1', "target", "must be 0 or more"),
+        ('reliability."availability"\ntarget = 0', "target", "0 can never be missed"),
+        ('reliability."error.rate"\ntarget = 1', "target", "1 can never be missed"),
+        ('levels."cpu.utilization"\ndirection = "above"', "direction", "must stay 'below'"),
+        ('levels."code.quality"\nunit = "1"', "unit", "must stay '{point}'"),
+        ('levels."größe"\ntarget = 1', "", "the id must be words of letters and digits"),
+        ('levels."Code-Quality"\ntarget = 1', "", "'code.quality' stands in [levels] already"),
     ],
 )
 def test_a_broken_row_is_one_line_naming_file_key_and_rule(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchwatch.mixin.promql import number
+
 if TYPE_CHECKING:
     from orchwatch.targets import Targets
 
@@ -17,4 +19,4 @@ def duration(seconds: float) -> str:
     """A duration as Go parses it, in whole or decimal milliseconds where seconds are not whole."""
     if seconds == int(seconds):
         return f"{int(seconds)}s"
-    return f"{round(seconds * 1000, 6):g}ms"
+    return f"{number(seconds * 1000)}ms"

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.trace import ReadableSpan
 
-MAX_QUEUE_SIZE = 32_768
+# What a process that ends may still have to write, at some 12 µs each: no longer than it may take.
+MAX_QUEUE_SIZE = 4096
 SCHEDULE_DELAY_MS = 500.0
 
 

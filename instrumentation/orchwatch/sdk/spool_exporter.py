@@ -103,26 +103,34 @@ def _encode(span: ReadableSpan) -> str:
 
 
 def _events(span: ReadableSpan) -> str:
-    events = ",".join(
+    events = span.events
+    if not events:
+        return ""
+    encoded = ",".join(
         f'{{"name":{quote(event.name)},"timeUnixNano":"{event.timestamp}",'
         f'"attributes":[{_attributes(event.attributes)}]}}'
-        for event in span.events
+        for event in events
     )
-    return f',"events":[{events}]' if events else ""
+    return f',"events":[{encoded}]'
 
 
 def _links(span: ReadableSpan) -> str:
-    links = ",".join(
+    links = span.links
+    if not links:
+        return ""
+    encoded = ",".join(
         f'{{"traceId":"{_trace_id(link.context)}","spanId":"{_span_id(link.context)}",'
         f'"attributes":[{_attributes(link.attributes)}]}}'
-        for link in span.links
+        for link in links
     )
-    return f',"links":[{links}]' if links else ""
+    return f',"links":[{encoded}]'
 
 
 def _attributes(attributes: Attributes) -> str:
+    if not attributes or len(attributes) <= MAX_ATTRIBUTES:
+        return encode_attributes(clean_attributes(attributes))  # type: ignore[arg-type]  # cleaning is for that
     # In parts, as the limit is on what a host passes: to that an operation adds its own.
-    items = list((attributes or {}).items())
+    items = list(attributes.items())
     parts = [dict(items[at : at + MAX_ATTRIBUTES]) for at in range(0, len(items), MAX_ATTRIBUTES)]
     return ",".join(
         [encode_attributes(clean_attributes(part)) for part in parts]  # type: ignore[arg-type]  # cleaning is for that

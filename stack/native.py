@@ -1,18 +1,7 @@
-"""Run the Collector, Prometheus and Tempo on loopback, with the configs that docker compose mounts.
+"""Run the stack's servers on loopback, with the configs that docker compose mounts.
 
 `python3 stack/native.py up|down|status`. Data and logs lie under `$ORCHWATCH_HOME/stack/`, the
-spool that the Collector follows is `$ORCHWATCH_HOME/spool/`. Every port has a variable:
-
-| variable                             | default | who listens                                 |
-|--------------------------------------|---------|---------------------------------------------|
-| `ORCHWATCH_COLLECTOR_OTLP_GRPC_PORT` | 4317    | Collector: OTLP over gRPC                   |
-| `ORCHWATCH_COLLECTOR_OTLP_HTTP_PORT` | 4318    | Collector: OTLP over HTTP                   |
-| `ORCHWATCH_COLLECTOR_HEALTH_PORT`    | 13133   | Collector: health check                     |
-| `ORCHWATCH_PROMETHEUS_PORT`          | 9090    | Prometheus: queries and OTLP metrics        |
-| `ORCHWATCH_TEMPO_HTTP_PORT`          | 3200    | Tempo: queries                              |
-| `ORCHWATCH_TEMPO_GRPC_PORT`          | 9095    | Tempo: between its own parts                |
-| `ORCHWATCH_TEMPO_OTLP_HTTP_PORT`     | 4418    | Tempo: OTLP over HTTP, from the Collector   |
-| `ORCHWATCH_MONITOR_PORT`             | 7319    | `orchwatch monitor`: hooks of Claude Code   |
+spool that the Collector follows is `$ORCHWATCH_HOME/spool/`; `ports.py` has the ports.
 
 `up` starts the monitor process too, from the environment in `.venv`, unless one runs already.
 
@@ -22,30 +11,28 @@ Linux only: processes are told apart by `/proc`.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import dataclasses
 import fcntl
-import json
 import os
-import random
 import signal
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from build import ROOT, StackError, binaries
+from ports import HOST, Ports, variable_of
+from process_state import Process, read_state, write_state
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-HOST: Final = "127.0.0.1"
-# In the order of stopping: the Collector can still hand over what it holds.
-COMPONENTS: Final = ("collector", "prometheus", "tempo")
+__all__ = ("COMPONENTS", "HOST", "MONITOR", "Ports", "Stack")
+
+# In the order of stopping: each can still hand over what it holds.
+COMPONENTS: Final = ("collector", "prometheus", "alertmanager", "tempo")
 # Follows the user's own sessions, so that only `up` starts it.
 MONITOR: Final = "monitor"
 
@@ -54,93 +41,12 @@ _READY_TIMEOUT_S: Final = 60.0
 _STOP_GRACE_S: Final = 3.0
 _KILL_TIMEOUT_S: Final = 10.0
 _POLL_S: Final = 0.05
-_LAST_PORT: Final = 65535
-_CLIENT_PORTS: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
-_FIRST_FREE_PORT: Final = 20_000
 _ORCHWATCH: Final = ROOT / ".venv" / "bin" / "orchwatch"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ports:
-    """The ports of one stack on loopback; field `x_y` is variable `ORCHWATCH_X_Y_PORT`."""
-
-    collector_otlp_grpc: int = 4317
-    collector_otlp_http: int = 4318
-    collector_health: int = 13133
-    prometheus: int = 9090
-    tempo_http: int = 3200
-    tempo_grpc: int = 9095
-    tempo_otlp_http: int = 4418
-    monitor: int = 7319
-
-    @classmethod
-    def from_environment(cls) -> Ports:
-        """The defaults, overridden by the variables that are set.
-
-        Raises:
-            StackError: A variable holds no port number.
-        """
-        chosen: dict[str, int] = {}
-        for field in dataclasses.fields(cls):
-            value = os.environ.get(_port_variable(field.name))
-            if not value:
-                continue
-            if not value.isascii() or not value.isdigit() or not 0 < int(value) <= _LAST_PORT:
-                raise StackError(f"{_port_variable(field.name)}={value}: not a port number")
-            chosen[field.name] = int(value)
-        return cls(**chosen)
-
-    @classmethod
-    def free(cls) -> Ports:
-        """Ports that nobody listens on at this moment, for tests."""
-        names = [field.name for field in dataclasses.fields(cls)]
-        # Below the ports that clients are given: one of those could be taken by a client while
-        # its server is stopped.
-        clients_from = int(_CLIENT_PORTS.read_text().split()[0])
-        candidates = list(range(_FIRST_FREE_PORT, clients_from)) or [0]
-        sockets: list[socket.socket] = []
-        while len(sockets) < len(names):
-            with contextlib.suppress(OSError):
-                sockets.append(socket.create_server((HOST, random.choice(candidates))))  # noqa: S311
-        numbers = [listening.getsockname()[1] for listening in sockets]
-        for listening in sockets:
-            listening.close()
-        return cls(**dict(zip(names, numbers, strict=True)))
-
-    def environment(self) -> dict[str, str]:
-        """The variables as the configs read them."""
-        return {_port_variable(name): str(port) for name, port in self.numbers().items()}
-
-    def numbers(self) -> dict[str, int]:
-        """The ports by field name."""
-        return dataclasses.asdict(self)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Process:
-    """One started process; `started` tells it from a later one with the same pid."""
-
-    pid: int
-    started: str
-
-    @classmethod
-    def of(cls, pid: int) -> _Process | None:
-        """The process that has this pid now, or None if there is none (a zombie is none)."""
-        try:
-            stat = Path(f"/proc/{pid}/stat").read_text()
-        except OSError:
-            return None
-        # Behind the command's name, which may hold anything: field 3 is the state, 22 the start.
-        fields = stat.rpartition(")")[2].split()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return None if fields[0] == "Z" else cls(pid=pid, started=f"{fields[19]}@{boot}")
-
-    def is_alive(self) -> bool:
-        return _Process.of(self.pid) == self
+_ALERTMANAGER_CONFIG: Final = ROOT / "alertmanager" / "alertmanager.yml"
 
 
 class Stack:
-    """The three servers over one home directory.
+    """The servers over one home directory.
 
     Attributes:
         home: What `ORCHWATCH_HOME` is to the stack.
@@ -156,7 +62,7 @@ class Stack:
     @classmethod
     def at(cls, home: Path) -> Stack:
         """The stack of a home: on the ports it runs on, else on those of the environment."""
-        state = _read_state(home)
+        state = read_state(home)
         running = state is not None and any(found.is_alive() for found in state[1].values())
         return cls(home, state[0] if state and running else Ports.from_environment())
 
@@ -169,6 +75,11 @@ class Stack:
     def prometheus_url(self) -> str:
         """The root of Prometheus' HTTP API."""
         return f"http://{HOST}:{self.ports.prometheus}"
+
+    @property
+    def alertmanager_url(self) -> str:
+        """The root of Alertmanager's page and HTTP API."""
+        return f"http://{HOST}:{self.ports.alertmanager}"
 
     @property
     def tempo_url(self) -> str:
@@ -272,10 +183,13 @@ class Stack:
         if MONITOR in components and not _ORCHWATCH.exists():
             raise StackError(f"{_ORCHWATCH} is missing (run `make setup`)")
         self._refuse_taken_ports(components)
+        if "alertmanager" in components:
+            _refuse_config(_ALERTMANAGER_CONFIG, paths["amtool"])
         for directory in (self.home, self.spool, *map(self.data, components)):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             for component in components:
+                self._tell_addresses(component)
                 self._spawn(component, paths)
             for component in components:
                 self._wait_until_ready(component)
@@ -288,8 +202,7 @@ class Stack:
         with self.log(component).open("ab") as log:
             child = subprocess.Popen(
                 self._command(component, paths),
-                # The monitor looks for the figures of the project that it is started in.
-                cwd=None if component == MONITOR else self.data(component),
+                cwd=self._working_directory(component),
                 env=self._environment() | self._own_environment(component),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -298,9 +211,40 @@ class Stack:
                 start_new_session=True,
             )
         self._children[component] = child
-        started = _Process.of(child.pid)
+        started = Process.of(child.pid)
         if started is not None:
-            _write_state(self.home, self.ports, {**self._processes(), component: started})
+            write_state(self.home, self.ports, {**self._processes(), component: started})
+
+    def _working_directory(self, component: str) -> Path | None:
+        match component:
+            # These look there for what `_tell_addresses` writes.
+            case "prometheus":
+                return self.home / "stack"
+            case "alertmanager":
+                return self.home / "alertmanager"
+            # Looks for the figures of the project that it is started in.
+            case "monitor":
+                return None
+            case _:
+                return self.data(component)
+
+    def _tell_addresses(self, component: str) -> None:
+        """Write the addresses that a config cannot take from the environment."""
+        match component:
+            case "prometheus":
+                addresses = self.home / "stack" / "addresses"
+                addresses.mkdir(mode=0o700, exist_ok=True)
+                for name, port in {
+                    "alertmanager": self.ports.alertmanager,
+                    "monitor": self.ports.monitor,
+                    "prometheus": self.ports.prometheus,
+                    "tempo": self.ports.tempo_http,
+                }.items():
+                    (addresses / f"{name}.yml").write_text(f'- targets: ["{HOST}:{port}"]\n')
+            case "alertmanager":
+                directory = self.home / "alertmanager"
+                directory.mkdir(mode=0o700, exist_ok=True)
+                (directory / "url").write_text(f"http://{HOST}:{self.ports.monitor}/alerts\n")
 
     def _command(self, component: str, paths: Mapping[str, Path]) -> list[str]:
         match component:
@@ -313,6 +257,18 @@ class Stack:
                     f"--config.file={ROOT / 'prometheus' / 'prometheus.yml'}",
                     f"--storage.tsdb.path={self.data('prometheus')}",
                     f"--web.listen-address={HOST}:{self.ports.prometheus}",
+                    f"--web.external-url={self.prometheus_url}",
+                    f"--web.user-assets={ROOT / 'prometheus' / 'assets'}",
+                ]
+            case "alertmanager":
+                return [
+                    str(paths["alertmanager"]),
+                    f"--config.file={_ALERTMANAGER_CONFIG}",
+                    f"--storage.path={self.data('alertmanager')}",
+                    f"--web.listen-address={HOST}:{self.ports.alertmanager}",
+                    f"--web.external-url={self.alertmanager_url}",
+                    # There is one only: without this it would listen for others.
+                    "--cluster.listen-address=",
                 ]
             case "tempo":
                 return [
@@ -361,13 +317,14 @@ class Stack:
             except OSError as error:
                 raise StackError(
                     f"port {port} cannot be used ({error.strerror}): "
-                    f"free it or set {_port_variable(name)} to another"
+                    f"free it or set {variable_of(name)} to another"
                 ) from error
 
     def _wait_until_ready(self, component: str) -> None:
         url = {
             "collector": self.health_url,
             "prometheus": f"{self.prometheus_url}/-/ready",
+            "alertmanager": f"{self.alertmanager_url}/-/ready",
             "tempo": f"{self.tempo_url}/ready",
         }.get(component, "")
         deadline = time.monotonic() + _READY_TIMEOUT_S
@@ -381,8 +338,8 @@ class Stack:
                 )
             time.sleep(_POLL_S)
 
-    def _processes(self) -> dict[str, _Process]:
-        state = _read_state(self.home)
+    def _processes(self) -> dict[str, Process]:
+        state = read_state(self.home)
         return {} if state is None else state[1]
 
 
@@ -395,8 +352,13 @@ def default_home() -> Path:
     return Path(state) / "orchwatch"
 
 
-def _port_variable(field: str) -> str:
-    return f"ORCHWATCH_{field.upper()}_PORT"
+def _refuse_config(config: Path, amtool: Path) -> None:
+    done = subprocess.run(
+        [amtool, "check-config", config], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        reason = done.stdout.rpartition("FAILED: ")[2] or done.stderr
+        raise StackError(f"{config}: {' '.join(reason.split())}")
 
 
 def _answers(url: str) -> bool:
@@ -415,42 +377,13 @@ def _listens(port: int) -> bool:
         return False
 
 
-def _state_file(home: Path) -> Path:
-    return home / "stack" / "state.json"
-
-
-def _read_state(home: Path) -> tuple[Ports, dict[str, _Process]] | None:
-    """The ports and processes of the last start, or None if there was none.
-
-    Raises:
-        StackError: The file is broken; whether servers run is then for a person to see.
-    """
-    file = _state_file(home)
-    try:
-        state = json.loads(file.read_text())
-        processes = {name: _Process(**found) for name, found in state["processes"].items()}
-        return Ports(**state["ports"]), processes
-    except FileNotFoundError:
-        return None
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
-        raise StackError(
-            f"{file} is broken: end the servers that it named if they still run, then remove it"
-        ) from error
-
-
-def _write_state(home: Path, ports: Ports, processes: Mapping[str, _Process]) -> None:
-    found = {name: dataclasses.asdict(process) for name, process in processes.items()}
-    whole = _state_file(home).with_suffix(".tmp")
-    whole.write_text(json.dumps({"ports": ports.numbers(), "processes": found}))
-    whole.replace(_state_file(home))
-
-
 def _print_addresses(stack: Stack) -> None:
-    print(f"  OTLP        {stack.otlp_grpc_url} (gRPC), {stack.otlp_http_url} (HTTP)")
-    print(f"  Prometheus  {stack.prometheus_url}")
-    print(f"  Tempo       {stack.tempo_url}")
-    print(f"  spool       {stack.spool}")
-    print(f"  monitor     {'follows' if stack.is_monitored() else 'does not run'}")
+    print(f"  OTLP          {stack.otlp_grpc_url} (gRPC), {stack.otlp_http_url} (HTTP)")
+    print(f"  Prometheus    {stack.prometheus_url}")
+    print(f"  Alertmanager  {stack.alertmanager_url}")
+    print(f"  Tempo         {stack.tempo_url}")
+    print(f"  spool         {stack.spool}")
+    print(f"  monitor       {'follows' if stack.is_monitored() else 'does not run'}")
 
 
 def _up(stack: Stack) -> int:
@@ -475,7 +408,7 @@ def _status(stack: Stack) -> int:
     running = stack.running()
     for component in (*COMPONENTS, MONITOR):
         pid = running.get(component)
-        print(f"{component:<12}{'stopped' if pid is None else f'running (pid {pid})'}")
+        print(f"{component:<14}{'stopped' if pid is None else f'running (pid {pid})'}")
     if running:
         _print_addresses(stack)
     return 0 if set(COMPONENTS) <= running.keys() else 3

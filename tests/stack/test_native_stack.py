@@ -1,13 +1,13 @@
-"""The configs and the native stack, on the real Collector, Prometheus and Tempo."""
+"""The configs and the native stack, on the real servers."""
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 import os
 import re
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -251,6 +251,7 @@ def test_up_status_and_down(tmp_path: Path) -> None:
         up = native("up", tmp_path, ports)
         assert (up.returncode, up.stderr) == (0, "")
         assert stack.prometheus_url in up.stdout
+        assert stack.alertmanager_url in up.stdout
         assert stack.tempo_url in up.stdout
         assert stat_mode(stack.spool) == 0o700
 
@@ -261,10 +262,10 @@ def test_up_status_and_down(tmp_path: Path) -> None:
 
         status = native("status", tmp_path, ports)
         assert status.returncode == 0
-        assert status.stdout.count("running (pid ") == 4
+        assert status.stdout.count("running (pid ") == 5
     finally:
         down = native("down", tmp_path, ports)
-    assert down.stdout == "Stopped: collector, prometheus, tempo, monitor\n"
+    assert down.stdout == "Stopped: collector, prometheus, alertmanager, tempo, monitor\n"
     assert stack.running() == {}
     assert native("status", tmp_path, ports).returncode == 3
     assert native("down", tmp_path, ports).stdout == "The stack is not running.\n"
@@ -274,17 +275,65 @@ def stat_mode(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
 
+@pytest.mark.parametrize("taken", ["tempo_http", "alertmanager"])
 def test_a_port_in_use_is_named_with_its_variable_and_nothing_is_left_running(
-    tmp_path: Path,
+    tmp_path: Path, taken: str
 ) -> None:
     ports = Ports.free()
-    with socket.create_server((HOST, ports.tempo_http)):
+    with socket.create_server((HOST, ports.numbers()[taken])):
         up = native("up", tmp_path, ports)
     assert up.returncode == 1
     assert up.stderr.count("\n") == 1
-    assert str(ports.tempo_http) in up.stderr
-    assert "ORCHWATCH_TEMPO_HTTP_PORT" in up.stderr
+    assert str(ports.numbers()[taken]) in up.stderr
+    assert f"ORCHWATCH_{taken.upper()}_PORT" in up.stderr
     assert Stack(tmp_path, ports).running() == {}
+
+
+@pytest.mark.parametrize(
+    ("mistake", "named"),
+    [
+        ("route: {receiver: nobody}\nreceivers: []\n", 'undefined receiver "nobody" used in route'),
+        ("rout: {}\nroutes: {}\n", "field rout not found"),
+        ("route: [\n", "yaml: line 1: did not find expected node content"),
+        ("", "no route provided in config"),
+    ],
+)
+def test_a_mistake_in_alertmanagers_file_is_one_line_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mistake: str, named: str
+) -> None:
+    config = tmp_path / "alertmanager.yml"
+    config.write_text(mistake)
+    monkeypatch.setattr("native._ALERTMANAGER_CONFIG", config)
+    stack = Stack(tmp_path, Ports.free())
+    with pytest.raises(build.StackError) as refused:
+        stack.start()
+    assert str(refused.value).startswith(f"{config}: ")
+    assert named in str(refused.value)
+    assert "\n" not in str(refused.value)
+    assert stack.running() == {}
+
+
+def test_up_starts_an_alertmanager_that_was_killed_and_down_ends_one_that_hangs(
+    tmp_path: Path,
+) -> None:
+    ports = Ports.free()
+    stack = Stack(tmp_path, ports)
+    try:
+        native("up", tmp_path, ports)
+        others = {**stack.running()}
+        stack.kill_component("alertmanager", signal.SIGKILL)
+        # As in a home of a version that had none.
+        shutil.rmtree(stack.data("alertmanager"))
+        shutil.rmtree(tmp_path / "alertmanager")
+        assert native("up", tmp_path, ports).returncode == 0
+        os.kill(stack.running()["alertmanager"], signal.SIGSTOP)
+        assert stack.running().keys() == others.keys()
+        del others["alertmanager"]
+        assert stack.running().items() >= others.items(), "those that ran were left alone"
+    finally:
+        down = native("down", tmp_path, ports)
+    assert (down.returncode, down.stderr) == (0, "")
+    assert stack.running() == {}
 
 
 def test_a_port_variable_that_is_no_port_is_named(tmp_path: Path) -> None:
@@ -304,7 +353,7 @@ def test_a_process_that_got_a_recycled_pid_is_left_alone(tmp_path: Path) -> None
     with subprocess.Popen(["sleep", "60"]) as stranger:
         (tmp_path / "stack").mkdir()
         processes = {"tempo": {"pid": stranger.pid, "started": "1@another boot"}}
-        state = {"ports": dataclasses.asdict(ports), "processes": processes}
+        state = {"ports": ports.numbers(), "processes": processes}
         (tmp_path / "stack" / "state.json").write_text(json.dumps(state))
         assert native("down", tmp_path, ports).stdout == "The stack is not running.\n"
         assert stranger.poll() is None
@@ -497,6 +546,16 @@ def test_what_looks_like_a_secret_is_masked_wherever_it_stands(stack: Stack, sec
     assert "****" in attribute_values(found)["note"]
     assert "****" in attribute_values(found)["arguments"]
     assert "****" in found["status"]["message"]
+
+
+def test_what_fires_in_prometheus_arrives_in_alertmanager_with_a_link_back(stack: Stack) -> None:
+    def fired() -> list[Any]:
+        with urllib.request.urlopen(f"{stack.alertmanager_url}/api/v2/alerts", timeout=5) as answer:
+            found = json.load(answer)
+        return [one for one in found if one["labels"]["alertname"] == "Watchdog"]
+
+    (watchdog,) = eventually(fired)
+    assert watchdog["generatorURL"].startswith(f"{stack.prometheus_url}/")
 
 
 def test_the_collectors_own_metrics_are_in_prometheus(stack: Stack) -> None:

@@ -90,7 +90,7 @@ def test_every_port_is_on_loopback_and_named_like_the_native_stacks(
 ) -> None:
     ports = {
         f"ORCHWATCH_{field.name.upper()}_PORT": field.default for field in dataclasses.fields(Ports)
-    } | {"ORCHWATCH_GRAFANA_PORT": 3000, "ORCHWATCH_ALERTMANAGER_PORT": 9093}
+    } | {"ORCHWATCH_GRAFANA_PORT": 3000}
     for published in service[1].get("ports", []):
         host, _, container = published.removeprefix("127.0.0.1:").partition("}:")
         found = re.fullmatch(r"\$\{(\w+):-(\d+)", host)

@@ -1,4 +1,4 @@
-"""The Collector, Prometheus and Tempo as seen from here: do they answer, are they up to date?"""
+"""The stack's servers as seen from here: do they answer, are they up to date?"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +42,7 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """One of the three, and where it should be.
+    """One of them, and where it should be.
 
     Attributes:
         title: What a person calls it.
@@ -77,11 +77,21 @@ _SERVERS = (
         "ORCHWATCH_PROMETHEUS_URL",
     ),
     ("Tempo", "tempo_http", 3200, "/ready", "/api/status/buildinfo", "ORCHWATCH_TEMPO_URL"),
+    (
+        "Alertmanager",
+        "alertmanager",
+        9093,
+        "/-/ready",
+        "/api/v2/status",
+        "ORCHWATCH_ALERTMANAGER_URL",
+    ),
 )
+# Fires always, see `orchwatch.mixin.pipeline`: where it has arrived, the others will.
+_WATCHDOG = "Watchdog"
 
 
 def servers() -> list[Server]:
-    """Where the three are: by their variables, else where the native stack runs, else defaults."""
+    """Where they are: by their variables, else where the native stack runs, else defaults."""
     ports, versions = native_stack.find()
     found = []
     for title, port_name, default_port, ready_path, version_path, variable in _SERVERS:
@@ -109,13 +119,14 @@ def check_servers(newest: Newest | None) -> Iterator[Check]:
     not is asked for again for a few seconds.
     """
     known = servers()
-    _, prometheus, tempo = known
+    _, prometheus, tempo, alertmanager = known
     with ThreadPoolExecutor(max_workers=len(known) + 2) as pool:
         reached = [pool.submit(_check_reachable, server) for server in known]
         in_prometheus = pool.submit(_arrived, _counted, prometheus, newest)
         in_tempo = pool.submit(_arrived, _holds, tempo, newest)
-        checks = [future.result() for future in reached]
+        *checks, alerts = [future.result() for future in reached]
         yield from checks
+        yield _check_alerts(alerts, alertmanager) if alerts.state == "ok" else alerts
         if newest is None:
             return
         if checks[1].state == "ok":
@@ -180,6 +191,21 @@ def _check_reachable(server: Server) -> Check:
     )
 
 
+def _check_alerts(ready: Check, alertmanager: Server) -> Check:
+    """Whether Alertmanager, which is ready, gets what fires in Prometheus."""
+    arrived = _guarded(lambda: _gets_alerts(alertmanager))
+    if arrived is None:
+        return ready
+    if arrived:
+        return replace(ready, found=f"{ready.found}, and gets Prometheus' alerts")
+    return replace(
+        ready,
+        state="warn",
+        found=f"{ready.found}, but Prometheus sends it no alerts",
+        remedy="half a minute after a start it does; if not, make down and make up",
+    )
+
+
 def _check_fresh(server: Server, newest: Newest, *, arrived: bool | None) -> Check:
     name = f"{server.title} is fresh"
     age = format_age(newest.end_s)
@@ -234,7 +260,8 @@ def _version(server: Server) -> str:
         if getattr(error, "code", None) == HTTPStatus.NOT_FOUND:
             raise
         return ""
-    return str(answer.get("data", answer)["version"])
+    # Prometheus wraps it, and so does Alertmanager, in its own way.
+    return str(answer.get("data", answer.get("versionInfo", answer))["version"])
 
 
 class _ForeignError(Exception):
@@ -254,6 +281,11 @@ def _counted(server: Server, newest: Newest) -> bool:
         for series in answer["data"]
         for exemplar in series["exemplars"]
     )
+
+
+def _gets_alerts(alertmanager: Server) -> bool:
+    query = urllib.parse.urlencode({"filter": f"alertname={_WATCHDOG}"})
+    return bool(json.loads(_get(f"{alertmanager.url}/api/v2/alerts?{query}")))
 
 
 def _holds(server: Server, newest: Newest) -> bool:

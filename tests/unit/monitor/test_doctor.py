@@ -47,6 +47,7 @@ def test_a_home_in_use_without_servers_has_no_failure(record: Record) -> None:
         "Collector",
         "Prometheus",
         "Tempo",
+        "Alertmanager",
     }
 
 

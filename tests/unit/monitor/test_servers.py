@@ -25,17 +25,20 @@ VARIABLES = (
     "ORCHWATCH_COLLECTOR_HEALTH_URL",
     "ORCHWATCH_PROMETHEUS_URL",
     "ORCHWATCH_TEMPO_URL",
+    "ORCHWATCH_ALERTMANAGER_URL",
 )
 PORTS = (
     "ORCHWATCH_COLLECTOR_HEALTH_PORT",
     "ORCHWATCH_PROMETHEUS_PORT",
     "ORCHWATCH_TEMPO_HTTP_PORT",
+    "ORCHWATCH_ALERTMANAGER_PORT",
 )
+NAMES = ("Collector", "Prometheus", "Tempo", "Alertmanager")
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 class Fake(ThreadingHTTPServer):
-    """All three servers in one: answers by path, everything it was not told with 404."""
+    """All servers in one: answers by path, everything it was not told with 404."""
 
     daemon_threads = True
 
@@ -47,6 +50,8 @@ class Fake(ThreadingHTTPServer):
             "/ready": (200, {}),
             "/api/v1/status/buildinfo": (200, {"data": {"version": "3.14.0"}}),
             "/api/status/buildinfo": (200, {"version": "2.8.4"}),
+            "/api/v2/status": (200, {"versionInfo": {"version": "0.28.1"}}),
+            "/api/v2/alerts": (200, [{"labels": {"alertname": "Watchdog"}}]),
         }
         # What each path answers from its second question on.
         self.arrivals: dict[str, tuple[int, object]] = {}
@@ -106,11 +111,8 @@ def checks(end_s: float | None = None) -> dict[str, Check]:
 @pytest.mark.usefixtures("nobody")
 def test_servers_that_nobody_asked_for_are_no_failure() -> None:
     found = checks(time.time() - 60)
-    assert {name: check.state for name, check in found.items()} == {
-        "Collector": "unknown",
-        "Prometheus": "unknown",
-        "Tempo": "unknown",
-    }
+    states = {name: check.state for name, check in found.items()}
+    assert states == dict.fromkeys(NAMES, "unknown")
 
 
 def test_a_server_that_a_variable_names_must_answer(
@@ -130,7 +132,7 @@ def test_a_server_of_the_native_stack_must_answer_while_another_runs(
     for variable in PORTS:
         monkeypatch.delenv(variable)
     write_state(nobody, port, started=started())
-    assert [server.url for server in servers()] == [f"http://127.0.0.1:{port}"] * 3
+    assert [server.url for server in servers()] == [f"http://127.0.0.1:{port}"] * 4
     assert {check.state for check in checks().values()} == {"fail"}
 
 
@@ -151,6 +153,21 @@ def test_servers_that_are_ready_tell_their_versions() -> None:
     assert {check.state for check in found.values()} == {"ok"}
     assert found["Prometheus"].found.endswith("is ready, version 3.14.0")
     assert found["Tempo"].found.endswith("is ready, version 2.8.4")
+    assert found["Alertmanager"].found.endswith(", version 0.28.1, and gets Prometheus' alerts")
+
+
+def test_an_alertmanager_without_the_alert_that_always_fires_is_a_warning(fake: Fake) -> None:
+    fake.answers["/api/v2/alerts"] = (200, [])
+    check = checks()["Alertmanager"]
+    assert check.state == "warn"
+    assert check.found.endswith(", but Prometheus sends it no alerts")
+    assert "make up" in check.remedy
+
+
+def test_an_alertmanager_that_does_not_say_what_fires_is_ready_all_the_same(fake: Fake) -> None:
+    fake.answers["/api/v2/alerts"] = (500, {})
+    check = checks()["Alertmanager"]
+    assert (check.state, check.found) == ("ok", f"{fake.url} is ready, version 0.28.1")
 
 
 def test_a_server_that_is_not_ready_says_so(fake: Fake) -> None:
@@ -204,8 +221,7 @@ def test_a_web_server_at_their_ports_is_none_of_them(
         server.shutdown()
     url = f"http://127.0.0.1:{server.server_port}"
     assert {name: (check.state, check.found) for name, check in found.items()} == {
-        name: ("warn", f"what answers at {url} is not {name}")
-        for name in ("Collector", "Prometheus", "Tempo")
+        name: ("warn", f"what answers at {url} is not {name}") for name in NAMES
     }
 
 
@@ -265,7 +281,9 @@ def started() -> str:
 def write_state(home: Path, port: int, *, started: str) -> None:
     (home / "stack").mkdir(parents=True)
     state = {
-        "ports": {"collector_health": port, "prometheus": port, "tempo_http": port},
+        "ports": dict.fromkeys(
+            ("collector_health", "prometheus", "tempo_http", "alertmanager"), port
+        ),
         "processes": {"collector": {"pid": os.getpid(), "started": started}},
     }
     (home / "stack" / "state.json").write_text(json.dumps(state))

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     from orchwatch.monitor.wording import counted  # noqa: PLC0415
     from orchwatch.reporters import findings  # noqa: PLC0415
 
-    collector, prometheus, tempo = servers.servers()
+    collector, prometheus, tempo, _ = servers.servers()
     with Store(Path(home())) as store:
         found = audit.examine(
             store,

@@ -1,0 +1,95 @@
+"""The ports of one stack; each has a variable.
+
+| variable                             | default | who listens                                 |
+|--------------------------------------|---------|---------------------------------------------|
+| `ORCHWATCH_COLLECTOR_OTLP_GRPC_PORT` | 4317    | Collector: OTLP over gRPC                   |
+| `ORCHWATCH_COLLECTOR_OTLP_HTTP_PORT` | 4318    | Collector: OTLP over HTTP                   |
+| `ORCHWATCH_COLLECTOR_HEALTH_PORT`    | 13133   | Collector: health check                     |
+| `ORCHWATCH_PROMETHEUS_PORT`          | 9090    | Prometheus: queries and OTLP metrics        |
+| `ORCHWATCH_ALERTMANAGER_PORT`        | 9093    | Alertmanager: its page, alerts              |
+| `ORCHWATCH_TEMPO_HTTP_PORT`          | 3200    | Tempo: queries                              |
+| `ORCHWATCH_TEMPO_GRPC_PORT`          | 9095    | Tempo: between its own parts                |
+| `ORCHWATCH_TEMPO_OTLP_HTTP_PORT`     | 4418    | Tempo: OTLP over HTTP, from the Collector   |
+| `ORCHWATCH_MONITOR_PORT`             | 7319    | `orchwatch monitor`: hooks, alerts          |
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import random
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from build import StackError
+
+HOST: Final = "127.0.0.1"
+
+_LAST_PORT: Final = 65535
+_CLIENT_PORTS: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_FIRST_FREE_PORT: Final = 20_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    """The ports of one stack on loopback; field `x_y` is variable `ORCHWATCH_X_Y_PORT`."""
+
+    collector_otlp_grpc: int = 4317
+    collector_otlp_http: int = 4318
+    collector_health: int = 13133
+    prometheus: int = 9090
+    alertmanager: int = 9093
+    tempo_http: int = 3200
+    tempo_grpc: int = 9095
+    tempo_otlp_http: int = 4418
+    monitor: int = 7319
+
+    @classmethod
+    def from_environment(cls) -> Ports:
+        """The defaults, overridden by the variables that are set.
+
+        Raises:
+            StackError: A variable holds no port number.
+        """
+        chosen: dict[str, int] = {}
+        for field in dataclasses.fields(cls):
+            value = os.environ.get(variable_of(field.name))
+            if not value:
+                continue
+            if not value.isascii() or not value.isdigit() or not 0 < int(value) <= _LAST_PORT:
+                raise StackError(f"{variable_of(field.name)}={value}: not a port number")
+            chosen[field.name] = int(value)
+        return cls(**chosen)
+
+    @classmethod
+    def free(cls) -> Ports:
+        """Ports that nobody listens on at this moment, for tests."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        # Below the ports that clients are given: one of those could be taken by a client while
+        # its server is stopped.
+        clients_from = int(_CLIENT_PORTS.read_text().split()[0])
+        candidates = list(range(_FIRST_FREE_PORT, clients_from)) or [0]
+        sockets: list[socket.socket] = []
+        while len(sockets) < len(names):
+            with contextlib.suppress(OSError):
+                sockets.append(socket.create_server((HOST, random.choice(candidates))))  # noqa: S311
+        numbers = [listening.getsockname()[1] for listening in sockets]
+        for listening in sockets:
+            listening.close()
+        return cls(**dict(zip(names, numbers, strict=True)))
+
+    def environment(self) -> dict[str, str]:
+        """The variables as the configs read them."""
+        return {variable_of(name): str(port) for name, port in self.numbers().items()}
+
+    def numbers(self) -> dict[str, int]:
+        """The ports by field name."""
+        return dataclasses.asdict(self)
+
+
+def variable_of(field: str) -> str:
+    """The environment variable of a field of `Ports`."""
+    return f"ORCHWATCH_{field.upper()}_PORT"

@@ -34,6 +34,7 @@ from orchwatch.resources import resource_attributes
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from _contextvars import Token
+    from collections.abc import Mapping
     from typing import Any, Protocol
 
     from orchwatch.operation import operation
@@ -71,6 +72,9 @@ _LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _LOCK_WAIT_S = 1.0
 _IDS_AT_ONCE = 64
 _CONTEXT_VARIABLES = (b"TRACEPARENT", b"BAGGAGE", b"CLAUDE_CODE_SESSION_ID")
+# The dictionary behind `os.environb`, which itself raises and catches for each variable that is
+# not set: 2 µs for three, a tenth of an operation on the SDK path.
+_environ: Mapping[bytes, bytes] = getattr(os.environb, "_data", os.environb)
 _MILLISECOND_NS = 1_000_000
 _MAX_NAMES = 1024
 
@@ -222,8 +226,8 @@ def environment() -> Context:
     What an agent host starts without either still belongs to the host's session.
     """
     global _handed_over  # noqa: PLW0603 - a process has one environment
-    environ = os.environb  # read for each root operation, and decoding takes longer than reading
-    values = tuple([environ.get(variable) for variable in _CONTEXT_VARIABLES])
+    # Read for each root operation, and decoding takes longer than reading.
+    values = tuple([_environ.get(variable) for variable in _CONTEXT_VARIABLES])
     if values != _handed_over[0]:
         traceparent, baggage, session_id = [
             os.fsdecode(value) if value else None for value in values

@@ -71,6 +71,26 @@ RETRY_ATTEMPT = "orchestration.retry.attempt"
 RETRY_DELAY = "orchestration.retry.delay"
 UNFINISHED_REASON = "orchestration.unfinished.reason"
 
+# A log record of the event stream that says that an alert began to fire, or ended.
+PERFORMANCE_ALERT = "performance_alert"
+
+# Its attributes. Labels that have none of their own follow the prefix.
+ALERT_NAME = "orchestration.alert.name"
+ALERT_STATE = "orchestration.alert.state"
+ALERT_SEVERITY = "orchestration.alert.severity"
+ALERT_KIND = "orchestration.alert.kind"
+ALERT_TARGET = "orchestration.alert.target"
+ALERT_VALUE = "orchestration.alert.value"
+ALERT_START = "orchestration.alert.start"
+ALERT_END = "orchestration.alert.end"
+ALERT_DURATION = "orchestration.alert.duration"
+ALERT_FINGERPRINT = "orchestration.alert.fingerprint"
+ALERT_EVALUATOR = "orchestration.alert.evaluator"
+ALERT_RECOMMENDATION = "orchestration.alert.recommendation"
+ALERT_RUNBOOK = "orchestration.alert.runbook"
+ALERT_DASHBOARD = "orchestration.alert.dashboard"
+ALERT_LABEL_PREFIX = "orchestration.alert.label."
+
 # Values of the GenAI operation's name.
 INVOKE_AGENT = "invoke_agent"
 EXECUTE_TOOL = "execute_tool"

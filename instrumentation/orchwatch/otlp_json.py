@@ -128,6 +128,35 @@ def encode_gauge(name: str, unit: str, point: str) -> str:
     return f'{{"name":{quote(name)},"unit":{quote(unit)},"gauge":{{"dataPoints":[{point}]}}}}'
 
 
+def encode_log_record(
+    *,
+    event: str,
+    time_ns: int,
+    observed_ns: int,
+    severity: int,
+    severity_text: str,
+    body: str,
+    attributes: str,
+) -> str:
+    """A log record as an OTLP/JSON object.
+
+    Args:
+        event: The event's name.
+        time_ns: When it happened, Unix time in nanoseconds.
+        observed_ns: When it was heard of, the same.
+        severity: OTLP's number of it.
+        severity_text: What its source calls that.
+        body: For a person.
+        attributes: What `encode_attributes` returned.
+    """
+    return (
+        f'{{"timeUnixNano":"{time_ns}","observedTimeUnixNano":"{observed_ns}",'
+        f'"severityNumber":{severity},"severityText":{quote(severity_text)},'
+        f'"body":{{"stringValue":{quote(body)}}},"attributes":[{attributes}],'
+        f'"eventName":{quote(event)}}}'
+    )
+
+
 def spans_prefix(resource: str, scope: str, scope_version: str) -> str:
     """What stands before the spans in a line; `LINE_SUFFIX` ends it.
 
@@ -142,6 +171,11 @@ def spans_prefix(resource: str, scope: str, scope_version: str) -> str:
 def metrics_prefix(resource: str, scope: str, scope_version: str) -> str:
     """What stands before the metrics in a line; `LINE_SUFFIX` ends it."""
     return _prefix("Metrics", "metrics", resource, scope, scope_version)
+
+
+def logs_prefix(resource: str, scope: str, scope_version: str) -> str:
+    """What stands before the log records in a line; `LINE_SUFFIX` ends it."""
+    return _prefix("Logs", "logRecords", resource, scope, scope_version)
 
 
 LINE_SUFFIX = "]}]}]}\n"

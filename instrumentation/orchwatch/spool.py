@@ -26,13 +26,14 @@ UNDELIVERED = "undelivered"  # could not be sent over OTLP: stored as traces, co
 HISTORY = "history"  # imported past: stored as traces, not counted as happening now
 METRICS = "metrics"  # counters and gauges of short processes
 HOOKS = "hooks"  # events of an agent's hooks, for the monitor process and not for the Collector
-FAMILIES = (OPERATIONS, UNDELIVERED, HISTORY, METRICS, HOOKS)
+EVENTS = "events"  # the event stream: alerts as log records, not for the Collector either
+FAMILIES = (OPERATIONS, UNDELIVERED, HISTORY, METRICS, HOOKS, EVENTS)
 
 SEGMENT_BYTES = 8 * 1024 * 1024
 BUDGET_BYTES = 256 * 1024 * 1024
 
 # What makes a segment's header OTLP/JSON; spans where nothing else is said.
-_EMPTY_PAYLOADS = {METRICS: ',"resourceMetrics":[]', HOOKS: ""}
+_EMPTY_PAYLOADS = {METRICS: ',"resourceMetrics":[]', HOOKS: "", EVENTS: ',"resourceLogs":[]'}
 _SUFFIX = ".jsonl"
 _RETRY_INTERVAL_S = 1.0
 _MAX_DIGITS = 18
@@ -63,7 +64,8 @@ class Spool:
 
         Args:
             lines: OTLP/JSON, each line ended by a newline.
-            number: How many operations they hold, for the ledger of losses.
+            number: How many operations they hold, for the ledger of losses; 0 where a failure
+                loses nothing, because their sender sends them again.
         """
         with self._lock:
             try:

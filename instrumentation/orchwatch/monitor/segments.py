@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from orchwatch import spool
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
 SPAN_FAMILIES = (spool.OPERATIONS, spool.UNDELIVERED, spool.HISTORY)
 
-_NAME = re.compile(rf"({'|'.join(SPAN_FAMILIES)})-(\d+)\.jsonl")
+_NAME = re.compile(r"([a-z]+)-(\d+)\.jsonl")
 _ID = re.compile(r"[0-9a-f]{32}")
 _HEADER_BYTES = 4096
 _CHUNK_BYTES = 4 * 1024 * 1024
@@ -30,7 +30,7 @@ class Segment:
 
     Attributes:
         path: Where it lies; it may be gone by now.
-        family: One of `SPAN_FAMILIES`.
+        family: One of `spool.FAMILIES`.
         number: Counting up within the family.
         id: What tells it from every other segment there ever was.
         size_bytes: Its size.
@@ -52,8 +52,8 @@ class Segment:
         return self.path.stem
 
 
-def find(directory: Path) -> list[Segment]:
-    """The segments that hold spans, oldest first in each family.
+def find(directory: Path, families: Collection[str] = SPAN_FAMILIES) -> list[Segment]:
+    """The segments of these families, by default those that hold spans, oldest first in each.
 
     Each id comes once: of two files with one id (a copy somebody made) the longer counts.
     """
@@ -62,7 +62,9 @@ def find(directory: Path) -> list[Segment]:
     except OSError:
         return []
     matches = filter(None, map(_NAME.fullmatch, files))
-    numbered = sorted((match[1], int(match[2]), match[0]) for match in matches)
+    numbered = sorted(
+        (match[1], int(match[2]), match[0]) for match in matches if match[1] in families
+    )
     highest = {family: number for family, number, _ in numbered}
     found: dict[str, Segment] = {}
     for family, number, file in numbered:

@@ -61,6 +61,10 @@ REASONS = {
         "hook events whose payload is no JSON object that names the event, ignored",
         "see what starts orchwatch's hook, `orchwatch claude install` registers it",
     ),
+    "bad_alert": (
+        "notifications and alerts that are not as Alertmanager sends them, ignored",
+        "see what posts to /alerts of `orchwatch monitor`",
+    ),
     "bad_setting": (
         "ORCHWATCH_* settings that are no valid number, ignored in favour of the default",
         "correct the environment variable",

@@ -2,7 +2,7 @@
 
 An `http` hook is `POST http://127.0.0.1:PORT/claude/hook`. Its body is the event's payload, one
 JSON object in UTF-8, as a command hook gets it on standard input; `SECRET_HEADER` carries what the
-file `secret_file()` holds. The receiver takes a request only if its `Host` is one of
+file `secret_path()` holds. The receiver takes a request only if its `Host` is one of
 `accepted_hosts(port)` (a web page that had its own name resolved to 127.0.0.1 sends another one)
 and its secret is right, and answers 200 with an empty body, which decides nothing. Any other status
 shows up in the session as a notice. Source: https://code.claude.com/docs/en/hooks
@@ -11,24 +11,23 @@ shows up in the session as a notice. Source: https://code.claude.com/docs/en/hoo
 from __future__ import annotations
 
 import os
-import secrets
 import shlex
 import sys
 from typing import Any, Literal
 
-from orchwatch import losses
-from orchwatch.errors import OrchwatchError
-from orchwatch.home import DIRECTORY_MODE, FILE_MODE, home
+from orchwatch import losses, secret_file
+from orchwatch.home import home
 
 Mode = Literal["http", "command"]
 Entry = dict[str, Any]
 
 MONITOR_HOST = "127.0.0.1"
+# What the other containers call the monitor's, in docker-compose.yml.
+MONITOR_SERVICE = "monitor"
 ORCHWATCH_MONITOR_PORT = 7319
 PORT_VARIABLE = "ORCHWATCH_MONITOR_PORT"
 HOOK_PATH = "/claude/hook"
 SECRET_HEADER = "X-Orchwatch-Secret"  # noqa: S105 - the header's name
-_SECRET_BYTES = 32
 
 # The agent waits for a hook that is not asynchronous: a monitor that hangs costs it this much.
 HTTP_TIMEOUT_S = 1
@@ -79,10 +78,6 @@ COMMAND_ONLY = ("SessionStart", "Setup", "SessionEnd")
 
 HOOK_SCRIPT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "hook.py")
 _HOOK_SCRIPT_TAIL = "/orchwatch/claude/hook.py"
-
-
-class RegistrationError(OrchwatchError):
-    """What a registration needs is not there; the message names it."""
 
 
 def entries(mode: Mode, secret: str) -> dict[str, Entry]:
@@ -186,10 +181,10 @@ def monitor_port() -> int:
 
 def accepted_hosts(port: int) -> tuple[str, ...]:
     """The values of `Host` that a request to the monitor may have."""
-    return (f"{MONITOR_HOST}:{port}", f"localhost:{port}")
+    return tuple(f"{host}:{port}" for host in (MONITOR_HOST, "localhost", MONITOR_SERVICE))
 
 
-def secret_file() -> str:
+def secret_path() -> str:
     """Where the secret lies: one line of hexadecimal digits, readable by the user only."""
     return os.path.join(home(), "hook-secret")
 
@@ -198,45 +193,15 @@ def read_secret() -> str | None:
     """The secret, None where there is none yet.
 
     Raises:
-        RegistrationError: Its file cannot be read, or is empty.
+        SecretError: Its file cannot be read, or is empty.
     """
-    try:
-        with open(secret_file(), encoding="ascii") as file:
-            secret = file.read().strip()
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise RegistrationError(f"{secret_file()}: cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise RegistrationError(f"{secret_file()}: is not a secret of ours") from error
-    if not secret:
-        raise RegistrationError(f"{secret_file()}: is empty; remove it and install again")
-    return secret
+    return secret_file.read(secret_path())
 
 
 def make_secret() -> str:
     """The secret, made where there is none.
 
     Raises:
-        RegistrationError: Its file cannot be read or written.
+        SecretError: Its file cannot be read or written.
     """
-    secret = read_secret()
-    if secret:
-        return secret
-    secret = secrets.token_hex(_SECRET_BYTES)
-    path = secret_file()
-    unnamed = f"{path}.{os.getpid()}"
-    try:
-        os.makedirs(home(), DIRECTORY_MODE, exist_ok=True)
-        file = os.open(unnamed, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE)
-        with os.fdopen(file, "w") as stream:
-            stream.write(secret + "\n")
-        try:
-            os.link(unnamed, path)  # whoever is first decides, and nobody sees half of it
-        except FileExistsError:
-            pass
-        finally:
-            os.unlink(unnamed)
-    except OSError as error:
-        raise RegistrationError(f"{path}: cannot be written: {error.strerror}") from error
-    return read_secret() or secret
+    return secret_file.make(secret_path())

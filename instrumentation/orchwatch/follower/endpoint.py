@@ -1,8 +1,7 @@
-"""The address on loopback that `http` hooks post their events to; `registration` has the contract.
+"""The monitor process's address on loopback; each path has a route that says what is made of it.
 
 An HTTP server of its own, because an agent waits for each answer: `http.server` needs a thread and
-an e-mail parser for each request, and `asyncio` twice the time of a plain selector. It takes one
-kind of request only.
+an e-mail parser for each request, and `asyncio` twice the time of a plain selector.
 """
 
 from __future__ import annotations
@@ -20,12 +19,14 @@ from typing import TYPE_CHECKING
 
 from orchwatch.claude import registration
 from orchwatch.errors import OrchwatchError
+from orchwatch.follower.route import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
+
+    from orchwatch.follower.route import Route
 
 HOST_VARIABLE = "ORCHWATCH_MONITOR_HOST"
-MOST_BODY_BYTES = 16 * 1024 * 1024
 
 _MOST_HEAD_BYTES = 16 * 1024
 _MOST_CONNECTIONS = 128
@@ -33,9 +34,8 @@ _READ_BYTES = 256 * 1024
 _REQUEST_LIMIT_S = 5.0  # a client on this machine that needs longer is stuck, or means harm
 _IDLE_LIMIT_S = 60.0
 _CLOSE_LIMIT_S = 1.0
-_SECRET_HEADER = registration.SECRET_HEADER.lower()
 _HEAD_END = b"\r\n\r\n"
-_DONE = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+_DONE = Answer().encode()
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _logger = logging.getLogger(__name__)
@@ -47,20 +47,15 @@ class Endpoint:
     Args:
         host: The address to listen on.
         port: The port; 0 takes any free one.
-        secret: What a request must carry.
-        receive: Takes the body of each event, in that thread, when its sender has its answer.
+        routes: By path.
 
     Attributes:
-        receive: The same.
-        secret: The same, as bytes.
+        routes: The same.
         hosts: The names of this host that a request may be for.
     """
 
-    def __init__(
-        self, *, host: str, port: int, secret: str, receive: Callable[[bytes], None]
-    ) -> None:
-        self.receive = receive
-        self.secret = secret.encode()
+    def __init__(self, *, host: str, port: int, routes: Mapping[str, Route]) -> None:
+        self.routes = routes
         self.hosts: tuple[str, ...] = ()
         self._address = (host, port)
         self._refused: set[str] = set()
@@ -100,7 +95,7 @@ class Endpoint:
         self._thread.start()
 
     def close(self) -> None:
-        """Takes no more; what was answered has been received."""
+        """Takes no more; what was answered has been taken."""
         self._end.close()
         self._thread.join(_CLOSE_LIMIT_S)
 
@@ -108,7 +103,7 @@ class Endpoint:
         """Says so in the log, once for each reason."""
         if why not in self._refused:
             self._refused.add(why)
-            _logger.warning("refused a request to the hook endpoint: %s", why)
+            _logger.warning("refused a request: %s", why)
 
     def _run(self) -> None:
         while True:
@@ -181,6 +176,7 @@ class _Connection:
         self._client = client
         self._buffer = bytearray()
         self._wanted = -1  # bytes of the body that is awaited; negative before the head has come
+        self._route: Route | None = None  # of the request whose head has come
         self._is_refused = False
 
     def take(self, data: bytes) -> None:
@@ -206,9 +202,12 @@ class _Connection:
         body = bytes(self._buffer[: self._wanted])
         del self._buffer[: self._wanted]
         self._wanted = -1
-        # The agent waits for this, and for nothing of what becomes of the event.
-        self._client.sendall(_DONE)
-        self._endpoint.receive(body)
+        assert self._route is not None
+        if self._route.answers_first:
+            self._client.sendall(_DONE)
+            self._route.take(body)
+        else:
+            self._client.sendall(self._route.take(body).encode())
         return True
 
     def _take_head(self) -> bool:
@@ -227,44 +226,43 @@ class _Connection:
         if problem is not None:
             self._refuse(*problem)
             return False
-        self._wanted = int(headers["content-length"])
+        self._wanted = int(headers.get("content-length", "0"))
         if headers.get("expect", "").lower() == "100-continue":
             self._client.sendall(_CONTINUE)
         return True
 
     def _problem(self, request: str, headers: Mapping[str, str]) -> tuple[str, str] | None:
-        """The status and reason to refuse a request with."""
-        return self._problem_of_sender(headers) or self._problem_of_request(request, headers)
-
-    def _problem_of_sender(self, headers: Mapping[str, str]) -> tuple[str, str] | None:
+        """The status and reason to refuse a request with; where there is none, it has a route."""
         # A page in a browser can reach loopback, by a name of its own too, but not without telling
         # its origin or that name.
         if headers.get("host") not in self._endpoint.hosts or "origin" in headers:
             return "403 Forbidden", "it did not come for this host"
-        secret = headers.get(_SECRET_HEADER, "").encode("latin-1")
-        if not hmac.compare_digest(secret, self._endpoint.secret):
-            return "403 Forbidden", f"without the right {registration.SECRET_HEADER}"
-        return None
+        method, _, rest = request.partition(" ")
+        path = rest.partition(" ")[0].partition("?")[0]
+        route = self._route = self._endpoint.routes.get(path)
+        if route is None:
+            return "404 Not Found", f"its path is none of {', '.join(self._endpoint.routes)}"
+        if route.secret:
+            secret = headers.get(route.header, "").encode("latin-1")
+            if not hmac.compare_digest(secret, route.secret):
+                return "403 Forbidden", f"without the right {route.header} for {path}"
+        if method != route.method:
+            return "405 Method Not Allowed", f"it is no {route.method}"
+        return self._problem_of_length(route, headers)
 
     @staticmethod
-    def _problem_of_request(request: str, headers: Mapping[str, str]) -> tuple[str, str] | None:
-        method, _, rest = request.partition(" ")
-        if rest.partition(" ")[0] != registration.HOOK_PATH:
-            return "404 Not Found", f"its path is not {registration.HOOK_PATH}"
-        if method != "POST":
-            return "405 Method Not Allowed", "it is no POST"
-        length = headers.get("content-length", "")
+    def _problem_of_length(route: Route, headers: Mapping[str, str]) -> tuple[str, str] | None:
+        length = headers.get("content-length", "0" if route.method == "GET" else "")
         if not (length.isascii() and length.isdecimal()):
             return "411 Length Required", "it does not say how long it is"
-        if len(length) > len(str(MOST_BODY_BYTES)) or int(length) > MOST_BODY_BYTES:
-            return "413 Content Too Large", f"it is longer than {MOST_BODY_BYTES} bytes"
+        if len(length) > len(str(route.most_bytes)) or int(length) > route.most_bytes:
+            return "413 Content Too Large", f"it is longer than {route.most_bytes} bytes"
         return None
 
     def _refuse(self, status: str, why: str) -> None:
         self._endpoint.refuse(why)
         self._is_refused = True
         self.limit_s = time.monotonic() + _CLOSE_LIMIT_S
-        answer = f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        self._client.sendall(answer.encode())
+        self._client.sendall(Answer(status).encode(closes=True))
         with suppress(OSError):
             self._client.shutdown(socket.SHUT_WR)

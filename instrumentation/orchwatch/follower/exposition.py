@@ -10,14 +10,27 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchwatch import losses, names
+from orchwatch.follower.route import Answer, Route
 from orchwatch.mixin import promql
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from orchwatch.monitor.spool_backlog import Backlog
 
+PATH = "/metrics"
+
+_KIND = "text/plain; version=0.0.4; charset=utf-8"
 _OTHER = "other"
+
+
+def route(newest: Callable[[], bytes]) -> Route:
+    """Where Prometheus asks; anybody on this machine may, for sizes and counts.
+
+    Args:
+        newest: What `text` returned last.
+    """
+    return Route(method="GET", take=lambda _: Answer(body=newest(), kind=_KIND))
 
 
 def text(backlogs: Sequence[Backlog], limit_bytes: int, lost: Mapping[str, int]) -> bytes:

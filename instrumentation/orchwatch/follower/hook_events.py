@@ -13,7 +13,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from orchwatch import losses, spool
-from orchwatch.claude import hook_line, hook_payload
+from orchwatch.claude import hook_line, hook_payload, registration
+from orchwatch.follower.route import Answer, Route
 from orchwatch.follower.tail import Tail
 from orchwatch.otlp_json import to_bytes
 
@@ -22,10 +23,29 @@ if TYPE_CHECKING:
 
     from orchwatch.claude.facts import Fact
 
+MOST_BODY_BYTES = 16 * 1024 * 1024
+
 _HEADER = b'{"orchwatch":'
 
 
-def receive(body: bytes) -> None:
+def route() -> Route:
+    """Where `http` hooks post their events; `registration` has the contract.
+
+    Raises:
+        SecretError: The secret cannot be read or written.
+    """
+    return Route(
+        method="POST",
+        take=receive,
+        header=registration.SECRET_HEADER.lower(),
+        secret=registration.make_secret().encode(),
+        most_bytes=MOST_BODY_BYTES,
+        # The agent waits for the answer.
+        answers_first=True,
+    )
+
+
+def receive(body: bytes) -> Answer:
     """Appends an event that came over HTTP; what cannot be is counted."""
     try:
         line = hook_line.encode(body, time.time_ns())
@@ -35,6 +55,7 @@ def receive(body: bytes) -> None:
         losses.count("internal_error")
     else:
         spool.append(spool.HOOKS, to_bytes(line))
+    return Answer()
 
 
 class HookEvents:

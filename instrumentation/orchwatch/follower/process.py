@@ -11,19 +11,20 @@ import time
 from typing import TYPE_CHECKING
 
 from orchwatch.claude import registration
-from orchwatch.follower import hook_events
+from orchwatch.follower import alert_receiver, exposition, hook_events
+from orchwatch.follower.alert_receiver import AlertReceiver
+from orchwatch.follower.alert_stream import AlertStream
 from orchwatch.follower.checkpoint import Checkpoint
 from orchwatch.follower.endpoint import HOST_VARIABLE, Endpoint
 from orchwatch.follower.figures import Figures
 from orchwatch.follower.following import Following
+from orchwatch.monitor.alert_events import SERVICE_NAME
 from orchwatch.monitor.status import SYSTEM_INTERVAL_S
 from orchwatch.sdk import configure, otlp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
-
-SERVICE_NAME = "orchwatch-monitor"
 
 _INTERVAL_S = 0.25
 # So that an event's answer does not wait for a long step of the other thread.
@@ -51,11 +52,11 @@ def run(roots: Sequence[str], project: Path) -> None:
         os.environ.setdefault(_INTERVAL_VARIABLE, str(SYSTEM_INTERVAL_S * 1000))
     checkpoint = Checkpoint()
     following = Following(checkpoint, roots)
-    endpoint = _endpoint()
+    figures = Figures(project, following)
+    endpoint = _endpoint(figures, AlertStream())
     endpoint.start()
     try:
         configure(service_name=SERVICE_NAME)
-        figures = Figures(project, following)
         _logger.info("following %s; hooks post to port %d", ", ".join(roots), endpoint.port)
         while not ended.is_set():
             started_s = time.monotonic()
@@ -71,10 +72,13 @@ def run(roots: Sequence[str], project: Path) -> None:
     _logger.info("ended; %d spans recorded", following.spans)
 
 
-def _endpoint() -> Endpoint:
+def _endpoint(figures: Figures, stream: AlertStream) -> Endpoint:
     return Endpoint(
         host=os.environ.get(HOST_VARIABLE) or registration.MONITOR_HOST,
         port=registration.monitor_port(),
-        secret=registration.make_secret(),
-        receive=hook_events.receive,
+        routes={
+            registration.HOOK_PATH: hook_events.route(),
+            alert_receiver.PATH: AlertReceiver(stream).route(),
+            exposition.PATH: exposition.route(figures.exposition),
+        },
     )

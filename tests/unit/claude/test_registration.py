@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orchwatch import secret_file
 from orchwatch.claude import registration
-from orchwatch.claude.registration import RegistrationError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,7 +101,7 @@ def test_the_secret_is_made_once_and_for_the_user_only(home: Path) -> None:
     secret = registration.make_secret()
     assert len(secret) == 64
     assert registration.make_secret() == registration.read_secret() == secret
-    assert stat.S_IMODE(os.stat(registration.secret_file()).st_mode) == 0o600
+    assert stat.S_IMODE(os.stat(registration.secret_path()).st_mode) == 0o600
     assert [entry.name for entry in home.iterdir()] == ["hook-secret"]
 
 
@@ -122,11 +122,11 @@ def test_all_who_make_the_secret_at_once_get_the_same(
 def test_a_secret_that_cannot_be_used_is_an_error(home: Path) -> None:
     home.mkdir()
     (home / "hook-secret").write_text("\n")
-    with pytest.raises(RegistrationError, match="is empty"):
+    with pytest.raises(secret_file.SecretError, match="is empty"):
         registration.make_secret()
     (home / "hook-secret").unlink()
     (home / "hook-secret").mkdir()
-    with pytest.raises(RegistrationError, match="cannot be read"):
+    with pytest.raises(secret_file.SecretError, match="cannot be read"):
         registration.make_secret()
 
 

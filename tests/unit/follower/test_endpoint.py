@@ -9,13 +9,16 @@ import pytest
 from orchwatch.claude import registration
 from orchwatch.errors import OrchwatchError
 from orchwatch.follower import endpoint
-from orchwatch.follower.endpoint import MOST_BODY_BYTES, Endpoint
+from orchwatch.follower.endpoint import Endpoint
+from orchwatch.follower.route import Answer, Route
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 SECRET = "0123456789abcdef"
 PATH = registration.HOOK_PATH
+ASKED, OPEN = "/asked", "/open"
+MOST_BODY_BYTES = 3_000_000
 
 
 class Listening:
@@ -23,10 +26,32 @@ class Listening:
 
     def __init__(self) -> None:
         self.received: list[bytes] = []
+        self.answer = Answer()
+        header = registration.SECRET_HEADER.lower()
+        secret = SECRET.encode()
         self.endpoint = Endpoint(
-            host="127.0.0.1", port=0, secret=SECRET, receive=self.received.append
+            host="127.0.0.1",
+            port=0,
+            routes={
+                PATH: Route(
+                    method="POST",
+                    take=self.take,
+                    header=header,
+                    secret=secret,
+                    most_bytes=MOST_BODY_BYTES,
+                    answers_first=True,
+                ),
+                ASKED: Route(
+                    method="POST", take=self.take, header=header, secret=secret, most_bytes=10
+                ),
+                OPEN: Route(method="GET", take=self.take),
+            },
         )
         self.endpoint.start()
+
+    def take(self, body: bytes) -> Answer:
+        self.received.append(body)
+        return self.answer
 
     def connect(self) -> http.client.HTTPConnection:
         return http.client.HTTPConnection("127.0.0.1", self.endpoint.port, timeout=10)
@@ -86,6 +111,11 @@ def test_an_event_may_come_in_pieces_and_be_long(listening: Listening) -> None:
         (403, PATH, {"X_Orchwatch_Secret": "ümlaut"}),
         (403, PATH, {"Host": "evil.example:7319"}),
         (403, PATH, {"Host": "127.0.0.1"}),
+        (403, ASKED, {"X_Orchwatch_Secret": None}),
+        (403, OPEN, {"Host": "evil.example:7319"}),
+        (403, OPEN, {"Origin": "http://evil.example"}),
+        (405, OPEN, {}),
+        (413, ASKED, {"Content_Length": "11"}),
         (403, PATH, {"Origin": "http://evil.example"}),
         (404, "/", {}),
         (411, PATH, {"Content_Length": "-1"}),
@@ -100,6 +130,29 @@ def test_what_is_no_event_of_ours_is_refused(
     assert listening.post(path=path, changed=changed) == status
     listening.endpoint.close()
     assert listening.received == []
+
+
+def test_another_container_may_call_it_by_the_name_of_its_service(listening: Listening) -> None:
+    assert listening.post(changed={"Host": f"monitor:{listening.endpoint.port}"}) == 200
+
+
+def test_a_route_may_answer_when_it_has_made_something_of_the_request(listening: Listening) -> None:
+    listening.answer = Answer("503 Service Unavailable")
+    assert listening.post(path=ASKED) == 503
+    assert listening.post(path=PATH) == 200
+
+
+def test_what_anybody_may_ask_needs_no_secret_and_no_length(listening: Listening) -> None:
+    listening.answer = Answer(body=b"1\n", kind="text/plain")
+    connection = listening.connect()
+    for path in (OPEN, f"{OPEN}?name=a"):
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        assert (answer.status, answer.headers["Content-Type"], answer.read()) == (
+            200,
+            "text/plain",
+            b"1\n",
+        )
 
 
 def test_only_posts_are_taken(listening: Listening) -> None:
@@ -152,6 +205,6 @@ def test_more_clients_than_there_are_agents_are_hung_up_on(
 def test_a_port_that_is_taken_is_named_with_its_variable() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        second = Endpoint(host="127.0.0.1", port=port, secret=SECRET, receive=print)
+        second = Endpoint(host="127.0.0.1", port=port, routes={})
         with pytest.raises(OrchwatchError, match=rf"port {port}.*ORCHWATCH_MONITOR_PORT"):
             second.start()

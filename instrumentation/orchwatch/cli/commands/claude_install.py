@@ -56,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     Raises:
         SettingsError: The file cannot be read or changed, or is not what it should be.
-        RegistrationError: The secret cannot be read or written.
+        SecretError: The secret cannot be read or written.
     """
     from orchwatch.claude import installation, locations  # noqa: PLC0415 - slow, see `commands`
 

@@ -1,0 +1,87 @@
+"""The writer of the event stream: each alert that fires or ends once, however often it is told.
+
+Two find out about alerts: Alertmanager, and `patterns` in this process where there is no server.
+Whoever writes first that an alert fires also writes when it ends; until then the other one's word
+about the same is not written.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchwatch import spool
+from orchwatch.home import spool_directory
+from orchwatch.monitor import alert_events
+from orchwatch.otlp_json import to_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from orchwatch.monitor.alert_events import AlertEvent
+
+# An alert that is told again after so many others is written again.
+MOST_KNOWN = 4096
+# A server that is gone never says that its alert has ended: from then on others may say more.
+_HELD_FOR_NS = 3600 * 1_000_000_000
+
+
+class AlertStream:
+    """Appends to the event stream; may be used from several threads.
+
+    What is known comes from the stream itself, so that a process that was killed at any moment has
+    written a transition or has not, and the next one knows which.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._learn()
+
+    def write(self, events: Iterable[AlertEvent]) -> bool:
+        """Writes those that are news; False where that failed, and they may be sent again."""
+        with self._lock:
+            news: dict[tuple[str, str, int], AlertEvent] = {}
+            for event in events:
+                if event.key not in self._known and not self._is_held(event):
+                    news[event.key] = event
+            if not news:
+                return True
+            now_ns = time.time_ns()
+            lines = "".join(event.encode(now_ns) for event in news.values())
+            if not spool.append(spool.EVENTS, to_bytes(lines), 0):
+                self._learn()  # on a full disk some of the lines may have been written
+                return False
+            for event in news.values():
+                self._remember(event)
+            return True
+
+    def latest(self, subject: tuple[str, str | None]) -> AlertEvent | None:
+        """What was last written about an alert; None where that is nothing, or long ago."""
+        with self._lock:
+            return self._latest.get(subject)
+
+    def _learn(self) -> None:
+        self._known: OrderedDict[tuple[str, str, int], None] = OrderedDict()
+        self._latest: OrderedDict[tuple[str, str | None], AlertEvent] = OrderedDict()
+        for event in alert_events.latest(Path(spool_directory()), MOST_KNOWN):
+            self._remember(event)
+
+    def _remember(self, event: AlertEvent) -> None:
+        self._known[event.key] = None
+        self._latest[event.subject] = event
+        self._latest.move_to_end(event.subject)
+        for known in (self._known, self._latest):
+            while len(known) > MOST_KNOWN:
+                known.popitem(last=False)
+
+    def _is_held(self, event: AlertEvent) -> bool:
+        """Whether the other evaluator has said it, or is the one to say it."""
+        known = self._latest.get(event.subject)
+        if known is None or known.evaluator == event.evaluator:
+            return False
+        if known.end_ns is None:
+            return event.end_ns is not None or event.start_ns - known.start_ns < _HELD_FOR_NS
+        return event.end_ns is not None or event.start_ns <= known.end_ns

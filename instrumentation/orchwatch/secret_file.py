@@ -1,0 +1,62 @@
+"""A secret that two programs of one user share: a file of one line of hexadecimal digits."""
+
+from __future__ import annotations
+
+import os
+import secrets
+
+from orchwatch.errors import OrchwatchError
+from orchwatch.home import DIRECTORY_MODE, FILE_MODE
+
+_SECRET_BYTES = 32
+
+
+class SecretError(OrchwatchError):
+    """A secret that cannot be had; the message names its file."""
+
+
+def read(path: str) -> str | None:
+    """The secret, None where there is none yet.
+
+    Raises:
+        SecretError: Its file cannot be read, or is empty.
+    """
+    try:
+        with open(path, encoding="ascii") as file:
+            secret = file.read().strip()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise SecretError(f"{path}: cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SecretError(f"{path}: is not a secret of ours") from error
+    if not secret:
+        raise SecretError(f"{path}: is empty; remove it, and it is made anew")
+    return secret
+
+
+def make(path: str) -> str:
+    """The secret, made where there is none, readable by the user only.
+
+    Raises:
+        SecretError: Its file cannot be read or written.
+    """
+    secret = read(path)
+    if secret:
+        return secret
+    secret = secrets.token_hex(_SECRET_BYTES)
+    unnamed = f"{path}.{os.getpid()}"
+    try:
+        os.makedirs(os.path.dirname(path), DIRECTORY_MODE, exist_ok=True)
+        file = os.open(unnamed, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE)
+        with os.fdopen(file, "w") as stream:
+            stream.write(secret + "\n")
+        try:
+            os.link(unnamed, path)  # whoever is first decides, and nobody sees half of it
+        except FileExistsError:
+            pass
+        finally:
+            os.unlink(unnamed)
+    except OSError as error:
+        raise SecretError(f"{path}: cannot be written: {error.strerror}") from error
+    return read(path) or secret

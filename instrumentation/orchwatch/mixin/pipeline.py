@@ -21,8 +21,9 @@ QUEUE_SIZE = "otelcol_exporter_queue_size"
 QUEUE_CAPACITY = "otelcol_exporter_queue_capacity"
 _ITEMS = ("spans", "metric_points")
 _HOW = ["receiver_refused", "receiver_failed", "exporter_send_failed", "exporter_enqueue_failed"]
-_SENT = [f"otelcol_exporter_sent_{items}_total" for items in _ITEMS]
-_LOST = [f"otelcol_{how}_{items}_total" for how in _HOW for items in _ITEMS]
+ACCEPTED = [f"otelcol_receiver_accepted_{items}_total" for items in _ITEMS]
+SENT = [f"otelcol_exporter_sent_{items}_total" for items in _ITEMS]
+REFUSED = [f"otelcol_{how}_{items}_total" for how in _HOW for items in _ITEMS]
 _EXPORTER = {"exporter": "otlp_http/tempo"}
 _CAPACITY = 1000
 _SENDING = samples.growing(0, 100, MINUTES)
@@ -157,7 +158,7 @@ def _exports_stalled(settings: Settings) -> Alert:
     window = settings.pipeline["window"]
     # An export that is tried again and again counts as neither sent nor failed.
     waiting = f"max by (exporter) (min_over_time({QUEUE_SIZE}[{window}])) > 0"
-    sent = _any_of("exporter", _SENT, window)
+    sent = _any_of("exporter", SENT, window)
     return alert(
         "ExportsStalled",
         "critical",
@@ -182,8 +183,8 @@ def _exports_stalled(settings: Settings) -> Alert:
 
 def _telemetry_lost(settings: Settings) -> Alert:
     window = settings.pipeline["window"]
-    lost = _any_of("receiver, exporter, job", [*_LOST, DISCARDED], window)
-    series = [f'{name}{{receiver="otlp"}}' for name in _LOST[:2]]
+    lost = _any_of("receiver, exporter, job", [*REFUSED, DISCARDED], window)
+    series = [f'{name}{{receiver="otlp"}}' for name in REFUSED[:2]]
     return alert(
         "TelemetryLost",
         "critical",

@@ -29,6 +29,9 @@ _DROPPED = "budget_dropped"
 _IGNORED = "bad_.+"
 _LIMIT_BYTES = 1000
 
+# Operations that no program could append.
+UNWRITTEN = f'{LOST}{{{REASON}!~"{_DROPPED}|{_IGNORED}"}}'
+
 
 def alerts(settings: Settings) -> list[Alert]:
     """From the first sign to what is lost."""
@@ -120,19 +123,22 @@ def _near_budget(settings: Settings) -> Alert:
     )
 
 
+def dropped_unread(settings: Settings, window: str) -> str:
+    """Lines that the spool dropped within a window while it was full of what nobody had read."""
+    dropped = f'increase({LOST}{{{REASON}="{_DROPPED}"}}[{window}])'
+    near = number(settings.pipeline["near"])
+    return f"sum by ({REASON}) ({dropped}) > 0\n  and on () {UNREAD_SHARE} > {near}"
+
+
 def _operations_lost(settings: Settings) -> Alert:
     window = settings.pipeline["window"]
-    near = number(settings.pipeline["near"])
-    lost, dropped = (
-        f"sum by ({REASON}) (increase({LOST}{{{REASON}{reasons}}}[{window}])) > 0"
-        for reasons in (f'!~"{_DROPPED}|{_IGNORED}"', f'="{_DROPPED}"')
-    )
+    lost = f"sum by ({REASON}) (increase({UNWRITTEN}[{window}])) > 0"
     series = f"{LOST}{promql.selector(**{REASON: _DROPPED})}"
     counted = {series: samples.growing(0, 1, MINUTES)}
     return alert(
         "OperationsLost",
         "critical",
-        f"{lost}\nor\n{dropped}\n  and on () {UNREAD_SHARE} > {near}",
+        f"{lost}\nor\n{dropped_unread(settings, window)}",
         Text(
             title="Operations",
             summary='{{ printf "%.0f" $value }} operations were lost within '

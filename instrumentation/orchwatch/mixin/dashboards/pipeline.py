@@ -1,20 +1,15 @@
-"""What carries operations to Prometheus and Tempo: is it alive, does it keep up, was anything lost.
-
-Prometheus and Tempo report nothing about themselves here, as nothing is scraped: they are seen
-through what the Collector could send them.
-"""
+"""What carries operations to Prometheus and Tempo: is everything arriving, and if not, where."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchwatch import names
-from orchwatch.mixin import alerting, promql
+from orchwatch.mixin import alerting, pipeline_spool, promql
 from orchwatch.mixin import pipeline as alerts
 from orchwatch.mixin.dashboards import grading, panels, queries, units
 from orchwatch.mixin.dashboards.page import Page, Row
 from orchwatch.mixin.dashboards.panels import Text
-from orchwatch.mixin.promql import DURATION
+from orchwatch.mixin.pipeline_spool import AGE, FAMILY, LIMIT, LOST, REASON, SIZE, UNREAD
 
 if TYPE_CHECKING:
     from orchwatch.mixin.alerting import Settings
@@ -22,23 +17,14 @@ if TYPE_CHECKING:
     from orchwatch.targets import Targets
 
 _NO_COLLECTOR = "no sign of the Collector"
-_QUEUED = f"max by (exporter) ({alerts.QUEUE_SIZE} / {alerts.QUEUE_CAPACITY})"
-# What was not taken, or not sent, by what it was; the Collector has a series once there was one.
-_LOST = {
-    f"{what.replace('_', ' ')} {things.replace('_', ' ')}": f"otelcol_{what}_{things}_total"
-    for what in (
-        "receiver_refused",
-        "receiver_failed",
-        "exporter_send_failed",
-        "exporter_enqueue_failed",
-    )
-    for things in ("spans", "metric_points")
-}
-_STORAGE = promql.series(names.STORAGE_SIZE, "By")
+_NO_MONITOR = "needs orchwatch monitor"
+_NOT_FETCHED = "not fetched by Prometheus"
 _MEMORY = "otelcol_process_memory_rss_bytes"
-_CPU = "otelcol_process_cpu_seconds_total"
-# Of the Collector itself.
-_INTERVAL = "10s"
+_RESIDENT = "process_resident_memory_bytes"
+_PROMETHEUS, _TEMPO = '{job="prometheus"}', '{job="tempo"}'
+# How often the Collector reports about itself, and servers are fetched.
+_INTERVAL = "15s"
+_RIGHT = {"custom.axisPlacement": "right"}
 
 
 def page(_table: Targets) -> Page:
@@ -47,171 +33,260 @@ def page(_table: Targets) -> Page:
     return Page(
         name="pipeline",
         title="Pipeline",
-        description="From the spool through the Collector to Prometheus and Tempo: alive, fast "
-        "enough, complete.",
+        description="From the spool through the Collector to Prometheus and Tempo: is everything "
+        "arriving, does it keep up, was anything lost?",
         rows=(
             Row(
                 height=4,
                 panels=(
-                    (6, _silent(settings)),
-                    (6, _filled(settings)),
-                    (6, _lost()),
-                    (6, _spool()),
+                    (5, _arriving()),
+                    (9, _answering(settings)),
+                    (5, _waiting(settings)),
+                    (5, _lost(settings)),
                 ),
             ),
-            Row(height=8, panels=((8, _read()), (8, _sent()), (8, _queue(settings)))),
-            Row(height=8, panels=((8, _losses()), (8, _files()), (8, _series()))),
-            Row(height=8, panels=((12, _cpu()), (12, _memory()))),
+            Row(height=8, panels=((14, _spool(settings)), (10, _losses()))),
+            Row(height=8, panels=((8, _flow()), (8, _queues(settings)), (8, _memory()))),
+            Row(height=8, panels=((8, _samples()), (8, _storage()), (8, _tempo()))),
         ),
     )
 
 
-def _silent(settings: Settings) -> Panel:
+def _arriving() -> Panel:
+    text = Text(
+        "Is everything arriving?",
+        "No while a critical alert about the pipeline fires, late while a warning does. The "
+        "overview names them; docs/runbook.md says what to do.",
+        _NO_COLLECTOR,
+    )
+    firing = 'max(ALERTS{{kind="pipeline",alertstate="firing",severity="{}"}})'
+    expr = (
+        f"{firing.format('critical')} * 2\nor\n{firing.format('warning')}\nor\nmax({_MEMORY}) * 0"
+    )
+    panel = panels.number(text, queries.now("A", expr), unit=units.NUMBER, decimals=0)
+    words = {0: ("yes", grading.OK), 1: ("late", grading.WARN), 2: ("no", grading.MISS)}
+    return panel.mappings([grading.words(words), grading.unmeasured(text.empty)])
+
+
+def _answering(settings: Settings) -> Panel:
     silent_s = promql.seconds(settings.pipeline["silent"])
     text = Text(
-        "Last sign of the Collector",
-        "How long ago it last reported about itself; it does so every 10 s.",
-        _NO_COLLECTOR,
+        "Who answers",
+        f"The Collector reports about itself every 10 s and is away after {silent_s} s; Prometheus "
+        "fetches the others. Operations are recorded, and arrive, without the monitor process too.",
+        _NOT_FETCHED,
     )
-    expr = f"time() - max(timestamp({_MEMORY}))"
-    steps: grading.Steps = [(None, grading.OK), (silent_s, grading.MISS)]
-    return panels.number(text, queries.now("A", expr), unit=units.SECONDS, decimals=0, steps=steps)
+    reported = f"max(timestamp({_MEMORY})) > bool time() - {silent_s} or vector(0)"
+    panel = panels.number(
+        text,
+        queries.now("A", reported, "Collector"),
+        queries.now("B", f"max(up{_PROMETHEUS})", "Prometheus"),
+        queries.now("C", f"max(up{_TEMPO})", "Tempo"),
+        queries.now("D", f"max({pipeline_spool.UP})", "Monitor"),
+        unit=units.NUMBER,
+        decimals=0,
+    )
+    answers = (("up", grading.OK), ("down", grading.MISS), ("off", grading.UNKNOWN))
+    up, down, off = answers
+    unmeasured = grading.unmeasured("?")
+    panel.mappings([grading.words({0: down, 1: up}), unmeasured])
+    return panels.of_query(panel, "D", mappings=[grading.words({0: off, 1: up}), unmeasured])
 
 
-def _queue_steps(settings: Settings) -> grading.Steps:
-    pipeline = settings.pipeline
-    return [
-        (None, grading.OK),
-        (pipeline["filled"], grading.WARN),
-        (pipeline["full"], grading.MISS),
+def _waiting(settings: Settings) -> Panel:
+    text = Text(
+        "Oldest unread",
+        "How long ago the first thing in the spool happened that the Collector has not read; 0 "
+        "when it has read everything.",
+        _NO_MONITOR,
+    )
+    behind_s = promql.seconds(settings.pipeline["behind"])
+    steps: grading.Steps = [(None, grading.OK), (behind_s, grading.WARN)]
+    query = queries.now("A", f"max({AGE})")
+    return panels.number(text, query, unit=units.SECONDS, decimals=0, steps=steps)
+
+
+def _lost(settings: Settings) -> Panel:
+    text = Text(
+        "Lost or refused",
+        "Over this time range: what programs could not append, what the spool dropped unread, what "
+        "the Collector refused or gave up, what Tempo discarded.",
+        "nothing reported",
+    )
+    counters = [*alerts.REFUSED, alerts.DISCARDED]
+    lost = [_apart(f"increase({one}[$__range])", one) for one in counters]
+    dropped = pipeline_spool.dropped_unread(settings, "1m")
+    lost += [
+        f"increase({pipeline_spool.UNWRITTEN}[$__range])",
+        f"sum_over_time(({dropped})[$__range:1m])",
     ]
-
-
-def _filled(settings: Settings) -> Panel:
-    text = Text(
-        "Fullest queue",
-        "When a queue is full, reading the spool waits; nothing is lost.",
-        _NO_COLLECTOR,
-    )
-    query = queries.now("A", f"max({_QUEUED})")
-    return panels.number(text, query, unit=units.SHARE, decimals=0, steps=_queue_steps(settings))
-
-
-def _lost() -> Panel:
-    text = Text(
-        "Refused or failed",
-        "Spans and points that the Collector could not take or send, over this time range. What "
-        "the programs themselves lost is in `orchwatch doctor`.",
-        _NO_COLLECTOR,
-    )
+    query = queries.now("A", f"sum({' or '.join(lost)})")
     steps: grading.Steps = [(None, grading.OK), (1, grading.MISS)]
-    expr = f"sum({_lost_in('$__range')})"
-    return panels.number(text, queries.now("A", expr), unit=units.NUMBER, decimals=0, steps=steps)
+    return panels.number(text, query, unit=units.NUMBER, decimals=0, steps=steps)
 
 
-def _spool() -> Panel:
+def _apart(expr: str, counter: str) -> str:
+    """What `rate` and `increase` answer has no name, which alone tells some counters apart."""
+    return f'label_replace({expr}, "counter", "{counter}", "", "")'
+
+
+def _spool(settings: Settings) -> Panel:
+    near = promql.number(settings.pipeline["near"])
     text = Text(
-        "Stored on this disk",
-        "The spool and what it was compacted into.",
-        "needs orchwatch monitor",
+        "The spool against its budget",
+        "Lines that were read stay until the budget is full, and then the oldest go: a full disk "
+        "share is no harm. What is not read must stay below the dashed lines: the alert's, and the "
+        "budget.",
+        _NO_MONITOR,
     )
-    query = queries.now("A", queries.latest(_STORAGE))
-    return panels.number(text, query, unit=units.BYTES, decimals=1)
-
-
-def _lost_in(window: str) -> str:
-    """A name would not tell them apart: `increase` drops it."""
-    return " or ".join(
-        f'label_replace(increase({series}[{window}]), "what", "{what}", "", "")'
-        for what, series in _LOST.items()
+    panel = panels.graph(
+        text,
+        _lines("A", f"sum({SIZE})", "on disk"),
+        _lines("B", f"sum by ({FAMILY}) ({UNREAD})", f"{{{{{FAMILY}}}}} not read"),
+        _lines("C", f"max({LIMIT}) * {near}", "alert"),
+        _lines("D", f"max({LIMIT})", "budget"),
+        unit=units.BYTES,
+        decimals=1,
     )
+    return panels.limit_line(panels.limit_line(panel, "C", grading.WARN), "D", grading.MISS)
 
 
-def _rate(name: str, by: str) -> str:
-    matched = f'{{__name__=~"otelcol_{name}_(spans|metric_points)_total"}}'
-    return f"sum by ({by}) (rate({matched}[$__rate_interval]))"
+def _losses() -> Panel:
+    text = Text(
+        "Lost or ignored by programs, by reason",
+        "The ledger of this home directory. `bad_…` are values that a program passed wrongly; "
+        "budget_dropped lines are lost only if the Collector had not read them. `orchwatch doctor` "
+        "says what to do.",
+        _NO_MONITOR,
+    )
+    panel = panels.rows(
+        text,
+        queries.rows("range", f"sum by ({REASON}) (increase({LOST}[$__range]))"),
+        queries.rows("ever", f"sum by ({REASON}) ({LOST})"),
+        transformations=[
+            panels.transform("merge"),
+            *panels.chosen(
+                {REASON: "Reason", "Value #range": "In this time", "Value #ever": "Ever"}, "Ever"
+            ),
+        ],
+    )
+    return panels.column(panel, "Reason", **{"custom.width": 180})
 
 
 def _lines(ref: str, expr: str, legend: str) -> panels.Query:
     return queries.lines(ref, expr, legend).interval(_INTERVAL)
 
 
-def _read() -> Panel:
+def _rate(*counters: str, exporter: str = "") -> str:
+    chosen = promql.selector(exporter=exporter) if exporter else ""
+    rates = " or ".join(_apart(f"rate({one}{chosen}[$__rate_interval])", one) for one in counters)
+    return f"sum({rates})"
+
+
+def _flow() -> Panel:
     text = Text(
-        "Read from the spool and received",
-        "Spans and points a second, by where they came from.",
+        "Through the Collector",
+        "Spans and points a second: read from the spool or received, acknowledged by Tempo and by "
+        "Prometheus, refused or failed. Counting makes few points of many spans.",
         _NO_COLLECTOR,
     )
-    query = _lines("A", _rate("receiver_accepted", "receiver"), "{{receiver}}")
-    return panels.graph(text, query, unit=units.A_SECOND, decimals=1)
-
-
-def _sent() -> Panel:
-    text = Text(
-        "Sent to Tempo and Prometheus",
-        "Spans and points a second that were acknowledged.",
-        _NO_COLLECTOR,
+    panel = panels.graph(
+        text,
+        _lines("A", _rate(*alerts.ACCEPTED), "received"),
+        _lines("B", _rate(*alerts.SENT, exporter="otlp_http/tempo"), "to Tempo"),
+        _lines("C", _rate(*alerts.SENT, exporter="otlp_http/prometheus"), "to Prometheus"),
+        _lines("D", _rate(*alerts.REFUSED), "refused or failed"),
+        unit=units.A_SECOND,
+        decimals=1,
     )
-    query = _lines("A", _rate("exporter_sent", "exporter"), "{{exporter}}")
-    return panels.graph(text, query, unit=units.A_SECOND, decimals=1)
+    return panels.of_query(panel, "D", color={"mode": "fixed", "fixedColor": grading.MISS})
 
 
-def _queue(settings: Settings) -> Panel:
+def _queues(settings: Settings) -> Panel:
     text = Text(
         "How full the queues are",
-        "What waits for Tempo or Prometheus, as a share of its queue. The dashed lines are the "
-        "limits of the alerts.",
+        "What waits for Tempo or Prometheus, as a share of its queue. A full one makes the spool "
+        "wait; the dashed lines are the limits of the alerts.",
         _NO_COLLECTOR,
     )
-    query = _lines("A", _QUEUED, "{{exporter}}")
-    return panels.graph(text, query, unit=units.SHARE, decimals=0, steps=_queue_steps(settings))
+    filled = f"max by (exporter) ({alerts.QUEUE_SIZE} / {alerts.QUEUE_CAPACITY})"
+    limits = settings.pipeline
+    steps: grading.Steps = [
+        (None, grading.OK),
+        (limits["filled"], grading.WARN),
+        (limits["full"], grading.MISS),
+    ]
+    query = _lines("A", filled, "{{exporter}}")
+    return panels.graph(text, query, unit=units.SHARE, decimals=0, steps=steps)
 
 
-def _losses() -> Panel:
-    text = Text(
-        "Refused or failed over time",
-        "By the part of the Collector, and what it could not take or send.",
-        "nothing refused yet",
-    )
-    expr = f"sum by (what) ({_lost_in('$__rate_interval')})"
-    query = _lines("A", expr, "{{what}}")
-    return panels.bars(panels.graph(text, query, unit=units.NUMBER, decimals=0))
-
-
-def _files() -> Panel:
-    text = Text(
-        "Spool files being read",
-        "Open and actively read segments of the spool.",
-        _NO_COLLECTOR,
-    )
+def _memory() -> Panel:
     return panels.graph(
-        text,
-        _lines("A", "max(otelcol_fileconsumer_open_files)", "open"),
-        _lines("B", "max(otelcol_fileconsumer_reading_files)", "being read"),
-        unit=units.NUMBER,
+        Text("Memory of the servers", "Resident memory.", _NO_COLLECTOR),
+        _lines("A", f"max({_MEMORY})", "Collector"),
+        _lines("B", f"max({_RESIDENT}{_PROMETHEUS})", "Prometheus"),
+        _lines("C", f"max({_RESIDENT}{_TEMPO})", "Tempo"),
+        unit=units.BYTES,
         decimals=0,
     )
 
 
-def _series() -> Panel:
+def _samples() -> Panel:
     text = Text(
-        "Series of operations",
-        "How many series each service's operations have in Prometheus: it should not grow with "
-        "the number of operations.",
-        "no operation yet",
+        "Prometheus: samples",
+        "Taken and refused a second, and how many series it holds (right). It refuses what is "
+        "older than it takes, such as what a Collector sends twice after it was killed.",
+        _NOT_FETCHED,
     )
-    expr = f"count by ({queries.SERVICE}) ({DURATION}_count)"
-    query = queries.lines("A", expr, f"{{{{{queries.SERVICE}}}}}")
-    return panels.graph(text, query, unit=units.NUMBER, decimals=0)
+    refused = " + ".join(
+        f"sum(rate(prometheus_tsdb_{why}_samples_total[$__rate_interval]))"
+        for why in ("out_of_order", "too_old", "out_of_bound")
+    )
+    taken = "sum(rate(prometheus_tsdb_head_samples_appended_total[$__rate_interval]))"
+    panel = panels.graph(
+        text,
+        _lines("A", taken, "taken"),
+        _lines("B", refused, "refused"),
+        _lines("C", "max(prometheus_tsdb_head_series)", "series"),
+        unit=units.A_SECOND,
+        decimals=1,
+    )
+    return panels.of_query(panel, "C", unit=units.NUMBER, decimals=0, **_RIGHT)
 
 
-def _cpu() -> Panel:
-    text = Text("CPU of the Collector", "1 is one processor.", _NO_COLLECTOR)
-    query = _lines("A", f"sum(rate({_CPU}[$__rate_interval]))", "collector")
-    return panels.graph(text, query, unit=units.NUMBER, decimals=2)
+def _storage() -> Panel:
+    text = Text(
+        "Prometheus: storage",
+        "Blocks, log and the newest samples on disk. The dashed line is its cap, where one is set: "
+        "beyond it the oldest blocks go.",
+        _NOT_FETCHED,
+    )
+    parts = ("storage_blocks", "wal_storage_size", "head_chunks_storage_size")
+    stored = " + ".join(f"prometheus_tsdb_{part}_bytes" for part in parts)
+    panel = panels.graph(
+        text,
+        _lines("A", f"max({stored})", "stored"),
+        _lines("B", "max(prometheus_tsdb_retention_limit_bytes) > 0", "cap"),
+        unit=units.BYTES,
+        decimals=1,
+    )
+    return panels.limit_line(panel, "B", grading.WARN)
 
 
-def _memory() -> Panel:
-    text = Text("Memory of the Collector", "Resident memory.", _NO_COLLECTOR)
-    query = _lines("A", f"max({_MEMORY})", "collector")
-    return panels.graph(text, query, unit=units.BYTES, decimals=1)
+def _tempo() -> Panel:
+    text = Text(
+        "Tempo: spans",
+        "Received and discarded a second, and the blocks that they are stored in (right). It "
+        "discards what exceeds its limits, and says so in its log.",
+        _NOT_FETCHED,
+    )
+    received = "tempo_distributor_spans_received_total"
+    panel = panels.graph(
+        text,
+        _lines("A", f"sum(rate({received}[$__rate_interval]))", "received"),
+        _lines("B", f"sum(rate({alerts.DISCARDED}[$__rate_interval]))", "discarded"),
+        _lines("C", "sum(tempodb_blocklist_length)", "blocks"),
+        unit=units.A_SECOND,
+        decimals=1,
+    )
+    return panels.of_query(panel, "C", unit=units.NUMBER, decimals=0, **_RIGHT)

@@ -9,7 +9,7 @@ from orchwatch.mixin import pipeline as alerts
 from orchwatch.mixin.dashboards import grading, panels, queries, units
 from orchwatch.mixin.dashboards.page import Page, Row
 from orchwatch.mixin.dashboards.panels import Text
-from orchwatch.mixin.pipeline_spool import AGE, FAMILY, LIMIT, LOST, REASON, SIZE, UNREAD
+from orchwatch.mixin.pipeline_spool import AGE, LIMIT, LOST, REASON, SIZE, UNREAD
 
 if TYPE_CHECKING:
     from orchwatch.mixin.alerting import Settings
@@ -22,8 +22,10 @@ _NOT_FETCHED = "not fetched by Prometheus"
 _MEMORY = "otelcol_process_memory_rss_bytes"
 _RESIDENT = "process_resident_memory_bytes"
 _PROMETHEUS, _TEMPO = '{job="prometheus"}', '{job="tempo"}'
+_TO_PROMETHEUS, _TO_TEMPO = "otlp_http/prometheus", "otlp_http/tempo"
 # How often the Collector reports about itself, and servers are fetched.
 _INTERVAL = "15s"
+_RED = {"mode": "fixed", "fixedColor": grading.MISS}
 _RIGHT = {"custom.axisPlacement": "right"}
 
 
@@ -39,8 +41,8 @@ def page(_table: Targets) -> Page:
             Row(
                 height=4,
                 panels=(
-                    (5, _arriving()),
-                    (9, _answering(settings)),
+                    (6, _arriving()),
+                    (8, _answering(settings)),
                     (5, _waiting(settings)),
                     (5, _lost(settings)),
                 ),
@@ -142,7 +144,7 @@ def _spool(settings: Settings) -> Panel:
     panel = panels.graph(
         text,
         _lines("A", f"sum({SIZE})", "on disk"),
-        _lines("B", f"sum by ({FAMILY}) ({UNREAD})", f"{{{{{FAMILY}}}}} not read"),
+        _lines("B", f"sum({UNREAD})", "not read yet"),
         _lines("C", f"max({LIMIT}) * {near}", "alert"),
         _lines("D", f"max({LIMIT})", "budget"),
         unit=units.BYTES,
@@ -170,7 +172,8 @@ def _losses() -> Panel:
             ),
         ],
     )
-    return panels.column(panel, "Reason", **{"custom.width": 180})
+    panels.column(panel, "In this time", **{"custom.width": 110})
+    return panels.column(panel, "Ever", **{"custom.width": 80})
 
 
 def _lines(ref: str, expr: str, legend: str) -> panels.Query:
@@ -185,21 +188,21 @@ def _rate(*counters: str, exporter: str = "") -> str:
 
 def _flow() -> Panel:
     text = Text(
-        "Through the Collector",
-        "Spans and points a second: read from the spool or received, acknowledged by Tempo and by "
-        "Prometheus, refused or failed. Counting makes few points of many spans.",
+        "Spans and points a second",
+        "Through the Collector: read from the spool or received, acknowledged by Tempo and by "
+        "Prometheus, and those refused or failed, if any. Counting makes few points of many spans.",
         _NO_COLLECTOR,
     )
     panel = panels.graph(
         text,
         _lines("A", _rate(*alerts.ACCEPTED), "received"),
-        _lines("B", _rate(*alerts.SENT, exporter="otlp_http/tempo"), "to Tempo"),
-        _lines("C", _rate(*alerts.SENT, exporter="otlp_http/prometheus"), "to Prometheus"),
-        _lines("D", _rate(*alerts.REFUSED), "refused or failed"),
-        unit=units.A_SECOND,
+        _lines("B", _rate(*alerts.SENT, exporter=_TO_TEMPO), "to Tempo"),
+        _lines("C", _rate(*alerts.SENT, exporter=_TO_PROMETHEUS), "to Prometheus"),
+        _lines("D", f"{_rate(*alerts.REFUSED)} > 0", "refused or failed"),
+        unit=units.NUMBER,
         decimals=1,
     )
-    return panels.of_query(panel, "D", color={"mode": "fixed", "fixedColor": grading.MISS})
+    return panels.of_query(panel, "D", color=_RED)
 
 
 def _queues(settings: Settings) -> Panel:
@@ -209,15 +212,25 @@ def _queues(settings: Settings) -> Panel:
         "wait; the dashed lines are the limits of the alerts.",
         _NO_COLLECTOR,
     )
-    filled = f"max by (exporter) ({alerts.QUEUE_SIZE} / {alerts.QUEUE_CAPACITY})"
     limits = settings.pipeline
     steps: grading.Steps = [
         (None, grading.OK),
         (limits["filled"], grading.WARN),
         (limits["full"], grading.MISS),
     ]
-    query = _lines("A", filled, "{{exporter}}")
-    return panels.graph(text, query, unit=units.SHARE, decimals=0, steps=steps)
+    return panels.graph(
+        text,
+        _lines("A", _filled(_TO_TEMPO), "to Tempo"),
+        _lines("B", _filled(_TO_PROMETHEUS), "to Prometheus"),
+        unit=units.SHARE,
+        decimals=0,
+        steps=steps,
+    )
+
+
+def _filled(exporter: str) -> str:
+    chosen = promql.selector(exporter=exporter)
+    return f"max({alerts.QUEUE_SIZE}{chosen} / {alerts.QUEUE_CAPACITY}{chosen})"
 
 
 def _memory() -> Panel:
@@ -233,8 +246,8 @@ def _memory() -> Panel:
 
 def _samples() -> Panel:
     text = Text(
-        "Prometheus: samples",
-        "Taken and refused a second, and how many series it holds (right). It refuses what is "
+        "Prometheus: samples a second",
+        "Taken and, if any, refused, and how many series it holds (right). It refuses what is "
         "older than it takes, such as what a Collector sends twice after it was killed.",
         _NOT_FETCHED,
     )
@@ -246,12 +259,13 @@ def _samples() -> Panel:
     panel = panels.graph(
         text,
         _lines("A", taken, "taken"),
-        _lines("B", refused, "refused"),
+        _lines("B", f"{refused} > 0", "refused"),
         _lines("C", "max(prometheus_tsdb_head_series)", "series"),
-        unit=units.A_SECOND,
+        unit=units.NUMBER,
         decimals=1,
     )
-    return panels.of_query(panel, "C", unit=units.NUMBER, decimals=0, **_RIGHT)
+    panels.of_query(panel, "B", color=_RED)
+    return panels.of_query(panel, "C", **_RIGHT)
 
 
 def _storage() -> Panel:
@@ -275,8 +289,8 @@ def _storage() -> Panel:
 
 def _tempo() -> Panel:
     text = Text(
-        "Tempo: spans",
-        "Received and discarded a second, and the blocks that they are stored in (right). It "
+        "Tempo: spans a second",
+        "Received and, if any, discarded, and the blocks that they are stored in (right). It "
         "discards what exceeds its limits, and says so in its log.",
         _NOT_FETCHED,
     )
@@ -284,9 +298,10 @@ def _tempo() -> Panel:
     panel = panels.graph(
         text,
         _lines("A", f"sum(rate({received}[$__rate_interval]))", "received"),
-        _lines("B", f"sum(rate({alerts.DISCARDED}[$__rate_interval]))", "discarded"),
+        _lines("B", f"sum(rate({alerts.DISCARDED}[$__rate_interval])) > 0", "discarded"),
         _lines("C", "sum(tempodb_blocklist_length)", "blocks"),
-        unit=units.A_SECOND,
+        unit=units.NUMBER,
         decimals=1,
     )
-    return panels.of_query(panel, "C", unit=units.NUMBER, decimals=0, **_RIGHT)
+    panels.of_query(panel, "B", color=_RED)
+    return panels.of_query(panel, "C", **_RIGHT)

@@ -25,6 +25,7 @@ COMMANDS = (
     "demo",
     "current",
     "trace",
+    "events",
     "status-line",
     "kpi",
     "monitor",

@@ -1,0 +1,117 @@
+"""`orchwatch events`: alerts, failures and what was too slow, as it happens."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import select
+import shutil
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from orchwatch.cli import window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchwatch.monitor.event_stream import Event, EventStream
+
+HELP = "show alerts, operations that failed and those beyond their warning, oldest first"
+
+_INTERVAL_S = 0.5
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's options."""
+    from orchwatch.reporters import event_list  # noqa: PLC0415 - slow, see `commands`
+
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = "keys of --format json, null where there is nothing to say:\n" + "".join(
+        f"  {line}\n" for line in event_list.KEYS.splitlines()
+    )
+    parser.add_argument("--follow", action="store_true", help="go on until interrupted")
+    window.add_argument(parser)
+    parser.add_argument(
+        "--format",
+        choices=("table", "json"),
+        default="table",
+        help="table: for a person, in local time; json: one object a line",
+    )
+    parser.add_argument(
+        "--color",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="auto: on a terminal, unless NO_COLOR is set",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints what happened, and with `--follow` what happens."""
+    from pathlib import Path  # noqa: PLC0415 - slow, see `commands`, and so are the next ones
+
+    from orchwatch import targets  # noqa: PLC0415
+    from orchwatch.home import home  # noqa: PLC0415
+    from orchwatch.monitor.event_stream import EventStream  # noqa: PLC0415
+    from orchwatch.monitor.store import Store  # noqa: PLC0415
+
+    since_ns = window.since_ns(arguments.since)
+    directory = Path(home())
+    show = _shower(arguments)
+    with Store(directory) as store:
+        stream = EventStream(directory, store, targets.load())
+        nothing = True
+        for event in stream.past(since_ns or 0):
+            show(event)
+            nothing = False
+        if nothing and arguments.format == "table":
+            sys.stdout.write(_nothing(arguments.since, str(directory)))
+        if arguments.follow:
+            _follow(stream, show)
+    return 0
+
+
+def _shower(arguments: argparse.Namespace) -> Callable[[Event], None]:
+    from orchwatch.reporters import event_list  # noqa: PLC0415 - as above
+
+    if arguments.format == "json":
+        return lambda event: event_list.render_json(event, sys.stdout)
+    on_terminal = sys.stdout.isatty()
+    colour = arguments.color == "always" or (
+        arguments.color == "auto" and on_terminal and not os.environ.get("NO_COLOR")
+    )
+    width = shutil.get_terminal_size().columns if on_terminal else None
+    return event_list.EventList(sys.stdout, width=width, colour=colour).write
+
+
+def _nothing(since: str, directory: str) -> str:
+    past = "" if since == "all" else f" in the last {since}"
+    return f"No alert, no failure, nothing beyond its warning{past} in {directory}.\n"
+
+
+def _follow(stream: EventStream, show: Callable[[Event], None]) -> None:
+    """Until Ctrl-C, which is the way to end it, or until nobody reads any more."""
+    wait = _waiter()
+    try:
+        while True:
+            sys.stdout.flush()
+            wait()
+            for event in stream.news():
+                show(event)
+    except KeyboardInterrupt:
+        return
+
+
+def _waiter() -> Callable[[], None]:
+    """Waits a moment; a pipe that was closed at its other end is noticed with nothing to write."""
+    try:
+        output = select.poll()
+        output.register(sys.stdout.fileno(), 0)
+    except OSError:  # no file at all
+        return lambda: time.sleep(_INTERVAL_S)
+
+    def wait() -> None:
+        if output.poll(_INTERVAL_S * 1000):
+            raise BrokenPipeError
+
+    return wait

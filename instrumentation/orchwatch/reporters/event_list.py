@@ -1,0 +1,183 @@
+"""The event stream as lines: one for each event, a heading for each day."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TextIO
+
+from orchwatch.reporters import units
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from orchwatch.monitor.event_stream import Event
+
+KEYS = """\
+time            when, UTC: an alert's beginning or end, an operation's end
+kind            alert; failure (an operation that failed); slow (one beyond its warning)
+severity        info, warning or critical of an alert; error of a failure; warning of what is slow
+state           of an alert: firing, resolved
+name            of the alert or the operation
+summary         what the alert says, with value and unit
+operation       also of an alert that is about one
+value           what was measured, in `unit`; of an operation its duration
+target, unit    the table's; s, By, 1 (a share from 0 to 1), …
+error_type      why an operation failed
+fired_s         how long an alert fired that has ended
+agent           who
+session_id      whose
+trace_id        for `orchwatch trace`
+evaluator       of an alert: alertmanager, or monitor where that saw it without any server
+recommendation  what the alert advises
+runbook         where its entry is
+dashboard       where it can be seen
+"""
+
+_NS = 1e9
+_COLOURS = {"info": "36", "warning": "33", "error": "31", "critical": "1;31", "resolved": "32"}
+_DIM = "2"
+_BOLD = "1"
+_SESSION_LENGTH = 8
+_LONGEST_AGENT = 20
+_LONGEST_ERROR = 32
+_SEVERITY_WIDTH = max(map(len, _COLOURS))
+_MARGIN = len("00:00:00") + _SEVERITY_WIDTH + 4
+_TIED = "\0"  # a space at which no line is broken
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Layout:
+    """How a line is laid out; names and texts that are longer push the rest aside.
+
+    Attributes:
+        name: Width of that column.
+        what: Of the next one, what happened.
+        who: Of the one after that, which is followed by the trace.
+        trace: How many digits of its id are shown; `orchwatch trace` takes the first ones too.
+    """
+
+    name: int
+    what: int
+    who: int
+    trace: int
+
+    @property
+    def width(self) -> int:
+        return _MARGIN + self.name + self.what + self.who + self.trace + 6
+
+
+_WHO_WIDTH = _LONGEST_AGENT + 2 + _SESSION_LENGTH
+_LAYOUTS = (
+    _Layout(name=26, what=38, who=_WHO_WIDTH, trace=32),
+    _Layout(name=18, what=19, who=_WHO_WIDTH, trace=8),
+    _Layout(name=18, what=19, who=_SESSION_LENGTH, trace=8),
+)
+
+
+def render_json(event: Event, file: TextIO) -> None:
+    """Writes one JSON object on a line, with all of `KEYS`, null where there is nothing to say."""
+    values = asdict(event)
+    moment = datetime.fromtimestamp(values.pop("time_ns") / _NS, UTC)
+    time = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    json.dump({"time": time, **values}, file, ensure_ascii=False)
+    file.write("\n")
+
+
+class EventList:
+    """Writes events for a person, in local time.
+
+    Args:
+        file: Where to write.
+        width: Of a terminal, whose lines are broken between words; None where none need be.
+        colour: Whether severities are coloured; they are spelt out in any case.
+    """
+
+    def __init__(self, file: TextIO, *, width: int | None, colour: bool) -> None:
+        self._file = file
+        self._width = width
+        fitting = [layout for layout in _LAYOUTS if width is None or layout.width <= width]
+        self._layout = fitting[0] if fitting else _LAYOUTS[-1]
+        self._room = max((width or 0) - _MARGIN, _LONGEST_AGENT)
+        self._colour = colour
+        self._day: date | None = None
+
+    def write(self, event: Event) -> None:
+        """Writes one."""
+        moment = datetime.fromtimestamp(event.time_ns / _NS).astimezone()
+        if moment.date() != self._day:
+            gap = "\n" if self._day else ""
+            self._day = moment.date()
+            heading = f"{moment:%A} {moment.day} {moment:%B %Y}, {moment.tzname()}"
+            self._file.write(f"{gap}{self._painted(heading, _BOLD)}\n")
+        severity = "resolved" if event.state == "resolved" else _plain(event.severity)
+        start = (
+            f"{self._painted(f'{moment:%H:%M:%S}', _DIM)}  "
+            f"{self._painted(severity.ljust(_SEVERITY_WIDTH), _COLOURS.get(severity, ''))}  "
+        )
+        for number, line in enumerate(self._lines(event)):
+            self._file.write(f"{' ' * _MARGIN if number else start}{line}\n")
+
+    def _lines(self, event: Event) -> list[str]:
+        """What follows the severity."""
+        layout = self._layout
+        name, what = _plain(event.name).ljust(layout.name), _what(event)
+        if event.kind == "alert":  # it has nobody and no trace: its sentence may fill the line
+            return self._wrapped(f"{name}  {what}")
+        who, trace_id = _who(event, layout.who), (event.trace_id or "")[: layout.trace]
+        if len(what) <= self._room:
+            what = what.replace(" ", _TIED)
+        who = who.replace(" ", _TIED)
+        line = f"{name}  {what:{layout.what}}  {who:{layout.who}}  {trace_id}"
+        lines = [text.replace(_TIED, " ") for text in self._wrapped(line.rstrip())]
+        start = lines[-1].removesuffix(trace_id)
+        return [*lines[:-1], start + self._painted(trace_id, _DIM)] if trace_id else lines
+
+    def _wrapped(self, line: str) -> list[str]:
+        if self._width is None:
+            return [line]
+        return textwrap.wrap(line, self._room, break_long_words=False, break_on_hyphens=False)
+
+    def _painted(self, text: str, colour: str) -> str:
+        return f"\x1b[{colour}m{text}\x1b[0m" if self._colour and colour else text
+
+
+def _what(event: Event) -> str:
+    if event.kind == "alert":
+        summary = _plain(event.summary or "")
+        if event.fired_s is not None:
+            return f"fired for {units.duration(event.fired_s)}: {summary}"
+        advice = _plain(event.recommendation or "")
+        return f"{summary} → {advice}" if advice else summary
+    took = units.duration(event.value)
+    target = ""
+    if event.value is not None and event.target is not None and event.value > event.target:
+        target = f", target {units.duration(event.target)}"
+    if event.kind == "slow":
+        return f"{took}{target}"
+    return f"{_reason(event.error_type)} after {took}{target}"
+
+
+def _reason(error_type: str | None) -> str:
+    reason = _plain(error_type or "failed")
+    if len(reason) > _LONGEST_ERROR:
+        # The end of a dotted name says most.
+        reason = "…" + reason[1 - _LONGEST_ERROR :]
+    # An exit code or a status.
+    return f"error {reason}" if reason.isdecimal() else reason
+
+
+def _who(event: Event, width: int) -> str:
+    """The agent and its session, or either."""
+    agent = _plain(event.agent or "")
+    if len(agent) > _LONGEST_AGENT:
+        agent = agent[: _LONGEST_AGENT - 1] + "…"
+    session = _plain(event.session_id or "")[:_SESSION_LENGTH]
+    return f"{agent}  {session}".strip() if width >= _WHO_WIDTH else agent or session
+
+
+def _plain(text: str) -> str:
+    """Nothing that a terminal would obey: names and texts may come from anywhere."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)

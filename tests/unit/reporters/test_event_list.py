@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import io
+import json
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchwatch.monitor.event_stream import Event
+from orchwatch.reporters import event_list
+from orchwatch.reporters.event_list import EventList
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TIME_NS = 1_795_378_503_118_000_000  # 2026-11-22 20:15:03.118 UTC
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
+SLOW = Event(
+    time_ns=TIME_NS,
+    kind="slow",
+    severity="warning",
+    name="state.query",
+    operation="state.query",
+    value=0.0812,
+    target=0.05,
+    unit="s",
+    agent="worker-3",
+    session_id="0f2c1a9b-3c4d-4e5f-8a9b-0c1d2e3f4a5b",
+    trace_id=TRACE_ID,
+)
+FIRED = Event(
+    time_ns=TIME_NS + 60_000_000_000,
+    kind="alert",
+    severity="critical",
+    state="firing",
+    name="CpuUtilizationHigh",
+    summary="CPU utilization: 91%, the limit is 85%",
+    recommendation="Consider limiting parallel agent execution",
+)
+
+
+@pytest.fixture(autouse=True)
+def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "Europe/Vienna")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def shown(*events: Event, width: int | None = None, colour: bool = False) -> str:
+    file = io.StringIO()
+    listed = EventList(file, width=width, colour=colour)
+    for event in events:
+        listed.write(event)
+    return file.getvalue()
+
+
+def test_each_event_is_one_line_in_local_time_below_its_day() -> None:
+    day, slow, fired = shown(SLOW, FIRED).splitlines()
+    assert day == "Sunday 22 November 2026, CET"
+    assert slow.split() == [
+        "21:15:03", "warning", "state.query", "81.2ms,", "target", "50ms",
+        "worker-3", "0f2c1a9b", TRACE_ID,
+    ]  # fmt: skip
+    assert fired == (
+        "21:16:03  critical  CpuUtilizationHigh          CPU utilization: 91%, the limit is 85%"
+        " → Consider limiting parallel agent execution"
+    )
+
+
+def test_a_new_day_has_a_heading_of_its_own() -> None:
+    tomorrow = Event(time_ns=TIME_NS + 86_400 * 10**9, kind="slow", severity="warning", name="a")
+    lines = shown(SLOW, tomorrow).splitlines()
+    assert lines[2:4] == ["", "Monday 23 November 2026, CET"]
+
+
+@pytest.mark.parametrize("width", [1, 40, 80, 110, 200])
+def test_lines_are_broken_where_a_terminal_ends_and_nothing_is_lost(width: int) -> None:
+    failed = Event(
+        time_ns=TIME_NS,
+        kind="failure",
+        severity="error",
+        name="dependency.resolve",
+        value=1.5,
+        target=0.15,
+        error_type="concurrent.futures._base.TimeoutErrorOfSomeKind",
+        agent="an-agent-of-a-very-long-name",
+        trace_id=TRACE_ID,
+    )
+    text = shown(SLOW, FIRED, failed, width=width)
+    lines = text.splitlines()[1:]
+    assert max(map(len, lines)) <= max(width, 65)
+    assert "…es._base.TimeoutErrorOfSomeKind after 1.5s, target 150ms" in " ".join(text.split())
+    assert TRACE_ID[:8] in text
+    assert "parallel agent execution" in " ".join(text.split())
+
+
+def test_what_fits_80_columns_is_one_line() -> None:
+    assert shown(SLOW, width=80).splitlines()[1] == (
+        "21:15:03  warning   state.query         81.2ms, target 50ms  worker-3  4bf92f35"
+    )
+
+
+def test_an_alert_that_has_ended_says_how_long_it_fired() -> None:
+    ended = Event(
+        time_ns=TIME_NS,
+        kind="alert",
+        severity="critical",
+        state="resolved",
+        name="CpuUtilizationHigh",
+        summary="CPU: 91%",
+        fired_s=240.0,
+    )
+    assert shown(ended).splitlines()[1].endswith("  fired for 4m00s: CPU: 91%")
+    assert "resolved" in shown(ended)
+
+
+@pytest.mark.parametrize(
+    ("error_type", "told"), [("KeyError", "KeyError"), ("2", "error 2"), (None, "failed")]
+)
+def test_a_failure_says_why(error_type: str | None, told: str) -> None:
+    failed = Event(
+        time_ns=TIME_NS,
+        kind="failure",
+        severity="error",
+        name="a",
+        value=0.02,
+        target=0.05,
+        error_type=error_type,
+    )
+    assert shown(failed).rstrip().endswith(f" {told} after 20ms")
+
+
+def test_colours_say_nothing_that_words_do_not() -> None:
+    coloured = shown(SLOW, FIRED, width=80, colour=True)
+    assert "\x1b[33mwarning " in coloured
+    assert "\x1b[1;31mcritical" in coloured
+    plain = coloured
+    for code in ("0", "1", "2", "33", "1;31"):
+        plain = plain.replace(f"\x1b[{code}m", "")
+    assert plain == shown(SLOW, FIRED, width=80)
+
+
+def test_a_terminal_is_told_no_more_than_text() -> None:
+    name = "a\x1b[2Jb\nc\u202e"
+    assert "a?[2Jb?c?" in shown(Event(time_ns=1, kind="slow", severity="\x1b", name=name))
+
+
+def test_json_has_every_key_in_every_line_and_the_help_names_them() -> None:
+    file = io.StringIO()
+    for event in (SLOW, FIRED):
+        event_list.render_json(event, file)
+    slow, fired = map(json.loads, file.getvalue().splitlines())
+    told = [key.strip(",") for line in event_list.KEYS.splitlines() for key in line[:16].split()]
+    assert list(slow) == list(fired) == told
+    assert slow["time"] == "2026-11-22T20:15:03.118Z"
+    assert (slow["value"], slow["target"], slow["trace_id"]) == (0.0812, 0.05, TRACE_ID)
+    assert (fired["state"], fired["trace_id"]) == ("firing", None)

@@ -38,6 +38,10 @@ WHERE family <> 'history' AND operation IS NOT NULL AND status = 2
     AND ($operation IS NULL OR operation = $operation)
 ORDER BY end_ns DESC LIMIT 1
 """
+_BEGINS = """
+SELECT DISTINCT replace(trace_id::VARCHAR, '-', '') FROM span
+WHERE trace_id BETWEEN try_cast($lowest AS UUID) AND try_cast($highest AS UUID) ORDER BY 1 LIMIT 5
+"""
 _TRACE = """
 SELECT DISTINCT ON (span_id)
     family, replace(trace_id::VARCHAR, '-', ''), printf('%016x', span_id),
@@ -143,6 +147,12 @@ def slowest_trace_id(store: Store, operation: str) -> str | None:
 def latest_failed_trace_id(store: Store, operation: str | None = None) -> str | None:
     """The trace of the operation that failed last, of that name if one is given."""
     return _one(store.query(_LATEST_FAILED, {"operation": operation}))
+
+
+def trace_ids(store: Store, start: str) -> list[str]:
+    """The first few of the ids that begin with these hexadecimal digits."""
+    ends = {"lowest": start.ljust(32, "0"), "highest": start.ljust(32, "f")}
+    return [str(row[0]) for row in store.query(_BEGINS, ends)]
 
 
 def trace(store: Store, trace_id: str) -> list[Span]:

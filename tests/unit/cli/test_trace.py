@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchwatch import operation
+from orchwatch import attach, operation
 from orchwatch.cli.main import main
 
 if TYPE_CHECKING:
@@ -110,3 +110,26 @@ def test_a_trace_that_is_not_stored_is_one_line(
             pass
         assert main(["trace", *words]) == 1
         assert f"no span of {words[0]} is stored in {home}" in capsys.readouterr().err
+
+
+def test_the_first_digits_of_an_id_are_enough_where_they_tell_it_from_others(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for first in "1af":
+        with (
+            attach({"traceparent": f"00-{first * 16}{'1' * 16}-{'2' * 16}-01"}),
+            operation("state.query"),
+        ):
+            pass
+    for start in ("1", "aaaa", "F", "f" * 16 + "1" * 16):
+        assert shown(capsys, start).startswith(start.lower())
+    with (
+        attach({"traceparent": f"00-{'a' * 16}{'3' * 16}-{'2' * 16}-01"}),
+        operation("state.query"),
+    ):
+        pass
+    assert main(["trace", "aaaa"]) == 1
+    assert capsys.readouterr().err.count("a" * 16) == 2
+    for unknown in ("b", "no id", "f" * 33):
+        assert main(["trace", unknown]) == 1
+        assert "no span of" in capsys.readouterr().err

@@ -24,7 +24,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
     which = parser.add_mutually_exclusive_group()
     which.add_argument(
-        "trace_id", nargs="?", metavar="ID", help="32 hexadecimal digits (default: the latest)"
+        "trace_id",
+        nargs="?",
+        metavar="ID",
+        help="its id, or the first digits of it (default: the latest)",
     )
     which.add_argument(
         "--slowest", metavar="NAME", help="the trace that holds that operation's slowest call"
@@ -70,16 +73,26 @@ def _chosen(arguments: argparse.Namespace, store: Store) -> str:
     from orchwatch.monitor import spans  # noqa: PLC0415
 
     if arguments.trace_id:
-        return str(arguments.trace_id)
+        return _whole(str(arguments.trace_id), store)
     if arguments.slowest is not None:
         found = spans.slowest_trace_id(store, arguments.slowest)
-        none = f"{arguments.slowest} was not measured yet"
+        none = f"{arguments.slowest} was not measured yet in {home()}; see orchwatch current"
     elif arguments.failed is not None:
         found = spans.latest_failed_trace_id(store, arguments.failed or None)
-        none = f"no {arguments.failed or 'operation'} has failed"
+        none = f"no {arguments.failed or 'operation'} has failed in {home()}"
     else:
         found = spans.latest_trace_id(store)
-        none = "nothing was measured yet"
+        none = f"nothing was measured yet in {home()}; orchwatch demo shows how it looks"
     if found is None:
-        raise OrchwatchError(f"trace: {none} in {home()}")
+        raise OrchwatchError(f"trace: {none}")
     return found
+
+
+def _whole(start: str, store: Store) -> str:
+    """The one id that begins so; the same where there is none."""
+    from orchwatch.monitor import spans  # noqa: PLC0415 - as above
+
+    found = spans.trace_ids(store, start)
+    if len(found) > 1:
+        raise OrchwatchError(f"trace: {start} begins more than one id: {', '.join(found)}")
+    return found[0] if found else start

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -153,6 +154,54 @@ def test_sessions_and_agents_are_asked_of_tempo_only(model: Json) -> None:
             assert "gen_ai_agent" not in expr
 
 
+def test_a_search_says_what_it_returns(model: Json) -> None:
+    # Where it does not, Grafana 12.3's data source fails.
+    for one in panels(model):
+        for target in one["targets"]:
+            if target["datasource"]["uid"] == "tempo":
+                assert target["tableType"] in {"spans", "traces"}, one["title"]
+
+
+def test_states_have_the_words_and_colours_of_their_mappings(model: Json) -> None:
+    # Coloured by thresholds, Grafana shows these instead of the words.
+    for one in panels(model):
+        if one["type"] == "state-timeline":
+            defaults = one["fieldConfig"]["defaults"]
+            assert defaults["color"]["mode"] == "fixed"
+            (mapping,) = defaults["mappings"]
+            assert mapping["options"]
+
+
+def test_what_is_counted_stands_in_one_bar_or_cell(model: Json) -> None:
+    for one in panels(model):
+        custom = one["fieldConfig"]["defaults"].get("custom", {})
+        if one["type"] == "heatmap" or custom.get("drawStyle") == "bars":
+            for target in one["targets"]:
+                assert "$__rate_interval" not in target["expr"], one["title"]
+                assert target["interval"], one["title"]
+
+
+def test_without_a_choice_also_what_names_no_agent_and_no_session_is_searched(model: Json) -> None:
+    # A pattern that matches everything does not match what is not there.
+    for one in panels(model):
+        for target in one["targets"]:
+            query = target.get("query", "")
+            if "$agent" in query:
+                chosen = 'span.gen_ai.agent.name =~ "$agent" || "$agent" = ".*"'
+                assert chosen in query, one["title"]
+
+
+def test_a_table_of_what_was_found_is_empty_where_nothing_was(model: Json) -> None:
+    # A table that has columns does not say why it has no rows; these columns come with rows.
+    for one in panels(model):
+        if one["type"] == "table" and one["targets"][0].get("tableType") == "spans":
+            grouped = [t for t in one["transformations"] if t["id"] == "groupBy"]
+            fields = grouped[-1]["options"]["fields"]
+            keys = [name for name, how in fields.items() if how["operation"] == "groupby"]
+            assert keys, one["title"]
+            assert not {"traceIdHidden", "Start time", "Duration"} & set(keys), one["title"]
+
+
 def test_only_the_colours_of_a_status_are_used_for_limits(model: Json) -> None:
     for one in panels(model):
         defaults = one["fieldConfig"]["defaults"]
@@ -243,6 +292,15 @@ def test_the_committed_provisioning_points_at_the_pages() -> None:
     assert home in (REPO / "grafana/grafana.ini").read_text()
     compose = (REPO / "docker-compose.yml").read_text()
     assert "./grafana/dashboards:/etc/grafana/dashboards:ro" in compose
+
+
+def test_sessions_and_agents_are_listed_for_the_whole_time_range() -> None:
+    sources = (REPO / "grafana/provisioning/datasources/orchwatch.yaml").read_text()
+    (range_s,) = re.findall(r"timeRangeForTags: (\d+)\n", sources)
+    (retained_h,) = re.findall(
+        r"block_retention: (\d+)h\n", (REPO / "tempo/tempo.yaml").read_text()
+    )
+    assert int(range_s) == int(retained_h) * 3600
 
 
 def test_without_the_extra_one_line_says_what_to_install() -> None:

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 _NO_MONITOR = "needs orchwatch monitor"
 _NO_AGENT = "no agent in this time range"
 _WORK = queries.any_of(names.AGENT_TASK, names.AGENT_RUN, names.AGENT_TURN)
+# A session's own turns name no agent.
 _BUSY = (
-    f'{{ {queries.NAME} =~ "{_WORK}" && {queries.AGENT} =~ "$agent"'
-    f' && {queries.SESSION} =~ "$session" }}'
+    f'{{ {queries.NAME} =~ "{_WORK}" && {queries.SESSION} =~ "$session"'
+    f" && {queries.chosen_or_any(names.GEN_AI_AGENT_NAME, 'agent')} }}"
 )
 _LEVELS = ("agent.utilization", "parallel.execution")
 _END = "End"
@@ -95,51 +96,33 @@ def _spawned(table: Targets) -> Panel:
 
 
 def _timeline() -> Panel:
-    selected = f"{queries.AGENT}, {queries.NAME}"
-    kept = (spans.TIME, _END, names.GEN_AI_AGENT_NAME, names.OPERATION_NAME)
+    # Agents of one name may be many at once: each has a row of its own.
+    row = (names.OPERATION_NAME, names.GEN_AI_AGENT_NAME, names.GEN_AI_AGENT_ID)
+    started, took, *lane, status = (
+        spans.folded(one, "first") for one in (spans.TIME, spans.DURATION, *row, spans.STATUS)
+    )
     changes = [
-        _computed(_MILLISECONDS, spans.DURATION, "/", "1000000"),
-        _computed(_END, spans.TIME, "+", _MILLISECONDS),
+        spans.one_by_one(spans.TIME, spans.DURATION, *row, spans.STATUS),
+        panels.computed(_MILLISECONDS, took, "/", "1000000"),
+        panels.computed(_END, started, "+", _MILLISECONDS),
         transform(
             "convertFieldType", conversions=[{"targetField": _END, "destinationType": "time"}]
         ),
-        *panels.chosen({name: name for name in kept}),
-        transform(
-            "partitionByValues",
-            fields=[names.GEN_AI_AGENT_NAME],
-            keepFields=False,
-            naming={"asLabels": True},
-        ),
+        *panels.chosen({one: one for one in (started, _END, *lane, status)}),
+        transform("partitionByValues", fields=lane, keepFields=False, naming={"asLabels": False}),
     ]
     text = Text(
         "Who was busy",
-        "What each agent worked on, from traces. A gap: it waited, or did not run.",
+        "Turns of sessions, runs of sub-agents, and tasks of agents, a row each, from traces. A "
+        "gap: it waited, or did not run.",
         _NO_AGENT,
     )
-    query = queries.spans("A", f"{_BUSY} | select({selected})")
+    query = spans.each(_BUSY, *row)
     panel = panels.timeline(text, query, transformations=changes)
-    works = {
-        names.AGENT_TASK: ("task", grading.NEUTRAL),
-        names.AGENT_RUN: ("sub-agent's run", "purple"),
-        names.AGENT_TURN: ("turn", "green"),
-    }
-    # The data source gives the column a name of its own, which only an override replaces.
-    agent = f'${{__field.labels["{names.GEN_AI_AGENT_NAME}"]}}'
-    column(panel, names.OPERATION_NAME, displayName=agent)
-    return panel.mappings([grading.words(works)])
-
-
-def _computed(name: str, left: str, sign: str, right: str) -> panels.Transformation:
-    binary = {"left": _operand(left), "operator": sign, "right": _operand(right)}
-    return transform(
-        "calculateField", mode="binary", alias=name, replaceFields=False, binary=binary
-    )
-
-
-def _operand(text: str) -> dict[str, object]:
-    if text.isdigit():
-        return {"fixed": text}
-    return {"matcher": {"id": "byName", "options": text}}
+    busy = ("worked", grading.NEUTRAL)
+    outcomes = {"ok": busy, "unset": busy, "error": ("failed", grading.MISS)}
+    column(panel, status, displayName="${__series.name}")
+    return panel.mappings([grading.words(outcomes)])
 
 
 def _utilization(table: Targets) -> Panel:
@@ -186,27 +169,29 @@ def _spawning(table: Targets) -> Panel:
 def _by_agent() -> Panel:
     text = Text(
         "Slowest agents",
-        "How long their tasks, turns and runs took, among the newest in this time range.",
+        "How many tasks, turns and runs, and how long some of them took, in the newest traces of "
+        "this time range. None: sessions themselves.",
         _NO_AGENT,
     )
-    return spans.grouped(text, _BUSY, names.GEN_AI_AGENT_NAME, "Agent")
+    return spans.grouped(text, _BUSY, names.GEN_AI_AGENT_NAME)
 
 
 def _slowest() -> Panel:
     text = Text(
         "Longest pieces of work",
-        "Among the newest in this time range. A click opens the trace on the page of its session.",
+        "In the newest traces of this time range: how many, and the longest that was looked at. A "
+        "click on the trace or the session opens it.",
         _NO_AGENT,
     )
     found = (names.GEN_AI_AGENT_NAME, names.OPERATION_NAME, names.SESSION_ID)
-    return spans.longest(text, _BUSY, *found)
+    return spans.slowest(text, _BUSY, *found)
 
 
 def _calls() -> Panel:
     text = Text(
-        "Who called whom, in the trace above",
+        "Who called whom (trace: ${trace:text})",
         "Every span of one trace and what it called; the ring is its share of the trace's time. "
-        "Empty until a trace id stands above: click one on the page Session or Operations.",
+        "Empty until a trace is chosen: click one in a table, or paste its id above.",
         "no trace chosen",
     )
     return panels.graph_of_nodes(text, queries.trace("A", "$trace"))

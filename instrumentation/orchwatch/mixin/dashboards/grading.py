@@ -63,6 +63,16 @@ def unmeasured(reason: str) -> models.SpecialValueMap:
     )
 
 
+def empty(text: str) -> models.SpecialValueMap:
+    """A text that is empty is as good as none."""
+    return models.SpecialValueMap(
+        options=models.DashboardSpecialValueMapOptions(
+            match=models.SpecialValueMatch.EMPTY,
+            result=models.ValueMappingResult(text=text, color=UNKNOWN, index=1),
+        )
+    )
+
+
 def status_words() -> models.ValueMap:
     """The words of a status."""
     return words(dict(STATUSES))

@@ -23,10 +23,11 @@ _STATED = {
     "test.coverage": _NO_REPORT,
     "code.quality": _NO_REPORT,
 }
-_OVER_TIME = ("task.success", "task.errors", "task.throughput", "code.quality")
+_OVER_TIME = ("task.success", "task.errors", "task.throughput")
 _DOCUMENTED = promql.series(names.DOCUMENTATION_COVERAGE, "1")
 _COMPLETED = promql.series(names.TASK_COMPLETED, "{task}", counter=True)
 _TOKENS = promql.series(names.TOKEN_USAGE, "{token}", counter=True)
+_COST = "claude_code_cost_usage_USD_total"  # as Claude Code names and sends it
 _KIND = names.GEN_AI_TOKEN_TYPE.replace(".", "_")
 _MODEL = names.GEN_AI_RESPONSE_MODEL.replace(".", "_")
 _NO_TOKENS = "no session used a model"
@@ -38,13 +39,13 @@ def page(table: Targets) -> Page:
     return Page(
         name="kpis",
         title="Quality and KPIs",
-        description="Success, errors, coverage, quality, tasks an hour, tokens.",
+        description="Success, errors, coverage, quality, tasks an hour, tokens and cost.",
         asks=("service",),
         rows=(
             Row(height=4, panels=tuple((8, panel) for panel in stated[:3])),
             Row(height=4, panels=tuple((8, panel) for panel in stated[3:])),
-            Row(height=8, panels=tuple((6, _level(table, row_id)) for row_id in _OVER_TIME)),
-            Row(height=8, panels=((12, _tokens()), (12, _completed()))),
+            Row(height=8, panels=tuple((8, _level(table, row_id)) for row_id in _OVER_TIME)),
+            Row(height=8, panels=((8, _tokens()), (8, _cost()), (8, _completed()))),
         ),
     )
 
@@ -86,13 +87,29 @@ def _level(table: Targets, row_id: str) -> Panel:
 def _tokens() -> Panel:
     text = Text(
         "Tokens by model and kind",
-        "What finished turns and sub-agents of followed sessions used. What they cost is not "
-        "recorded: prices are in no session file.",
+        "What finished turns and sub-agents of followed sessions used; input holds what was read "
+        "from and written to the cache.",
         _NO_TOKENS,
     )
-    expr = f"sum by ({_MODEL}, {_KIND}) (increase({_TOKENS}[$__rate_interval]))"
-    query = queries.lines("A", expr, f"{{{{{_MODEL}}}}} {{{{{_KIND}}}}}").interval("1m")
-    return panels.bars(panels.graph(text, query, unit=units.NUMBER, decimals=0))
+    query = queries.counted(
+        "A",
+        _TOKENS,
+        f"{_MODEL}, {_KIND}",
+        f"{{{{{_MODEL}}}}} {{{{{_KIND}}}}}",
+        queries.COUNTED_REPORTS,
+    )
+    return panels.bars(panels.graph(text, query, unit=units.NUMBER, decimals=1))
+
+
+def _cost() -> Panel:
+    text = Text(
+        "Cost by model",
+        "As Claude Code itself estimates it, which it sends after `orchwatch claude install "
+        "--telemetry`. Session files hold no prices.",
+        "needs orchwatch claude install --telemetry",
+    )
+    query = queries.counted("A", _COST, "model", "{{model}}", queries.COUNTED_REPORTS)
+    return panels.bars(panels.graph(text, query, unit=units.DOLLARS, decimals=2))
 
 
 def _completed() -> Panel:
@@ -101,9 +118,7 @@ def _completed() -> Panel:
         "By service, as orchestrations count them.",
         "no task completed",
     )
-    expr = (
-        f'sum by ({queries.SERVICE}) (increase({_COMPLETED}{{{queries.SERVICE}=~"$service"}}'
-        "[$__rate_interval]))"
-    )
-    query = queries.lines("A", expr, f"{{{{{queries.SERVICE}}}}}").interval("1m")
+    completed = f'{_COMPLETED}{{{queries.SERVICE}=~"$service"}}'
+    legend = f"{{{{{queries.SERVICE}}}}}"
+    query = queries.counted("A", completed, queries.SERVICE, legend, queries.COUNTED_REPORTS)
     return panels.bars(panels.graph(text, query, unit=units.NUMBER, decimals=0))

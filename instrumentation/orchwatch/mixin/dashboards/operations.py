@@ -21,8 +21,9 @@ _NO_TARGET = "no target or no operation"
 _RATE = "[$__rate_interval]"
 _CHOSEN = promql.selector(operation="$operation")
 _FOUND = f'{{ {queries.NAME} = "$operation" && resource.{names.SERVICE_NAME} =~ "$service"'
-_BY_AGENT = f'{_FOUND} && {queries.AGENT} =~ "$agent" }}'
-_BY_SESSION = f'{_FOUND} && {queries.SESSION} =~ "$session" }}'
+_CHOSEN_AGENT = queries.chosen_or_any(names.GEN_AI_AGENT_NAME, "agent")
+_CHOSEN_SESSION = queries.chosen_or_any(names.SESSION_ID, "session")
+_SPANS = f"{_FOUND} && {_CHOSEN_AGENT} && {_CHOSEN_SESSION} }}"
 
 
 def page(_table: Targets) -> Page:
@@ -56,7 +57,7 @@ def _recorded(name: str) -> str:
 
 def _status(settings: Settings) -> Panel:
     p95 = _recorded(f"{recording.P95}{settings.window}")
-    target, warning = f"{queries.TARGET}{_CHOSEN}", f"{queries.WARNING}{_CHOSEN}"
+    target, warning = f"{recording.TARGET}{_CHOSEN}", f"{recording.WARNING}{_CHOSEN}"
     status = queries.status(p95, target, warning, OPERATION)
     text = Text(
         "Status",
@@ -80,7 +81,7 @@ def _p95(settings: Settings) -> Panel:
     return panels.number(
         text,
         queries.now("A", expr, "p95"),
-        queries.now("B", f"{queries.TARGET}{_CHOSEN}", "target"),
+        queries.now("B", f"{recording.TARGET}{_CHOSEN}", "target"),
         unit=units.SECONDS,
         decimals=1,
     )
@@ -138,8 +139,8 @@ def _percentiles() -> Panel:
     panel = panels.graph(
         text,
         *percentiles,
-        queries.lines("target", f"{queries.TARGET}{_CHOSEN}", "target"),
-        queries.lines("warning", f"{queries.WARNING}{_CHOSEN}", "warning"),
+        queries.lines("target", f"{recording.TARGET}{_CHOSEN}", "target"),
+        queries.lines("warning", f"{recording.WARNING}{_CHOSEN}", "warning"),
         unit=units.SECONDS,
         decimals=1,
     )
@@ -154,8 +155,8 @@ def _heatmap() -> Panel:
         "one operation: it opens its trace.",
         _NONE,
     )
-    expr = f"sum by (le) (increase({queries.chosen(f'{DURATION}_bucket')}{_RATE}))"
-    return panels.heat(text, queries.buckets("A", expr), unit=units.SECONDS, decimals=1)
+    query = queries.buckets("A", queries.chosen(f"{DURATION}_bucket"))
+    return panels.heat(text, query, unit=units.SECONDS, decimals=1)
 
 
 def _share(settings: Settings) -> Panel:
@@ -194,30 +195,25 @@ def _errors() -> Panel:
     chosen = queries.chosen(f"{DURATION}_count", status_code=names.STATUS_ERROR)
     kind = names.ERROR_TYPE.replace(".", "_")
     text = Text("Failures by type", "How many failed, by the type of the error.", "none failed")
-    panel = panels.graph(
-        text,
-        queries.lines("A", f"sum by ({kind}) (increase({chosen}{_RATE}))", f"{{{{{kind}}}}}"),
-        unit=units.NUMBER,
-        decimals=0,
-    )
-    return panels.bars(panel)
+    query = queries.counted("A", chosen, kind, f"{{{{{kind}}}}}", queries.COUNTED)
+    return panels.bars(panels.graph(text, query, unit=units.NUMBER, decimals=0))
 
 
 def _agents() -> Panel:
     text = Text(
         "By agent",
-        "Durations of the newest operations in this time range, for each agent. What no agent did "
-        "is not in it.",
+        "How many, and how long some of them took, in the newest traces of this time range. None: "
+        "a session itself, or a service.",
         "no agent did this",
     )
-    return spans.grouped(text, _BY_AGENT, names.GEN_AI_AGENT_NAME, "Agent")
+    return spans.grouped(text, _SPANS, names.GEN_AI_AGENT_NAME)
 
 
 def _slowest() -> Panel:
     text = Text(
-        "Slowest operations by session",
-        "Among the newest in this time range. A click opens the trace on the page of its session.",
+        "Slowest by session and agent",
+        "In the newest traces of this time range: how many, and the longest that was looked at. A "
+        "click on the trace or the session opens it.",
         _NONE,
     )
-    found = (names.SESSION_ID, names.GEN_AI_AGENT_NAME)
-    return spans.longest(text, _BY_SESSION, *found)
+    return spans.slowest(text, _SPANS, names.SESSION_ID, names.GEN_AI_AGENT_NAME)

@@ -1,12 +1,13 @@
-"""The home page: which target is missed, since when, and how much budget is left."""
+"""The home page: what is missed, since when, how much budget is left, who, and which trace."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchwatch import names
 from orchwatch.mixin import alerting, promql, readings, recording
-from orchwatch.mixin.dashboards import grading, panels, queries, scoreboard, units
-from orchwatch.mixin.dashboards.page import Page, Row
+from orchwatch.mixin.dashboards import grading, panels, queries, scoreboard, spans, units
+from orchwatch.mixin.dashboards.page import Page, Row, link
 from orchwatch.mixin.dashboards.panels import Text, column
 from orchwatch.mixin.promql import OPERATION, number
 from orchwatch.monitor import health
@@ -26,7 +27,8 @@ def page(table: Targets) -> Page:
     return Page(
         name="overview",
         title="Overview",
-        description="Which target is missed, since when, and how much of its budget is left.",
+        description="Which target is missed, since when, how much of its budget is left, by whom, "
+        "and the trace that shows it.",
         rows=(
             Row(
                 height=4,
@@ -43,19 +45,19 @@ def page(table: Targets) -> Page:
                 ),
             ),
             Row(height=12, panels=((24, scoreboard.operations(table, settings)),)),
+            Row(height=10, panels=((10, _since_when(settings)), (14, _beyond(table)))),
             Row(
                 height=12,
-                panels=((10, scoreboard.shares(table)), (14, _since_when(settings))),
+                panels=((10, scoreboard.shares(table)), (14, _alerts(settings))),
             ),
             Row(height=4, panels=((24, scoreboard.other_levels(table)),)),
-            Row(height=8, panels=((12, _alerts()), (12, _closeness(settings)))),
         ),
     )
 
 
 def _missed(settings: Settings) -> Panel:
     p95 = queries.latest(scoreboard.p95(settings))
-    missed = f"count({p95} > on ({OPERATION}) {queries.WARNING}) or 0 * count({p95})"
+    missed = f"count({p95} > on ({OPERATION}) {recording.WARNING}) or 0 * count({p95})"
     text = Text(
         "Targets missed",
         "Operations whose latest p95 within a day is beyond the warning threshold.",
@@ -130,7 +132,9 @@ def _active_agents() -> Panel:
 def _availability(table: Targets) -> Panel:
     row = table.levels[readings.AVAILABILITY]
     limits = units.limits(row)
-    text = Text(row.title, "The share of all operations that did not fail.", scoreboard.NOTHING)
+    text = Text(
+        row.title, "The share of the table's operations that did not fail.", scoreboard.NOTHING
+    )
     query = queries.now("A", queries.latest(queries.level(row.id)))
     return panels.number(
         text, query, unit=limits.unit, decimals=limits.decimals, steps=grading.steps(limits)
@@ -151,18 +155,39 @@ def _budget(settings: Settings) -> Panel:
 
 def _since_when(settings: Settings) -> Panel:
     p95 = scoreboard.p95(settings)
-    status = f"{queries.status(p95, queries.TARGET, queries.WARNING, OPERATION)} >= 0"
+    status = f"{queries.status(p95, recording.TARGET, recording.WARNING, OPERATION)} >= 0"
     text = Text(
         "Since when",
         f"The status of each operation's p95 over {settings.window}. A gap: no operation ended.",
         scoreboard.NOTHING,
     )
     query = queries.lines("A", status, f"{{{{{OPERATION}}}}}")
-    panel = panels.timeline(text, query).mappings([grading.status_words()])
-    return panel.thresholds(grading.thresholds(grading.STATUS_STEPS))
+    return panels.timeline(text, query).mappings([grading.status_words()])
 
 
-def _alerts() -> Panel:
+def _beyond(table: Targets) -> Panel:
+    found = " || ".join(queries.beyond(row.id, row.target_s) for row in table.operations.values())
+    text = Text(
+        "Who was beyond a target, and the trace that shows it",
+        "What took longer than its target, in the newest traces of this time range: how often, by "
+        "which agent, and session and trace of the longest. The few that an objective allows are "
+        "among them.",
+        "no operation took longer than its target",
+    )
+    panel = spans.slowest(
+        text,
+        f"{{ {found} }}",
+        names.OPERATION_NAME,
+        names.GEN_AI_AGENT_NAME,
+        of_longest=(names.SESSION_ID,),
+        sort=spans.COUNT,
+    )
+    scoreboard.name_operations(panel, table)
+    opened = link("operations", "service", operation="${__value.raw}")
+    return column(panel, "Operation", links=panels.opens(opened, "Show the operation"))
+
+
+def _alerts(settings: Settings) -> Panel:
     labels = "alertname, severity, target"
     since = (
         f"max by ({labels}) (ALERTS_FOR_STATE{{{_WATCHDOG}}} * 1000)"
@@ -171,27 +196,21 @@ def _alerts() -> Panel:
     order = {"severity": "Severity", "alertname": "Alert", "target": "Target", "Value": "Since"}
     text = Text(
         "Firing alerts",
-        "What each means and what to do about it stands in docs/runbook.md.",
+        f"What each means and what to do about it stands in {settings.runbook}. A click on a "
+        "target opens the page that shows it.",
         "nothing fires",
     )
     panel = panels.rows(
         text, queries.rows("A", since), transformations=panels.chosen(order, "Since")
     )
     column(panel, "Since", unit=units.SINCE)
+    if settings.runbook.startswith("http"):
+        runbook = f"{settings.runbook}#${{__value.raw}}"
+        column(panel, "Alert", links=panels.opens(runbook, "Open the runbook"))
+    shown = link("operations", "service", operation="${__value.raw}")
+    column(panel, "Target", links=[*panels.opens(shown, "Operation"), *scoreboard.level_links()])
     colors = {"critical": grading.MISS, "warning": grading.WARN, "info": grading.NEUTRAL}
     mapped = grading.words({key: (key, color) for key, color in colors.items()})
     return column(
         panel, "Severity", **{"mappings": [mapped], "custom.cellOptions": scoreboard.BACKGROUND}
     )
-
-
-def _closeness(settings: Settings) -> Panel:
-    ratio = f"{scoreboard.p95(settings)} / on ({OPERATION}) {queries.TARGET}"
-    text = Text(
-        "How close each p95 is to its target",
-        "The p95 as a share of its own target: at 100 % it is reached.",
-        scoreboard.NOTHING,
-    )
-    query = queries.lines("A", ratio, f"{{{{{OPERATION}}}}}")
-    steps: grading.Steps = [(None, grading.OK), (1, grading.WARN)]
-    return panels.graph(text, query, unit=units.SHARE, decimals=0, steps=steps)

@@ -10,7 +10,8 @@ from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as models
 
 from orchwatch import names
-from orchwatch.mixin.dashboards import queries
+from orchwatch.mixin import recording
+from orchwatch.mixin.dashboards import ALL, TAG, queries, uid
 from orchwatch.mixin.promql import DURATION, OPERATION
 
 if TYPE_CHECKING:
@@ -21,17 +22,15 @@ if TYPE_CHECKING:
     Variable = Builder[models.VariableModel]
 
 COLUMNS: Final = 24
-TAG: Final = "orchwatch"
 # JSON has no comments: the tag says that a page is written by `orchwatch generate`.
 GENERATED_TAG: Final = "generated"
-# Keeps a reader's choice on pages that do not ask for it.
-ALL: Final = "$__all"
 # For a table's links: the time range and what is chosen, without what the link itself sets.
 TIME: Final = "${__url_time_range}"
 
 # A search that finds nothing: a panel that asks for a trace says that there is none. With an empty
 # id it would say that the data source failed.
 NO_TRACE: Final = "{ false }"
+_NO_TRACE_TEXT: Final = "none"
 
 _REFRESH: Final = "30s"
 _RANGE: Final = ("now-1h", "now")
@@ -101,11 +100,6 @@ class Page:
         return placed
 
 
-def uid(name: str) -> str:
-    """A page's uid, which links and alerts name."""
-    return f"{TAG}-{name}"
-
-
 def link(name: str, *keep: str, **variables: str) -> str:
     """The address of a page at the same time, with variables set, and others kept as they are."""
     found = [TIME, *(f"${{{variable}:queryparam}}" for variable in keep)]
@@ -150,7 +144,7 @@ def _asked(variable: str) -> Variable:
         made = _prometheus(
             _OPERATION,
             "Operation",
-            f'label_values({{__name__=~"{DURATION}_count|{queries.TARGET}"}}, {OPERATION})',
+            f'label_values({{__name__=~"{DURATION}_count|{recording.TARGET}"}}, {OPERATION})',
         )
         chosen = _KEPT[_OPERATION]
         return made.current(models.VariableOption(text=chosen, value=chosen, selected=True))
@@ -158,8 +152,10 @@ def _asked(variable: str) -> Variable:
         return _all(_tempo(_AGENT, "Agent", names.GEN_AI_AGENT_NAME))
     if variable == _SESSION:
         return _all(_tempo(_SESSION, "Session", names.SESSION_ID))
-    made_text = dashboard.TextBoxVariable(_TRACE).label("Trace id").default_value(NO_TRACE)
-    return made_text.description("A click on a trace id in a table fills it in.")
+    none = models.VariableOption(text=_NO_TRACE_TEXT, value=NO_TRACE, selected=True)
+    made_trace = dashboard.CustomVariable(_TRACE).label("Trace").options([none]).current(none)
+    made_trace.values(f"{_NO_TRACE_TEXT} : {NO_TRACE}").allow_custom_value(allow_custom_value=True)
+    return made_trace.description("A click on a trace's id in a table fills it in.")
 
 
 def _prometheus(name: str, label: str, query: str) -> dashboard.QueryVariable:
@@ -183,5 +179,7 @@ def _tempo(name: str, label: str, attribute: str) -> dashboard.QueryVariable:
 
 
 def _all(made: dashboard.QueryVariable) -> dashboard.QueryVariable:
-    made.include_all(include_all=True).all_value(".*").allow_custom_value(allow_custom_value=True)
+    made.include_all(include_all=True).all_value(queries.ANY).allow_custom_value(
+        allow_custom_value=True
+    )
     return made.current(models.VariableOption(text="All", value=ALL, selected=True))

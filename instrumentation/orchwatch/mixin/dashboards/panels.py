@@ -125,7 +125,8 @@ def rows(
 ) -> table.Panel:
     """A table."""
     panel = _dressed(table.Panel(), text, targets, unit, decimals)
-    panel.mappings([grading.unmeasured("-")]).cell_height(shapes.TableCellHeight.SM)
+    panel.mappings([grading.unmeasured("-"), grading.empty("-")])
+    panel.cell_height(shapes.TableCellHeight.SM)
     panel.thresholds(grading.thresholds(grading.NO_STEPS))
     return panel.transformations(list(transformations))
 
@@ -135,10 +136,12 @@ def timeline(
     *targets: Query,
     transformations: Sequence[Transformation] = (),
 ) -> statetimeline.Panel:
-    """States over time, a row each."""
+    """States over time, a row each, in the colours of their mappings."""
     panel = _dressed(statetimeline.Panel(), text, targets, "none", 0)
     panel.transformations(list(transformations)).show_value(shapes.VisibilityMode.NEVER)
-    panel.color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.THRESHOLDS))
+    # By thresholds, legend and tooltip would show numbers instead of the states' words.
+    fixed = dashboard.FieldColor().mode(models.FieldColorModeId.FIXED)
+    panel.color_scheme(fixed.fixed_color(grading.UNKNOWN)).per_page(_ROWS_A_PAGE)
     panel.row_height(0.8).merge_values(merge_values=True).fill_opacity(80).line_width(0)
     return panel.legend(_legend()).tooltip(_tooltip())
 
@@ -186,6 +189,20 @@ def chosen(renamed: dict[str, str], largest: str = "") -> list[Transformation]:
     return found
 
 
+def computed(name: str, left: str, sign: str, right: str) -> Transformation:
+    """A column out of two others, or of one and a number."""
+    binary = {"left": _operand(left), "operator": sign, "right": _operand(right)}
+    return transform(
+        "calculateField", mode="binary", alias=name, replaceFields=False, binary=binary
+    )
+
+
+def _operand(text: str) -> dict[str, object]:
+    if text.isdigit():
+        return {"fixed": text}
+    return {"matcher": {"id": "byName", "options": text}}
+
+
 def opens(url: str, title: str = "Open") -> list[dict[str, object]]:
     """A link from a value to a page."""
     return [{"title": title, "url": url, "targetBlank": False}]
@@ -210,6 +227,7 @@ def _dressed(panel: P, text: Text, targets: Sequence[Query], unit: str, decimals
     return panel.datasource(source)
 
 
+_ROWS_A_PAGE: Final = 15
 _LEGEND_ROWS: Final = shapes.LegendDisplayMode.LIST
 
 

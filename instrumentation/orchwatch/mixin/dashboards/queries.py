@@ -18,18 +18,19 @@ TEMPO: Final = DataSourceRef(type_val="tempo", uid="tempo")
 
 # Long-running processes report this often; a rate needs several reports.
 REPORTED: Final = "30s"
+# The shortest interval of counts: operations come every two seconds, reports more rarely.
+COUNTED: Final = "30s"
+COUNTED_REPORTS: Final = "2m"
 LATEST: Final = "1d"
+# What a variable holds where nothing is chosen: a pattern that matches all.
+ANY: Final = ".*"
 PERCENTILES: Final = (50, 95, 99)
 # Exemplars of the slowest: one set of them on a panel is enough.
 WITH_EXEMPLARS: Final = 99
-_TRACES: Final = 200
+_TRACES: Final = 100
 _SPANS_A_TRACE: Final = 100
-
-# The table as series, see `recording`.
-TARGET: Final = "operation:orchestration_target:seconds"
-WARNING: Final = "operation:orchestration_warning:seconds"
-LEVEL_TARGET: Final = "orchestration:level_target:value"
-LEVEL_WARNING: Final = "orchestration:level_warning:value"
+_GROUPED_TRACES: Final = 50
+_SPANS_A_GROUP: Final = 50
 
 
 def lines(ref: str, expr: str, legend: str, *, exemplars: bool = False) -> prometheus.Dataquery:
@@ -48,10 +49,19 @@ def rows(ref: str, expr: str) -> prometheus.Dataquery:
     return _query(ref, expr).instant().format(PromQueryFormat.TABLE)
 
 
-def buckets(ref: str, expr: str) -> prometheus.Dataquery:
-    """A histogram over time, with its exemplars."""
-    query = _query(ref, expr).range().legend_format("{{le}}").exemplar(exemplar=True)
-    return query.format(PromQueryFormat.HEATMAP)
+def counted(ref: str, counter: str, by: str, legend: str, every: str) -> prometheus.Dataquery:
+    """What a counter counted in each interval: each thing in one bar, which is no rate's window."""
+    return lines(ref, f"sum by ({by}) ({_counted(counter)})", legend).interval(every)
+
+
+def buckets(ref: str, counter: str) -> prometheus.Dataquery:
+    """A histogram over time, each operation in one cell, with its exemplars."""
+    query = _query(ref, f"sum by (le) ({_counted(counter)})").range().legend_format("{{le}}")
+    return query.exemplar(exemplar=True).format(PromQueryFormat.HEATMAP).interval(COUNTED)
+
+
+def _counted(counter: str) -> str:
+    return f"increase({counter}[$__interval])"
 
 
 def _query(ref: str, expr: str) -> prometheus.Dataquery:
@@ -60,22 +70,37 @@ def _query(ref: str, expr: str) -> prometheus.Dataquery:
 
 def spans(ref: str, query: str) -> tempo.Dataquery:
     """Spans that TraceQL finds, a row each."""
-    return _traceql(ref, query).table_type(SearchTableType.SPANS).spss(_SPANS_A_TRACE)
+    found = _traceql(ref, query).table_type(SearchTableType.SPANS)
+    return found.limit(_TRACES).spss(_SPANS_A_TRACE)
+
+
+def groups(ref: str, query: str) -> tempo.Dataquery:
+    """Some spans of each group of each trace, a row each."""
+    found = _traceql(ref, query).table_type(SearchTableType.SPANS)
+    return found.limit(_GROUPED_TRACES).spss(_SPANS_A_GROUP)
+
+
+def each(ref: str, query: str) -> tempo.Dataquery:
+    """Spans that are a group each, a row each."""
+    return _traceql(ref, query).table_type(SearchTableType.SPANS).limit(_TRACES).spss(1)
 
 
 def traces(ref: str, query: str) -> tempo.Dataquery:
     """Traces that TraceQL finds, a row each."""
-    return _traceql(ref, query).table_type(SearchTableType.TRACES)
+    return _traceql(ref, query).table_type(SearchTableType.TRACES).limit(_TRACES)
 
 
 def trace(ref: str, trace_id: str) -> tempo.Dataquery:
-    """One whole trace; Tempo's data source adds its node graph."""
-    return _traceql(ref, trace_id)
+    """One whole trace; Tempo's data source adds its node graph.
+
+    The type is for a search instead of an id: Grafana 12.3 fails where a search has none.
+    """
+    return traces(ref, trace_id)
 
 
 def _traceql(ref: str, query: str) -> tempo.Dataquery:
     made = tempo.Dataquery().ref_id(ref).query(query).datasource(TEMPO)
-    return made.query_type(TempoQueryType.TRACEQL).limit(_TRACES)
+    return made.query_type(TempoQueryType.TRACEQL)
 
 
 def latest(series: str) -> str:
@@ -93,6 +118,19 @@ def status(value: str, target: str, warning: str, label: str, sign: str = ">") -
         f" + on ({label}) ({value} {sign} bool on ({label}) {warning})"
         f" or on ({label}) ({target} * 0 - 1)"
     )
+
+
+def chosen_or_any(name: str, variable: str) -> str:
+    """Spans whose attribute a variable says; without a choice also those that have none of it.
+
+    The attribute comes first: with the constant before it, Tempo leaves out what has none.
+    """
+    return f'({attribute(name)} =~ "${variable}" || "${variable}" = "{ANY}")'
+
+
+def beyond(operation: str, limit_s: float) -> str:
+    """Operations that took longer than that."""
+    return f'({NAME} = "{operation}" && duration > {round(limit_s * 1e6)}us)'
 
 
 def any_of(*values: str) -> str:
@@ -117,6 +155,5 @@ def attribute(name: str) -> str:
 
 
 SERVICE: Final = names.SERVICE_NAME.replace(".", "_")
-AGENT: Final = attribute(names.GEN_AI_AGENT_NAME)
 SESSION: Final = attribute(names.SESSION_ID)
 NAME: Final = attribute(names.OPERATION_NAME)

@@ -27,12 +27,12 @@ def p95(settings: Settings) -> str:
 
 def operations(table: Targets, settings: Settings) -> Panel:
     """Every operation of the table, the worst first."""
-    latest, known = queries.latest(p95(settings)), f"and on ({OPERATION}) {queries.TARGET}"
-    missing = f"or on ({OPERATION}) {queries.TARGET} * NaN"
+    latest, known = queries.latest(p95(settings)), f"and on ({OPERATION}) {recording.TARGET}"
+    missing = f"or on ({OPERATION}) {recording.TARGET} * NaN"
     columns = {
         "status": ("Status", _status(settings)),
         "p95": ("p95", f"{latest} {known} {missing}"),
-        "target": ("Target", queries.TARGET),
+        "target": ("Target", recording.TARGET),
         "within": (
             "Under target",
             f"{queries.latest(recording.WITHIN_RATIO + settings.period)} {missing}",
@@ -63,8 +63,7 @@ def operations(table: Targets, settings: Settings) -> Panel:
         trend,
         transformations=[transform("timeSeriesTable"), *_joined(OPERATION, renamed, "Status")],
     )
-    titles = {row.id: (row.title, "") for row in table.operations.values()}
-    _named(panel, "Operation", titles)
+    name_operations(panel, table)
     opened = link("operations", "service", operation="${__value.raw}")
     column(panel, "Operation", links=panels.opens(opened))
     column(panel, "Status", **_graded())
@@ -84,11 +83,16 @@ def operations(table: Targets, settings: Settings) -> Panel:
     return panel
 
 
+def name_operations(panel: panels.Table, table: Targets) -> None:
+    """Calls operations what the table calls them."""
+    _named(panel, "Operation", {row.id: (row.title, "") for row in table.operations.values()})
+
+
 def shares(table: Targets) -> Panel:
     """Every level that is a share, the worst first."""
     rows = [row for row in table.levels.values() if row.unit == "1"]
     value = queries.latest(readings.VALUE)
-    target = f"{queries.LEVEL_TARGET}{_targets([row.id for row in rows])}"
+    target = f"{recording.LEVEL_TARGET}{_targets([row.id for row in rows])}"
     columns = {
         "status": ("Status", _level_status(table, [row.id for row in rows])),
         "value": (
@@ -112,18 +116,24 @@ def shares(table: Targets) -> Panel:
         transformations=_joined("target", {"target": "What", **renamed}, "Status"),
     )
     _named(panel, "What", {row.id: (row.title, "") for row in rows})
-    # A column has the same links in each row; a reader chooses.
-    pages = {"Resources": "resources", "Key figures": "kpis", "Agents": "agents"}
-    links = [one for title, name in pages.items() for one in panels.opens(link(name), title)]
-    column(panel, "What", links=links)
+    column(panel, "What", links=level_links())
     return column(panel, "Status", **_graded())
+
+
+def level_links() -> list[dict[str, object]]:
+    """To the pages of levels: a column has the same links in each row, and a reader chooses."""
+    pages = {"Resources": "resources", "Key figures": "kpis", "Agents": "agents"}
+    return [one for title, name in pages.items() for one in panels.opens(link(name), title)]
 
 
 def _level_status(table: Targets, ids: list[str]) -> str:
     def of(direction: Direction, sign: str) -> str:
         matched = _targets([one for one in ids if table.levels[one].direction == direction])
         value = queries.latest(f"{readings.VALUE}{matched}")
-        target, warning = f"{queries.LEVEL_TARGET}{matched}", f"{queries.LEVEL_WARNING}{matched}"
+        target, warning = (
+            f"{recording.LEVEL_TARGET}{matched}",
+            f"{recording.LEVEL_WARNING}{matched}",
+        )
         return queries.status(value, target, warning, "target", sign)
 
     return f"{of('below', '>')} or {of('above', '<')}"
@@ -183,4 +193,4 @@ def _graded() -> dict[str, object]:
 
 def _status(settings: Settings) -> str:
     latest = queries.latest(p95(settings))
-    return queries.status(latest, queries.TARGET, queries.WARNING, OPERATION)
+    return queries.status(latest, recording.TARGET, recording.WARNING, OPERATION)

@@ -32,9 +32,9 @@ def page(_table: Targets) -> Page:
         "tokens. Imported sessions lie in the past: widen the time range.",
         asks=("session", "trace"),
         rows=(
-            Row(height=9, panels=((14, _traces()), (10, _operations()))),
+            Row(height=8, panels=((14, _traces()), (10, _operations()))),
+            Row(height=6, panels=((10, _tokens()), (14, _failed()))),
             Row(height=18, panels=((24, _trace()),)),
-            Row(height=8, panels=((12, _tokens()), (12, _failed()))),
         ),
     )
 
@@ -51,17 +51,18 @@ def _traces() -> Panel:
 def _operations() -> Panel:
     text = Text(
         "Its operations",
-        "How often and how long, among the newest in this time range.",
+        "How many, and how long some of them took, in the newest traces of this time range.",
         _NOTHING,
     )
     found = f'{{ {_FOUND} && {queries.NAME} != "" }}'
-    return spans.grouped(text, found, names.OPERATION_NAME, "Operation")
+    return spans.grouped(text, found, names.OPERATION_NAME)
 
 
 def _trace() -> Panel:
     text = Text(
-        "The trace (click on one above)",
-        "Every span of the trace whose id stands above. Empty until one is chosen.",
+        "The trace: ${trace:text}",
+        "Every span of one trace. Empty until one is chosen: click its id in a table, or paste it "
+        "above.",
         "no trace chosen",
     )
     return panels.whole_trace(text, queries.trace("A", "$trace"))
@@ -96,8 +97,9 @@ def _tokens() -> Panel:
 def _failed() -> Panel:
     text = Text(
         "What failed",
-        "Failed spans of the session, the longest first.",
+        "Failed spans of the session, the most frequent first, with the trace of the longest.",
         "nothing failed",
     )
-    found = (names.OPERATION_NAME, names.GEN_AI_AGENT_NAME, names.ERROR_TYPE)
-    return spans.longest(text, f"{{ {_FOUND} && status = error }}", *found)
+    found = (names.OPERATION_NAME, names.ERROR_TYPE, names.GEN_AI_AGENT_NAME)
+    failed = f"{{ {_FOUND} && status = error }}"
+    return spans.slowest(text, failed, *found, sort=spans.COUNT)

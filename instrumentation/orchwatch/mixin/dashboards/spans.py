@@ -1,6 +1,9 @@
-"""Tables of what TraceQL finds: spans in groups, spans one by one, traces.
+"""Tables of what TraceQL finds: spans in groups, and traces.
 
-Grafana's Tempo data source gives a span's time and duration the names that stand here.
+Tempo gives back some spans of a trace only, but groups and counts all of them: each group's number
+is exact, its durations are those of the spans that came back. Grafana's Tempo data source names the
+columns as it does here. It names them also where nothing was found, and a table with columns does
+not say why it is empty: grouped by what is in no empty answer, nothing is left of it.
 """
 
 from __future__ import annotations
@@ -8,64 +11,178 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from orchwatch import names
-from orchwatch.mixin.dashboards import panels, queries, units
+from orchwatch.mixin.dashboards import grading, panels, queries, units
 from orchwatch.mixin.dashboards.page import link
 from orchwatch.mixin.dashboards.panels import Text, column, transform
 
 if TYPE_CHECKING:
-    from orchwatch.mixin.dashboards.panels import Panel, Table
+    from orchwatch.mixin.dashboards.panels import Panel, Table, Transformation
 
 TIME: Final = "Start time"
 DURATION: Final = "Duration"
 TRACE_ID: Final = "traceIdHidden"
-_STATUS: Final = "status"
+STATUS: Final = "status"
+_NUMBER: Final = "count()"
+_SPAN: Final = "span:id"
+# Columns of ours.
+LONGEST: Final = "Longest"
+COUNT: Final = "Count"
+_CALLED: Final = {
+    names.OPERATION_NAME: "Operation",
+    names.GEN_AI_AGENT_NAME: "Agent",
+    names.SESSION_ID: "Session",
+    names.ERROR_TYPE: "Error",
+}
+# What Tempo calls the group of the spans that have no such attribute.
+_NIL: Final = {"nil": ("none", grading.UNKNOWN)}
 
 
-def grouped(text: Text, found: str, by: str, called: str) -> Panel:
+def grouped(text: Text, found: str, by: str) -> Panel:
     """How often, how long in the mean, how long at most, for each value of an attribute.
 
     Args:
         text: What a person reads.
         found: The spans in TraceQL.
         by: The attribute.
-        called: What a person calls that.
     """
-    aggregated = {"aggregations": ["count", "mean", "max"], "operation": "aggregate"}
-    fields = {by: {"aggregations": [], "operation": "groupby"}, DURATION: aggregated}
-    renamed = {
-        by: called,
-        f"{DURATION} (count)": "Count",
-        f"{DURATION} (mean)": "Mean",
-        f"{DURATION} (max)": "Longest",
+    key = _key(by)
+    times = _aggregated("count", "sum", "max")
+    of_all = {
+        **_keys(key),
+        folded(_NUMBER, "first"): _aggregated("sum"),
+        folded(DURATION, "count"): _aggregated("sum"),
+        folded(DURATION, "sum"): _aggregated("sum"),
+        folded(DURATION, "max"): _aggregated("max"),
     }
-    query = queries.spans("A", f"{found} | select({queries.attribute(by)})")
-    changes = [transform("groupBy", fields=fields), *panels.chosen(renamed, "Longest")]
-    panel = panels.rows(text, query, transformations=changes)
-    for name in ("Mean", "Longest"):
+    total, number = (folded(DURATION, what, "sum") for what in ("sum", "count"))
+    renamed = {
+        key: _CALLED[by],
+        folded(_NUMBER, "first", "sum"): COUNT,
+        "Mean": "Mean",
+        folded(DURATION, "max", "max"): LONGEST,
+    }
+    changes = [
+        *_of_each_trace(key, aggregated={DURATION: times}),
+        transform("groupBy", fields=of_all),
+        panels.computed("Mean", total, "/", number),
+        *panels.chosen(renamed, LONGEST),
+    ]
+    panel = panels.rows(text, _query(found, by), transformations=changes)
+    _named(panel, by)
+    for name in ("Mean", LONGEST):
         column(panel, name, unit=units.NANOSECONDS, decimals=1)
     return panel
 
 
-def longest(text: Text, found: str, *attributes: str) -> Panel:
-    """Spans, the longest first; a click opens the trace on the session's page."""
-    called = {
-        names.OPERATION_NAME: "Operation",
-        names.GEN_AI_AGENT_NAME: "Agent",
-        names.SESSION_ID: "Session",
-        names.ERROR_TYPE: "Error",
+def slowest(
+    text: Text, found: str, *by: str, of_longest: tuple[str, ...] = (), sort: str = LONGEST
+) -> Table:
+    """For each combination of attributes how often, how long at most, and that one's trace.
+
+    Args:
+        text: What a person reads.
+        found: The spans in TraceQL.
+        by: The attributes.
+        of_longest: Attributes of the longest only.
+        sort: The column whose largest comes first.
+    """
+    keys, shown = [_key(name) for name in by], [_key(name) for name in of_longest]
+    status = f"by({STATUS})"
+    first = _aggregated("first")
+    of_all = {
+        **_keys(*keys, status),
+        folded(_NUMBER, "first"): _aggregated("sum"),
+        folded(DURATION, "first"): first,
+        folded(TIME, "first"): first,
+        **dict.fromkeys((*shown, TRACE_ID), first),
     }
-    selected = ", ".join(["status", *(queries.attribute(name) for name in attributes)])
-    query = queries.spans("A", f"{found} | select({selected})")
     renamed = {
-        TIME: "Started",
-        DURATION: "Took",
-        **{name: called[name] for name in attributes},
-        _STATUS: "Status",
-        TRACE_ID: "Trace",
+        **{_key(name): _CALLED[name] for name in by},
+        status: "Status",
+        folded(_NUMBER, "first", "sum"): COUNT,
+        folded(DURATION, "first", "first"): LONGEST,
+        **{folded(_key(name), "first"): _CALLED[name] for name in of_longest},
+        folded(TIME, "first", "first"): "Started",
+        folded(TRACE_ID, "first"): "Trace",
     }
-    panel = panels.rows(text, query, transformations=panels.chosen(renamed, "Took"))
-    column(panel, "Took", unit=units.NANOSECONDS, decimals=1)
+    changes = [
+        # So the first of each group is its longest.
+        transform("sortBy", sort=[{"field": DURATION, "desc": True}]),
+        *_of_each_trace(*keys, *shown, status, aggregated={DURATION: first, TIME: first}),
+        transform("groupBy", fields=of_all),
+        *panels.chosen(renamed, sort),
+    ]
+    query = _query(found, *by, *of_longest, status=True)
+    panel = panels.rows(text, query, transformations=changes)
+    _named(panel, *by, *of_longest)
+    column(panel, LONGEST, unit=units.NANOSECONDS, decimals=1)
+    column(panel, COUNT, **{"custom.width": 70})
+    column(panel, "Status", **_outcome())
+    opened = link("session", "service", "operation", session="${__value.raw}")
+    column(panel, _CALLED[names.SESSION_ID], links=panels.opens(opened, "Show the session"))
     return _opening(panel, "Trace")
+
+
+def each(found: str, *attributes: str) -> panels.Query:
+    """Every span, however many a trace has, as a group of its own."""
+    selected = ", ".join([STATUS, *(queries.attribute(name) for name in attributes)])
+    return queries.each("A", f"{found} | by({_SPAN}) | select({selected})")
+
+
+def one_by_one(*columns: str) -> Transformation:
+    """A row for each span, and no column without rows."""
+    fields = {**_keys(f"by({_SPAN})"), **{one: _aggregated("first") for one in columns}}
+    return transform("groupBy", fields=fields)
+
+
+def folded(name: str, *how: str) -> str:
+    """What Grafana calls a column of which it made one value."""
+    return " ".join([name, *(f"({one})" for one in how)])
+
+
+def _query(found: str, *by: str, status: bool = False) -> panels.Query:
+    groups = "".join(f" | {_key(name)}" for name in by) + (f" | by({STATUS})" if status else "")
+    return queries.groups("A", f"{found}{groups} | {_NUMBER} > 0")
+
+
+def _key(name: str) -> str:
+    return f"by({queries.attribute(name)})"
+
+
+def _keys(*keys: str) -> dict[str, object]:
+    return {key: {"aggregations": [], "operation": "groupby"} for key in keys}
+
+
+def _aggregated(*how: str) -> dict[str, object]:
+    return {"aggregations": list(how), "operation": "aggregate"}
+
+
+def _of_each_trace(*keys: str, aggregated: dict[str, object]) -> list[Transformation]:
+    """A row for each group of a trace: each of its spans carries the group's number."""
+    fields = {**_keys(*keys, TRACE_ID), _NUMBER: _aggregated("first"), **aggregated}
+    number = {"targetField": folded(_NUMBER, "first"), "destinationType": "number"}
+    return [
+        transform("groupBy", fields=fields),
+        transform("convertFieldType", conversions=[number]),
+    ]
+
+
+def _named(panel: Table, *by: str) -> None:
+    for name in by:
+        column(panel, _CALLED[name], unit="string", mappings=[grading.words(_NIL)])
+
+
+def _outcome() -> dict[str, object]:
+    words = {
+        "ok": ("ok", grading.OK),
+        "unset": ("ok", grading.OK),
+        "error": ("failed", grading.MISS),
+    }
+    return {
+        "mappings": [grading.words(words)],
+        "custom.cellOptions": {"type": "color-text"},
+        "custom.width": 80,
+    }
 
 
 def traces(text: Text, found: str) -> Panel:
@@ -88,8 +205,6 @@ def _opening(panel: Table, name: str) -> Table:
     url = link("session", *kept, trace="${__value.raw}")
     properties = {
         "links": panels.opens(url, "Show the trace"),
-        # The data source hides a span's trace id; which of the two says so depends on its version.
-        "custom.hidden": False,
-        "custom.hideFrom": {"viz": False, "legend": False, "tooltip": False},
+        "unit": "string",
     }
     return column(panel, name, **properties)

@@ -18,6 +18,7 @@ NUMBER: Final = "short"
 SINCE: Final = "dateTimeFromNow"
 A_SECOND: Final = "ops"
 BYTES_A_SECOND: Final = "Bps"
+DOLLARS: Final = "currencyUSD"
 
 # UCUM, as the table has it, to Grafana's names.
 _UNITS: Final = {"1": SHARE, "By": BYTES, "s": SECONDS}

@@ -45,6 +45,9 @@ class Summary:
         open_turns: Turns that still run; a later import finishes them.
         skipped: Lines that were passed over, by reason.
         spans: All spans.
+        session_ids: Whose spans.
+        start_ns: When the first of them began, Unix nanoseconds; none without spans.
+        end_ns: When the last of them ended.
         read_bytes: How much was read.
     """
 
@@ -60,12 +63,18 @@ class Summary:
     open_turns: int = 0
     skipped: Counter[str] = field(default_factory=Counter)
     spans: int = 0
+    session_ids: set[str] = field(default_factory=set)
+    start_ns: int | None = None
+    end_ns: int = 0
     read_bytes: int = 0
 
     def add(self, spans: Sequence[Span]) -> None:
         """Counts finished spans."""
         self.spans += len(spans)
         for span in spans:
+            self.session_ids.add(str(span.attributes[names.SESSION_ID]))
+            self.start_ns = min(self.start_ns or span.start_ns, span.start_ns)
+            self.end_ns = max(self.end_ns, span.end_ns)
             tool = span.attributes.get(names.GEN_AI_TOOL_NAME)
             if isinstance(tool, str):
                 self.tools[tool] += 1

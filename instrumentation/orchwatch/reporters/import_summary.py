@@ -11,8 +11,14 @@ if TYPE_CHECKING:
     from orchwatch.claude.importer import Summary
 
 
-def render_json(summary: Summary, to: TextIO) -> None:
-    """As one JSON object."""
+def render_json(summary: Summary, shown: str | None, to: TextIO) -> None:
+    """As one JSON object.
+
+    Args:
+        summary: What was added.
+        shown: The address that shows it, if there is something to show.
+        to: Where to.
+    """
     json.dump(
         {
             "sessions": summary.sessions,
@@ -29,6 +35,7 @@ def render_json(summary: Summary, to: TextIO) -> None:
             "skipped": _by_count(summary.skipped),
             "spans": summary.spans,
             "read_bytes": summary.read_bytes,
+            "dashboard": shown,
         },
         to,
         indent=2,
@@ -36,8 +43,8 @@ def render_json(summary: Summary, to: TextIO) -> None:
     to.write("\n")
 
 
-def render(summary: Summary, to: TextIO) -> None:
-    """As text."""
+def render(summary: Summary, shown: str | None, to: TextIO) -> None:
+    """As text, see `render_json`."""
     rows = [
         ("sessions", summary.sessions, _unless_zero(summary.unchanged, "without news")),
         ("turns", summary.turns, _unless_zero(summary.open_turns, "more still open")),
@@ -51,6 +58,8 @@ def render(summary: Summary, to: TextIO) -> None:
         ("spans added", summary.spans, ""),
     ]
     to.writelines(f"{title:<14}{number:>9}  {note}".rstrip() + "\n" for title, number, note in rows)
+    if shown:
+        to.write(f"With the stack up, Grafana shows it: {shown}\n")
 
 
 def _by_count(counted: Counter[str]) -> dict[str, int]:

@@ -21,7 +21,7 @@ SUMMARY = Summary(
 
 def test_a_person_reads_counts_with_what_they_are_made_of() -> None:
     text = io.StringIO()
-    import_summary.render(SUMMARY, text)
+    import_summary.render(SUMMARY, "http://grafana/d/session", text)
     lines = [" ".join(line.split()) for line in text.getvalue().splitlines()]
     assert "sessions 2 1 without news" in lines
     assert "turns 3 1 more still open" in lines
@@ -29,12 +29,14 @@ def test_a_person_reads_counts_with_what_they_are_made_of() -> None:
     assert "errors 1 Bash 1" in lines
     assert "skipped lines 2 no JSON 2" in lines
     assert "spans added 20" in lines
+    assert lines[-1].endswith(" http://grafana/d/session")
 
 
 def test_a_program_reads_the_same() -> None:
     text = io.StringIO()
-    import_summary.render_json(SUMMARY, text)
+    import_summary.render_json(SUMMARY, None, text)
     told = json.loads(text.getvalue())
     assert told["tools"] == {"Bash": 5, "Read": 4}
     assert told["errors"] == 1
     assert told["skipped"] == {"no JSON": 2}
+    assert told["dashboard"] is None

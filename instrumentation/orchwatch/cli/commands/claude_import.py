@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Imports and prints what that added.
+    """Imports, and prints what that added and where Grafana shows it.
 
     Raises:
         OrchwatchError: A path does not exist, or the home cannot be written.
@@ -44,9 +44,11 @@ def run(arguments: argparse.Namespace) -> int:
     from orchwatch.claude import importer, session_files  # noqa: PLC0415 - slow, see `commands`
     from orchwatch.claude.import_record import ImportRecord  # noqa: PLC0415
     from orchwatch.claude.lines import size_bytes  # noqa: PLC0415
+    from orchwatch.mixin import alerting, dashboards  # noqa: PLC0415 - as above
     from orchwatch.reporters import import_summary  # noqa: PLC0415
     from orchwatch.reporters.progress import ProgressBar  # noqa: PLC0415
 
+    grafana = alerting.load().grafana
     since_ns = window.since_ns(arguments.since)
     paths = arguments.paths or [session_files.projects_directory()]
     sessions, strange = session_files.find(paths)
@@ -56,8 +58,12 @@ def run(arguments: argparse.Namespace) -> int:
         summary = importer.import_sessions(wanted, record, bar.advance)
     if strange:
         summary.skipped["file of no session"] += len(strange)
+    shown = None
+    if summary.start_ns is not None:
+        times = summary.start_ns, summary.end_ns
+        shown = dashboards.session_address(grafana, summary.session_ids, *times)
     render = import_summary.render_json if arguments.format == "json" else import_summary.render
-    render(summary, sys.stdout)
+    render(summary, shown, sys.stdout)
     return 0
 
 

@@ -89,9 +89,14 @@ def test_the_runbooks_commands_silence(alertmanager: str) -> None:
             "MemoryUtilizationHigh memory.utilization",
             "MemoryUtilizationSoonHigh memory.utilization",
         ),
+        ("ExportsStalled", "QueueFull"),
         ("ExportsStalled", "SpoolBacklog"),
-        ("SpoolBacklog", "QueueFilling"),
+        ("QueueFull", "QueueFilling"),
+        ("QueueFull", "SpoolBacklog"),
+        ("SpoolNearBudget", "SpoolBacklog"),
+        ("OperationsLost", "SpoolNearBudget"),
         ("CollectorDown", "NoOperations"),
+        ("CollectorDown", "LatencyTrend session.init"),
         ("CollectorDown", "ExportsStalled"),
     ],
 )
@@ -107,6 +112,10 @@ def test_a_cause_holds_back_what_it_explains(alertmanager: str, cause: str, held
         ("LatencyBudgetBurn state.query", "ErrorBudgetBurn error.rate"),
         ("CpuUtilizationHigh cpu.utilization", "LatencyBudgetBurn recovery.run"),
         ("CollectorDown", "Watchdog"),
+        ("CollectorDown", "MonitorDown"),
+        ("CollectorDown", "OperationsLost"),
+        ("CollectorDown", "SpoolNearBudget"),
+        ("CollectorDown", "TelemetryLost"),
         ("CollectorDown", "CpuUtilizationHigh cpu.utilization"),
         ("ErrorBudgetBurn error.rate", "TaskErrorsHigh task.errors"),
     ],
@@ -121,8 +130,8 @@ def _active(alertmanager: str, *chosen: str) -> set[str]:
     fired = {name: _labels(by_name[name]) for name in chosen}
     # Taken in order: once the last one is held back, the inhibition knows of all.
     cause, held_back = (
-        {**_labels(by_name[name]), "exporter": "last"}
-        for name in ("ExportsStalled", "QueueFilling")
+        {**_labels(by_name[f"{name} storage.growth"]), "target": "last"}
+        for name in ("StorageGrowthHigh", "StorageGrowthSoonHigh")
     )
     every = [*fired.values(), held_back, cause]
     _send(alertmanager, every)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import secrets
+import time
 from typing import TYPE_CHECKING
 
+import pytest
 from tests.stack.conftest import TABLE, eventually, samples
-from tests.stack.test_native_stack import span, spans_of, text, write_segment
+from tests.stack.test_native_stack import metrics, post, span, spans_of, text, write_segment
 
 if TYPE_CHECKING:
+    from tests.stack.conftest import Json
+
     from native import Stack
 
 # Each secret part says so with a run of a's, and some with b's behind what could end it.
@@ -21,8 +25,8 @@ SECRETS = [
     f"Xgithub_pat_{'a' * 40}",
     f"Xglpat-{'a' * 20}",
     f"Xnpm_{'a' * 36}",
-    f"hf_{'a' * 34}",
-    f"rubygems_{'a' * 48}",
+    f"hf_{'a' * 33}1",
+    f"rubygems_{'a' * 47}1",
     f"XAIza{'a' * 35}",
     f"ya29.{'a' * 40}",
     "Xxoxb-123456789012-aaaaaaaaaaaa",
@@ -73,7 +77,7 @@ HARMLESS = [
 
 
 def sent(stack: Stack, texts: list[str]) -> dict[str, list[str]]:
-    """What Tempo has of each text: as name, attribute, in a list, and as status message."""
+    """What Tempo has of each text, by its place."""
     trace = secrets.token_hex(16)
     message = span(None, 1, service="redaction", trace=trace)
     [scope] = message["resourceSpans"][0]["scopeSpans"]
@@ -89,6 +93,14 @@ def sent(stack: Stack, texts: list[str]) -> dict[str, list[str]]:
                 {"key": "list", "value": {"arrayValue": {"values": [text("--x"), text(one)]}}},
             ],
             "status": {"code": 2, "message": one},
+            "traceState": one,
+            "events": [
+                {
+                    "name": one,
+                    "timeUnixNano": pattern["startTimeUnixNano"],
+                    "attributes": [{"key": "note", "value": text(one)}],
+                }
+            ],
         }
         for number, one in enumerate(texts)
     ]
@@ -99,17 +111,22 @@ def sent(stack: Stack, texts: list[str]) -> dict[str, list[str]]:
         values = {item["key"]: item["value"] for item in stored["attributes"]}
         assert set(values) == {"number", "note", "list"}
         # What is masked in a list makes a plain string of it.
+        [event] = stored["events"]
+        [note] = event["attributes"]
         [*_, listed] = values["list"].get("arrayValue", {"values": [values["list"]]})["values"]
         found[texts[int(values["number"]["stringValue"])]] = [
             stored.get("name", ""),
             values["note"]["stringValue"],
             listed["stringValue"],
             stored["status"].get("message", ""),
+            stored.get("traceState", ""),
+            event.get("name", ""),
+            note["value"]["stringValue"],
         ]
     return found
 
 
-def test_secrets_are_masked_in_names_attributes_lists_and_messages(stack: Stack) -> None:
+def test_secrets_are_masked_wherever_a_span_has_text(stack: Stack) -> None:
     found = sent(stack, [*SECRETS, *CAPITALS])
     assert set(found) == {*SECRETS, *CAPITALS}
     leaked = {
@@ -123,7 +140,86 @@ def test_secrets_are_masked_in_names_attributes_lists_and_messages(stack: Stack)
 
 def test_ordinary_texts_stay_as_they_are(stack: Stack) -> None:
     found = sent(stack, HARMLESS)
-    assert found == {one: [one] * 4 for one in HARMLESS}
+    assert found == {one: [one] * 7 for one in HARMLESS}
+
+
+def keyed(stack: Stack, keys: list[str]) -> dict[str, tuple[set[str], set[str]]]:
+    """The attributes' keys that Tempo has where each text is one: the span's, and its event's."""
+    trace = secrets.token_hex(16)
+    message = span("state.query", 1, service="redacted-keys", trace=trace)
+    [scope] = message["resourceSpans"][0]["scopeSpans"]
+    [pattern] = scope["spans"]
+    scope["spans"] = [
+        {
+            **pattern,
+            "spanId": secrets.token_hex(8),
+            "name": str(number),
+            "attributes": [*pattern["attributes"], {"key": key, "value": text("x")}],
+            "events": [
+                {
+                    "name": "event",
+                    "timeUnixNano": pattern["startTimeUnixNano"],
+                    "attributes": [{"key": key, "value": text("x")}],
+                }
+            ],
+        }
+        for number, key in enumerate(keys)
+    ]
+    write_segment(stack, f"operations-keyed-{trace[:8]}", message)
+    eventually(lambda: len(spans_of(stack, trace)) == len(keys))
+    return {
+        keys[int(stored["name"])]: (
+            {item["key"] for item in stored["attributes"]},
+            {item["key"] for item in stored["events"][0].get("attributes", [])},
+        )
+        for stored in spans_of(stack, trace)
+    }
+
+
+def test_a_secret_that_is_an_attributes_key_goes_and_the_operation_stays(stack: Stack) -> None:
+    found = keyed(stack, [*SECRETS, *CAPITALS])
+    assert found == {
+        one: ({"orchestration.operation.name"}, set()) for one in [*SECRETS, *CAPITALS]
+    }
+
+
+def test_ordinary_keys_stay_as_they_are(stack: Stack) -> None:
+    keys = [one for one in HARMLESS if one]
+    assert keyed(stack, keys) == {
+        one: ({"orchestration.operation.name", one}, {one}) for one in keys
+    }
+
+
+@pytest.mark.parametrize("family", ["metrics", "otlp"])
+def test_secrets_are_masked_in_metrics_and_their_labels(stack: Stack, family: str) -> None:
+    service = f"redacted-{family}"
+
+    def gauge(name: str, **labels: str) -> Json:
+        point = {
+            "asInt": "1",
+            "timeUnixNano": str(time.time_ns()),
+            "attributes": [{"key": key, "value": text(value)} for key, value in labels.items()],
+        }
+        return {"name": name, "gauge": {"dataPoints": [point]}}
+
+    found = [gauge("control", plain="value")]
+    for number, one in enumerate([*SECRETS, *CAPITALS]):
+        found += [gauge(f"named.{number}.{one}"), gauge(f"labelled.{number}", **{one: "x"})]
+        found.append(gauge(f"valued.{number}", value=one))
+    if family == "otlp":
+        post(f"{stack.otlp_http_url}/v1/metrics", metrics(service, *found))
+    else:
+        write_segment(stack, f"metrics-{secrets.token_hex(4)}", metrics(service, *found))
+
+    query = f'{{service_name="{service}",__name__!="target_info"}}'
+    assert eventually(lambda: len(samples(stack, query)) > len(SECRETS))
+    kept = [labels for labels, _ in samples(stack, query)]
+    assert {"control"} < {labels["__name__"] for labels in kept}
+    assert not [labels for labels in kept if "aaaa" in str(labels) or "AAAA" in str(labels)]
+    assert not [labels for labels in kept if labels["__name__"].startswith("labelled")]
+    assert len([labels for labels in kept if labels["__name__"].startswith("valued")]) == len(
+        [*SECRETS, *CAPITALS]
+    )
 
 
 def test_an_operations_name_is_masked_where_it_is_counted(stack: Stack) -> None:

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from orchwatch import losses
 from orchwatch.errors import OrchwatchError
-from orchwatch.follower import exposition
+from orchwatch.follower import exposition, patterns
 from orchwatch.home import home
 from orchwatch.monitor import kpi_export, snapshot_file, spool_backlog, status
 from orchwatch.monitor.store import Store
 from orchwatch.reporters import status_document
 
 if TYPE_CHECKING:
+    from orchwatch.follower.alert_stream import AlertStream
     from orchwatch.follower.following import Following
 
 SNAPSHOT_INTERVAL_S = 5.0
@@ -34,15 +35,18 @@ class Figures:
     Args:
         project: The project whose coverage and quality are looked for.
         following: What is followed.
+        stream: Where alerts are written.
     """
 
-    def __init__(self, project: Path, following: Following) -> None:
+    def __init__(self, project: Path, following: Following, stream: AlertStream) -> None:
         directory = Path(home())
+        store = Store(directory)
         self._home = directory
-        self._gatherer = status.Gatherer(directory, Store(directory), project)
+        self._gatherer = status.Gatherer(directory, store, project)
+        self._patterns = patterns.Patterns(store, stream)
         self._following = following
         self._looker = spool_backlog.Looker()
-        tasks = (self._system, self._business, self._snapshot, self._spool)
+        tasks = (self._system, self._business, self._snapshot, self._spool, self._patterns.look)
         self._due_s = dict.fromkeys(tasks, 0.0)
         self._exposed = b"", 0.0
         self._complaint = ""
@@ -55,6 +59,7 @@ class Figures:
             (self._business, status.BUSINESS_INTERVAL_S),
             (self._snapshot, self._snapshot_interval_s),
             (self._spool, _SPOOL_INTERVAL_S),
+            (self._patterns.look, patterns.INTERVAL_S),
         ):
             if now_s < self._due_s[task]:
                 continue

@@ -52,8 +52,9 @@ def run(roots: Sequence[str], project: Path) -> None:
         os.environ.setdefault(_INTERVAL_VARIABLE, str(SYSTEM_INTERVAL_S * 1000))
     checkpoint = Checkpoint()
     following = Following(checkpoint, roots)
-    figures = Figures(project, following)
-    endpoint = _endpoint(figures, AlertStream())
+    stream = AlertStream()
+    figures = Figures(project, following, stream)
+    endpoint = _endpoint(figures, stream)
     endpoint.start()
     try:
         configure(service_name=SERVICE_NAME)

@@ -22,6 +22,10 @@ FROM counted LEFT JOIN target USING (operation)
 WHERE end_ns >= $since_ns
 GROUP BY operation ORDER BY operation
 """
+_WORK = """
+SELECT operation, count(*), count(*) FILTER (status = 2), sum(duration_ns)
+FROM counted WHERE end_ns >= $since_ns GROUP BY operation
+"""
 _EARLIER = "SELECT count(*) FROM counted WHERE end_ns < $since_ns"
 _TOTALS = "SELECT family, count(*) FROM span GROUP BY family"
 _LATEST = """
@@ -78,6 +82,23 @@ class Summary:
     under_target: int | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What an operation did in a window.
+
+    Attributes:
+        operation: Its name.
+        count: How often it ended.
+        errors: How many of those failed.
+        total_s: How long all of them took together.
+    """
+
+    operation: str
+    count: int
+    errors: int
+    total_s: float
+
+
 @dataclass(frozen=True)
 class Span:
     """One span, as stored. Ids are hexadecimal, times Unix nanoseconds, status is OTLP's code."""
@@ -121,6 +142,14 @@ def summaries(store: Store, *, since_ns: int, targets_s: Mapping[str, float]) ->
             under_target=under_target if operation in targets_s else None,
         )
         for operation, count, errors, (p50_ns, p95_ns, p99_ns), under_target in rows
+    ]
+
+
+def work(store: Store, *, since_ns: int) -> list[Work]:
+    """Each operation that ended at `since_ns` or later, as `summaries`, with no percentiles."""
+    return [
+        Work(operation=operation, count=count, errors=errors, total_s=int(total_ns) / NS_PER_S)
+        for operation, count, errors, total_ns in store.query(_WORK, {"since_ns": since_ns})
     ]
 
 

@@ -122,14 +122,14 @@ def session_closed(state: dict[str, Any], event: Event) -> None:
 
 def task_created(state: dict[str, Any], event: Event) -> None:
     """A batch of files waits for an agent."""
-    task = {"id": event.data["id"], "status": "pending", "agent": None, "attempts": 0}
+    task = {"id": event.data["id"], "status": "pending", "agent": None, "failures": 0}
     state["tasks"][task["id"]] = task | {"files": event.data["files"]}
 
 
 def task_assigned(state: dict[str, Any], event: Event) -> None:
     """An agent has acknowledged the batch."""
     task = state["tasks"][event.data["id"]]
-    task |= {"status": "assigned", "agent": event.data["agent"], "attempts": task["attempts"] + 1}
+    task |= {"status": "assigned", "agent": event.data["agent"], "assigned_ns": event.time_ns}
     state["agents"][event.data["agent"]]["status"] = "busy"
 
 
@@ -159,9 +159,12 @@ def agent_lost(state: dict[str, Any], event: Event) -> None:
     """A worker process is gone; what it had not finished waits for another one."""
     agent = state["agents"][event.data["agent"]]
     agent["status"] = "lost"
-    for task in state["tasks"].values():
-        if _is_with(task, event.data["agent"]):
-            task |= {"status": "pending", "agent": None}
+    unfinished = [task for task in state["tasks"].values() if _is_with(task, event.data["agent"])]
+    if unfinished:
+        # Its end can have to do with the one it worked on; the others it had not begun.
+        min(unfinished, key=lambda task: task["assigned_ns"])["failures"] += 1
+    for task in unfinished:
+        task |= {"status": "pending", "agent": None}
 
 
 def _is_with(task: dict[str, Any], agent: str) -> bool:

@@ -82,7 +82,7 @@ class Orchestration:
         self._say = say
         self._graph = DependencyGraph()
         self._refresh_at_s = 0.0
-        self._victim: str | None = None
+        self._victim: Agent | None = None
         self._recovered: list[str] = []
         self._cycles = 0
 
@@ -154,7 +154,9 @@ class Orchestration:
         return bool(self._session.queries.query("$.tasks[?@.status != 'completed'].id"))
 
     def _supply(self, agent: Agent) -> None:
-        """Hand an agent what it has room for."""
+        """Hand an agent what it has room for; where it is gone, recovery hands out what it had."""
+        if agent.lost or agent is self._victim:
+            return
         query = self._session.queries.query
         at_hand = query(f"$.tasks[?@.agent == '{agent.name}' && @.status == 'assigned'].id")
         waiting = query("$.tasks[?@.status == 'pending'].id")
@@ -163,7 +165,7 @@ class Orchestration:
 
     def _assign(self, agent: Agent, task_id: str) -> None:
         (task,) = self._session.queries.query(f"$.tasks['{task_id}']")
-        if task["attempts"] >= TASK_ATTEMPTS:
+        if task["failures"] >= TASK_ATTEMPTS:
             raise OrchestrationError(f"{task_id} failed {TASK_ATTEMPTS} times, its agents died")
         self._process("task.assigned", id=task_id, agent=agent.name)
         body = {"id": task_id, "files": task["files"]}
@@ -196,7 +198,7 @@ class Orchestration:
         if self._victim or len(completed) < len(tasks) * KILL_AT_SHARE:
             return
         if self._session.store.document["agents"][agent.name]["status"] == "busy":
-            self._victim = agent.name
+            self._victim = agent
             agent.process.kill()
             self._say(f"{agent.name} (pid {agent.process.pid}) killed in the middle of its work")
 

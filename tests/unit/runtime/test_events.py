@@ -47,6 +47,19 @@ def test_a_lost_agent_gives_back_only_what_it_had_not_finished(log: EventLog) ->
     assert (tasks["task-2"]["status"], tasks["task-2"]["agent"]) == ("pending", None)
 
 
+def test_only_the_batch_that_an_agent_worked_on_can_have_been_its_end(log: EventLog) -> None:
+    state: dict[str, Any] = {}
+    events = EventProcessor(log, state, HANDLERS)
+    events.process("session.started", id="s")
+    events.process("agent.ready", agent="agent-1", pid=1)
+    for task in ("task-1", "task-2", "task-3"):
+        events.process("task.created", id=task, files=["ast.py"])
+    for task in ("task-2", "task-1"):
+        events.process("task.assigned", id=task, agent="agent-1")
+    events.process("agent.lost", agent="agent-1")
+    assert [task["failures"] for task in state["tasks"].values()] == [0, 1, 0]
+
+
 def test_an_agent_is_busy_until_its_last_batch_is_done(log: EventLog) -> None:
     state: dict[str, Any] = {}
     events = EventProcessor(log, state, HANDLERS)

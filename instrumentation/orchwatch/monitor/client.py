@@ -79,8 +79,9 @@ def answers(url: str) -> bool:
 
 
 def _unreachable(title: str, root: str, reason: object) -> OrchwatchError:
+    said = reason.strerror if isinstance(reason, OSError) and reason.strerror else reason
     return OrchwatchError(
-        f"{title} does not answer at {root} ({reason}); `make up` starts it, {_say_where(title)}"
+        f"{title} does not answer at {root} ({said}); `make up` starts it, {_say_where(title)}"
     )
 
 

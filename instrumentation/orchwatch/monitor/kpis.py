@@ -136,6 +136,8 @@ class Kpis:
         parallel_ratio: Time with two or more agents busy over time with any.
         efficiency_ratio: Time in which agents were busy outside of spans that failed, over
             available time: what of the agents' time went into work that led to something.
+        tasks: How many tasks the shares of them rest on; None where no task ended.
+        agents: How many agents the shares of their time rest on; None likewise.
     """
 
     active_agents: int | None = None
@@ -145,6 +147,8 @@ class Kpis:
     agent_utilization: float | None = None
     parallel_ratio: float | None = None
     efficiency_ratio: float | None = None
+    tasks: int | None = None
+    agents: int | None = None
 
 
 def measure(
@@ -185,6 +189,8 @@ def measure(
         agent_utilization=_share(sum(agent.busy_ns for agent in agents), available_ns),
         parallel_ratio=_share(parallel_ns, any_ns),
         efficiency_ratio=_share(sum(agent.useful_ns for agent in agents), available_ns),
+        tasks=tasks or None,
+        agents=len(agents) or None,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchwatch import targets as targets_table
 from orchwatch.monitor import levels, spans
@@ -54,6 +54,18 @@ class OperationReading:
     error_status: Status
 
 
+class Sample(NamedTuple):
+    """So many of them.
+
+    Attributes:
+        number: How many.
+        noun: Of what, in the singular.
+    """
+
+    number: int
+    noun: str
+
+
 @dataclass(frozen=True, kw_only=True)
 class LevelReading:
     """A level against its target.
@@ -66,6 +78,8 @@ class LevelReading:
         direction: Whether values `below` or `above` the target are good.
         unit: UCUM: `1` is a share from 0 to 1, `By` bytes.
         status: The value against the target.
+        sample: What the value rests on, for a reader to judge one of few; None where it is no share
+            of things that can be counted.
     """
 
     id: str
@@ -75,6 +89,7 @@ class LevelReading:
     direction: Direction
     unit: str
     status: Status
+    sample: Sample | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +120,7 @@ def take(
     store: Store | None = None,
     targets: Targets | None = None,
     measured: Mapping[str, float] | None = None,
+    samples: Mapping[str, Sample] | None = None,
 ) -> Snapshot:
     """Looks at a home directory; one that does not exist has measured nothing, which is no error.
 
@@ -114,6 +130,7 @@ def take(
         store: The home's store, held open by a caller that looks again and again.
         targets: The table; by default it is loaded.
         measured: Levels by id that the caller knows, see `orchwatch.monitor.status`.
+        samples: What these rest on, likewise.
 
     Raises:
         OrchwatchError: The table breaks a rule, or the store cannot be read.
@@ -133,18 +150,23 @@ def take(
         )
         earlier = spans.count_before(store, since_ns) if since_ns > _BEGINNING_NS else 0
         unreadable = store.unreadable()
+    known = targets.operations
+    shares = levels.of_operations(summaries, known)
     values: dict[str, float | None] = {
-        **levels.of_operations(summaries, targets.operations),
+        **shares,
         "storage.growth": levels.storage_growth_bytes(home, int(as_of.timestamp() * 1e9)),
         "cpu.utilization": _machine.cpu_utilization(),
         "memory.utilization": _machine.memory_utilization(),
         **(measured or {}),
     }
+    ended = Sample(
+        sum(summary.count for summary in summaries if summary.operation in known), "operation"
+    )
     return Snapshot(
         as_of=as_of,
         since=datetime.fromtimestamp(since_ns / 1e9, UTC) if since_ns > _BEGINNING_NS else None,
         operations=_operations(targets, {summary.operation: summary for summary in summaries}),
-        levels=_levels(targets, values),
+        levels=_levels(targets, values, {**dict.fromkeys(shares, ended), **(samples or {})}),
         earlier=earlier,
         unreadable=unreadable,
     )
@@ -180,7 +202,9 @@ def _operations(
     return tuple(readings)
 
 
-def _levels(targets: Targets, values: Mapping[str, float | None]) -> tuple[LevelReading, ...]:
+def _levels(
+    targets: Targets, values: Mapping[str, float | None], samples: Mapping[str, Sample]
+) -> tuple[LevelReading, ...]:
     return tuple(
         LevelReading(
             id=row.id,
@@ -190,6 +214,7 @@ def _levels(targets: Targets, values: Mapping[str, float | None]) -> tuple[Level
             direction=row.direction,
             unit=row.unit,
             status=row.status(values.get(row.id)),
+            sample=samples.get(row.id),
         )
         for row in targets.levels.values()
     )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from orchwatch import targets as targets_table
 from orchwatch.monitor import health, kpis, probes, project, snapshot
 from orchwatch.monitor.kpis import Kpis
+from orchwatch.monitor.snapshot import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -158,6 +159,7 @@ class Gatherer:
             store=self._store,
             targets=self._targets,
             measured=self.levels(),
+            samples=samples(self._business),
         )
         figures = {
             **{reading.id: reading.p95_s for reading in taken.operations},
@@ -191,6 +193,17 @@ def levels(system: System, business: Business) -> dict[str, float]:
         project.CODE_QUALITY: business.value(project.CODE_QUALITY),
     }
     return {level: value for level, value in values.items() if value is not None}
+
+
+def samples(business: Business) -> dict[str, Sample]:
+    """What the levels that are shares of tasks, or of agents' time, rest on."""
+    counts = {
+        "task.success": (business.kpis.tasks, "task"),
+        "task.errors": (business.kpis.tasks, "task"),
+        "agent.utilization": (business.kpis.agents, "agent"),
+        "parallel.execution": (business.kpis.agents, "agent"),
+    }
+    return {level: Sample(count, noun) for level, (count, noun) in counts.items() if count}
 
 
 def kpi_values(system: System, business: Business) -> dict[str, float | None]:

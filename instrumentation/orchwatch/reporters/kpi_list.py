@@ -1,4 +1,4 @@
-"""The key figures, one a line, each with where it is from."""
+"""The key figures, one a line, each with what it rests on."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, TextIO
 
 from orchwatch.monitor import project, status
+from orchwatch.monitor.wording import counted
 from orchwatch.reporters import units
 
 if TYPE_CHECKING:
@@ -31,17 +32,39 @@ _PROJECT = {
     "code_quality": project.CODE_QUALITY,
     "documentation_coverage": project.DOCUMENTATION_COVERAGE,
 }
-_SYSTEM = ("session_memory_bytes", "storage_bytes")
+_MEANINGS = {
+    "active_agents": "busy within the last minute",
+    "efficiency_ratio": "agent time in work that succeeded",
+    "session_memory_bytes": "its processes now",
+    "storage_bytes": "spool, store and sessions now",
+}
+# Shares of countable things say of how many, for a reader to judge one of few.
+_TASKS = ("success_ratio", "error_ratio")
+_AGENTS = ("agent_utilization", "parallel_ratio")
 
 
-def render(system: System, business: Business, file: TextIO) -> None:
-    """Writes a table, then what could not be read; a dash where nobody measured."""
+def render(system: System, business: Business, window: str, file: TextIO) -> None:
+    """Writes a table, then what it covers; a dash where nobody measured.
+
+    Args:
+        system: What is used.
+        business: What is achieved.
+        window: How far back, as it was asked for: `1h`, or `all`.
+        file: Where to write.
+    """
     values = status.kpi_values(system, business)
     title_width = max(len(title) for title, _ in _FIGURES.values())
     for name, (title, unit) in _FIGURES.items():
         value = units.level(values[name], unit)
-        source = f"  {_source(name, business)}" if values[name] is not None else ""
-        file.write(f"{title:{title_width}}  {value:>12}{source}\n")
+        note = f"  {_note(name, business)}" if values[name] is not None else ""
+        file.write(f"{title:{title_width}}  {value:>12}{note}".rstrip() + "\n")
+    file.write("\n")
+    if window == "all":
+        file.write("All that was recorded.\n")
+    else:
+        file.write(f"What was recorded within the last {window}; --since looks further back.\n")
+    if not all(name in business.project for name in _PROJECT.values()):
+        file.write("Set what only you can measure: orchwatch kpi set test.coverage 83%\n")
     file.writelines(f"note: {note}\n" for note in business.notes)
 
 
@@ -56,7 +79,12 @@ def render_json(system: System, business: Business, file: TextIO) -> None:
     file.write("\n")
 
 
-def _source(name: str, business: Business) -> str:
+def _note(name: str, business: Business) -> str:
     if name in _PROJECT:
         return business.project[_PROJECT[name]].source
-    return "measured" if name in _SYSTEM else "spans"
+    computed = business.kpis
+    if name in _TASKS and computed.tasks:
+        return f"of {counted(computed.tasks, 'task')}"
+    if name in _AGENTS and computed.agents:
+        return f"of {counted(computed.agents, 'agent')}"
+    return _MEANINGS.get(name, "")

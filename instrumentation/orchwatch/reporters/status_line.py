@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Forms = tuple[str, ...]
     Figures = dict[str, Any]
 
-NO_DATA = "no data yet: orchwatch monitor"
+NO_DATA = "no data yet: start orchwatch monitor"
 
 _INDICATORS = {"healthy": "🟢", "degraded": "🟡", "critical": "🔴", "unknown": "❓"}
 _ALERT = "🔥"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 WIDTH = 80
 
 _OPERATIONS = ("operation", "count", "errors", "p50", "p95", "p99", "target", "on-time", "status")
-_LEVELS = ("level", "value", "target", "status")
+_LEVELS = ("level", "value", "target", "out of", "status")
 # The most operations that a note lists.
 _LISTED = 5
 # A window below this is told to the second.
@@ -81,6 +81,8 @@ def _level(reading: LevelReading) -> tuple[str, ...]:
         reading.title,
         units.level(reading.value, reading.unit),
         f"{sign} {units.level(reading.target, reading.unit)}",
+        # One failure of three says less than ten of thirty: a verdict does not stand alone.
+        counted(*reading.sample) if reading.sample else "",
         reading.status,
     )
 

@@ -46,4 +46,5 @@ def level(value: float | None, unit: str) -> str:
         return share(value)
     if unit == "By":
         return size(value)
-    return f"{three_digits(value)} {unit.replace('{', '').replace('}', '')}"
+    number = three_digits(value)
+    return f"{number} {unit.replace('{', '').replace('}', '' if number == '1' else 's')}"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+import shutil
 import signal
 import sys
 import threading
@@ -15,7 +17,7 @@ from orchwatch import configure, home, targets
 from orchwatch.errors import OrchwatchError
 from orchwatch.monitor import snapshot
 from orchwatch.monitor.store import Store
-from orchwatch.reporters import table
+from orchwatch.reporters import colour, table
 from orchwatch.runtime import sessions, signals, symbols
 from orchwatch.runtime.orchestration import Orchestration, Outcome
 
@@ -77,9 +79,10 @@ class Demo:
         )
         self._check(found)
         _say("one process alone counts the same\n")
-        table.render(self._measured(), sys.stdout, colour=sys.stdout.isatty())
+        table.render(self._measured(), sys.stdout, colour=colour.wanted(sys.stdout))
         _say(f"\nThe trace of this run: orchwatch trace {outcome.trace_id}")
         _say("The same table at any time: orchwatch current")
+        _say_where_the_command_is()
 
     def loop(self) -> None:
         """Rounds until a signal ends them, with what a long-running process says about itself."""
@@ -142,6 +145,13 @@ def _store(directory: Path) -> Store:
     # DuckDB turns a signal into an error of its own and swallows what it stands for.
     with signals.held_back():
         return Store(directory)
+
+
+def _say_where_the_command_is() -> None:
+    """`make demo` has set up an environment that the user's shell knows nothing of."""
+    activate = Path(sys.executable).with_name("activate")
+    if shutil.which("orchwatch") is None and activate.exists():
+        _say(f"(your shell finds orchwatch after: . {os.path.relpath(activate)})")
 
 
 def _say(line: str) -> None:

@@ -62,8 +62,9 @@ def agents_of(process: subprocess.Popen[str]) -> list[psutil.Process]:
 
 
 def test_the_demo_ends_with_every_operation_of_the_table_measured(
-    capsys: pytest.CaptureFixture[str], home: Path
+    capsys: pytest.CaptureFixture[str], home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
     assert main(["demo", "--files", "80", "--agents", "2"]) == 0
     output = capsys.readouterr().out
     assert re.search(r"agent-\d \(pid \d+\) killed in the middle of its work", output)
@@ -73,6 +74,7 @@ def test_the_demo_ends_with_every_operation_of_the_table_measured(
         (row,) = re.findall(rf"^{re.escape(name)} +(\d+) +(\d+) ", output, re.MULTILINE)
         assert (int(row[0]) > 0, row[1]) == (True, "0")
     (trace,) = re.findall(r"orchwatch trace ([0-9a-f]{32})$", output, re.MULTILINE)
+    assert re.search(r"\(your shell finds orchwatch after: \. .*activate\)\n$", output)
     spool = "".join(path.read_text() for path in home.glob("spool/operations-*.jsonl"))
     assert set(re.findall(r'"traceId": ?"([0-9a-f]+)"', spool)) == {trace}
 

@@ -46,6 +46,18 @@ def test_a_user_who_has_nothing_yet_is_fine(environment: dict[str, str]) -> None
     assert states <= {"ok", "warn", "unknown"}
 
 
+def test_on_a_terminal_a_check_continues_below_itself_and_in_a_pipe_it_is_one_line(
+    environment: dict[str, str],
+) -> None:
+    wide = doctor(environment).stdout.splitlines()
+    narrow = doctor({**environment, "COLUMNS": "60"}).stdout.splitlines()
+    (configuration,) = (line for line in wide if " configuration " in line)
+    assert "callables that are watched" in configuration
+    assert len(narrow) > len(wide)
+    long = [line for line in narrow if len(line) > 60]
+    assert all(len(line.split()) <= 3 for line in long), "only what must stay whole is longer"
+
+
 def test_looking_leaves_nothing_behind(environment: dict[str, str]) -> None:
     doctor(environment)
     assert list(Path(environment["HOME"]).iterdir()) == []

@@ -30,7 +30,7 @@ def test_every_figure_is_listed_and_nobody_measured_any(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     found = json.loads(listed(capsys, "--format", "json"))
-    assert len(found["kpis"]) == 12
+    assert len(found["kpis"]) == 14
     assert set(found["kpis"].values()) == {None}
     assert listed(capsys).count(" -\n") == 12
 
@@ -62,6 +62,20 @@ def test_what_was_set_is_listed_and_shown_among_the_levels(
 def test_a_broken_file_is_a_note(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (project / "coverage.xml").write_text("<html>")
     assert "note: coverage.xml was ignored: " in listed(capsys)
+
+
+def test_shares_say_of_how_many_and_the_list_how_far_back(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for _ in range(3):
+        with operation("agent.task", {"gen_ai.agent.name": "a"}):
+            pass
+    text = listed(capsys)
+    assert "100%  of 3 tasks\n" in text
+    assert "%  of 1 agent\n" in text
+    assert max(map(len, text.splitlines())) <= 80
+    assert "within the last 1h; --since looks further back" in text
+    assert "--since" not in listed(capsys, "--since", "all")
 
 
 @pytest.mark.parametrize(

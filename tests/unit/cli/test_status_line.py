@@ -58,7 +58,7 @@ def run(
 
 @pytest.mark.usefixtures("home")
 def test_without_any_snapshot_it_says_what_to_do() -> None:
-    assert run()[0] == "❓ no data yet: orchwatch monitor"
+    assert run()[0] == "❓ no data yet: start orchwatch monitor"
     assert run(COLUMNS="10")[0] == "❓"
     found = json.loads(run("--format", "json")[0])
     assert found["health"]["status"] == "unknown"

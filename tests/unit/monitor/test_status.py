@@ -48,6 +48,10 @@ def test_key_figures_stand_among_the_levels(home: Path, tmp_path: Path, record: 
         gatherer.measure_business()
         found = gatherer.take()
     levels = {reading.id: reading.value for reading in found.snapshot.levels}
+    samples = {reading.id: reading.sample for reading in found.snapshot.levels}
+    assert samples["task.success"] == samples["task.errors"] == (3, "task")
+    assert samples["agent.utilization"] == samples["parallel.execution"] == (1, "agent")
+    assert samples["availability"] is samples["task.throughput"] is None
     assert levels["agent.utilization"] == pytest.approx(60 / 100)
     assert levels["parallel.execution"] == 0
     assert levels["task.success"] == pytest.approx(2 / 3)

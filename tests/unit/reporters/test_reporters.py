@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from orchwatch import targets
-from orchwatch.monitor.snapshot import LevelReading, OperationReading, Snapshot
+from orchwatch.monitor.snapshot import LevelReading, OperationReading, Sample, Snapshot
 from orchwatch.reporters import document, table
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "current.txt"
@@ -51,6 +51,7 @@ def snapshot() -> Snapshot:
             direction=row.direction,
             unit=row.unit,
             status=row.status(value),
+            sample=Sample(3, "task") if row.id in ("task.success", "task.errors") else None,
         )
         for index, row in enumerate(rows.levels.values())
     ]

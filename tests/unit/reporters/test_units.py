@@ -54,9 +54,10 @@ def test_a_share_is_all_or_nothing_only_when_it_is(value: float | None, text: st
         (1023.9, "By", "1KiB"),
         (10_485_760, "By", "10MiB"),
         (5 * 1024**3, "By", "5GiB"),
-        (20, "{task}/h", "20 task/h"),
-        (8, "{point}", "8 point"),
-        (1234.5, "{task}/h", "1234 task/h"),
+        (20, "{task}/h", "20 tasks/h"),
+        (8, "{point}", "8 points"),
+        (1234.5, "{task}/h", "1234 tasks/h"),
+        (1, "{task}/h", "1 task/h"),
     ],
 )
 def test_a_level_is_shown_in_its_unit(value: float | None, unit: str, text: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -33,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
     from orchwatch.home import home  # noqa: PLC0415
     from orchwatch.monitor.status import Gatherer  # noqa: PLC0415
     from orchwatch.monitor.store import Store  # noqa: PLC0415
-    from orchwatch.reporters import document, table  # noqa: PLC0415
+    from orchwatch.reporters import colour, document, table  # noqa: PLC0415
 
     directory = Path(home())
     window_s = window.length_s(arguments.since)
@@ -50,11 +49,5 @@ def run(arguments: argparse.Namespace) -> int:
             f"Nothing was measured yet in {directory}.\n"
             'Put `with operation("state.query"):` around some work, or run `orchwatch demo`.\n\n'
         )
-    table.render(taken, sys.stdout, colour=_wants_colour(arguments.color))
+    table.render(taken, sys.stdout, colour=colour.wanted(sys.stdout, arguments.color))
     return 0
-
-
-def _wants_colour(choice: str) -> bool:
-    if choice == "auto":
-        return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-    return choice == "always"

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from orchwatch.monitor.check import Check
 
+# What is piped on is not wrapped: a check stays on its line.
+_NO_WRAP = 10_000
+
 HELP = "say what works and what does not, each with its remedy"
 
 
@@ -47,10 +50,21 @@ def _as_json(checks: Sequence[Check]) -> str:
 
 
 def _as_table(checks: Sequence[Check]) -> str:
+    import shutil  # noqa: PLC0415 - as above
+    import textwrap  # noqa: PLC0415
+
     width = max(len(check.name) for check in checks)
+    margin = " " * (len("unknown") + width + 4)
+    wrap = textwrap.TextWrapper(
+        shutil.get_terminal_size((_NO_WRAP, 0)).columns,
+        subsequent_indent=margin,
+        # Paths, names and addresses stay whole.
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
     lines = []
     for check in checks:
-        lines.append(f"{check.state:<8} {check.name:<{width}}  {check.found}")
+        lines += wrap.wrap(f"{check.state:<7}  {check.name:<{width}}  {check.found}")
         if check.remedy:
-            lines.append(f"{'':<8} {'':<{width}}  -> {check.remedy}")
+            lines += wrap.wrap(f"{margin}-> {check.remedy}")
     return "\n".join(lines) + "\n"

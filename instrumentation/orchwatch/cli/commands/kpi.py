@@ -58,8 +58,10 @@ def run(arguments: argparse.Namespace) -> int:
     with Store(directory) as store:
         gatherer = Gatherer(directory, store, Path.cwd(), window.length_s(arguments.since))
         system, business = gatherer.measure_system(), gatherer.measure_business()
-    render = kpi_list.render_json if arguments.format == "json" else kpi_list.render
-    render(system, business, sys.stdout)
+    if arguments.format == "json":
+        kpi_list.render_json(system, business, sys.stdout)
+    else:
+        kpi_list.render(system, business, arguments.since, sys.stdout)
     return 0
 
 

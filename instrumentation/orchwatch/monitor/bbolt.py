@@ -42,7 +42,7 @@ class _UnreadableError(Exception):
 
 
 def get(path: Path, bucket: bytes, key: bytes) -> bytes | None:
-    """The value of a key; None where it cannot be had."""
+    """The value of a key, empty where there is no such key; None where nothing can be read."""
     for _ in range(_ATTEMPTS):
         try:
             with path.open("rb") as file:
@@ -86,6 +86,8 @@ def _hash(text: bytes) -> int:
 
 def _look_up(content: bytes, meta: _Meta, bucket: bytes, key: bytes) -> bytes:
     found = _value(_page(content, meta, meta.root), bucket)
+    if not found:
+        raise _UnreadableError
     root, _ = _BUCKET.unpack_from(found)
     # The only page of a small bucket stands in its value.
     return _value(_page(content, meta, root) if root else found[_BUCKET.size :], key)
@@ -109,4 +111,4 @@ def _value(leaf: bytes, key: bytes) -> bytes:
         start = at + position
         if leaf[start : start + key_bytes] == key:
             return leaf[start + key_bytes : start + key_bytes + value_bytes]
-    raise _UnreadableError
+    return b""

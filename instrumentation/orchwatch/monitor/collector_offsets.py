@@ -3,6 +3,9 @@
 Its `file_storage` extension has a bbolt database for each receiver. Under `knownFiles` lies a
 protobuf message with each file's first bytes and the offset behind what was read (checkpoint.proto
 of the Collector's pkg/stanza, 0.158). There is no metric of it.
+
+It is written after each round over the files, when all that was there has been handed on: while the
+Collector catches up with much, or waits for a full queue, all of that still counts as unread.
 """
 
 from __future__ import annotations

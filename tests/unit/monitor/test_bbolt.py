@@ -34,8 +34,11 @@ def test_a_value_longer_than_a_page_is_read_whole(database: Path) -> None:
     assert value.count(b'{"orchwatch":{"segment":"operations-00000') == 7
 
 
-def test_what_is_not_in_it_is_not_found(database: Path) -> None:
-    assert bbolt.get(database, BUCKET, b"another") is None
+def test_a_key_that_is_not_in_it_has_an_empty_value(database: Path) -> None:
+    assert bbolt.get(database, BUCKET, b"another") == b""
+
+
+def test_a_bucket_that_is_not_in_it_has_no_values(database: Path) -> None:
     assert bbolt.get(database, b"another", KEY) is None
 
 

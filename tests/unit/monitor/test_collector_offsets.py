@@ -56,3 +56,9 @@ def test_state_in_another_form_tells_nothing(home: Path) -> None:
     # In place of the field of a fingerprint's bytes, one of a type that no longer exists.
     path.write_bytes(content.replace(b"\xeb\x07\x0a\xe8\x07", b"\xeb\x07\x0b\xe8\x07"))
     assert collector_offsets.read(spool.OPERATIONS) is None
+
+
+def test_before_its_first_round_has_ended_a_collector_has_read_nothing(home: Path) -> None:
+    path = _leave_state(home / "stack" / "collector")
+    path.write_bytes(path.read_bytes().replace(b"knownFiles", b"otherFiles"))
+    assert collector_offsets.read(spool.OPERATIONS) == {}

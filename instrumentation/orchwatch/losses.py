@@ -33,6 +33,10 @@ REASONS = {
         "spans and data points that the OTLP server refused, out of requests that it took",
         "see the server's log for what it refuses",
     ),
+    "bad_span": (
+        "spans of other instrumentations that cannot be written",
+        "see which of them gives a span a name that is no text",
+    ),
     "bad_name": (
         "operations whose name is not a text",
         "pass operation() a short constant text",

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from google.protobuf.json_format import MessageToJson
 from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics
+from opentelemetry.sdk.metrics.export import MetricsData, ResourceMetrics, ScopeMetrics
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanKind, StatusCode
 
-from orchwatch import spool
+from orchwatch import losses, spool
 from orchwatch.otlp_json import (
+    KIND_INTERNAL,
     LINE_SUFFIX,
     MAX_ATTRIBUTES,
     STATUS_ERROR,
@@ -23,10 +28,10 @@ from orchwatch.otlp_json import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
-    from opentelemetry.sdk.metrics.export import MetricsData
+    from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric as EncodedMetric
+    from opentelemetry.sdk.metrics.export import Metric
     from opentelemetry.sdk.trace import ReadableSpan
     from opentelemetry.trace import SpanContext
     from opentelemetry.util.types import Attributes
@@ -42,22 +47,31 @@ _KINDS = {
 
 
 def append_spans(family: str, spans: Sequence[ReadableSpan]) -> bool:
-    """Appends ended spans to a family of the spool, one line each, in one write."""
+    """Appends ended spans to a family of the spool, one line each, in one write.
+
+    One that cannot be written, as its name is no text, say, is counted: the SDK takes anything.
+    """
     prefixes: dict[tuple[int, int], str] = {}
     lines = []
     for span in spans:
         # Nearly always one and the same; comparing resources would cost more than all the rest.
         of = id(span.resource), id(span.instrumentation_scope)
-        prefix = prefixes.get(of)
-        if prefix is None:
-            prefix = prefixes[of] = _prefix(span)
-        lines.append(f"{prefix}{_encode(span)}{LINE_SUFFIX}")
-    return spool.append(family, to_bytes("".join(lines)), len(lines))
+        try:
+            prefix = prefixes.get(of)
+            if prefix is None:
+                prefix = prefixes[of] = _prefix(span)
+            lines.append(f"{prefix}{_encode(span)}{LINE_SUFFIX}")
+        except Exception:  # noqa: BLE001 - whatever it is, the others are none the worse for it
+            losses.count("bad_span")
+    return not lines or spool.append(family, to_bytes("".join(lines)), len(lines))
 
 
 def append_metrics(data: MetricsData) -> bool:
-    """Appends the metrics to the spool as one line."""
-    message = encode_metrics(data)
+    """Appends the metrics to the spool as one line; one that cannot be written is counted."""
+    try:
+        message = encode_metrics(data)
+    except Exception:  # noqa: BLE001 - a number too large, say
+        message = encode_metrics(_selected(data, _is_encodable))
     for resource_metrics in message.resource_metrics:
         for scope_metrics in resource_metrics.scope_metrics:
             for metric in scope_metrics.metrics:
@@ -66,7 +80,35 @@ def append_metrics(data: MetricsData) -> bool:
     return spool.append(spool.METRICS, to_bytes(f"{line}\n"))
 
 
-def _drop_exemplars(metric: Metric) -> None:
+def _selected(data: MetricsData, wanted: Callable[[Metric], bool]) -> MetricsData:
+    """The same without the metrics that are not wanted."""
+    return replace(
+        data,
+        resource_metrics=[
+            replace(
+                of_resource,
+                scope_metrics=[
+                    replace(of_scope, metrics=[one for one in of_scope.metrics if wanted(one)])
+                    for of_scope in of_resource.scope_metrics
+                ],
+            )
+            for of_resource in data.resource_metrics
+        ],
+    )
+
+
+def _is_encodable(metric: Metric) -> bool:
+    scope = ScopeMetrics(scope=InstrumentationScope(""), metrics=[metric], schema_url="")
+    resource = ResourceMetrics(resource=Resource({}), scope_metrics=[scope], schema_url="")
+    try:
+        encode_metrics(MetricsData([resource]))
+    except Exception:  # noqa: BLE001
+        losses.count("bad_metric")
+        return False
+    return True
+
+
+def _drop_exemplars(metric: EncodedMetric) -> None:
     # Protobuf's own JSON writes their ids in base64, where OTLP/JSON wants hexadecimal digits; a
     # reader would refuse the whole line.
     kind = metric.WhichOneof("data")
@@ -92,12 +134,12 @@ def _encode(span: ReadableSpan) -> str:
         span_id=_span_id(context),
         parent_span_id=_span_id(parent) if parent else "",
         name=quote(span.name),
-        start_ns=span.start_time or 0,
-        end_ns=span.end_time or 0,
+        start_ns=_time_ns(span.start_time),
+        end_ns=_time_ns(span.end_time),
         attributes=_attributes(span.attributes),
         # Other instrumentations leave a good span's status unset; a trace view needs it set.
         status=STATUS_ERROR if span.status.status_code is StatusCode.ERROR else STATUS_OK,
-        kind=_KINDS[span.kind],
+        kind=_KINDS.get(span.kind, KIND_INTERNAL),
         more=_events(span) + _links(span),
     )
 
@@ -107,7 +149,7 @@ def _events(span: ReadableSpan) -> str:
     if not events:
         return ""
     encoded = ",".join(
-        f'{{"name":{quote(event.name)},"timeUnixNano":"{event.timestamp}",'
+        f'{{"name":{quote(event.name)},"timeUnixNano":"{_time_ns(event.timestamp)}",'
         f'"attributes":[{_attributes(event.attributes)}]}}'
         for event in events
     )
@@ -135,6 +177,11 @@ def _attributes(attributes: Attributes) -> str:
     return ",".join(
         [encode_attributes(clean_attributes(part)) for part in parts]  # type: ignore[arg-type]  # cleaning is for that
     )
+
+
+def _time_ns(time_ns: float | None) -> int:
+    # `time.time() * 1e9` is handed over often, and is no whole number.
+    return max(int(time_ns or 0), 0)
 
 
 def _trace_id(context: SpanContext) -> str:

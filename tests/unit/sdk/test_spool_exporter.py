@@ -7,6 +7,7 @@ if TYPE_CHECKING:
 
     Run = Callable[..., str]
     Named = Callable[[str], dict[str, Any]]
+    Lost = Callable[[], dict[str, int]]
 
 START = """
 import orchwatch
@@ -153,3 +154,70 @@ processor.shutdown()
     assert found == {
         service + scope: ({"stringValue": service}, scope) for service in "ab" for scope in "xy"
     }
+
+
+def test_a_span_that_cannot_be_written_is_counted_and_the_others_are_kept(
+    run_python: Run, named: Named, lost: Lost
+) -> None:
+    run_python(
+        START
+        + """
+with operation("before"): pass
+tracer.start_span(None).end()
+tracer.start_span("renamed").update_name(5)
+span = tracer.start_span("renamed")
+span.update_name(5)
+span.end()
+with tracer.start_as_current_span("event") as span: span.add_event(None)
+with operation("after"): pass
+"""
+    )
+
+    assert named("before")
+    assert named("after")
+    assert lost() == {"bad_span": 3}
+
+
+def test_odd_kinds_and_times_do_not_cost_the_span(run_python: Run, named: Named) -> None:
+    run_python(
+        START
+        + """
+tracer.start_span("odd kind", kind="server").end()
+span = tracer.start_span("no whole number", start_time=1.5e9)
+span.add_event("event", timestamp=1.6e9)
+span.end(1.7e9)
+tracer.start_span("before time", start_time=-2).end(-1)
+"""
+    )
+
+    assert named("odd kind")["kind"] == 1
+    span = named("no whole number")
+    assert (span["startTimeUnixNano"], span["endTimeUnixNano"]) == ("1500000000", "1700000000")
+    assert span["events"][0]["timeUnixNano"] == "1600000000"
+    assert named("before time")["startTimeUnixNano"] == "0"
+
+
+def test_a_metric_that_cannot_be_written_is_counted_and_the_others_are_kept(
+    run_python: Run, lines: Any, lost: Lost
+) -> None:
+    run_python(
+        START
+        + """
+from opentelemetry import metrics
+metrics.get_meter("host").create_counter("too.large").add(2**70)
+orchwatch.count("tasks")
+"""
+    )
+
+    parsed, unreadable = lines("metrics")
+    assert not unreadable
+    found = {
+        metric["name"]
+        for line in parsed
+        for resource in line["resourceMetrics"]
+        for scope in resource["scopeMetrics"]
+        for metric in scope.get("metrics", [])
+    }
+    assert "tasks" in found
+    assert "too.large" not in found
+    assert lost() == {"bad_metric": 1}

@@ -40,6 +40,7 @@ def examine() -> list[Check]:
         *_check_configuration(),
         *_check_home(),
         *check_spool(),
+        *spool_backlog.check_backlog(),
         *_check_losses(),
         *_check_project(),
         *check_servers(newest_operation()),

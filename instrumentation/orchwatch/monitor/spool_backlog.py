@@ -11,6 +11,10 @@ from typing import TYPE_CHECKING
 from orchwatch import spool
 from orchwatch.home import spool_directory
 from orchwatch.monitor import collector_offsets
+from orchwatch.monitor.check import Check
+from orchwatch.monitor.servers import VISIBLE_AFTER_S
+from orchwatch.monitor.spool_health import format_duration
+from orchwatch.monitor.wording import size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -55,6 +59,29 @@ def budget_bytes() -> int:
     """What the spool may grow to, as this process is told."""
     setting = os.environ.get(_BUDGET_VARIABLE, "")
     return int(setting) if setting.isdecimal() and int(setting) else spool.BUDGET_BYTES
+
+
+def check_backlog() -> Iterator[Check]:
+    """Whether the Collector keeps up, where its state can be seen."""
+    known = [one for one in Looker().look() if one.unread_bytes is not None]
+    if not known:
+        return
+    unread_bytes = sum(one.unread_bytes or 0 for one in known)
+    age_s = max(one.age_s or 0 for one in known)
+    if not unread_bytes:
+        yield Check(name="spool backlog", state="ok", found="the Collector has read everything")
+        return
+    found = f"{size(unread_bytes)} not read by the Collector yet"
+    if age_s <= VISIBLE_AFTER_S:
+        yield Check(name="spool backlog", state="ok", found=found)
+        return
+    yield Check(
+        name="spool backlog",
+        state="warn",
+        found=f"{found}, the first of it {format_duration(age_s)} old",
+        remedy="see whether the Collector runs, and whether Tempo and Prometheus take what it"
+        f" sends; beyond {size(budget_bytes())} in all, the oldest lines are dropped",
+    )
 
 
 class Looker:

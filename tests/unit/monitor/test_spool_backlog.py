@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import shutil
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchwatch import spool
-from orchwatch.monitor.spool_backlog import Backlog, Looker, budget_bytes
+from orchwatch.monitor.spool_backlog import Backlog, Looker, budget_bytes, check_backlog
 
 if TYPE_CHECKING:
     from tests.unit.monitor.conftest import Record
@@ -104,3 +105,26 @@ def test_a_budget_that_is_no_number_is_the_default(
 ) -> None:
     monkeypatch.setenv("ORCHWATCH_SPOOL_BUDGET_BYTES", setting)
     assert budget_bytes() == expected
+
+
+def test_doctor_says_how_late_the_collector_is(home: Path, record: Record) -> None:
+    _know(home)
+    record(end_ns=time.time_ns() - 3600 * 10**9)
+    (check,) = check_backlog()
+    assert check.state == "warn"
+    assert re.fullmatch(
+        r"\d+B not read by the Collector yet, the first of it 60 min old", check.found
+    )
+
+
+def test_what_has_just_been_recorded_is_not_late(home: Path, record: Record) -> None:
+    _know(home)
+    record(end_ns=time.time_ns())
+    (check,) = check_backlog()
+    assert check.state == "ok"
+
+
+@pytest.mark.usefixtures("home")
+def test_without_a_collector_doctor_says_nothing_of_a_backlog(record: Record) -> None:
+    record()
+    assert list(check_backlog()) == []

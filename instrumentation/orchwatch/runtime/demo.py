@@ -70,7 +70,7 @@ class Demo:
 
     def once(self) -> None:
         """One round, then the table of what it measured."""
-        _say("Agents read Python's standard library and report its functions, classes, imports.")
+        _say("Agents read Python's standard library: its functions, classes and imports.")
         outcome = self._round(_say)
         found = outcome.totals
         _say(
@@ -81,7 +81,7 @@ class Demo:
         _say("one process alone counts the same\n")
         table.render(self._measured(), sys.stdout, colour=colour.wanted(sys.stdout))
         _say(f"\nThe trace of this run: orchwatch trace {outcome.trace_id}")
-        _say("The same table at any time: orchwatch current")
+        _say("With the agents' work, at any time: orchwatch current")
         _say_where_the_command_is()
 
     def loop(self) -> None:

@@ -106,8 +106,9 @@ class SpoolRecorder:
     def end(self, op: operation) -> None:
         if self._retired:
             return
-        # Differences of the wall clock are not durations: it is set back and forth.
-        end_ns = op.start_ns + time.perf_counter_ns() - op.clock_ns
+        # Differences of the wall clock are not durations: it is set back and forth. The other clock
+        # is too where somebody's tests have put one of their own in its place.
+        end_ns = op.start_ns + max(time.perf_counter_ns() - op.clock_ns, 0)
         name_json, attributes_json = self._names.get(op.name) or self._encode_name(op.name)
         if op.attributes is not None or op.error_type:
             attributes_json = encode_attributes(span_attributes(op))

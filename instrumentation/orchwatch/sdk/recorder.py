@@ -83,7 +83,7 @@ class SdkRecorder:
     def end(self, op: operation) -> None:
         if self._retired:
             return
-        duration_ns = time.perf_counter_ns() - op.clock_ns
+        duration_ns = max(time.perf_counter_ns() - op.clock_ns, 0)
         span, inside, attributes = op.state
         if op.attributes is not attributes:
             span.set_attributes({**_recordable(op.attributes), names.OPERATION_NAME: op.name})

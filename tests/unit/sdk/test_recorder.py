@@ -108,6 +108,12 @@ PROGRAMS = {
             await work("last")
         asyncio.run(main())
     """,
+    "clocks that somebody's tests have replaced": """
+        import time
+        backwards = iter(range(1000, 0, -1))
+        time.time_ns = time.perf_counter_ns = lambda: next(backwards)
+        with operation("backwards"): pass
+    """,
     "generators": """
         @timed("generator")
         def numbers():

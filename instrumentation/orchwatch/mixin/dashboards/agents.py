@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from orchwatch.mixin.dashboards.panels import Panel
     from orchwatch.targets import Targets
 
-_NO_MONITOR = "needs orchwatch monitor"
+# Imported history is not counted: figures are of what happens now.
+_NOT_LIVE = "nothing reported at this time"
 _NO_AGENT = "no agent in this time range"
 _WORK = queries.any_of(names.AGENT_TASK, names.AGENT_RUN, names.AGENT_TURN)
 # A session's own turns name no agent.
@@ -36,6 +37,9 @@ def page(table: Targets) -> Page:
         description="Who was busy and when, who was slow, and who called whom.",
         asks=("agent", "session", "trace"),
         rows=(
+            # What traces show comes first: it is there for the past too.
+            Row(height=9, panels=((24, _timeline()),)),
+            Row(height=8, panels=((8, _by_agent()), (16, _slowest()))),
             Row(
                 height=4,
                 panels=(
@@ -44,10 +48,8 @@ def page(table: Targets) -> Page:
                     (6, _spawned(table)),
                 ),
             ),
-            Row(height=9, panels=((24, _timeline()),)),
-            Row(height=8, panels=((12, _utilization(table)), (12, _spawning(table)))),
-            Row(height=9, panels=((8, _by_agent()), (16, _slowest()))),
-            Row(height=12, panels=((24, _calls()),)),
+            Row(height=8, panels=((12, _utilization()), (12, _spawning()))),
+            Row(height=10, panels=((24, _calls()),)),
         ),
     )
 
@@ -56,7 +58,7 @@ def _active() -> Panel:
     text = Text(
         "Agents at work",
         "As orchestrations and the monitor process report them.",
-        _NO_AGENT,
+        _NOT_LIVE,
     )
     query = queries.now("A", "max(orchestration_agent_active)")
     return panels.number(text, query, unit=units.NUMBER, decimals=0)
@@ -65,7 +67,7 @@ def _active() -> Panel:
 def _level(table: Targets, row_id: str) -> Panel:
     row = table.levels[row_id]
     limits = units.limits(row)
-    text = Text(row.title, f"{row.recommendation}.", _NO_MONITOR)
+    text = Text(row.title, f"{row.recommendation}.", _NOT_LIVE)
     query = queries.now("A", queries.latest(queries.level(row_id)))
     return panels.number(
         text, query, unit=limits.unit, decimals=limits.decimals, steps=grading.steps(limits)
@@ -83,7 +85,7 @@ def _spawned(table: Targets) -> Panel:
     text = Text(
         "Agent spawn, p95",
         "From the order to start an agent until it is ready, over this time range.",
-        "no agent started",
+        _NOT_LIVE,
     )
     expr = _spawn(95, "$__range")
     return panels.number(
@@ -103,7 +105,9 @@ def _timeline() -> Panel:
     )
     changes = [
         spans.one_by_one(spans.TIME, spans.DURATION, *row, spans.STATUS),
-        panels.computed(_MILLISECONDS, took, "/", "1000000"),
+        # A little shorter than it was: where one ends when the next of its row has just begun,
+        # Grafana would not draw that next one.
+        panels.computed(_MILLISECONDS, took, "/", "1020000"),
         panels.computed(_END, started, "+", _MILLISECONDS),
         transform(
             "convertFieldType", conversions=[{"targetField": _END, "destinationType": "time"}]
@@ -125,32 +129,32 @@ def _timeline() -> Panel:
     return panel.mappings([grading.words(outcomes)])
 
 
-def _utilization(table: Targets) -> Panel:
+def _utilization() -> Panel:
     text = Text(
-        "Utilisation and parallelism",
-        "Utilisation: the share of their lives that agents worked. Parallelism: the share of the "
+        "Utilization and parallelism",
+        "Utilization: the share of their lives that agents worked. Parallelism: the share of the "
         "work during which another agent worked too. Efficiency: both by the formula of the "
-        "requirements. The dashed lines are the limits of utilisation.",
-        _NO_MONITOR,
+        "requirements. The dashed lines are the limits of utilization.",
+        _NOT_LIVE,
     )
-    steps = grading.steps(units.limits(table.levels[_LEVELS[0]]))
     targets = [
         queries.lines(legend, f"max({promql.series(metric, '1')})", legend)
         for legend, metric in (
-            ("utilisation", names.AGENT_UTILIZATION),
+            ("utilization", names.AGENT_UTILIZATION),
             ("parallel", names.PARALLEL_RATIO),
             ("efficiency", names.EFFICIENCY_RATIO),
         )
     ]
-    return panels.graph(text, *targets, unit=units.SHARE, decimals=0, steps=steps).max(1)
+    limits = queries.level_limits(_LEVELS[0])
+    panel = panels.graph(text, *targets, *limits, unit=units.SHARE, decimals=None).max(1)
+    return panels.limited(panel)
 
 
-def _spawning(table: Targets) -> Panel:
-    limits = units.limits(table.operations[names.AGENT_SPAWN])
+def _spawning() -> Panel:
     text = Text(
         "How long agents took to start",
         "Interpolated within buckets; the dashed lines are target and warning.",
-        "no agent started",
+        _NOT_LIVE,
     )
     targets = [
         queries.lines(
@@ -161,19 +165,19 @@ def _spawning(table: Targets) -> Panel:
         )
         for percent in queries.PERCENTILES
     ]
-    return panels.graph(
-        text, *targets, unit=limits.unit, decimals=limits.decimals, steps=grading.steps(limits)
-    )
+    limits = queries.operation_limits(promql.selector(operation=names.AGENT_SPAWN))
+    panel = panels.graph(text, *targets, *limits, unit=units.SECONDS, decimals=None)
+    return panels.limited(panel)
 
 
 def _by_agent() -> Panel:
     text = Text(
         "Slowest agents",
         "How many tasks, turns and runs, and how long some of them took, in the newest traces of "
-        "this time range. None: sessions themselves.",
+        "this time range. The main agent is a session itself.",
         _NO_AGENT,
     )
-    return spans.grouped(text, _BUSY, names.GEN_AI_AGENT_NAME)
+    return spans.grouped(text, _BUSY, names.GEN_AI_AGENT_NAME, spans.MAIN_AGENT)
 
 
 def _slowest() -> Panel:
@@ -184,13 +188,14 @@ def _slowest() -> Panel:
         _NO_AGENT,
     )
     found = (names.GEN_AI_AGENT_NAME, names.OPERATION_NAME, names.SESSION_ID)
-    return spans.slowest(text, _BUSY, *found)
+    return spans.slowest(text, _BUSY, *found, unnamed=spans.MAIN_AGENT)
 
 
 def _calls() -> Panel:
     text = Text(
         "Who called whom (trace: ${trace:text})",
-        "Every span of one trace and what it called; the ring is its share of the trace's time. "
+        "Every span of one trace, up to the first 200, and what it called; the ring is its share "
+        "of the trace's time. "
         "Empty until a trace is chosen: click one in a table, or paste its id above.",
         "no trace chosen",
     )

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from orchwatch.targets import Targets
 
 _NO_MONITOR = "needs orchwatch monitor"
-_NO_REPORT = "the project has no report"
+_NO_REPORT = "no report"
 _STATED = {
     "task.success": _NO_MONITOR,
     "task.errors": _NO_MONITOR,
@@ -38,7 +38,7 @@ def page(table: Targets) -> Page:
     stated = [*(_stated(table, row_id, why) for row_id, why in _STATED.items()), _documented()]
     return Page(
         name="kpis",
-        title="Quality and KPIs",
+        title="KPIs",
         description="Success, errors, coverage, quality, tasks an hour, tokens and cost.",
         asks=("service",),
         rows=(
@@ -79,9 +79,10 @@ def _level(table: Targets, row_id: str) -> Panel:
         _STATED[row_id],
     )
     query = queries.lines("A", queries.level(row_id), row.title)
-    return panels.graph(
-        text, query, unit=limits.unit, decimals=limits.decimals, steps=grading.steps(limits)
-    )
+    both = queries.level_limits(row_id)
+    panel = panels.limited(panels.graph(text, query, *both, unit=limits.unit, decimals=None))
+    # Of what should be all, nothing is more.
+    return panel.max(1) if limits.unit == units.SHARE and row.direction == "above" else panel
 
 
 def _tokens() -> Panel:

@@ -83,7 +83,7 @@ def _p95(settings: Settings) -> Panel:
         queries.now("A", expr, "p95"),
         queries.now("B", f"{recording.TARGET}{_CHOSEN}", "target"),
         unit=units.SECONDS,
-        decimals=1,
+        decimals=None,
     )
 
 
@@ -139,13 +139,11 @@ def _percentiles() -> Panel:
     panel = panels.graph(
         text,
         *percentiles,
-        queries.lines("target", f"{recording.TARGET}{_CHOSEN}", "target"),
-        queries.lines("warning", f"{recording.WARNING}{_CHOSEN}", "warning"),
+        *queries.operation_limits(_CHOSEN),
         unit=units.SECONDS,
-        decimals=1,
+        decimals=None,
     )
-    panels.limit_line(panel, "target", grading.WARN)
-    return panels.limit_line(panel, "warning", grading.MISS)
+    return panels.limited(panel)
 
 
 def _heatmap() -> Panel:
@@ -156,7 +154,7 @@ def _heatmap() -> Panel:
         _NONE,
     )
     query = queries.buckets("A", queries.chosen(f"{DURATION}_bucket"))
-    return panels.heat(text, query, unit=units.SECONDS, decimals=1)
+    return panels.heat(text, query, unit=units.SECONDS, decimals=None)
 
 
 def _share(settings: Settings) -> Panel:
@@ -174,7 +172,7 @@ def _share(settings: Settings) -> Panel:
         ),
         queries.lines("objective", f"{recording.OBJECTIVE}{_CHOSEN}", "objective"),
         unit=units.SHARE,
-        decimals=0,
+        decimals=None,
     )
     return panels.limit_line(panel.max(1), "objective", grading.WARN)
 
@@ -187,7 +185,7 @@ def _rate() -> Panel:
         text,
         queries.lines("A", expr, f"{{{{{queries.SERVICE}}}}}"),
         unit=units.A_SECOND,
-        decimals=2,
+        decimals=None,
     )
 
 
@@ -202,8 +200,8 @@ def _errors() -> Panel:
 def _agents() -> Panel:
     text = Text(
         "By agent",
-        "How many, and how long some of them took, in the newest traces of this time range. None: "
-        "a session itself, or a service.",
+        "How many, and how long some of them took, in the newest traces of this time range. No "
+        "agent: a session itself, or a service.",
         "no agent did this",
     )
     return spans.grouped(text, _SPANS, names.GEN_AI_AGENT_NAME)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from grafana_foundation_sdk.models.common import BigValueTextMode
+
 from orchwatch import names
 from orchwatch.mixin import alerting, promql, readings, recording
 from orchwatch.mixin.dashboards import grading, panels, queries, scoreboard, spans, units
 from orchwatch.mixin.dashboards.page import Page, Row, link
-from orchwatch.mixin.dashboards.panels import Text, column
+from orchwatch.mixin.dashboards.panels import Text, column, transform
 from orchwatch.mixin.promql import OPERATION, number
 from orchwatch.monitor import health
 
@@ -35,7 +37,7 @@ def page(table: Targets) -> Page:
                 panels=tuple(
                     (4, panel)
                     for panel in (
-                        _missed(settings),
+                        _missed(table, settings),
                         _health(table, settings),
                         _firing(),
                         _active_agents(),
@@ -45,26 +47,26 @@ def page(table: Targets) -> Page:
                 ),
             ),
             Row(height=12, panels=((24, scoreboard.operations(table, settings)),)),
-            Row(height=10, panels=((10, _since_when(settings)), (14, _beyond(table)))),
+            Row(height=9, panels=((12, _since_when(table, settings)), (12, _alerts(settings)))),
+            Row(height=8, panels=((24, _beyond(table)),)),
             Row(
                 height=12,
-                panels=((10, scoreboard.shares(table)), (14, _alerts(settings))),
+                panels=((14, scoreboard.shares(table)), (10, scoreboard.other_levels(table))),
             ),
-            Row(height=4, panels=((24, scoreboard.other_levels(table)),)),
         ),
     )
 
 
-def _missed(settings: Settings) -> Panel:
-    p95 = queries.latest(scoreboard.p95(settings))
-    missed = f"count({p95} > on ({OPERATION}) {recording.WARNING}) or 0 * count({p95})"
+def _missed(table: Targets, settings: Settings) -> Panel:
     text = Text(
         "Targets missed",
-        "Operations whose latest p95 within a day is beyond the warning threshold.",
+        "Rows of the tables below whose latest value within a day is beyond the warning: "
+        "operations by their p95, shares and levels.",
         scoreboard.NOTHING,
     )
+    query = queries.now("A", scoreboard.missed(table, settings))
     steps: grading.Steps = [(None, grading.OK), (1, grading.MISS)]
-    return panels.number(text, queries.now("A", missed), unit=units.NUMBER, decimals=0, steps=steps)
+    return panels.number(text, query, unit=units.NUMBER, decimals=0, steps=steps)
 
 
 def _health(table: Targets, settings: Settings) -> Panel:
@@ -133,7 +135,7 @@ def _availability(table: Targets) -> Panel:
     row = table.levels[readings.AVAILABILITY]
     limits = units.limits(row)
     text = Text(
-        row.title, "The share of the table's operations that did not fail.", scoreboard.NOTHING
+        "Availability", "The share of the table's operations that did not fail.", scoreboard.NOTHING
     )
     query = queries.now("A", queries.latest(queries.level(row.id)))
     return panels.number(
@@ -142,18 +144,20 @@ def _availability(table: Targets) -> Panel:
 
 
 def _budget(settings: Settings) -> Panel:
-    selected = promql.selector(target=readings.AVAILABILITY)
     text = Text(
-        "Error budget left",
-        f"Of the failures that the availability target allows in {settings.period}. "
-        "Below zero: more failed than allowed.",
+        "Least budget",
+        f"Of the slow and the failed operations that the objectives allow in {settings.period}: "
+        "the one of which least is left. Below zero: there were more than allowed.",
         scoreboard.NOTHING,
     )
-    query = queries.now("A", queries.latest(f"{recording.ERROR_BUDGET_LEFT}{selected}"))
-    return panels.number(text, query, unit=units.SHARE, decimals=0, steps=grading.BUDGET_STEPS)
+    failures = f"{recording.ERROR_BUDGET_LEFT}{promql.selector(target=readings.AVAILABILITY)}"
+    budgets = f"{queries.latest(recording.BUDGET_LEFT)} or {queries.latest(failures)}"
+    query = queries.now("A", f"bottomk(1, {budgets})", f"{{{{{OPERATION}}}}}{{{{target}}}}")
+    panel = panels.number(text, query, unit=units.SHARE, decimals=0, steps=grading.BUDGET_STEPS)
+    return panel.text_mode(BigValueTextMode.VALUE_AND_NAME)
 
 
-def _since_when(settings: Settings) -> Panel:
+def _since_when(table: Targets, settings: Settings) -> Panel:
     p95 = scoreboard.p95(settings)
     status = f"{queries.status(p95, recording.TARGET, recording.WARNING, OPERATION)} >= 0"
     text = Text(
@@ -162,7 +166,10 @@ def _since_when(settings: Settings) -> Panel:
         scoreboard.NOTHING,
     )
     query = queries.lines("A", status, f"{{{{{OPERATION}}}}}")
-    return panels.timeline(text, query).mappings([grading.status_words()])
+    panel = panels.timeline(text, query).mappings([grading.status_words()])
+    for row in table.operations.values():
+        column(panel, row.id, displayName=row.title)
+    return panel
 
 
 def _beyond(table: Targets) -> Panel:
@@ -201,9 +208,15 @@ def _alerts(settings: Settings) -> Panel:
         "nothing fires",
     )
     panel = panels.rows(
-        text, queries.rows("A", since), transformations=panels.chosen(order, "Since")
+        text,
+        queries.rows("A", since),
+        transformations=[
+            *panels.chosen(order),
+            # Critical before warning.
+            transform("sortBy", sort=[{"field": "Severity", "desc": False}]),
+        ],
     )
-    column(panel, "Since", unit=units.SINCE)
+    column(panel, "Since", unit=units.SINCE, **{"custom.width": 120})
     if settings.runbook.startswith("http"):
         runbook = f"{settings.runbook}#${{__value.raw}}"
         column(panel, "Alert", links=panels.opens(runbook, "Open the runbook"))
@@ -211,6 +224,5 @@ def _alerts(settings: Settings) -> Panel:
     column(panel, "Target", links=[*panels.opens(shown, "Operation"), *scoreboard.level_links()])
     colors = {"critical": grading.MISS, "warning": grading.WARN, "info": grading.NEUTRAL}
     mapped = grading.words({key: (key, color) for key, color in colors.items()})
-    return column(
-        panel, "Severity", **{"mappings": [mapped], "custom.cellOptions": scoreboard.BACKGROUND}
-    )
+    colored = {"mappings": [mapped], "custom.cellOptions": scoreboard.BACKGROUND}
+    return column(panel, "Severity", **colored, **{"custom.width": 80})

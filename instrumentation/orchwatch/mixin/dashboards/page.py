@@ -72,7 +72,7 @@ class Page:
         return JSONEncoder(sort_keys=True, indent=2).encode(self._built()) + "\n"
 
     def _built(self) -> models.Dashboard:
-        page = dashboard.Dashboard(f"Orchwatch / {self.title}").uid(uid(self.name))
+        page = dashboard.Dashboard(self.title).uid(uid(self.name))
         page.description(self.description).tags([TAG, GENERATED_TAG]).readonly()
         page.time(*_RANGE).refresh(_REFRESH).timezone("browser")
         page.tooltip(models.DashboardCursorSync.CROSSHAIR).link(_other_pages())

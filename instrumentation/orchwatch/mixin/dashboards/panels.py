@@ -61,7 +61,7 @@ class Text(NamedTuple):
 
 
 def number(
-    text: Text, *targets: Query, unit: str, decimals: int, steps: Steps = grading.NO_STEPS
+    text: Text, *targets: Query, unit: str, decimals: int | None, steps: Steps = grading.NO_STEPS
 ) -> stat.Panel:
     """One large number for each query, in the colour of its status."""
     panel = _dressed(stat.Panel(), text, targets, unit, decimals)
@@ -73,11 +73,11 @@ def number(
 
 
 def graph(
-    text: Text, *targets: Query, unit: str, decimals: int, steps: Steps | None = None
+    text: Text, *targets: Query, unit: str, decimals: int | None, steps: Steps | None = None
 ) -> timeseries.Panel:
     """Lines over time; limits of the table are dashed lines in the colour that begins there."""
     panel = _dressed(timeseries.Panel(), text, targets, unit, decimals)
-    panel.line_width(2).fill_opacity(5).show_points(shapes.VisibilityMode.AUTO)
+    panel.line_width(2).fill_opacity(0).show_points(shapes.VisibilityMode.AUTO)
     panel.color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.PALETTE_CLASSIC))
     # Samples come at intervals of up to a minute; a longer gap is a gap.
     panel.span_nulls(span_nulls=180_000).legend(_legend()).tooltip(_tooltip())
@@ -100,11 +100,11 @@ def bars(panel: timeseries.Panel) -> timeseries.Panel:
     return panel.stacking(common.StackingConfig().mode(shapes.StackingMode.NORMAL))
 
 
-def heat(text: Text, target: Query, *, unit: str, decimals: int) -> heatmap.Panel:
+def heat(text: Text, target: Query, *, unit: str, decimals: int | None) -> heatmap.Panel:
     """A histogram over time; its exemplars open the trace."""
     panel = _dressed(heatmap.Panel(), text, [target], unit, decimals)
-    axis = heatmap.YAxisConfig().unit(unit).decimals(decimals)
-    panel.calculate(calculate=False).y_axis(axis.axis_placement(shapes.AxisPlacement.LEFT))
+    axis = heatmap.YAxisConfig().unit(unit).axis_placement(shapes.AxisPlacement.LEFT)
+    panel.calculate(calculate=False).y_axis(axis)
     tooltip = (
         heatmap.HeatmapTooltip()
         .mode(shapes.TooltipDisplayMode.SINGLE)
@@ -120,13 +120,14 @@ def rows(
     text: Text,
     *targets: Query,
     unit: str = units.NUMBER,
-    decimals: int = 0,
+    decimals: int | None = 0,
     transformations: Sequence[Transformation] = (),
 ) -> table.Panel:
     """A table."""
     panel = _dressed(table.Panel(), text, targets, unit, decimals)
     panel.mappings([grading.unmeasured("-"), grading.empty("-")])
-    panel.cell_height(shapes.TableCellHeight.SM)
+    # Without it each column has 150 pixels, and the last ones are hidden where they do not fit.
+    panel.cell_height(shapes.TableCellHeight.SM).min_width(_NARROWEST_PX)
     panel.thresholds(grading.thresholds(grading.NO_STEPS))
     return panel.transformations(list(transformations))
 
@@ -208,6 +209,11 @@ def opens(url: str, title: str = "Open") -> list[dict[str, object]]:
     return [{"title": title, "url": url, "targetBlank": False}]
 
 
+def limited(panel: timeseries.Panel) -> timeseries.Panel:
+    """Draws the queries `target` and `warning` in the same colours on every page."""
+    return limit_line(limit_line(panel, "target", grading.WARN), "warning", grading.MISS)
+
+
 def limit_line(panel: timeseries.Panel, ref: str, color: str) -> timeseries.Panel:
     """Makes the answer of a query a dashed line of a fixed colour."""
     properties = {
@@ -220,14 +226,17 @@ def limit_line(panel: timeseries.Panel, ref: str, color: str) -> timeseries.Pane
     return of_query(panel, ref, **properties)
 
 
-def _dressed(panel: P, text: Text, targets: Sequence[Query], unit: str, decimals: int) -> P:
+def _dressed(panel: P, text: Text, targets: Sequence[Query], unit: str, decimals: int | None) -> P:
     panel.title(text.title).description(text.description).no_value(text.empty)
-    panel.unit(unit).decimals(decimals).targets(list(targets))
+    panel.unit(unit).targets(list(targets))
+    if decimals is not None:
+        panel.decimals(decimals)
     source = getattr(targets[0].build(), "datasource", queries.PROMETHEUS)
     return panel.datasource(source)
 
 
 _ROWS_A_PAGE: Final = 15
+_NARROWEST_PX: Final = 50
 _LEGEND_ROWS: Final = shapes.LegendDisplayMode.LIST
 
 

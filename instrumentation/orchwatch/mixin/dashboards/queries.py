@@ -10,14 +10,14 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from grafana_foundation_sdk.models.tempo import SearchTableType, TempoQueryType
 
 from orchwatch import names
-from orchwatch.mixin import readings
+from orchwatch.mixin import readings, recording
 from orchwatch.mixin.promql import selector
 
 PROMETHEUS: Final = DataSourceRef(type_val="prometheus", uid="prometheus")
 TEMPO: Final = DataSourceRef(type_val="tempo", uid="tempo")
 
 # Long-running processes report this often; a rate needs several reports.
-REPORTED: Final = "30s"
+REPORTED: Final = "1m"
 # The shortest interval of counts: operations come every two seconds, reports more rarely.
 COUNTED: Final = "30s"
 COUNTED_REPORTS: Final = "2m"
@@ -141,6 +141,23 @@ def any_of(*values: str) -> str:
 def level(row_id: str) -> str:
     """The recorded series of a level."""
     return f"{readings.VALUE}{selector(target=row_id)}"
+
+
+def level_limits(row_id: str) -> list[prometheus.Dataquery]:
+    """The target and the warning of a level, as lines."""
+    return _limits(selector(target=row_id), recording.LEVEL_TARGET, recording.LEVEL_WARNING)
+
+
+def operation_limits(selected: str) -> list[prometheus.Dataquery]:
+    """The target and the warning of an operation, as lines."""
+    return _limits(selected, recording.TARGET, recording.WARNING)
+
+
+def _limits(selected: str, target: str, warning: str) -> list[prometheus.Dataquery]:
+    return [
+        lines("target", f"{target}{selected}", "target"),
+        lines("warning", f"{warning}{selected}", "warning"),
+    ]
 
 
 def chosen(series: str, **labels: str) -> str:

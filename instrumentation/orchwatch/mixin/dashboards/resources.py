@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 _NO_MONITOR = "needs orchwatch monitor"
 _CPU, _MEMORY = "cpu.utilization", "memory.utilization"
-_STATED = ("cpu.utilization", "memory.utilization", "session.memory", readings.STORAGE_GROWTH)
+_NAMES = {_CPU: "CPU", _MEMORY: "Memory"}
+_SESSION_MEMORY = "session.memory"
+_STATED = (_CPU, _MEMORY, _SESSION_MEMORY, readings.STORAGE_GROWTH)
 
 _DISK = promql.series("system.filesystem.usage", "By")
 _STORAGE = promql.series(names.STORAGE_SIZE, "By")
@@ -47,7 +49,7 @@ def page(table: Targets) -> Page:
             Row(height=8, panels=((12, _disk(settings)), (12, _storage(settings)))),
             Row(
                 height=8,
-                panels=((8, _process_cpu()), (8, _process_memory(table)), (8, _disk_io())),
+                panels=((8, _process_cpu()), (8, _process_memory()), (8, _disk_io())),
             ),
         ),
     )
@@ -68,7 +70,7 @@ def _level(table: Targets, settings: Settings, row_id: str) -> Panel:
     limits = units.limits(row)
     trend, horizon = settings.prediction["trend"], settings.prediction["horizon"]
     text = Text(
-        f"{row.title}, and where it is going",
+        f"{_NAMES[row_id]}, and where it is heading",
         f"The forecast follows the straight line of the last {trend} for {horizon}. The dashed "
         "lines are the table's target and warning.",
         _NO_MONITOR,
@@ -77,15 +79,17 @@ def _level(table: Targets, settings: Settings, row_id: str) -> Panel:
         text,
         queries.lines("now", queries.level(row_id), "now"),
         queries.lines("forecast", _forecast(queries.level(row_id), trend, horizon), _in(horizon)),
+        *queries.level_limits(row_id),
         unit=limits.unit,
-        decimals=limits.decimals,
-        steps=grading.steps(limits),
+        decimals=None,
     )
-    return panels.limit_line(panel, "forecast", grading.UNKNOWN)
+    return panels.limit_line(panels.limited(panel.max(1)), "forecast", grading.UNKNOWN)
 
 
 def _forecast(series: str, trend: str, horizon: str) -> str:
-    return f"clamp_min(predict_linear({series}[{trend}], {promql.seconds(horizon)}), 0)"
+    """Never below nothing, and only with some past: a line through a few points leads anywhere."""
+    line = f"predict_linear({series}[{trend}], {promql.seconds(horizon)})"
+    return f"clamp_min({line}, 0) and {series} offset {promql.seconds(trend) // 6:.0f}s"
 
 
 def _in(horizon: str) -> str:
@@ -95,7 +99,7 @@ def _in(horizon: str) -> str:
 def _disk(settings: Settings) -> Panel:
     trend, horizon = settings.prediction["slow_trend"], settings.prediction["slow_horizon"]
     text = Text(
-        "Free disk, and where it is going",
+        "Free disk, and where it is heading",
         f"Of the disk that the spool grows on. The forecast follows the straight line of the last "
         f"{trend} for {horizon}.",
         _NO_MONITOR,
@@ -106,7 +110,7 @@ def _disk(settings: Settings) -> Panel:
         queries.lines("now", _FREE, "free"),
         queries.lines("forecast", f"min({_forecast(free, trend, horizon)})", _in(horizon)),
         unit=units.BYTES,
-        decimals=1,
+        decimals=None,
     )
     return panels.limit_line(panel, "forecast", grading.UNKNOWN)
 
@@ -114,7 +118,7 @@ def _disk(settings: Settings) -> Panel:
 def _storage(settings: Settings) -> Panel:
     trend, horizon = settings.prediction["slow_trend"], settings.prediction["slow_horizon"]
     text = Text(
-        "What is stored, and where it is going",
+        "What is stored, and where it is heading",
         "The spool and what it was compacted into. The forecast follows the straight line of the "
         f"last {trend} for {horizon}.",
         _NO_MONITOR,
@@ -124,7 +128,7 @@ def _storage(settings: Settings) -> Panel:
         queries.lines("now", f"max({_STORAGE})", "stored"),
         queries.lines("forecast", f"max({_forecast(_STORAGE, trend, horizon)})", _in(horizon)),
         unit=units.BYTES,
-        decimals=1,
+        decimals=None,
     )
     return panels.limit_line(panel, "forecast", grading.UNKNOWN)
 
@@ -135,16 +139,15 @@ _SERVICES = f'{{{queries.SERVICE}=~"$service"}}'
 def _process_cpu() -> Panel:
     text = Text(
         "CPU by service",
-        "Processors that long-running services keep busy: 1 is one processor.",
+        "Of one processor, that long-running services keep busy.",
         "no long-running service",
     )
     expr = f"sum by ({queries.SERVICE}) (rate({_SPENT}{_SERVICES}[$__rate_interval]))"
     query = queries.lines("A", expr, f"{{{{{queries.SERVICE}}}}}").interval(queries.REPORTED)
-    return panels.graph(text, query, unit=units.NUMBER, decimals=2)
+    return panels.graph(text, query, unit=units.SHARE, decimals=None)
 
 
-def _process_memory(table: Targets) -> Panel:
-    row = table.levels["session.memory"]
+def _process_memory() -> Panel:
     text = Text(
         "Memory by service",
         "Resident memory of long-running services, and of the largest session, whose target and "
@@ -152,18 +155,19 @@ def _process_memory(table: Targets) -> Panel:
         "no long-running service",
     )
     expr = f"sum by ({queries.SERVICE}) ({_RESIDENT}{_SERVICES})"
-    return panels.graph(
+    panel = panels.graph(
         text,
         queries.lines("A", expr, f"{{{{{queries.SERVICE}}}}}"),
-        queries.lines("B", queries.level(row.id), "largest session"),
+        queries.lines("B", queries.level(_SESSION_MEMORY), "largest session"),
+        *queries.level_limits(_SESSION_MEMORY),
         unit=units.BYTES,
-        decimals=1,
-        steps=grading.steps(units.limits(row)),
+        decimals=None,
     )
+    return panels.limited(panel)
 
 
 def _disk_io() -> Panel:
     text = Text("Disk traffic", "Of this host, read and written.", _NO_MONITOR)
     expr = f"max by (disk_io_direction) (rate({_DISK_IO}[$__rate_interval]))"
     query = queries.lines("A", expr, "{{disk_io_direction}}").interval(queries.REPORTED)
-    return panels.graph(text, query, unit=units.BYTES_A_SECOND, decimals=1)
+    return panels.graph(text, query, unit=units.BYTES_A_SECOND, decimals=None)

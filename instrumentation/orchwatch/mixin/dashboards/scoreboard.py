@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from grafana_foundation_sdk.models import common as shapes
+
 from orchwatch.mixin import readings, recording
 from orchwatch.mixin.dashboards import grading, panels, queries, units
 from orchwatch.mixin.dashboards.page import link
 from orchwatch.mixin.dashboards.panels import Text, column, transform
 from orchwatch.mixin.promql import OPERATION
+from orchwatch.reporters import units as spelled
 
 if TYPE_CHECKING:
     from orchwatch.mixin.alerting import Settings
     from orchwatch.mixin.dashboards.panels import Panel
-    from orchwatch.targets import Direction, Targets
+    from orchwatch.targets import Direction, LevelTarget, Targets
 
 NOTHING: Final = "no operation yet"
 BACKGROUND: Final = {"type": "color-background", "mode": "basic"}
@@ -68,7 +71,8 @@ def operations(table: Targets, settings: Settings) -> Panel:
     column(panel, "Operation", links=panels.opens(opened))
     column(panel, "Status", **_graded())
     for name in ("p95", "Target"):
-        column(panel, name, unit=units.SECONDS, decimals=1)
+        column(panel, name, unit=units.SECONDS, decimals=None)
+    column(panel, "Operations", unit=units.COUNT)
     column(panel, "Under target", unit=units.SHARE, decimals=1)
     budget = grading.thresholds(grading.BUDGET_STEPS).build()
     column(
@@ -77,8 +81,12 @@ def operations(table: Targets, settings: Settings) -> Panel:
         **{"unit": units.SHARE, "thresholds": budget, "custom.cellOptions": _COLORED},
     )
     spark = {"type": "sparkline", "lineWidth": 2, "fillOpacity": 0, "hideValue": True}
+    # Grafana's sparkline knows no thresholds, and takes a dull grey for them.
+    blue = {"mode": "fixed", "fixedColor": grading.NEUTRAL}
     column(
-        panel, "Trend of p95", **{"custom.cellOptions": spark, "unit": units.SECONDS, "decimals": 1}
+        panel,
+        "Trend of p95",
+        **{"custom.cellOptions": spark, "unit": units.SECONDS, "color": blue},
     )
     return panel
 
@@ -144,6 +152,12 @@ def _targets(ids: list[str]) -> str:
     return f'{{target=~"{pattern}"}}'
 
 
+def missed(table: Targets, settings: Settings) -> str:
+    """How many rows of the table are beyond their warning; none where nothing was measured."""
+    status = f"({_status(settings)}) or ({_level_status(table, list(table.levels))})"
+    return f"count(({status}) == 2) or 0 * count(({status}) >= 0)"
+
+
 def other_levels(table: Targets) -> Panel:
     """The levels in other units: a table has one unit for each column."""
     rows = [row for row in table.levels.values() if row.unit != "1"]
@@ -156,19 +170,28 @@ def other_levels(table: Targets) -> Panel:
     panel = panels.number(
         text,
         *(
-            queries.now(f"level{index}", queries.latest(queries.level(row.id)), row.title)
+            # What nobody measured is there, and says so.
+            queries.now(
+                f"level{index}",
+                f"{queries.latest(queries.level(row.id))} or on () vector(NaN)",
+                f"{row.title} ({_promise(row)})",
+            )
             for index, row in enumerate(rows)
         ),
         unit=units.NUMBER,
-        decimals=1,
+        decimals=None,
     )
+    panel.orientation(shapes.VizOrientation.HORIZONTAL)
     for index, row in enumerate(rows):
         limits = units.limits(row)
         steps = grading.thresholds(grading.steps(limits)).build()
-        panels.of_query(
-            panel, f"level{index}", unit=limits.unit, decimals=limits.decimals, thresholds=steps
-        )
+        panels.of_query(panel, f"level{index}", unit=limits.unit, thresholds=steps)
     return panel
+
+
+def _promise(row: LevelTarget) -> str:
+    sign = "≤" if row.direction == "below" else "≥"
+    return f"{sign} {spelled.level(row.target, row.unit)}"
 
 
 def _joined(key: str, renamed: dict[str, str], worst: str) -> list[panels.Transformation]:
@@ -187,7 +210,8 @@ def _graded() -> dict[str, object]:
         "mappings": [grading.status_words()],
         "thresholds": grading.thresholds(grading.STATUS_STEPS).build(),
         "custom.cellOptions": BACKGROUND,
-        "custom.width": 90,
+        "custom.align": "center",
+        "custom.width": 80,
     }
 
 

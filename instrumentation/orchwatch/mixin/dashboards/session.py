@@ -17,8 +17,8 @@ _NOTHING = "no such session in this time range"
 _FOUND = f'{queries.SESSION} =~ "$session"'
 _TOKENS = {
     names.GEN_AI_USAGE_INPUT_TOKENS: "Input",
-    names.GEN_AI_USAGE_CACHE_READ_TOKENS: "Cache read",
-    names.GEN_AI_USAGE_CACHE_CREATION_TOKENS: "Cache written",
+    names.GEN_AI_USAGE_CACHE_READ_TOKENS: "From cache",
+    names.GEN_AI_USAGE_CACHE_CREATION_TOKENS: "To cache",
     names.GEN_AI_USAGE_OUTPUT_TOKENS: "Output",
 }
 
@@ -33,8 +33,8 @@ def page(_table: Targets) -> Page:
         asks=("session", "trace"),
         rows=(
             Row(height=8, panels=((14, _traces()), (10, _operations()))),
-            Row(height=6, panels=((10, _tokens()), (14, _failed()))),
-            Row(height=18, panels=((24, _trace()),)),
+            Row(height=6, panels=((8, _tokens()), (16, _failed()))),
+            Row(height=15, panels=((24, _trace()),)),
         ),
     )
 
@@ -50,7 +50,7 @@ def _traces() -> Panel:
 
 def _operations() -> Panel:
     text = Text(
-        "Its operations",
+        "Operations in it",
         "How many, and how long some of them took, in the newest traces of this time range.",
         _NOTHING,
     )
@@ -90,8 +90,8 @@ def _tokens() -> Panel:
         "no model was used",
     )
     query = queries.spans("A", f"{found} | select({selected})")
-    panel = panels.rows(text, query, unit=units.NUMBER, decimals=1, transformations=changes)
-    return column(panel, "Model", unit="string")
+    panel = panels.rows(text, query, unit=units.NUMBER, decimals=None, transformations=changes)
+    return column(panel, "Model", unit="string", **{"custom.width": 220})
 
 
 def _failed() -> Panel:

@@ -27,6 +27,9 @@ _SPAN: Final = "span:id"
 # Columns of ours.
 LONGEST: Final = "Longest"
 COUNT: Final = "Count"
+_STARTED: Final = "Started"
+_TRACE: Final = "Trace"
+_OUTCOME: Final = "Outcome"
 _CALLED: Final = {
     names.OPERATION_NAME: "Operation",
     names.GEN_AI_AGENT_NAME: "Agent",
@@ -34,16 +37,19 @@ _CALLED: Final = {
     names.ERROR_TYPE: "Error",
 }
 # What Tempo calls the group of the spans that have no such attribute.
-_NIL: Final = {"nil": ("none", grading.UNKNOWN)}
+_NIL: Final = "nil"
+NO_AGENT: Final = "no agent"
+MAIN_AGENT: Final = "main agent"
 
 
-def grouped(text: Text, found: str, by: str) -> Panel:
+def grouped(text: Text, found: str, by: str, unnamed: str = NO_AGENT) -> Panel:
     """How often, how long in the mean, how long at most, for each value of an attribute.
 
     Args:
         text: What a person reads.
         found: The spans in TraceQL.
         by: The attribute.
+        unnamed: What is said of those without it.
     """
     key = _key(by)
     times = _aggregated("count", "sum", "max")
@@ -68,14 +74,20 @@ def grouped(text: Text, found: str, by: str) -> Panel:
         *panels.chosen(renamed, LONGEST),
     ]
     panel = panels.rows(text, _query(found, by), transformations=changes)
-    _named(panel, by)
+    _named(panel, unnamed, by)
+    column(panel, COUNT, unit=units.COUNT, **_narrow(65))
     for name in ("Mean", LONGEST):
-        column(panel, name, unit=units.NANOSECONDS, decimals=1)
+        column(panel, name, unit=units.NANOSECONDS, **_narrow(90))
     return panel
 
 
 def slowest(
-    text: Text, found: str, *by: str, of_longest: tuple[str, ...] = (), sort: str = LONGEST
+    text: Text,
+    found: str,
+    *by: str,
+    of_longest: tuple[str, ...] = (),
+    sort: str = LONGEST,
+    unnamed: str = NO_AGENT,
 ) -> Table:
     """For each combination of attributes how often, how long at most, and that one's trace.
 
@@ -85,6 +97,7 @@ def slowest(
         by: The attributes.
         of_longest: Attributes of the longest only.
         sort: The column whose largest comes first.
+        unnamed: What is said of those without an agent.
     """
     keys, shown = [_key(name) for name in by], [_key(name) for name in of_longest]
     status = f"by({STATUS})"
@@ -97,13 +110,13 @@ def slowest(
         **dict.fromkeys((*shown, TRACE_ID), first),
     }
     renamed = {
+        folded(TRACE_ID, "first"): _TRACE,
         **{_key(name): _CALLED[name] for name in by},
-        status: "Status",
+        status: _OUTCOME,
         folded(_NUMBER, "first", "sum"): COUNT,
         folded(DURATION, "first", "first"): LONGEST,
         **{folded(_key(name), "first"): _CALLED[name] for name in of_longest},
-        folded(TIME, "first", "first"): "Started",
-        folded(TRACE_ID, "first"): "Trace",
+        folded(TIME, "first", "first"): _STARTED,
     }
     changes = [
         # So the first of each group is its longest.
@@ -114,13 +127,19 @@ def slowest(
     ]
     query = _query(found, *by, *of_longest, status=True)
     panel = panels.rows(text, query, transformations=changes)
-    _named(panel, *by, *of_longest)
-    column(panel, LONGEST, unit=units.NANOSECONDS, decimals=1)
-    column(panel, COUNT, **{"custom.width": 70})
-    column(panel, "Status", **_outcome())
+    _named(panel, unnamed, *by, *of_longest)
+    column(panel, LONGEST, unit=units.NANOSECONDS, **_narrow(90))
+    column(panel, COUNT, unit=units.COUNT, **_narrow(65))
+    column(panel, _STARTED, **_narrow(145))
+    column(panel, _OUTCOME, **_outcome())
+    if names.ERROR_TYPE in by:
+        # An error's name is long.
+        column(panel, _CALLED[names.OPERATION_NAME], **_narrow(150))
+        column(panel, _CALLED[names.GEN_AI_AGENT_NAME], **_narrow(90))
     opened = link("session", "service", "operation", session="${__value.raw}")
-    column(panel, _CALLED[names.SESSION_ID], links=panels.opens(opened, "Show the session"))
-    return _opening(panel, "Trace")
+    shown_at = panels.opens(opened, "Show the session")
+    column(panel, _CALLED[names.SESSION_ID], links=shown_at, **_narrow(80))
+    return _opening(panel, _TRACE)
 
 
 def each(found: str, *attributes: str) -> panels.Query:
@@ -167,20 +186,28 @@ def _of_each_trace(*keys: str, aggregated: dict[str, object]) -> list[Transforma
     ]
 
 
-def _named(panel: Table, *by: str) -> None:
+def _named(panel: Table, unnamed: str, *by: str) -> None:
     for name in by:
-        column(panel, _CALLED[name], unit="string", mappings=[grading.words(_NIL)])
+        said = unnamed if name == names.GEN_AI_AGENT_NAME else "-"
+        mapping = grading.words({_NIL: (said, grading.UNKNOWN)})
+        column(panel, _CALLED[name], unit="string", mappings=[mapping])
+
+
+def _narrow(width_px: int) -> dict[str, object]:
+    return {"decimals": None, "custom.width": width_px}
 
 
 def _outcome() -> dict[str, object]:
     words = {
-        "ok": ("ok", grading.OK),
-        "unset": ("ok", grading.OK),
+        "ok": ("done", ""),
+        "unset": ("done", ""),
         "error": ("failed", grading.MISS),
     }
     return {
         "mappings": [grading.words(words)],
+        "color": {"mode": "fixed", "fixedColor": "text"},
         "custom.cellOptions": {"type": "color-text"},
+        "custom.align": "center",
         "custom.width": 80,
     }
 
@@ -188,23 +215,26 @@ def _outcome() -> dict[str, object]:
 def traces(text: Text, found: str) -> Panel:
     """Traces, the newest first; a click shows one on the session's page."""
     renamed = {
-        "Trace ID": "Trace",
-        TIME: "Started",
+        "Trace ID": _TRACE,
+        TIME: _STARTED,
         "Service": "Service",
         "Name": "Begins with",
         DURATION: "Took",
     }
     query = queries.traces("A", found)
-    panel = panels.rows(text, query, transformations=panels.chosen(renamed, "Started"))
-    column(panel, "Took", unit=units.MILLISECONDS, decimals=1)
-    return _opening(panel, "Trace")
+    panel = panels.rows(text, query, transformations=panels.chosen(renamed, _STARTED))
+    column(panel, "Took", unit=units.MILLISECONDS, **_narrow(90))
+    return _opening(panel, _TRACE)
 
 
 def _opening(panel: Table, name: str) -> Table:
     kept = ("service", "operation", "agent", "session")
     url = link("session", *kept, trace="${__value.raw}")
     properties = {
-        "links": panels.opens(url, "Show the trace"),
+        "links": panels.opens(url, "open"),
         "unit": "string",
+        # The link's title instead of an id of 32 digits.
+        "custom.cellOptions": {"type": "data-links"},
+        "custom.width": 60,
     }
     return column(panel, name, **properties)

@@ -15,6 +15,7 @@ MILLISECONDS: Final = "ms"
 SHARE: Final = "percentunit"
 BYTES: Final = "bytes"
 NUMBER: Final = "short"
+COUNT: Final = "locale"
 SINCE: Final = "dateTimeFromNow"
 A_SECOND: Final = "ops"
 BYTES_A_SECOND: Final = "Bps"
@@ -31,14 +32,15 @@ class Limits(NamedTuple):
     warning: float
     direction: Direction
     unit: str
-    decimals: int
+    decimals: int | None
 
 
 def limits(row: LevelTarget | OperationTarget) -> Limits:
     """Of a row of the table."""
     if not isinstance(row, LevelTarget):
-        return Limits(row.target_s, row.warning_s, "below", SECONDS, 1)
-    # 99.9 % and 0.1 % need the second digit to be told from what just misses them.
-    decimals = 2 if row.group == "reliability" and row.unit == "1" else 1
+        return Limits(row.target_s, row.warning_s, "below", SECONDS, None)
     unit = _UNITS.get(row.unit, NUMBER)
+    # What is no share has three digits, which is what Grafana shows unasked. Of shares, 99.9 % and
+    # 0.1 % need the second decimal to be told from what just misses them.
+    decimals = None if unit != SHARE else 2 if row.group == "reliability" else 1
     return Limits(row.target, row.warning, row.direction, unit, decimals)

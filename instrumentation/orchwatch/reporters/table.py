@@ -96,7 +96,7 @@ def _notes(snapshot: Snapshot) -> list[str]:
         since = snapshot.since.strftime(f"%Y-%m-%d {to}")
         covered = f"Operations that ended since {since} until {taken}."
     if snapshot.earlier:
-        covered += f" Not shown: {snapshot.earlier} that ended earlier (--since all shows them)."
+        covered += f" {snapshot.earlier} ended earlier: orchwatch current --since all."
     notes = [*_about_failed(snapshot), *_about_slow(snapshot), covered]
     unreadable = sum(snapshot.unreadable.values())
     if unreadable:

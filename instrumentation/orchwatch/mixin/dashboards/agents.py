@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from orchwatch.targets import Targets
 
 # Imported history is not counted: figures are of what happens now.
-_NOT_LIVE = "nothing reported at this time"
+_NOT_LIVE = "none reported"
 _NO_AGENT = "no agent in this time range"
 _WORK = queries.any_of(names.AGENT_TASK, names.AGENT_RUN, names.AGENT_TURN)
 # A session's own turns name no agent.

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from orchwatch.targets import Targets
 
 _WATCHDOG = 'alertname!="Watchdog"'
+_RANK = "rank"
 
 
 def page(table: Targets) -> Page:
@@ -200,6 +201,9 @@ def _alerts(settings: Settings) -> Panel:
         f"max by ({labels}) (ALERTS_FOR_STATE{{{_WATCHDOG}}} * 1000)"
         f' and on ({labels}) ALERTS{{alertstate="firing"}}'
     )
+    # By their names, what only informs would stand before warnings.
+    for rank, severity in ((3, ".*"), (2, "warning"), (1, "critical")):
+        since = f'label_replace({since}, "{_RANK}", "{rank}", "severity", "{severity}")'
     order = {"severity": "Severity", "alertname": "Alert", "target": "Target", "Value": "Since"}
     text = Text(
         "Firing alerts",
@@ -211,9 +215,8 @@ def _alerts(settings: Settings) -> Panel:
         text,
         queries.rows("A", since),
         transformations=[
+            transform("sortBy", sort=[{"field": _RANK, "desc": False}]),
             *panels.chosen(order),
-            # Critical before warning.
-            transform("sortBy", sort=[{"field": "Severity", "desc": False}]),
         ],
     )
     column(panel, "Since", unit=units.SINCE, **{"custom.width": 120})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from grafana_foundation_sdk.builders import common
 from grafana_foundation_sdk.models import common as shapes
 
 from orchwatch.mixin import readings, recording
@@ -68,7 +69,7 @@ def operations(table: Targets, settings: Settings) -> Panel:
     )
     name_operations(panel, table)
     opened = link("operations", "service", operation="${__value.raw}")
-    column(panel, "Operation", links=panels.opens(opened))
+    column(panel, "Operation", links=panels.opens(opened), **{"custom.width": 170})
     column(panel, "Status", **_graded())
     for name in ("p95", "Target"):
         column(panel, name, unit=units.SECONDS, decimals=None)
@@ -182,6 +183,7 @@ def other_levels(table: Targets) -> Panel:
         decimals=None,
     )
     panel.orientation(shapes.VizOrientation.HORIZONTAL)
+    panel.text(common.VizTextDisplayOptions().title_size(14).value_size(24))
     for index, row in enumerate(rows):
         limits = units.limits(row)
         steps = grading.thresholds(grading.steps(limits)).build()

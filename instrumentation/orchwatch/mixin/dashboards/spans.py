@@ -130,7 +130,7 @@ def slowest(
     _named(panel, unnamed, *by, *of_longest)
     column(panel, LONGEST, unit=units.NANOSECONDS, **_narrow(90))
     column(panel, COUNT, unit=units.COUNT, **_narrow(65))
-    column(panel, _STARTED, **_narrow(145))
+    column(panel, _STARTED, unit=units.MOMENT, **_narrow(120))
     column(panel, _OUTCOME, **_outcome())
     if names.ERROR_TYPE in by:
         # An error's name is long.
@@ -223,6 +223,7 @@ def traces(text: Text, found: str) -> Panel:
     }
     query = queries.traces("A", found)
     panel = panels.rows(text, query, transformations=panels.chosen(renamed, _STARTED))
+    column(panel, _STARTED, unit=units.MOMENT, **_narrow(120))
     column(panel, "Took", unit=units.MILLISECONDS, **_narrow(90))
     return _opening(panel, _TRACE)
 

@@ -17,6 +17,8 @@ BYTES: Final = "bytes"
 NUMBER: Final = "short"
 COUNT: Final = "locale"
 SINCE: Final = "dateTimeFromNow"
+# Short, as many stand in a narrow column; the year is that of the time range.
+MOMENT: Final = "time:MM-DD HH:mm:ss"
 A_SECOND: Final = "ops"
 BYTES_A_SECOND: Final = "Bps"
 DOLLARS: Final = "currencyUSD"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 EVENTS = 400
 PROCESSES = 40
 AT_ONCE = 20
+BURSTS = 5
 
 # DESIGN and the hosts' own limits.
 UP_LIMIT_S = 0.0005
@@ -55,7 +56,7 @@ def main() -> int:
         with _monitor(directory, port):
             up_s = _median_event_s(port)
         hook_s, bare_s = _commands_cpu_s()
-        burst_s, bare_burst_s = _burst_s(HOOK), _burst_s(BARE)
+        burst_s, bare_burst_s = _bursts_s()
     rows = [
         ("http hook, monitor up, median ms", up_s * 1e3, UP_LIMIT_S * 1e3),
         ("http hook, monitor down, median ms", down_s * 1e3, DOWN_LIMIT_S * 1e3),
@@ -66,7 +67,10 @@ def main() -> int:
     for title, measured, limit in rows:
         print(f"{title:48}{measured:10.3f}{limit:8.3f}")
     print(f"{'(the same processes without a hook, s)':48}{bare_burst_s:10.3f}")
-    return 3 if any(measured > limit for _, measured, limit in rows) else 0
+    missed = [title for title, measured, limit in rows if measured > limit]
+    for title in missed:
+        print(f"above its limit: {title}")
+    return 3 if missed else 0
 
 
 def _median_event_s(port: int) -> float:
@@ -117,6 +121,12 @@ def _commands_cpu_s() -> tuple[float, float]:
         costs["hook"].append(cost_s(HOOK, PAYLOAD)[1])
         costs["bare"].append(cost_s(BARE, PAYLOAD)[1])
     return statistics.median(costs["hook"]), statistics.median(costs["bare"])
+
+
+def _bursts_s() -> tuple[float, float]:
+    """The best of each, as they took turns: whatever else runs makes one slower, never faster."""
+    bursts = [(_burst_s(HOOK), _burst_s(BARE)) for _ in range(BURSTS)]
+    return min(hook_s for hook_s, _ in bursts), min(bare_s for _, bare_s in bursts)
 
 
 def _burst_s(command: list[str]) -> float:

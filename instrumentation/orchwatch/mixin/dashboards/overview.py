@@ -16,7 +16,7 @@ from orchwatch.monitor import health
 
 if TYPE_CHECKING:
     from orchwatch.mixin.alerting import Settings
-    from orchwatch.mixin.dashboards.panels import Panel
+    from orchwatch.mixin.dashboards.panels import P, Panel
     from orchwatch.monitor.health import Part, Rules
     from orchwatch.targets import Targets
 
@@ -43,7 +43,7 @@ def page(table: Targets) -> Page:
                         _firing(),
                         _active_agents(),
                         _availability(table),
-                        _budget(settings),
+                        _budget(table, settings),
                     )
                 ),
             ),
@@ -144,7 +144,7 @@ def _availability(table: Targets) -> Panel:
     )
 
 
-def _budget(settings: Settings) -> Panel:
+def _budget(table: Targets, settings: Settings) -> Panel:
     text = Text(
         "Least budget",
         f"Of the slow and the failed operations that the objectives allow in {settings.period}: "
@@ -155,6 +155,7 @@ def _budget(settings: Settings) -> Panel:
     budgets = f"{queries.latest(recording.BUDGET_LEFT)} or {queries.latest(failures)}"
     query = queries.now("A", f"bottomk(1, {budgets})", f"{{{{{OPERATION}}}}}{{{{target}}}}")
     panel = panels.number(text, query, unit=units.SHARE, decimals=0, steps=grading.BUDGET_STEPS)
+    _name(panel, table)
     return panel.text_mode(BigValueTextMode.VALUE_AND_NAME)
 
 
@@ -168,9 +169,14 @@ def _since_when(table: Targets, settings: Settings) -> Panel:
     )
     query = queries.lines("A", status, f"{{{{{OPERATION}}}}}")
     panel = panels.timeline(text, query).mappings([grading.status_words()])
+    _name(panel, table)
+    return panel
+
+
+def _name(panel: P, table: Targets) -> None:
+    """Calls the operations' series what the table calls them."""
     for row in table.operations.values():
         column(panel, row.id, displayName=row.title)
-    return panel
 
 
 def _beyond(table: Targets) -> Panel:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 NOTHING: Final = "no operation yet"
 BACKGROUND: Final = {"type": "color-background", "mode": "basic"}
+_RANK: Final = "rank"
 _COLORED: Final = {"type": "color-text"}
 
 
@@ -65,7 +66,13 @@ def operations(table: Targets, settings: Settings) -> Panel:
         text,
         *targets,
         trend,
-        transformations=[transform("timeSeriesTable"), *_joined(OPERATION, renamed, "Status")],
+        queries.rows(_RANK, _rank(settings)),
+        transformations=[
+            transform("timeSeriesTable"),
+            transform("joinByField", byField=OPERATION, mode="outer"),
+            transform("sortBy", sort=[{"field": f"Value #{_RANK}", "desc": True}]),
+            *panels.chosen(renamed),
+        ],
     )
     name_operations(panel, table)
     opened = link("operations", "service", operation="${__value.raw}")
@@ -215,6 +222,13 @@ def _graded() -> dict[str, object]:
         "custom.align": "center",
         "custom.width": 80,
     }
+
+
+def _rank(settings: Settings) -> str:
+    """The worst status first, and of equal ones that with the least budget."""
+    budget = queries.latest(recording.BUDGET_LEFT)
+    left = f"clamp({budget} or on ({OPERATION}) {recording.TARGET} * 0 + 1, -99, 1)"
+    return f"({_status(settings)}) * 100 - on ({OPERATION}) {left}"
 
 
 def _status(settings: Settings) -> str:

@@ -116,8 +116,9 @@ def slowest(
         folded(_NUMBER, "first", "sum"): COUNT,
         folded(DURATION, "first", "first"): LONGEST,
         **{folded(_key(name), "first"): _CALLED[name] for name in of_longest},
-        folded(TIME, "first", "first"): _STARTED,
     }
+    if names.ERROR_TYPE not in by:
+        renamed[folded(TIME, "first", "first")] = _STARTED
     changes = [
         # So the first of each group is its longest.
         transform("sortBy", sort=[{"field": DURATION, "desc": True}]),
@@ -132,13 +133,11 @@ def slowest(
     column(panel, COUNT, unit=units.COUNT, **_narrow(65))
     column(panel, _STARTED, unit=units.MOMENT, **_narrow(120))
     column(panel, _OUTCOME, **_outcome())
-    if names.ERROR_TYPE in by:
-        # An error's name is long.
-        column(panel, _CALLED[names.OPERATION_NAME], **_narrow(150))
-        column(panel, _CALLED[names.GEN_AI_AGENT_NAME], **_narrow(90))
     opened = link("session", "service", "operation", session="${__value.raw}")
-    shown_at = panels.opens(opened, "Show the session")
-    column(panel, _CALLED[names.SESSION_ID], links=shown_at, **_narrow(80))
+    column(panel, _CALLED[names.SESSION_ID], links=panels.opens(opened, "Show the session"))
+    # What is left is the session's, or the error's: these are long.
+    column(panel, _CALLED[names.OPERATION_NAME], **_narrow(150))
+    column(panel, _CALLED[names.GEN_AI_AGENT_NAME], **_narrow(120))
     return _opening(panel, _TRACE)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -132,6 +133,45 @@ def run(
     """Runs one program to its end; what it printed."""
     with programs(stack, service, code, *words, environment=environment) as processes:
         return finish(processes)[0]
+
+
+# Operations that have ended just now and took as long as a test likes.
+
+
+def write_operations(
+    stack: Stack, segment: str, durations_s: Mapping[str, float], number: int, error: str = ""
+) -> None:
+    """Writes a segment of its own: so many operations of each name, of an error type if it says."""
+    header = {"orchwatch": {"segment": segment, "id": secrets.token_hex(16)}, "resourceSpans": []}
+    spans = [
+        _ended_now(operation, duration_s, error)
+        for operation, duration_s in durations_s.items()
+        for _ in range(number)
+    ]
+    resource = {"attributes": [_text(names.SERVICE_NAME, "written")]}
+    scopes = [{"scope": {"name": names.SCOPE}, "spans": spans}]
+    lines = [header, {"resourceSpans": [{"resource": resource, "scopeSpans": scopes}]}]
+    text = "".join(f"{json.dumps(line)}\n" for line in lines)
+    (stack.spool / f"operations-{segment}.jsonl").write_text(text)
+
+
+def _ended_now(operation: str, duration_s: float, error: str) -> Json:
+    ended_ns = time.time_ns()
+    attributes = [_text(names.OPERATION_NAME, operation)]
+    return {
+        "traceId": secrets.token_hex(16),
+        "spanId": secrets.token_hex(8),
+        "name": operation,
+        "kind": 1,
+        "startTimeUnixNano": str(ended_ns - round(duration_s * 1e9)),
+        "endTimeUnixNano": str(ended_ns),
+        "attributes": [*attributes, _text(names.ERROR_TYPE, error)] if error else attributes,
+        "status": {"code": 2 if error else 1},
+    }
+
+
+def _text(key: str, text: str) -> Json:
+    return {"key": key, "value": {"stringValue": text}}
 
 
 # What was emitted, and what Tempo has: comparable as they are.

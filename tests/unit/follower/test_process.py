@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchwatch.claude import registration
+from orchwatch.monitor import alert_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -131,3 +132,49 @@ def test_ctrl_c_ends_it_in_order(home: Path, start: Callable[[], subprocess.Pope
     _, told = process.communicate(timeout=WITHIN_S)
     assert process.returncode == 0
     assert "Traceback" not in told
+
+
+def test_an_alert_is_written_once_although_the_process_is_killed(
+    home: Path, port: int, start: Callable[[], subprocess.Popen[str]]
+) -> None:
+    sent = {
+        "status": "firing",
+        "labels": {"alertname": "A"},
+        "startsAt": "2026-11-22T20:15:03Z",
+        "endsAt": "0001-01-01T00:00:00Z",
+        "fingerprint": "1",
+    }
+
+    def told() -> bool:
+        secret = (home / "alertmanager" / "credentials").read_text().strip()
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        headers = {"Authorization": f"Bearer {secret}"}
+        try:
+            connection.request("POST", "/alerts", json.dumps({"alerts": [sent]}), headers)
+            return connection.getresponse().status == 200
+        except ConnectionError:
+            return False
+
+    for _ in range(2):
+        process = start()
+        assert _eventually((home / "alertmanager" / "credentials").exists)
+        assert _eventually(told)
+        process.kill()
+        process.wait()
+    assert len(alert_events.latest(home / "spool", 10)) == 1
+
+
+def test_prometheus_may_ask_for_figures_without_a_secret(
+    port: int, start: Callable[[], subprocess.Popen[str]]
+) -> None:
+    start()
+
+    def figures() -> bytes:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        try:
+            connection.request("GET", "/metrics")
+            return connection.getresponse().read()
+        except ConnectionError:
+            return b""
+
+    assert b"\norchestration_telemetry_lost" in _eventually(figures)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from orchwatch.follower.following import Following
 
 SNAPSHOT_INTERVAL_S = 5.0
-_SPOOL_INTERVAL_S = 5.0
+_SPOOL_INTERVAL_S = 10.0
 # What is older is no figure any more: rather nothing than how things were.
 _EXPOSED_FOR_S = 60.0
 # Of the time, at most this share goes into snapshots, however much is stored.

@@ -71,11 +71,11 @@ def _backlog(settings: Settings) -> Alert:
     return alert(
         "SpoolBacklog",
         "warning",
-        f"max by ({FAMILY}) ({AGE}) > {behind_s}",
+        f"max({AGE}) > {behind_s}",
         Text(
             title="Spool that waits to be read",
-            summary=f"The spool's {{{{ $labels.{FAMILY} }}}} are read late: the Collector has not "
-            "read what happened {{ $value | humanizeDuration }} ago",
+            summary="The Collector has not read from the spool what happened "
+            "{{ $value | humanizeDuration }} ago",
             meaning="The Collector reads more slowly than is written, or not at all. What it has "
             "not read stays on the disk, up to the spool's budget.",
             limit=f"read within {behind}",
@@ -84,7 +84,6 @@ def _backlog(settings: Settings) -> Alert:
             look=AGE,
         ),
         hold=settings.hold,
-        labels={FAMILY: "operations"},
         cases=(
             {series: samples.growing(0, 60, MINUTES)},
             {series: samples.constant(behind_s * samples.SHORT, MINUTES)},

@@ -148,7 +148,7 @@ def _spool(settings: Settings) -> Panel:
         _lines("C", f"max({LIMIT}) * {near}", "alert"),
         _lines("D", f"max({LIMIT})", "budget"),
         unit=units.BYTES,
-        decimals=1,
+        decimals=None,
     )
     return panels.limit_line(panels.limit_line(panel, "C", grading.WARN), "D", grading.MISS)
 
@@ -156,15 +156,16 @@ def _spool(settings: Settings) -> Panel:
 def _losses() -> Panel:
     text = Text(
         "Lost or ignored by programs, by reason",
-        "The ledger of this home directory. `bad_…` are values that a program passed wrongly; "
-        "budget_dropped lines are lost only if the Collector had not read them. `orchwatch doctor` "
-        "says what to do.",
-        _NO_MONITOR,
+        "What the ledger of this home directory has counted; the monitor process reads it. `bad_…` "
+        "are values that a program passed wrongly; budget_dropped lines are lost only if the "
+        "Collector had not read them. `orchwatch doctor` says what to do.",
+        "nothing was lost that a monitor process knows of",
     )
+    ever = f"sum by ({REASON}) ({LOST}) > 0"
     panel = panels.rows(
         text,
-        queries.rows("range", f"sum by ({REASON}) (increase({LOST}[$__range]))"),
-        queries.rows("ever", f"sum by ({REASON}) ({LOST})"),
+        queries.rows("range", f"sum by ({REASON}) (increase({LOST}[$__range])) and {ever}"),
+        queries.rows("ever", ever),
         transformations=[
             panels.transform("merge"),
             *panels.chosen(
@@ -200,7 +201,7 @@ def _flow() -> Panel:
         _lines("C", _rate(*alerts.SENT, exporter=_TO_PROMETHEUS), "to Prometheus"),
         _lines("D", f"{_rate(*alerts.REFUSED)} > 0", "refused or failed"),
         unit=units.NUMBER,
-        decimals=1,
+        decimals=None,
     )
     return panels.of_query(panel, "D", color=_RED)
 
@@ -223,7 +224,7 @@ def _queues(settings: Settings) -> Panel:
         _lines("A", _filled(_TO_TEMPO), "to Tempo"),
         _lines("B", _filled(_TO_PROMETHEUS), "to Prometheus"),
         unit=units.SHARE,
-        decimals=0,
+        decimals=None,
         steps=steps,
     )
 
@@ -240,7 +241,7 @@ def _memory() -> Panel:
         _lines("B", f"max({_RESIDENT}{_PROMETHEUS})", "Prometheus"),
         _lines("C", f"max({_RESIDENT}{_TEMPO})", "Tempo"),
         unit=units.BYTES,
-        decimals=0,
+        decimals=None,
     )
 
 
@@ -260,9 +261,9 @@ def _samples() -> Panel:
         text,
         _lines("A", taken, "taken"),
         _lines("B", f"{refused} > 0", "refused"),
-        _lines("C", "max(prometheus_tsdb_head_series)", "series"),
+        _lines("C", "max(prometheus_tsdb_head_series)", "series in memory"),
         unit=units.NUMBER,
-        decimals=1,
+        decimals=None,
     )
     panels.of_query(panel, "B", color=_RED)
     return panels.of_query(panel, "C", **_RIGHT)
@@ -282,7 +283,7 @@ def _storage() -> Panel:
         _lines("A", f"max({stored})", "stored"),
         _lines("B", "max(prometheus_tsdb_retention_limit_bytes) > 0", "cap"),
         unit=units.BYTES,
-        decimals=1,
+        decimals=None,
     )
     return panels.limit_line(panel, "B", grading.WARN)
 
@@ -299,9 +300,9 @@ def _tempo() -> Panel:
         text,
         _lines("A", f"sum(rate({received}[$__rate_interval]))", "received"),
         _lines("B", f"sum(rate({alerts.DISCARDED}[$__rate_interval])) > 0", "discarded"),
-        _lines("C", "sum(tempodb_blocklist_length)", "blocks"),
+        _lines("C", "sum(tempodb_blocklist_length)", "blocks on disk"),
         unit=units.NUMBER,
-        decimals=1,
+        decimals=None,
     )
     panels.of_query(panel, "B", color=_RED)
     return panels.of_query(panel, "C", **_RIGHT)

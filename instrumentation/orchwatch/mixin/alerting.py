@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from orchwatch import config
 from orchwatch.config import ConfigError
-from orchwatch.mixin import promql
+from orchwatch.mixin import promql, readings
 
 FILE = Path(__file__).with_name("alerting.toml")
 
@@ -40,13 +40,14 @@ class Settings:
         profile: Its name.
         period: What an error budget is given for.
         burns: Pairs of windows, fastest first.
-        hold: How long a level must stay beyond its threshold.
+        bad_operations: Fewer in a long window are no burn.
+        hold: How long a level must stay beyond its threshold, or within it to be well again.
         past: What an anomaly is compared with.
         window: What a p95 covers.
         runbook: Address of the page that has an entry for each alert.
         grafana: Grafana's address.
         prediction: Trends, horizons and the share of a trend that must be there.
-        anomaly: Fences, least factor, least number of operations.
+        anomaly: Fences, least factor, least number of operations, share of the past.
         regression: Day, the days before, least factor, least number of operations.
         pipeline: Windows and shares of the pipeline's own alerts.
     """
@@ -54,6 +55,7 @@ class Settings:
     profile: str
     period: str
     burns: tuple[Burn, ...]
+    bad_operations: int
     hold: str
     past: str
     window: str
@@ -65,12 +67,20 @@ class Settings:
     pipeline: dict[str, Any]
 
     def burns_for(self, objective: float) -> list[Burn]:
-        """The pairs that can burn: where even nothing but bad operations is too slow, none does."""
-        return [burn for burn in self.burns if burn.bad_share(objective) < 1]
+        """The pairs that can burn, at least one.
+
+        Where everything is promised there is no budget to spend: the quickest pair says that
+        something was bad at all. Where so little is promised that no share of bad operations spends
+        the budget so fast, the slowest pair says that the promise is not kept.
+        """
+        if objective == 1:
+            return [self.burns[0]]
+        can_burn = [burn for burn in self.burns if burn.bad_share(objective) < 1]
+        return can_burn or [replace(self.burns[-1], factor=1)]
 
     def windows(self) -> list[str]:
         """Every window that shares are recorded over, shortest first."""
-        found = {self.period, self.window, self.pipeline["idle"]}
+        found = {self.period, self.window, self.pipeline["idle"], readings.TASKS_WINDOW}
         for burn in self.burns:
             found |= {burn.long, burn.short}
         return sorted(found, key=promql.seconds)
@@ -102,6 +112,7 @@ def load(user_config: config.Config | None = None) -> Settings:
         profile=chosen["profile"],
         period=profile["period"],
         burns=tuple(burns),
+        bad_operations=document["budget"]["bad_operations"],
         hold=profile["hold"],
         past=profile["past"],
         window=document["readings"]["window"],

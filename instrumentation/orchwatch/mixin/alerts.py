@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchwatch.mixin import (
     alerting,
+    failures,
     latency,
     levels,
     overall,
@@ -26,6 +27,7 @@ def quick(table: Targets, settings: Settings) -> list[Alert]:
     """Those that are evaluated all the time; `regression` has the others."""
     return [
         *latency.alerts(table, settings),
+        *failures.alerts(table, settings),
         *levels.alerts(table, settings),
         *overall.alerts(table, settings),
         *pipeline.alerts(table, settings),

@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchwatch.mixin import promql, readings, recording, samples
-from orchwatch.mixin.promql import OPERATION, number, selector
+from orchwatch.mixin.budget import Budget
+from orchwatch.mixin.promql import OPERATION, all_of, number, selector
 from orchwatch.mixin.rule import Alert, Case
+from orchwatch.mixin.trend import crosses, is_there
 from orchwatch.reporters import units
 
 if TYPE_CHECKING:
-    from orchwatch.mixin.alerting import Burn, Settings
+    from orchwatch.mixin.alerting import Settings
     from orchwatch.targets import OperationTarget, Targets
 
-_MINUTES = 30
+_MINUTES = 20
 _PER_MINUTE = 1000
 _QUANTILE = 0.95
 _SUMMARY_P95 = "p95 is {{ $value | humanizeDuration }}"
@@ -32,39 +34,28 @@ def alerts(table: Targets, settings: Settings) -> list[Alert]:
 
 
 def can_be_followed(table: Targets, row: OperationTarget) -> bool:
-    """Whether the histogram tells durations below the target apart."""
-    return table.edges_s[0] < row.target_s
-
-
-def burning(ratio: str, selected: str, bounds: list[tuple[Burn, float]], sign: str) -> str:
-    """In the long window and still in the short one, for any of the pairs."""
-    pairs = [
-        f"{ratio}{burn.long}{selected} {sign} {number(bound)}\n"
-        f"and\n"
-        f"{ratio}{burn.short}{selected} {sign} {number(bound)}"
-        for burn, bound in bounds
-    ]
-    return "\nor\n".join(f"(\n  {pair.replace(chr(10), chr(10) + '  ')}\n)" for pair in pairs)
-
-
-def slow_share(row: OperationTarget, settings: Settings) -> float:
-    """The least share of slow operations that burns."""
-    return min(burn.bad_share(row.objective) for burn in settings.burns_for(row.objective))
+    """Whether the histogram tells durations well below the target from the target."""
+    return 2 * table.edges_s[0] <= row.target_s
 
 
 def _burn(table: Targets, settings: Settings, row: OperationTarget) -> Alert:
     selected = selector(operation=row.id)
-    bounds = [
-        (burn, 1 - burn.bad_share(row.objective)) for burn in settings.burns_for(row.objective)
-    ]
     target = units.duration(row.target_s)
     slow_s = samples.next_edge(table, row.target_s)
+    budget = Budget(
+        objective=row.objective,
+        share=recording.WITHIN_RATIO,
+        is_good=True,
+        bad=lambda window: (
+            f"{recording.ENDED}{window}{selected} - {recording.WITHIN}{window}{selected}"
+        ),
+        selected=selected,
+    )
 
-    def case(factor: float) -> Case:
-        slow = min(slow_share(row, settings) * factor, 1) * _PER_MINUTE
-        per_minute = {row.target_s: _PER_MINUTE - slow, slow_s: slow}
-        series = samples.histogram(table, row.id, [(per_minute, _MINUTES)])
-        return Case(series=series, at=f"{_MINUTES}m")
+    def case(good_and_slow: tuple[int, int]) -> Case:
+        good, slow = good_and_slow
+        runs = [({row.target_s: good, slow_s: slow}, _MINUTES)]
+        return Case(series=samples.histogram(table, row.id, runs), at=f"{_MINUTES}m")
 
     return Alert(
         name="LatencyBudgetBurn",
@@ -73,20 +64,20 @@ def _burn(table: Targets, settings: Settings, row: OperationTarget) -> Alert:
         kind="burn",
         symptom="latency",
         severity=row.severity,
-        expr=burning(recording.WITHIN_RATIO, selected, bounds, "<"),
+        expr=budget.burns(settings),
         summary=f"{row.title}: {{{{ $value | humanizePercentage }}}} took at most {target}, "
         f"{units.share(row.objective)} should",
         recommendation=row.recommendation,
-        dashboard=_dashboard(row),
+        dashboard=readings.operation_page(row.id),
         meaning="So many operations take longer than their target that the objective of the "
-        f"period ({settings.period}) will be missed. It was so over the long window and still is "
-        "over the short one.",
+        f"period ({settings.period}) will be missed. It was so over the long window, in which at "
+        f"least {settings.bad_operations} took longer, and still is over the short one.",
         limit=f"{units.share(row.objective)} within {target}",
         look=f"{recording.WITHIN_RATIO}{settings.burns[0].long}",
         command="orchwatch current",
         labels={OPERATION: row.id},
-        firing=case(samples.BEYOND),
-        silent=case(samples.SHORT),
+        firing=case(budget.firing(settings)),
+        silent=case(budget.silent(settings)),
     )
 
 
@@ -110,9 +101,9 @@ def _threshold(table: Targets, settings: Settings, row: OperationTarget) -> Aler
         expr=f"{p95} > {number(alert_s)}",
         summary=f"{row.title}: {_SUMMARY_P95}, the alert threshold is {limit}",
         recommendation=row.recommendation,
-        dashboard=_dashboard(row),
+        dashboard=readings.operation_page(row.id),
         meaning=f"The p95 of the last {settings.window} is beyond the alert threshold that the "
-        "requirements give for this operation.",
+        "table gives for this operation.",
         limit=f"p95 ≤ {limit}",
         look=f"{recording.P95}{settings.window}",
         command="orchwatch current",
@@ -125,11 +116,7 @@ def _threshold(table: Targets, settings: Settings, row: OperationTarget) -> Aler
 def _trend(table: Targets, settings: Settings, row: OperationTarget) -> Alert:
     trend, horizon = settings.prediction["trend"], settings.prediction["horizon"]
     p95 = f"{recording.P95}{settings.window}{selector(operation=row.id)}"
-    filled = int(promql.seconds(trend) * settings.prediction["filled"])
-    horizon_s = promql.seconds(horizon)
-    target = number(row.target_s)
     minutes = promql.seconds(trend) // 60 + _MINUTES
-
     before_s = samples.edge_before(table, row.target_s)
 
     # The p95 lies as far into the bucket before the target as the positions say.
@@ -146,19 +133,18 @@ def _trend(table: Targets, settings: Settings, row: OperationTarget) -> Alert:
         kind="prediction",
         symptom="latency",
         severity="info",
-        # The younger half alone must say the same, and the older half must be there.
-        expr=f"(\n  {p95} <= {target}\n"
-        f"  and predict_linear({p95}[{trend}], {horizon_s}) > {target}\n"
-        f"  and predict_linear({p95}[{promql.half(trend)}], {horizon_s}) > {target}\n"
-        f"  and {p95} offset {promql.duration(filled)}\n)",
+        expr=crosses(p95, row.target_s, ">", settings),
+        hold=settings.hold,
+        keep=settings.hold,
         summary=f"{row.title}: {_SUMMARY_P95} and will exceed {units.duration(row.target_s)} "
         f"within {horizon}",
         recommendation=row.recommendation,
-        dashboard=_dashboard(row),
+        dashboard=readings.operation_page(row.id),
         meaning=f"A straight line through the p95 of the last {trend} crosses the target within "
         f"the next {horizon}; nothing is missed yet.",
         limit=f"p95 ≤ {units.duration(row.target_s)} in {horizon}",
-        look=f"predict_linear({recording.P95}{settings.window}[{trend}], {horizon_s})",
+        look=f"predict_linear({recording.P95}{settings.window}[{trend}], "
+        f"{promql.seconds(horizon)})",
         command="orchwatch current",
         labels={OPERATION: row.id},
         firing=case([0.9 * minute / minutes for minute in range(minutes)]),
@@ -174,7 +160,7 @@ def _anomaly(table: Targets, settings: Settings, row: OperationTarget) -> Alert:
     upper, lower = f"quantile_over_time(0.75, {past})", f"quantile_over_time(0.25, {past})"
     ended = f"{recording.ENDED}{settings.window}{selected}"
     minutes = promql.seconds(settings.past) // 60
-    quick_s = row.target_s / 8
+    quick_s = table.edges_s[0]
 
     def case(after_s: float) -> Case:
         runs = [({quick_s: _PER_MINUTE}, minutes), ({after_s: _PER_MINUTE}, _MINUTES)]
@@ -187,13 +173,15 @@ def _anomaly(table: Targets, settings: Settings, row: OperationTarget) -> Alert:
         kind="anomaly",
         symptom="latency",
         severity="info",
-        expr=f"(\n  {p95}\n  > {upper} + {number(anomaly['fences'])} * ({upper} - {lower})\n"
-        f"  and {p95} > {number(anomaly['factor'])} * {upper}\n"
-        f"  and {ended} >= {number(anomaly['operations'])}\n"
-        f"  and count_over_time({past}) >= {number(anomaly['samples'])}\n)",
+        expr=all_of(
+            f"{p95} > {upper} + {number(anomaly['fences'])} * ({upper} - {lower})",
+            f"{p95} > {number(anomaly['factor'])} * {upper}",
+            f"{ended} >= {number(anomaly['operations'])}",
+            is_there(p95, settings.past, anomaly["filled"], f" offset {settings.window}"),
+        ),
         summary=f"{row.title}: {_SUMMARY_P95}, far from what it was in the {settings.past} before",
         recommendation=row.recommendation,
-        dashboard=_dashboard(row),
+        dashboard=readings.operation_page(row.id),
         meaning=f"The p95 of the last {settings.window} lies far outside of what the same "
         f"operation did in the {settings.past} before: beyond the outer fence of its quartiles. "
         "The target may still be met.",
@@ -204,7 +192,3 @@ def _anomaly(table: Targets, settings: Settings, row: OperationTarget) -> Alert:
         firing=case(row.target_s),
         silent=case(quick_s),
     )
-
-
-def _dashboard(row: OperationTarget) -> str:
-    return f"{readings.OPERATIONS_DASHBOARD}?var-operation={row.id}"

@@ -8,6 +8,7 @@ from orchwatch import names
 from orchwatch.mixin import patterns, promql, readings, recording, samples
 from orchwatch.mixin.promql import DURATION, number, selector
 from orchwatch.mixin.rule import Alert, Case
+from orchwatch.mixin.trend import crosses
 from orchwatch.reporters import units
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def _many_errors(table: Targets, row: Pattern) -> Alert:
         kind="pattern",
         symptom="errors",
         severity=row.severity,
-        expr=f"sum(increase({failed}[{window}])) > {number(row.limit)}",
+        # Whole operations: an increase is extrapolated to a little more.
+        expr=f"sum(increase({failed}[{window}])) >= {number(row.limit + 1)}",
         summary=f'{{{{ printf "%.0f" $value }}}} operations failed within {window}, '
         f"more than {number(row.limit)}",
         recommendation=row.recommendation,
@@ -102,7 +104,6 @@ def _slow_on_average(table: Targets, settings: Settings, row: Pattern) -> Alert:
 def _disk(settings: Settings) -> Alert:
     trend = settings.prediction["slow_trend"]
     horizon = settings.prediction["slow_horizon"]
-    filled = int(promql.seconds(trend) * settings.prediction["filled"])
     minutes = promql.seconds(trend) // 60 + 30
     series = _FREE[:-1] + ',instance="a",job="a"}'
 
@@ -117,10 +118,9 @@ def _disk(settings: Settings) -> Alert:
         kind="prediction",
         symptom="resource",
         severity="critical",
-        expr=f"min(\n  {_FREE}\n"
-        f"  and predict_linear({_FREE}[{trend}], {promql.seconds(horizon)}) < 0\n"
-        f"  and {_FREE} offset {promql.duration(filled)}\n)",
+        expr=f"min{crosses(_FREE, 0, '<', settings, 'slow_')}",
         hold=settings.hold,
+        keep=settings.hold,
         summary="{{ $value | humanize1024 }}B are left on the disk that holds the spool, and none "
         f"will be within {horizon}",
         recommendation="Free some space, or lower the spool's budget "

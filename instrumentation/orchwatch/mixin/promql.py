@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from typing import Final
 
 from orchwatch import names
 
 OPERATION: Final = names.OPERATION_NAME.replace(".", "_")
+# Enough for a nanosecond and for eleven nines, and too few for binary noise.
+DECIMALS: Final = 12
 _SUFFIXES: Final = {"1": "ratio", "By": "bytes", "s": "seconds"}
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
@@ -31,7 +34,7 @@ DURATION: Final = series(names.OPERATION_DURATION, "s")
 
 def number(value: float) -> str:
     """As Prometheus spells an edge's `le`, and without binary noise: `1`, `0.075`."""
-    text = f"{value:.12f}".rstrip("0").rstrip(".")
+    text = f"{value:.{DECIMALS}f}".rstrip("0").rstrip(".")
     return text or "0"
 
 
@@ -47,9 +50,14 @@ def seconds(duration: str) -> int:
     return int(found[1]) * _UNITS_S[found[2]]
 
 
-def half(duration: str) -> str:
-    """Half of a duration."""
-    return f"{seconds(duration) // 2}s"
+def all_of(*conditions: str) -> str:
+    """What answers the first condition where every other one holds too."""
+    return "(\n" + indented("\nand ".join(conditions)) + "\n)"
+
+
+def indented(expr: str) -> str:
+    """Each line of it, as within brackets."""
+    return textwrap.indent(expr, "  ")
 
 
 def text(value: str) -> str:

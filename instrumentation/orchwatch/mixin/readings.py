@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from orchwatch import names
 from orchwatch.mixin import promql
+from orchwatch.monitor import kpis
 
 if TYPE_CHECKING:
-    from orchwatch.mixin.alerting import Settings
     from orchwatch.targets import LevelTarget, Targets
 
 OPERATIONS_DASHBOARD = "orchwatch-operations"
@@ -29,13 +30,17 @@ COUNTED = (AVAILABILITY, ERROR_RATE, CONSISTENCY)
 
 # Operations that a violation of the state's consistency spoils.
 STATE_OPERATIONS = [names.STATE_QUERY, names.STATE_PERSIST]
+# The tasks whose success is a level, and over how long, see `monitor.kpis`.
+TASKS = [names.AGENT_TASK, names.AGENT_RUN, names.AGENT_TURN]
+TASKS_WINDOW = promql.duration(kpis.WINDOW_S)
+TASK_SHARES = ("task.success", "task.errors")
 VIOLATIONS = promql.series(names.CONSISTENCY_VIOLATIONS, "{violation}", counter=True)
 
-_SYSTEM_CPU = promql.series("system.cpu.utilization", "1")
-_SYSTEM_MEMORY = promql.series("system.memory.utilization", "1")
-_STORAGE = promql.series(names.STORAGE_SIZE, "By")
 # Rows whose gauge has another name than `orchestration.<id>`.
 _GAUGES = {
+    "cpu.utilization": "system.cpu.utilization",
+    "memory.utilization": "system.memory.utilization",
+    STORAGE_GROWTH: names.STORAGE_SIZE,
     "parallel.execution": names.PARALLEL_RATIO,
     "task.success": names.TASK_SUCCESS_RATIO,
     "task.errors": names.TASK_ERROR_RATIO,
@@ -60,46 +65,38 @@ class Gauge:
 
     Attributes:
         expr: What it answers; one series.
-        sample: The series that a test sends, `{value}` in place of its value where the value is
-            not the level itself.
+        sample: The series that a test sends.
     """
 
     expr: str
     sample: str
 
 
+def metric(row: LevelTarget) -> str:
+    """The name of the gauge that measures a level."""
+    return _GAUGES.get(row.id, f"orchestration.{row.id}")
+
+
 def gauge(row: LevelTarget) -> Gauge:
     """How a level that is measured as such is asked for: the worst of those who report it."""
     worst = "max" if row.direction == "below" else "min"
+    series = promql.series(metric(row), row.unit)
     if row.id == "cpu.utilization":
-        busy = f'{_SYSTEM_CPU}{{cpu_mode!~"idle|iowait"}}'
-        sample = f'{_SYSTEM_CPU}{{cpu_mode="user",instance="a",job="a"}}'
+        busy = f'{series}{{cpu_mode!~"idle|iowait"}}'
+        sample = f'{series}{{cpu_mode="user",instance="a",job="a"}}'
         return Gauge(expr=f"{worst}(sum by (job, instance) ({busy}))", sample=sample)
     if row.id == "memory.utilization":
-        sample = f'{_SYSTEM_MEMORY}{{system_memory_state="used"}}'
-        return Gauge(expr=f"{worst}({sample})", sample=sample)
+        series += '{system_memory_state="used"}'
     if row.id == STORAGE_GROWTH:
         # Since the day's lowest: `delta` would stretch an hour's growth to a day's.
-        grown = f"{_STORAGE} - min_over_time({_STORAGE}[1d])"
-        return Gauge(expr=f"{worst}({grown})", sample=_STORAGE)
-    series = promql.series(_GAUGES.get(row.id, f"orchestration.{row.id}"), row.unit)
+        grown = f"{series} - min_over_time({series}[1d])"
+        return Gauge(expr=f"{worst}({grown})", sample=series)
     return Gauge(expr=f"{worst}({series})", sample=series)
 
 
 def value_series(row: LevelTarget) -> str:
     """The recorded series of a level."""
     return f"{VALUE}{promql.selector(target=row.id)}"
-
-
-def value_expr(row: LevelTarget, settings: Settings) -> str:
-    """What is recorded as a level's value."""
-    if row.id == AVAILABILITY:
-        return f"orchestration:availability:ratio{settings.period}"
-    if row.id == ERROR_RATE:
-        return f"1 - orchestration:availability:ratio{settings.period}"
-    if row.id == CONSISTENCY:
-        return f"orchestration:consistency:ratio{settings.period}"
-    return gauge(row).expr
 
 
 def limit(row: LevelTarget) -> float:
@@ -114,10 +111,15 @@ def dashboard(row: LevelTarget) -> str:
     return _DASHBOARDS.get(row.id, KPIS_DASHBOARD)
 
 
-def budgets(table: Targets) -> dict[str, float]:
-    """The objective of every row whose budget is spent by operations that fail."""
-    found = {}
-    for row_id in (AVAILABILITY, ERROR_RATE):
-        row = table.levels[row_id]
-        found[row_id] = row.target if row.direction == "above" else 1 - row.target
-    return found
+def objectives(table: Targets) -> dict[str, float]:
+    """The share of operations that must not fail, of each row that promises one."""
+    promised = {
+        AVAILABILITY: table.levels[AVAILABILITY].target,
+        ERROR_RATE: 1 - table.levels[ERROR_RATE].target,
+    }
+    return {row_id: round(share, promql.DECIMALS) for row_id, share in promised.items()}
+
+
+def operation_page(operation: str) -> str:
+    """The page of an operation."""
+    return f"{OPERATIONS_DASHBOARD}?var-operation={quote(operation, safe='')}"

@@ -41,6 +41,8 @@ BURN = "operation:orchestration_latency_burn:ratio"
 BUDGET_LEFT = "operation:orchestration_latency_budget_left:ratio"
 P95 = "operation:orchestration_duration_seconds:p95_"
 MEAN = "operation:orchestration_duration_seconds:mean"
+ALL_ENDED = "orchestration:operations:increase"
+ALL_FAILED = "orchestration:errors:increase"
 AVAILABILITY = "orchestration:availability:ratio"
 CONSISTENCY = "orchestration:consistency:ratio"
 ERROR_BURN = "orchestration:error_burn:ratio"
@@ -48,6 +50,9 @@ ERROR_BUDGET_LEFT = "orchestration:error_budget_left:ratio"
 VIOLATIONS = "orchestration:consistency_violations:increase"
 
 _BY_OPERATION = f"sum by ({OPERATION})"
+# Availability is that of the table's operations, as `monitor.levels` counts: a user's command or an
+# agent's tool may fail without the system being unavailable.
+OF_THE_TABLE = f"and on ({OPERATION}) {OBJECTIVE}"
 _FAILED_SELECTOR = selector(status_code=names.STATUS_ERROR)
 
 
@@ -142,18 +147,29 @@ def _shares(table: Targets, settings: Settings, window: str) -> list[Record]:
             expr=f"(1 - {WITHIN_RATIO}{window}) / (1 - {OBJECTIVE})",
         ),
         Record(
-            name=f"{AVAILABILITY}{window}",
-            expr=f"1 - (sum({failed}) or sum({ended}) * 0) / (sum({ended}) > 0)",
+            name=f"{ALL_ENDED}{window}",
+            expr=f"sum({ended} {OF_THE_TABLE})",
         ),
         Record(
+            name=f"{ALL_FAILED}{window}",
+            expr=f"sum({failed} {OF_THE_TABLE}) or {ALL_ENDED}{window} * 0",
+        ),
+        Record(
+            name=f"{AVAILABILITY}{window}",
+            expr=f"1 - {ALL_FAILED}{window} / ({ALL_ENDED}{window} > 0)",
+        ),
+        # What was found to be inconsistent counts also where nothing else was done to the state.
+        Record(
             name=f"{CONSISTENCY}{window}",
-            expr=f"clamp_min(1 - {violations} / ({state} > 0), 0)",
+            expr=f"clamp_min(1 - {violations} / ({state} > 0), 0) or ({violations} > 0) * 0",
         ),
     ]
-    budgets = readings.budgets(table)
-    for row_id, objective in budgets.items():
-        expr = f"(1 - {AVAILABILITY}{window}) / {number(1 - objective)}"
-        records.append(Record(name=f"{ERROR_BURN}{window}", expr=expr, labels={"target": row_id}))
+    for row_id, objective in readings.objectives(table).items():
+        # Where nothing may fail there is no budget to be spent.
+        if objective < 1:
+            expr = f"(1 - {AVAILABILITY}{window}) / {number(1 - objective)}"
+            labels = {"target": row_id}
+            records.append(Record(name=f"{ERROR_BURN}{window}", expr=expr, labels=labels))
     if window == settings.period:
         records += [_level(row, settings) for row in table.levels.values() if _is_counted(row)]
         records.append(Record(name=BUDGET_LEFT, expr=f"1 - {BURN}{window}"))
@@ -182,7 +198,12 @@ def _levels(table: Targets, settings: Settings) -> list[Record]:
 
 
 def _level(row: LevelTarget, settings: Settings) -> Record:
-    expr = readings.value_expr(row, settings)
+    counted = {
+        readings.AVAILABILITY: f"{AVAILABILITY}{settings.period}",
+        readings.ERROR_RATE: f"1 - {AVAILABILITY}{settings.period}",
+        readings.CONSISTENCY: f"{CONSISTENCY}{settings.period}",
+    }
+    expr = counted[row.id] if _is_counted(row) else readings.gauge(row).expr
     return Record(name=readings.VALUE, expr=expr, labels={"target": row.id})
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from orchwatch.mixin import latency, promql, readings, samples
-from orchwatch.mixin.promql import DURATION, OPERATION, number, selector
+from orchwatch.mixin import latency, promql, readings, recording, samples
+from orchwatch.mixin.promql import DURATION, OPERATION, all_of, number, selector
 from orchwatch.mixin.rule import Alert, Case, Record, group
 from orchwatch.reporters import units
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 # Buckets are counted each step and added up: a week of raw samples is too much to read.
 _STEP = "5m"
 _BUCKETS = "operation_le:orchestration_operations:increase_step"
-P95 = "operation:orchestration_duration_seconds:p95_"
 _PER_MINUTE = 10
 
 
@@ -27,7 +26,9 @@ def groups(table: Targets, settings: Settings) -> list[dict[str, Any]]:
     records = [Record(name=_BUCKETS, expr=buckets)]
     for window, offset, suffix in _spans(settings):
         summed = f"sum_over_time({_BUCKETS}[{window}]{offset})"
-        records.append(Record(name=f"{P95}{suffix}", expr=f"histogram_quantile(0.95, {summed})"))
+        records.append(
+            Record(name=f"{recording.P95}{suffix}", expr=f"histogram_quantile(0.95, {summed})")
+        )
     rules = [*(record.data() for record in records)]
     rules += [alert.data(settings) for alert in alerts(table, settings)]
     return [group("regression", rules, interval=_STEP)]
@@ -48,18 +49,18 @@ def _alert(table: Targets, settings: Settings, row: OperationTarget) -> Alert:
     rule = settings.regression
     day, before = rule["day"], rule["before"]
     selected = selector(operation=row.id)
-    now, then = f"{P95}day{selected}", f"{P95}before{selected}"
+    now, then = f"{recording.P95}day{selected}", f"{recording.P95}before{selected}"
     counted = f"{_BUCKETS}{selector(operation=row.id, le='+Inf')}"
     enough = [
-        f"and sum without (le) (sum_over_time({counted}[{window}]{offset})) "
+        f"sum without (le) (sum_over_time({counted}[{window}]{offset})) "
         f">= {number(rule['operations'])}"
         for window, offset, _ in _spans(settings)
     ]
+    quick_s = table.edges_s[0]
     minutes, minutes_before = promql.seconds(day) // 60, promql.seconds(before) // 60
 
     def case(day_s: float) -> Case:
-        before_s = row.target_s / 4
-        runs = [({before_s: _PER_MINUTE}, minutes_before), ({day_s: _PER_MINUTE}, minutes)]
+        runs = [({quick_s: _PER_MINUTE}, minutes_before), ({day_s: _PER_MINUTE}, minutes)]
         at = f"{minutes_before + minutes}m"
         return Case(series=samples.histogram(table, row.id, runs), at=at)
 
@@ -70,18 +71,18 @@ def _alert(table: Targets, settings: Settings, row: OperationTarget) -> Alert:
         kind="regression",
         symptom="latency",
         severity="info",
-        expr=f"(\n  {now} > {number(rule['factor'])} * {then}\n  " + "\n  ".join(enough) + "\n)",
+        expr=all_of(f"{now} > {number(rule['factor'])} * {then}", *enough),
         summary=f"{row.title}: p95 of the last {day} is {{{{ $value | humanizeDuration }}}}, more "
         f"than {number(rule['factor'])} times that of the {before} before",
         recommendation=row.recommendation,
-        dashboard=f"{readings.OPERATIONS_DASHBOARD}?var-operation={row.id}",
+        dashboard=readings.operation_page(row.id),
         meaning=f"The p95 of the last {day} is more than {number(rule['factor'])} times the p95 of "
         f"the {before} before, with at least {number(rule['operations'])} operations on both "
         "sides. The target may still be met.",
         limit=f"{units.three_digits(rule['factor'])} times the week before",
-        look=f"{P95}day / {P95}before",
+        look=f"{recording.P95}day / {recording.P95}before",
         command="orchwatch current --since 24h",
         labels={OPERATION: row.id},
         firing=case(row.target_s),
-        silent=case(row.target_s / 4),
+        silent=case(quick_s),
     )

@@ -52,6 +52,7 @@ class Alert:
         severity: The row's.
         expr: Answers while it burns; its value is the one that the summary shows.
         hold: How long it must answer.
+        keep: How long it must not answer to end.
         summary: One sentence with value and unit.
         recommendation: The row's.
         dashboard: Uid, and the variables behind it.
@@ -72,6 +73,7 @@ class Alert:
     severity: Severity
     expr: str
     hold: str = ""
+    keep: str = ""
     summary: str
     recommendation: str
     dashboard: str
@@ -93,8 +95,12 @@ class Alert:
         found: dict[str, Any] = {"alert": self.name, "expr": self.expr}
         if self.hold:
             found["for"] = self.hold
+        if self.keep:
+            found["keep_firing_for"] = self.keep
         annotations = {
             "summary": self.summary,
+            # For programs: the summary has it rounded.
+            "value": "{{ $value }}",
             "recommendation": self.recommendation,
             "runbook_url": f"{settings.runbook}#{self.name.lower()}",
             "dashboard_url": f"{settings.grafana}/d/{self.dashboard}",

@@ -29,6 +29,8 @@ def _entry(same: list[Alert], grafana: str) -> list[str]:
     first = same[0]
     page = f"{grafana}/d/{first.dashboard.partition('?')[0]}"
     waits = f" It fires after {first.hold}." if first.hold else ""
+    if first.keep:
+        waits += f" It ends when all has been well for {first.keep}."
     target = f" target={first.target}" if first.target else ""
     return [
         f"## {first.name}",

@@ -38,8 +38,28 @@ def test_a_burn_that_no_share_of_bad_operations_reaches_is_left_out() -> None:
     assert [round(burn.factor) for burn in found.burns_for(0.5)] == [1]
 
 
+@pytest.mark.parametrize("profile", SHIPPED["profiles"])
+@pytest.mark.parametrize("objective", [1e-9, 0.05, 0.3, 0.5, 0.95, 0.999, 0.9999999, 1])
+def test_something_burns_for_every_objective(profile: str, objective: float) -> None:
+    burns = settings(profile=profile).burns_for(objective)
+    assert burns
+    for burn in burns:
+        assert 0 <= burn.bad_share(objective) < 1
+
+
+def test_a_promise_that_is_too_small_for_every_pair_burns_where_it_is_not_kept() -> None:
+    (burn,) = settings().burns_for(0.3)
+    assert burn.bad_share(0.3) == pytest.approx(0.7)
+    assert burn.long == SHIPPED["profiles"]["laptop"]["burns"][-1]["long"]
+
+
+def test_where_all_is_promised_the_quickest_pair_says_that_something_was_bad() -> None:
+    (burn,) = settings().burns_for(1)
+    assert (burn.bad_share(1), burn.long) == (0, "15m")
+
+
 def test_every_section_names_its_source() -> None:
-    for name in ("readings", "prediction", "anomaly", "regression", "pipeline"):
+    for name in ("budget", "readings", "prediction", "anomaly", "regression", "pipeline"):
         assert SHIPPED[name]["source"]
     assert all(profile["source"] for profile in SHIPPED["profiles"].values())
 

@@ -1,0 +1,71 @@
+"""An error budget that is spent too fast: as PromQL, and as traffic for tests of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchwatch.mixin import samples
+from orchwatch.mixin.promql import all_of, number
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchwatch.mixin.alerting import Settings
+
+_BAD_PER_MINUTE = 10
+_ANY_SHARE = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """What an objective allows of a share.
+
+    Attributes:
+        objective: The share of good operations that is promised.
+        share: The recorded share; a window and `selected` make it a series.
+        is_good: Whether that is the share of the good operations, or of the bad ones.
+        bad: PromQL for how many operations were bad in a window.
+        selected: The selector of the share's series.
+    """
+
+    objective: float
+    share: str
+    is_good: bool
+    bad: Callable[[str], str]
+    selected: str = ""
+
+    def burns(self, settings: Settings) -> str:
+        """In a long window and still in its short one, for any of the pairs."""
+        sign = "<" if self.is_good else ">"
+        pairs = []
+        for burn in settings.burns_for(self.objective):
+            allowed = burn.bad_share(self.objective)
+            bound = number(1 - allowed if self.is_good else allowed)
+            conditions = [
+                f"{self.share}{window}{self.selected} {sign} {bound}"
+                for window in (burn.long, burn.short)
+            ]
+            if self.objective < 1:
+                conditions.append(f"{self.bad(burn.long)} >= {settings.bad_operations}")
+            pairs.append(all_of(*conditions))
+        return "\nor\n".join(pairs)
+
+    def firing(self, settings: Settings) -> tuple[int, int]:
+        """Good and bad operations a minute that burn."""
+        least = self._least_bad(settings)
+        return _per_minute(min(least * samples.BEYOND, 1) if least else _ANY_SHARE)
+
+    def silent(self, settings: Settings) -> tuple[int, int]:
+        """Good and bad operations a minute that do not."""
+        return _per_minute(self._least_bad(settings) * samples.SHORT)
+
+    def _least_bad(self, settings: Settings) -> float:
+        burns = settings.burns_for(self.objective)
+        return min(burn.bad_share(self.objective) for burn in burns)
+
+
+def _per_minute(bad_share: float) -> tuple[int, int]:
+    if not bad_share:
+        return _BAD_PER_MINUTE, 0
+    return round(_BAD_PER_MINUTE / bad_share) - _BAD_PER_MINUTE, _BAD_PER_MINUTE

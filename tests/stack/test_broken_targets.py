@@ -1,0 +1,206 @@
+"""A workload that breaks one target after another, on real servers: exactly those alerts fire."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.stack.conftest import TABLE, eventually, get, run, samples, value
+
+from orchwatch import names, otlp_json
+from orchwatch.config import Config
+from orchwatch.mixin import alerting, alerts, promql, readings
+from orchwatch.mixin.samples import BEYOND, SHORT, next_edge
+from orchwatch.monitor import snapshot
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from native import Stack
+    from orchwatch.targets import LevelTarget
+
+# One worker, one stack at a time.
+pytestmark = pytest.mark.xdist_group("rules")
+
+SETTINGS = alerting.load(Config())
+EVERY = alerts.every(TABLE, SETTINGS)
+OPERATIONS = list(TABLE.operations.values())
+LEVELS = [row for row in TABLE.levels.values() if row.id not in readings.COUNTED]
+# What Prometheus evaluates every 15 s, and what arrived in between.
+_EVALUATED_WITHIN_S = 60.0
+_HELD_WITHIN_S = _EVALUATED_WITHIN_S + promql.seconds(SETTINGS.hold)
+# What this machine itself does, and what only may become an alert, belongs to no test of these.
+_KINDS = {"burn", "threshold", "pattern"}
+
+GAUGES = """
+    import json, sys
+    from orchwatch.metrics import gauge
+    for name, value, unit, attributes in json.loads(sys.argv[1]):
+        gauge(name, value, unit=unit, attributes=attributes)
+"""
+VIOLATION = """
+    from orchwatch import names
+    from orchwatch.metrics import count
+    count(names.CONSISTENCY_VIOLATIONS, attributes={"kind": "checksum"}, unit="{violation}")
+"""
+# Of the gauges that have some.
+ATTRIBUTES = {
+    "cpu.utilization": {"cpu.mode": "user"},
+    "memory.utilization": {"system.memory.state": "used"},
+}
+
+Json = dict[str, Any]
+
+
+def test_each_latency_target_that_is_broken_burns_and_no_other_until_it_is_met_again(
+    own_stack: Stack,
+) -> None:
+    segment = count(1)
+    for broken in (OPERATIONS[::2], OPERATIONS[1::2]):
+        burning = {f"LatencyBudgetBurn {row.id}" for row in broken}
+        slow = {row.id: next_edge(TABLE, row.target_s) for row in broken}
+        quick = {row.id: row.target_s / 2 for row in OPERATIONS if row not in broken}
+        _write_segment(own_stack, next(segment), slow | quick, number=10)
+        _wait_until_firing(own_stack, burning)
+        _write_segment(own_stack, next(segment), {row.id: row.target_s / 2 for row in broken}, 490)
+        _wait_until_firing(own_stack, set())
+
+
+def test_slow_operations_failures_and_a_violation_each_make_their_own_alerts_fire(
+    own_stack: Stack,
+) -> None:
+    strict = [row for row in OPERATIONS if row.alert_s is not None]
+    slow = {row.id: next_edge(TABLE, row.alert_s or 0) for row in strict}
+    over = {
+        f"{name} {row.id}"
+        for row in strict
+        for name in ("LatencyBudgetBurn", "LatencyOverThreshold")
+    }
+    _write_segment(own_stack, 1, slow, number=10)
+    _wait_until_firing(own_stack, over)
+    _write_segment(own_stack, 2, dict.fromkeys(slow, 0.001), number=490)
+    _wait_until_firing(own_stack, set())
+
+    failed = dict.fromkeys([names.EVENT_PROCESS], 0.001)
+    _write_segment(own_stack, 3, failed, number=10, status=otlp_json.STATUS_ERROR)
+    budgets = {"ErrorBudgetBurn error.rate", "AvailabilityBudgetBurn availability"}
+    _wait_until_firing(own_stack, {*budgets, "ManyErrors errors"})
+    # So many others went well that the budget is kept; that ten failed stays true for ten minutes.
+    _write_segment(own_stack, 4, failed, number=20_000)
+    _wait_until_firing(own_stack, {"ManyErrors errors"})
+
+    run(own_stack, "state", VIOLATION)
+    _wait_until_firing(own_stack, {"ManyErrors errors", "ConsistencyLow consistency"})
+
+
+# Every level is held beyond its limit and within it again, see `hold` in alerting.toml.
+@pytest.mark.timeout(900)
+def test_every_level_that_is_beyond_its_limit_alerts_until_it_stays_within(
+    own_stack: Stack,
+) -> None:
+    _write_segment(own_stack, 1, {names.AGENT_TASK: 1.0}, 3, status=otlp_json.STATUS_ERROR)
+    alerting_on = {
+        f"{alert.name} {alert.target}"
+        for alert in EVERY
+        if alert.kind == "threshold" and alert.symptom in {"resource", "kpi"}
+    }
+    assert len(alerting_on) == len(LEVELS)
+    _set_levels(own_stack, _within)
+    measured = f"count({readings.VALUE})"
+    assert eventually(lambda: value(own_stack, measured) == len(LEVELS), _EVALUATED_WITHIN_S)
+    assert _firing(own_stack) == set()
+    _set_levels(own_stack, _beyond)
+    _wait_until_firing(own_stack, alerting_on, _HELD_WITHIN_S)
+    _set_levels(own_stack, _within)
+    _wait_until_firing(own_stack, set(), _HELD_WITHIN_S)
+
+
+def test_availability_is_the_same_on_the_server_and_without_one(own_stack: Stack) -> None:
+    known, unknown = names.STATE_QUERY, names.TOOL_EXECUTE
+    _write_segment(own_stack, 1, {known: 0.001}, number=30)
+    _write_segment(own_stack, 2, {known: 0.001}, number=10, status=otlp_json.STATUS_ERROR)
+    _write_segment(own_stack, 3, {unknown: 0.001}, number=20, status=otlp_json.STATUS_ERROR)
+    everything = "sum(operation:orchestration_operations:increase15m) > 59"
+    assert eventually(lambda: samples(own_stack, everything), _EVALUATED_WITHIN_S)
+    local = {one.id: one.value for one in snapshot.take(own_stack.home, targets=TABLE).levels}
+    assert (local["availability"], local["error.rate"]) == (0.75, 0.25)
+    served = value(own_stack, "orchestration:availability:ratio15m")
+    assert served == pytest.approx(local["availability"], abs=0.001)
+
+
+def _within(row: LevelTarget) -> float:
+    # The storage's size is reported, and its growth judged.
+    return 0.0 if row.id == readings.STORAGE_GROWTH else row.target
+
+
+def _beyond(row: LevelTarget) -> float:
+    limit = readings.limit(row)
+    if row.direction == "above":
+        return limit * SHORT
+    return min(limit * BEYOND, 1.0) if row.unit == "1" else limit * BEYOND
+
+
+def _set_levels(stack: Stack, level: Callable[[LevelTarget], float]) -> None:
+    gauges = [
+        (readings.metric(row), level(row), row.unit, ATTRIBUTES.get(row.id)) for row in LEVELS
+    ]
+    run(stack, "levels", GAUGES, json.dumps(gauges))
+
+
+def _wait_until_firing(
+    stack: Stack, expected: set[str], within_s: float = _EVALUATED_WITHIN_S
+) -> None:
+    eventually(lambda: _firing(stack) == expected, within_s)
+    assert _firing(stack) == expected
+
+
+def _firing(stack: Stack) -> set[str]:
+    found = get(f"{stack.prometheus_url}/api/v1/alerts")["data"]["alerts"]
+    return {
+        f"{one['labels']['alertname']} {one['labels']['target']}"
+        for one in found
+        if one["state"] == "firing" and one["labels"]["kind"] in _KINDS
+    }
+
+
+def _write_segment(
+    stack: Stack,
+    segment: int,
+    durations_s: dict[str, float],
+    number: int,
+    status: int = otlp_json.STATUS_OK,
+) -> None:
+    """So many operations of each name that have just ended and took so long."""
+    name = f"operations-{segment:06d}"
+    lines: list[Json] = [
+        {"orchwatch": {"segment": name, "id": secrets.token_hex(16)}, "resourceSpans": []}
+    ]
+    for operation, duration_s in durations_s.items():
+        spans = [_span(operation, duration_s, status) for _ in range(number)]
+        resource = {"attributes": [_attribute(names.SERVICE_NAME, "broken")]}
+        scopes = [{"scope": {"name": names.SCOPE}, "spans": spans}]
+        lines.append({"resourceSpans": [{"resource": resource, "scopeSpans": scopes}]})
+    text = "".join(f"{json.dumps(line)}\n" for line in lines)
+    (stack.spool / f"{name}.jsonl").write_text(text)
+
+
+def _span(operation: str, duration_s: float, status: int) -> Json:
+    ended_ns = time.time_ns()
+    return {
+        "traceId": secrets.token_hex(16),
+        "spanId": secrets.token_hex(8),
+        "name": operation,
+        "kind": 1,
+        "startTimeUnixNano": str(ended_ns - round(duration_s * 1e9)),
+        "endTimeUnixNano": str(ended_ns),
+        "attributes": [_attribute(names.OPERATION_NAME, operation)],
+        "status": {"code": status},
+    }
+
+
+def _attribute(key: str, value: str) -> Json:
+    return {"key": key, "value": {"stringValue": value}}

@@ -1,0 +1,178 @@
+"""What the committed rules say of little traffic, young series, resets: on the real promtool."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.stack.conftest import TABLE
+
+import build
+from orchwatch import names
+from orchwatch.mixin import promql, readings, recording, samples
+
+REPO = Path(__file__).resolve().parents[2]
+RULES = [REPO / "prometheus" / "rules" / f"{name}.yml" for name in ("recording", "alerts")]
+QUERY = names.STATE_QUERY
+MEMORY = readings.gauge(TABLE.levels["memory.utilization"]).sample
+CPU = readings.gauge(TABLE.levels["cpu.utilization"]).sample
+TASK_ERRORS = readings.gauge(TABLE.levels["task.errors"]).sample
+ERRORS = f"{recording.ERROR_RATIO}15m"
+
+Series = dict[str, str]
+
+
+def ended(
+    operation: str, *steps: tuple[float, int], took_s: float = 0.001, failed: bool = False
+) -> Series:
+    """Operations a minute, for so many minutes; one after the other."""
+    status = names.STATUS_ERROR if failed else names.STATUS_OK
+    runs = [({took_s: each}, minutes) for each, minutes in steps]
+    return samples.histogram(TABLE, operation, runs, status)
+
+
+def slower(*steps: tuple[float, int]) -> Series:
+    """Agents that started, a hundred a minute, by how long each took."""
+    runs = [({took_s: 100.0}, minutes) for took_s, minutes in steps]
+    return samples.histogram(TABLE, names.AGENT_SPAWN, runs)
+
+
+def firing(tmp_path: Path, series: Series, minutes: int, *alerts: str) -> set[str]:
+    """Which of some alerts promtool says to fire."""
+    return {
+        name
+        for name in alerts
+        if answers(tmp_path, series, minutes, f'ALERTS{{alertname="{name}",alertstate="firing"}}')
+    }
+
+
+def answers(tmp_path: Path, series: Series, minutes: int, expr: str) -> bool:
+    """Whether an expression answers anything after so many minutes."""
+    groups = [group for file in RULES for group in yaml.safe_load(file.read_text())["groups"]]
+    test = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": text} for name, text in series.items()],
+        "promql_expr_test": [
+            {
+                "expr": f"count({expr}) > bool 0 or vector(0)",
+                "eval_time": f"{minutes}m",
+                "exp_samples": [{"value": 1}],
+            }
+        ],
+    }
+    document = {
+        "rule_files": [str(file) for file in RULES],
+        "evaluation_interval": "1m",
+        "group_eval_order": [group["name"] for group in groups],
+        "tests": [test],
+    }
+    file = tmp_path / "corner.test.yml"
+    file.write_text(yaml.safe_dump(document))
+    command = [str(build.binaries()["promtool"]), "test", "rules", str(file)]
+    ran = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+    assert ran.returncode == 0 or "got: {} 0E+00" in ran.stderr, ran.stderr
+    return ran.returncode == 0
+
+
+BUDGETS = ("ErrorBudgetBurn", "AvailabilityBudgetBurn")
+
+
+def test_one_failure_of_two_operations_pages_nobody(tmp_path: Path) -> None:
+    series = ended(QUERY, (1, 1), (0, 9)) | ended(QUERY, (1, 1), (0, 9), failed=True)
+    assert firing(tmp_path, series, 3, *BUDGETS) == set()
+    series = ended(QUERY, (3, 1), (0, 9)) | ended(QUERY, (3, 1), (0, 9), failed=True)
+    assert firing(tmp_path, series, 2, *BUDGETS) == set(BUDGETS)
+
+
+def test_one_slow_operation_of_two_burns_no_budget_but_three_of_six_do(tmp_path: Path) -> None:
+    for each, expected in ((1, set()), (3, {"LatencyBudgetBurn"})):
+        runs = [({0.001: each, 5.0: each}, 1), ({0.001: 0}, 9)]
+        series = samples.histogram(TABLE, QUERY, runs)
+        assert firing(tmp_path, series, 2, "LatencyBudgetBurn") == expected
+
+
+def test_what_has_no_target_may_fail_without_the_system_being_unavailable(tmp_path: Path) -> None:
+    series = ended(QUERY, (10, 10)) | ended(names.TOOL_EXECUTE, (10, 10), failed=True)
+    assert firing(tmp_path, series, 9, *BUDGETS, "ManyErrors") == {"ManyErrors"}
+    assert answers(tmp_path, series, 9, f"{recording.AVAILABILITY}15m == 1")
+
+
+def test_more_than_five_errors_are_not_five(tmp_path: Path) -> None:
+    for failures, expected in ((5, set()), (6, {"ManyErrors"})):
+        series = ended(names.TOOL_EXECUTE, (1, failures), (0, 10), failed=True)
+        assert firing(tmp_path, series, failures + 2, "ManyErrors") == expected
+
+
+def test_counters_that_stand_still_give_no_share(tmp_path: Path) -> None:
+    # Both have counted before, and nothing happens any more.
+    series = ended(QUERY, (10, 10), (0, 40)) | ended(QUERY, (1, 10), (0, 40), failed=True)
+    shares = (ERRORS, f"{recording.WITHIN_RATIO}15m", f"{recording.AVAILABILITY}15m")
+    for share in shares:
+        assert answers(tmp_path, series, 12, share)
+        assert not answers(tmp_path, series, 40, share)
+
+
+def test_a_restarted_counter_counts_on(tmp_path: Path) -> None:
+    series = {
+        name: f"{text} {text.removeprefix('0')[1:]}" if "x" not in text else f"{text} {text}"
+        for name, text in ended(QUERY, (10, 15)).items()
+    }
+    counted = f"{recording.ENDED}15m{promql.selector(operation=QUERY)}"
+    assert answers(tmp_path, series, 25, f"{counted} > 130 < 155")
+    assert answers(tmp_path, series, 25, f"{recording.WITHIN_RATIO}15m == 1")
+
+
+def test_state_that_contradicts_itself_alerts_though_nothing_was_asked_of_it(
+    tmp_path: Path,
+) -> None:
+    violated = {readings.VIOLATIONS: "0 1x9"}
+    assert firing(tmp_path, violated, 5, "ConsistencyLow") == {"ConsistencyLow"}
+
+
+@pytest.mark.parametrize(
+    ("values", "minutes", "fires"),
+    [
+        pytest.param("0.3+0.005x90", 65, True, id="an hour of steady growth"),
+        pytest.param("_x60 0.3+0.02x20", 75, False, id="a quarter of an hour of steep growth"),
+        pytest.param("0.1+0.02x30 0.7+0x40", 68, False, id="growth that has ended"),
+        pytest.param("0.3+0.008x52 0.2+0x10", 61, False, id="growth before a restart"),
+        pytest.param("0.3+0.005x3 _x57 0.5+0.005x10", 66, False, id="a gap with growth around it"),
+    ],
+)
+def test_memory_is_predicted_from_a_trend_that_goes_on(
+    tmp_path: Path, values: str, minutes: int, *, fires: bool
+) -> None:
+    found = firing(tmp_path, {MEMORY: values}, minutes, "MemoryUtilizationSoonHigh")
+    assert bool(found) == fires
+
+
+@pytest.mark.parametrize(
+    ("before", "after_s", "fires"),
+    [
+        pytest.param((0.05, 120), 0.5, True, id="ten times a constant past"),
+        pytest.param((0.05, 120), 0.06, False, id="a little more than a constant past"),
+        pytest.param((0.05, 40), 0.5, False, id="ten times a short past"),
+    ],
+)
+def test_an_anomaly_is_far_from_a_past_that_is_long_enough(
+    tmp_path: Path, before: tuple[float, int], after_s: float, *, fires: bool
+) -> None:
+    series = slower(before, (after_s, 10))
+    assert bool(firing(tmp_path, series, before[1] + 9, "LatencyAnomaly")) == fires
+
+
+def test_one_failed_task_of_two_pages_nobody(tmp_path: Path) -> None:
+    for failures, expected in ((1, set()), (3, {"TaskErrorsHigh"})):
+        failed = ended(names.AGENT_TASK, (failures, 1), (0, 20), failed=True)
+        series = {TASK_ERRORS: "0.5x20", **failed}
+        assert firing(tmp_path, series, 10, "TaskErrorsHigh") == expected
+
+
+def test_a_level_that_dips_for_a_moment_is_one_alert_and_ends_when_it_stays_well(
+    tmp_path: Path,
+) -> None:
+    series = {CPU: "0.95x9 0.5 0.95x5 0.5x20"}
+    for minutes, expected in ((9, True), (10, True), (12, True), (25, False)):
+        assert bool(firing(tmp_path, series, minutes, "CpuUtilizationHigh")) == expected

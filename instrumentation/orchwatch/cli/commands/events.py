@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 HELP = "show alerts, operations that failed and those beyond their warning, oldest first"
 
 _INTERVAL_S = 0.5
+# Of the time, at most this share goes into looking, however much is stored.
+_SHARE = 0.05
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -92,26 +94,29 @@ def _nothing(since: str, directory: str) -> str:
 def _follow(stream: EventStream, show: Callable[[Event], None]) -> None:
     """Until Ctrl-C, which is the way to end it, or until nobody reads any more."""
     wait = _waiter()
+    interval_s = _INTERVAL_S
     try:
         while True:
             sys.stdout.flush()
-            wait()
+            wait(interval_s)
+            started_s = time.process_time()
             for event in stream.news():
                 show(event)
+            interval_s = max(_INTERVAL_S, (time.process_time() - started_s) / _SHARE)
     except KeyboardInterrupt:
         return
 
 
-def _waiter() -> Callable[[], None]:
-    """Waits a moment; a pipe that was closed at its other end is noticed with nothing to write."""
+def _waiter() -> Callable[[float], None]:
+    """Waits; a pipe that was closed at its other end is noticed with nothing to write."""
     try:
         output = select.poll()
         output.register(sys.stdout.fileno(), 0)
     except OSError:  # no file at all
-        return lambda: time.sleep(_INTERVAL_S)
+        return time.sleep
 
-    def wait() -> None:
-        if output.poll(_INTERVAL_S * 1000):
+    def wait(interval_s: float) -> None:
+        if output.poll(interval_s * 1000):
             raise BrokenPipeError
 
     return wait

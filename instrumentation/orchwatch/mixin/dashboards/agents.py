@@ -188,15 +188,17 @@ def _slowest() -> Panel:
         _NO_AGENT,
     )
     found = (names.GEN_AI_AGENT_NAME, names.OPERATION_NAME, names.SESSION_ID)
-    return spans.slowest(text, _BUSY, *found, unnamed=spans.MAIN_AGENT)
+    panel = spans.slowest(text, _BUSY, *found, unnamed=spans.MAIN_AGENT)
+    both = spans.trace_links(open="session", graph="agents")
+    return column(panel, spans.TRACE, links=both, **{"custom.width": 100})
 
 
 def _calls() -> Panel:
     text = Text(
-        "Who called whom (trace: ${trace:text})",
+        "Who called whom, in one trace (choose its graph above): ${trace:text}",
         "Every span of one trace, up to the first 200, and what it called; the ring is its share "
         "of the trace's time. "
-        "Empty until a trace is chosen: click one in a table, or paste its id above.",
+        "Empty until a trace is chosen: by `graph` in the table above, or by its id.",
         "no trace chosen",
     )
     return panels.graph_of_nodes(text, queries.trace("A", "$trace"))

@@ -42,7 +42,7 @@ def page(_table: Targets) -> Page:
 def _traces() -> Panel:
     text = Text(
         "Turns and orchestrations",
-        "A trace is one turn of a session, or one orchestration. A click on its id shows it below.",
+        "A trace is one turn of a session, or one orchestration. `open` shows it below.",
         _NOTHING,
     )
     return spans.traces(text, f"{{ {_FOUND} }}")
@@ -60,8 +60,8 @@ def _operations() -> Panel:
 
 def _trace() -> Panel:
     text = Text(
-        "The trace: ${trace:text}",
-        "Every span of one trace. Empty until one is chosen: click its id in a table, or paste it "
+        "The trace (open one above): ${trace:text}",
+        "Every span of one trace. Empty until one is chosen: open it in a table, or paste its id "
         "above.",
         "no trace chosen",
     )

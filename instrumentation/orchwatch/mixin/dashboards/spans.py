@@ -28,7 +28,7 @@ _SPAN: Final = "span:id"
 LONGEST: Final = "Longest"
 COUNT: Final = "Count"
 _STARTED: Final = "Started"
-_TRACE: Final = "Trace"
+TRACE: Final = "Trace"
 _OUTCOME: Final = "Outcome"
 _CALLED: Final = {
     names.OPERATION_NAME: "Operation",
@@ -99,6 +99,24 @@ def slowest(
         sort: The column whose largest comes first.
         unnamed: What is said of those without an agent.
     """
+    query = _query(found, *by, *of_longest, status=True)
+    panel = panels.rows(text, query, transformations=_to_slowest(by, of_longest, sort))
+    _named(panel, unnamed, *by, *of_longest)
+    column(panel, LONGEST, unit=units.NANOSECONDS, **_narrow(90))
+    column(panel, COUNT, unit=units.COUNT, **_narrow(65))
+    column(panel, _STARTED, unit=units.MOMENT, **_narrow(120))
+    column(panel, _OUTCOME, **_outcome())
+    opened = link("session", "service", "operation", session="${__value.raw}")
+    column(panel, _CALLED[names.SESSION_ID], links=panels.opens(opened, "Show the session"))
+    # What is left is the session's, or the error's: these are long.
+    column(panel, _CALLED[names.OPERATION_NAME], **_narrow(170))
+    column(panel, _CALLED[names.GEN_AI_AGENT_NAME], **_narrow(120))
+    return _opening(panel, TRACE)
+
+
+def _to_slowest(
+    by: tuple[str, ...], of_longest: tuple[str, ...], sort: str
+) -> list[Transformation]:
     keys, shown = [_key(name) for name in by], [_key(name) for name in of_longest]
     status = f"by({STATUS})"
     first = _aggregated("first")
@@ -110,35 +128,24 @@ def slowest(
         **dict.fromkeys((*shown, TRACE_ID), first),
     }
     renamed = {
-        folded(TRACE_ID, "first"): _TRACE,
+        folded(TRACE_ID, "first"): TRACE,
         **{_key(name): _CALLED[name] for name in by},
         status: _OUTCOME,
         folded(_NUMBER, "first", "sum"): COUNT,
         folded(DURATION, "first", "first"): LONGEST,
         **{folded(_key(name), "first"): _CALLED[name] for name in of_longest},
+        folded(TIME, "first", "first"): _STARTED,
     }
-    if names.ERROR_TYPE not in by:
-        renamed[folded(TIME, "first", "first")] = _STARTED
-    changes = [
+    if names.ERROR_TYPE in by:
+        # All of it failed, and an error's name is long.
+        del renamed[status], renamed[folded(TIME, "first", "first")]
+    return [
         # So the first of each group is its longest.
         transform("sortBy", sort=[{"field": DURATION, "desc": True}]),
         *_of_each_trace(*keys, *shown, status, aggregated={DURATION: first, TIME: first}),
         transform("groupBy", fields=of_all),
         *panels.chosen(renamed, sort),
     ]
-    query = _query(found, *by, *of_longest, status=True)
-    panel = panels.rows(text, query, transformations=changes)
-    _named(panel, unnamed, *by, *of_longest)
-    column(panel, LONGEST, unit=units.NANOSECONDS, **_narrow(90))
-    column(panel, COUNT, unit=units.COUNT, **_narrow(65))
-    column(panel, _STARTED, unit=units.MOMENT, **_narrow(120))
-    column(panel, _OUTCOME, **_outcome())
-    opened = link("session", "service", "operation", session="${__value.raw}")
-    column(panel, _CALLED[names.SESSION_ID], links=panels.opens(opened, "Show the session"))
-    # What is left is the session's, or the error's: these are long.
-    column(panel, _CALLED[names.OPERATION_NAME], **_narrow(150))
-    column(panel, _CALLED[names.GEN_AI_AGENT_NAME], **_narrow(120))
-    return _opening(panel, _TRACE)
 
 
 def each(found: str, *attributes: str) -> panels.Query:
@@ -214,7 +221,7 @@ def _outcome() -> dict[str, object]:
 def traces(text: Text, found: str) -> Panel:
     """Traces, the newest first; a click shows one on the session's page."""
     renamed = {
-        "Trace ID": _TRACE,
+        "Trace ID": TRACE,
         TIME: _STARTED,
         "Service": "Service",
         "Name": "Begins with",
@@ -224,14 +231,22 @@ def traces(text: Text, found: str) -> Panel:
     panel = panels.rows(text, query, transformations=panels.chosen(renamed, _STARTED))
     column(panel, _STARTED, unit=units.MOMENT, **_narrow(120))
     column(panel, "Took", unit=units.MILLISECONDS, **_narrow(90))
-    return _opening(panel, _TRACE)
+    return _opening(panel, TRACE)
+
+
+def trace_links(**pages: str) -> list[dict[str, object]]:
+    """To pages that show the trace of a row, by what the link is called."""
+    kept = ("service", "operation", "agent", "session")
+    return [
+        one
+        for title, name in pages.items()
+        for one in panels.opens(link(name, *kept, trace="${__value.raw}"), title)
+    ]
 
 
 def _opening(panel: Table, name: str) -> Table:
-    kept = ("service", "operation", "agent", "session")
-    url = link("session", *kept, trace="${__value.raw}")
     properties = {
-        "links": panels.opens(url, "open"),
+        "links": trace_links(open="session"),
         "unit": "string",
         # The link's title instead of an id of 32 digits.
         "custom.cellOptions": {"type": "data-links"},

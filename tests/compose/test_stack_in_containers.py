@@ -17,6 +17,7 @@ import yaml
 from tests.compose.engine import ROOT, Project, wait_until
 
 from orchwatch import targets
+from orchwatch.monitor import alert_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +34,8 @@ SPOOL_UID = 1000
 
 # One round takes some 20 s, and every operation occurs in each.
 _DEMO_ROUND_S = 120.0
+# Counted within 5 s, evaluated within 15 s, held for 10 s in case something explains it.
+_FIRES_S = 90.0
 _LISTENING = "0A"
 _S = 1_000_000_000
 _DURATION = "orchestration_operation_duration_seconds"
@@ -233,7 +236,7 @@ def test_nothing_listens_on_any_other_address_than_loopback(
     assert listening == {"0100007F"}
 
 
-@pytest.mark.parametrize("service", ["prometheus", "tempo"])
+@pytest.mark.parametrize("service", ["prometheus", "alertmanager", "tempo"])
 def test_the_health_check_of_a_server_runs_in_its_image(
     start: Callable[..., Project], home: Path, service: str
 ) -> None:
@@ -320,6 +323,29 @@ def test_the_monitor_follows_the_sessions_of_the_host_and_takes_its_hooks(
     )
     with urllib.request.urlopen(request) as answer:
         assert answer.status == 200
+
+
+def test_an_alert_that_fires_is_written_into_the_event_stream_of_the_home(
+    start: Callable[..., Project], home: Path
+) -> None:
+    project = start(home)
+    project.compose("build", "monitor")
+    project.up("monitor", *SERVERS)
+    write_segment(home, 1, [0.01] * 20, failed=10)
+
+    def told() -> set[tuple[str, str]]:
+        events = alert_events.latest(home / "spool", 1000)
+        return {
+            (event.name, event.state)
+            for event in events
+            if event.evaluator == alert_events.ALERTMANAGER
+        }
+
+    wait_until("the event is there", lambda: ("ErrorBudgetBurn", "firing") in told(), _FIRES_S)
+    alerts = home / "alertmanager"
+    kept = {path.name: path.stat() for path in (alerts, *alerts.iterdir())}
+    assert {found.st_uid for found in kept.values()} == {SPOOL_UID}
+    assert kept["credentials"].st_mode & 0o777 == 0o600
 
 
 def write_session(file: Path) -> None:

@@ -107,6 +107,13 @@ def test_a_budget_that_is_no_number_is_the_default(
     assert budget_bytes() == expected
 
 
+@pytest.fixture
+def expected(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert home  # it clears the environment
+    monkeypatch.setenv("ORCHWATCH_COLLECTOR_HEALTH_URL", "http://127.0.0.1:1")
+
+
+@pytest.mark.usefixtures("expected")
 def test_doctor_says_how_late_the_collector_is(home: Path, record: Record) -> None:
     _know(home)
     record(end_ns=time.time_ns() - 3600 * 10**9)
@@ -117,6 +124,7 @@ def test_doctor_says_how_late_the_collector_is(home: Path, record: Record) -> No
     )
 
 
+@pytest.mark.usefixtures("expected")
 def test_what_has_just_been_recorded_is_not_late(home: Path, record: Record) -> None:
     _know(home)
     record(end_ns=time.time_ns())
@@ -124,7 +132,13 @@ def test_what_has_just_been_recorded_is_not_late(home: Path, record: Record) -> 
     assert check.state == "ok"
 
 
-@pytest.mark.usefixtures("home")
+def test_a_collector_that_ran_long_ago_is_not_waited_for(home: Path, record: Record) -> None:
+    _know(home)
+    record(end_ns=time.time_ns() - 3600 * 10**9)
+    assert list(check_backlog()) == []
+
+
+@pytest.mark.usefixtures("home", "expected")
 def test_without_a_collector_doctor_says_nothing_of_a_backlog(record: Record) -> None:
     record()
     assert list(check_backlog()) == []

@@ -25,8 +25,9 @@ UNREAD_SHARE = f"max(sum by (instance) ({UNREAD}) / on (instance) {LIMIT})"
 UP = 'up{job="monitor"}'
 
 _DROPPED = "budget_dropped"
-# What of the ledger is no operation lost: values that a program passed wrongly.
-_IGNORED = "bad_.+"
+# What of the ledger nobody need be woken for: values that a program passed wrongly, and what its
+# own signal handlers cut short.
+_IGNORED = "bad_.+|interrupted"
 _LIMIT_BYTES = 1000
 
 # Operations that no program could append.

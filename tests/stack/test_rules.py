@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import subprocess
+import urllib.parse
+import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -206,3 +208,10 @@ def _firing(stack: Stack) -> list[Json]:
 )
 def test_what_the_runbook_shows_is_promql(stack: Stack, alert: Alert) -> None:
     assert get(f"{stack.prometheus_url}/api/v1/query", query=alert.look)["status"] == "success"
+
+
+def test_prometheus_serves_the_runbook_that_alerts_link_to(stack: Stack) -> None:
+    path = urllib.parse.urlparse(alerting.load(Config()).runbook).path
+    with urllib.request.urlopen(f"{stack.prometheus_url}{path}", timeout=10) as answer:
+        assert answer.headers["Content-Type"].startswith("text/html")
+        assert answer.read() == (REPO / "prometheus" / "assets" / "runbook.html").read_bytes()

@@ -5,11 +5,11 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
+from orchwatch.mixin.markdown import table as markdown_table
 from orchwatch.monitor import health
 from orchwatch.reporters import units
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
 
     from orchwatch.targets import LevelTarget, Targets
 
@@ -36,7 +36,7 @@ def target_tables(table: Targets) -> list[str]:
         "",
         "## Operations",
         "",
-        *_table(
+        *markdown_table(
             ("id", "operation", "target", "warn up to", "alert", "objective", "severity", "do"),
             operations,
         ),
@@ -44,7 +44,7 @@ def target_tables(table: Targets) -> list[str]:
     for group, title in (("reliability", "Reliability"), ("levels", "Levels")):
         rows = [_level(row) for row in table.levels.values() if row.group == group]
         header = ("id", "what", "target", "warn up to", "alert", "severity", "do")
-        parts += ["", f"## {title}", "", *_table(header, rows)]
+        parts += ["", f"## {title}", "", *markdown_table(header, rows)]
     return [*parts, *_health(table), ""]
 
 
@@ -65,7 +65,14 @@ def _health(table: Targets) -> list[str]:
         f" {rules.healthy_above:g}, degraded above {rules.degraded_above:g}, else critical; unknown"
         " where no part was measured."
     )
-    return ["", "## Health score", "", *textwrap.wrap(meaning, _WIDTH), "", *_table(header, rows)]
+    return [
+        "",
+        "## Health score",
+        "",
+        *textwrap.wrap(meaning, _WIDTH),
+        "",
+        *markdown_table(header, rows),
+    ]
 
 
 def _limit(value: float, unit: str) -> str:
@@ -83,8 +90,3 @@ def _level(row: LevelTarget) -> tuple[str, ...]:
         row.severity,
         row.recommendation,
     )
-
-
-def _table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
-    lines = [header, ("---",) * len(header), *rows]
-    return [f"| {' | '.join(line)} |" for line in lines]

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING
 
 from orchwatch import targets
 from orchwatch.errors import OrchwatchError
-from orchwatch.mixin import alerts, collector, dashboards, documents, promtool, runbook
+from orchwatch.mixin import (
+    alerts,
+    collector,
+    dashboards,
+    documents,
+    promtool,
+    runbook,
+    runbook_page,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +36,7 @@ FILES: dict[str, Callable[[Targets], str]] = {
     "prometheus/rules/recording.yml": alerts.recording_file,
     "prometheus/rules/alerts.yml": alerts.alerts_file,
     "prometheus/rules/regression.yml": alerts.regression_file,
+    "prometheus/assets/runbook.html": runbook_page.page,
     "tests/promtool/alerts.test.yml": promtool.alerts_test,
     "tests/promtool/trends.test.yml": promtool.trends_test,
     "tests/promtool/regression.test.yml": promtool.regression_test,

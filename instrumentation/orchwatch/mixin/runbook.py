@@ -2,49 +2,73 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import shlex
+from typing import TYPE_CHECKING, Final
 
-from orchwatch.mixin import alerting, alerts
+from orchwatch.mixin import alerting, alerts, markdown
 
 if TYPE_CHECKING:
+    from orchwatch.mixin.alerting import Settings
     from orchwatch.mixin.rule import Alert
     from orchwatch.targets import Targets
 
+COLUMNS: Final = ("about", "within limits", "severity", "do")
 _AMTOOL = "docker compose exec alertmanager amtool --alertmanager.url=http://127.0.0.1:9093"
 
 
 def entries(table: Targets) -> list[str]:
     """The page's lines, one entry after the other."""
     settings = alerting.load()
-    by_name: dict[str, list[Alert]] = {}
-    for alert in alerts.every(table, settings):
-        by_name.setdefault(alert.name, []).append(alert)
     lines = []
-    for same in by_name.values():
+    for same in by_name(table, settings):
         lines += ["", *_entry(same, settings.grafana)]
     return [*lines, ""]
 
 
+def by_name(table: Targets, settings: Settings) -> list[list[Alert]]:
+    """The alerts that share an entry."""
+    found: dict[str, list[Alert]] = {}
+    for alert in alerts.every(table, settings):
+        found.setdefault(alert.name, []).append(alert)
+    return list(found.values())
+
+
+def meaning(alert: Alert) -> str:
+    """What it means, and how long that must be so."""
+    text = alert.meaning
+    if alert.hold:
+        text += f" It fires after {alert.hold}."
+    if alert.keep:
+        text += f" It ends when all has been well for {alert.keep}."
+    return text
+
+
+def rows(same: list[Alert], quote: str = "") -> list[tuple[str, ...]]:
+    """A row for each alert of one name; `quote` stands around a target's id."""
+    return [(_subject(one, quote), one.limit, one.severity, one.recommendation) for one in same]
+
+
+def address(alert: Alert, grafana: str) -> str:
+    """The page that shows it, with nothing chosen yet."""
+    return f"{grafana}/d/{alert.dashboard.partition('?')[0]}"
+
+
+def silence(alert: Alert) -> str:
+    """The command that silences it, for its target alone."""
+    target = f" {shlex.quote(f'target={alert.target}')}" if alert.target else ""
+    return f"{_AMTOOL} silence add alertname={alert.name}{target} --duration=2h --comment='why'"
+
+
 def _entry(same: list[Alert], grafana: str) -> list[str]:
     first = same[0]
-    page = f"{grafana}/d/{first.dashboard.partition('?')[0]}"
-    waits = f" It fires after {first.hold}." if first.hold else ""
-    if first.keep:
-        waits += f" It ends when all has been well for {first.keep}."
-    target = f" target={first.target}" if first.target else ""
     return [
         f"## {first.name}",
         "",
-        f"{first.meaning}{waits}",
+        meaning(first),
         "",
-        "| about | within limits | severity | do |",
-        "| --- | --- | --- | --- |",
-        *(
-            f"| {_subject(alert)} | {alert.limit} | {alert.severity} | {alert.recommendation} |"
-            for alert in same
-        ),
+        *markdown.table(COLUMNS, rows(same, "`")),
         "",
-        f"See it: <{page}>, or `{first.command}`, or",
+        f"See it: <{address(first, grafana)}>, or `{first.command}`, or",
         "",
         "```promql",
         first.look,
@@ -53,10 +77,10 @@ def _entry(same: list[Alert], grafana: str) -> list[str]:
         "Silence it:",
         "",
         "```sh",
-        f"{_AMTOOL} silence add alertname={first.name}{target} --duration=2h --comment='why'",
+        silence(first),
         "```",
     ]
 
 
-def _subject(alert: Alert) -> str:
-    return f"{alert.title} (`{alert.target}`)" if alert.target else alert.title
+def _subject(alert: Alert, quote: str) -> str:
+    return f"{alert.title} ({quote}{alert.target}{quote})" if alert.target else alert.title

@@ -83,8 +83,11 @@ def test_every_operation_is_predicted_and_compared_with_its_past(row_id: str) ->
 def test_an_alert_links_to_an_entry_and_a_dashboard_that_exist(alert: Alert) -> None:
     annotations = alert.data(SETTINGS)["annotations"]
     page, _, anchor = annotations["runbook_url"].partition("#")
-    headings = re.findall(r"^## (\w+)$", (REPO / page).read_text(), re.MULTILINE)
+    assert page == SETTINGS.runbook
+    headings = re.findall(r"^## (\w+)$", (REPO / "docs/runbook.md").read_text(), re.MULTILINE)
     assert anchor in [heading.lower() for heading in headings]
+    served = (REPO / "prometheus/assets/runbook.html").read_text()
+    assert {anchor, alert.name} <= set(re.findall(r'id="(\w+)"', served))
     assert alert.dashboard.partition("?")[0] in DASHBOARDS
     assert annotations["dashboard_url"].startswith(SETTINGS.grafana)
     assert annotations["recommendation"]

@@ -322,6 +322,18 @@ def test_sessions_and_agents_are_listed_for_the_whole_time_range() -> None:
     assert int(range_s) == int(retained_h) * 3600
 
 
+@pytest.mark.parametrize(("session_ids", "shown"), [({"s 1"}, "s+1"), ({"s 1", "s 2"}, "%24__all")])
+def test_a_session_has_an_address_and_several_have_one_together(
+    session_ids: set[str], shown: str
+) -> None:
+    start_ns, end_ns = 1_000_000_000_000_000_000, 1_000_000_060_000_000_000
+    found = dashboards.session_address("http://grafana", session_ids, start_ns, end_ns)
+    assert found == (
+        f"http://grafana/d/orchwatch-session?from=999999940000&to=1000000120000&var-session={shown}"
+    )
+    assert page("session")["uid"] == "orchwatch-session"
+
+
 def test_without_the_extra_one_line_says_what_to_install() -> None:
     program = (
         "import sys; sys.modules['grafana_foundation_sdk'] = None\n"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from orchwatch import names
 from orchwatch.mixin import promql
 from orchwatch.mixin.dashboards import grading, panels, queries, spans, units
-from orchwatch.mixin.dashboards.page import Page, Row
+from orchwatch.mixin.dashboards.page import SELDOM, Page, Row
 from orchwatch.mixin.dashboards.panels import Text, column, transform
 from orchwatch.mixin.promql import DURATION, number
 
@@ -36,6 +36,7 @@ def page(table: Targets) -> Page:
         title="Agents",
         description="Who was busy and when, who was slow, and who called whom.",
         asks=("agent", "session", "trace"),
+        refresh=SELDOM,
         rows=(
             # What traces show comes first: it is there for the past too.
             Row(height=9, panels=((24, _timeline()),)),

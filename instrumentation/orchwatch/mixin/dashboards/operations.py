@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from orchwatch import names
 from orchwatch.mixin import alerting, promql, recording
 from orchwatch.mixin.dashboards import grading, panels, queries, spans, units
-from orchwatch.mixin.dashboards.page import Page, Row
+from orchwatch.mixin.dashboards.page import SELDOM, Page, Row
 from orchwatch.mixin.dashboards.panels import Text
 from orchwatch.mixin.promql import DURATION, OPERATION, number
 
@@ -34,6 +34,7 @@ def page(_table: Targets) -> Page:
         title="Operations",
         description="One operation: how long it takes, how often it fails, who is slow, and why.",
         asks=("service", "operation", "agent", "session"),
+        refresh=SELDOM,
         rows=(
             Row(
                 height=4,

@@ -32,7 +32,8 @@ TIME: Final = "${__url_time_range}"
 NO_TRACE: Final = "{ false }"
 _NO_TRACE_TEXT: Final = "none"
 
-_REFRESH: Final = "30s"
+# For pages that search traces, which costs more than to look up series.
+SELDOM: Final = "1m"
 _RANGE: Final = ("now-1h", "now")
 
 
@@ -59,6 +60,7 @@ class Page:
         description: What it answers.
         rows: From the top.
         asks: The variables that its queries use and a reader sees.
+        refresh: How often it asks again.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Page:
     description: str
     rows: tuple[Row, ...]
     asks: tuple[str, ...] = ()
+    refresh: str = "30s"
 
     def text(self) -> str:
         """As Grafana reads it from a file."""
@@ -74,7 +77,7 @@ class Page:
     def _built(self) -> models.Dashboard:
         page = dashboard.Dashboard(self.title).uid(uid(self.name))
         page.description(self.description).tags([TAG, GENERATED_TAG]).readonly()
-        page.time(*_RANGE).refresh(_REFRESH).timezone("browser")
+        page.time(*_RANGE).refresh(self.refresh).timezone("browser")
         page.tooltip(models.DashboardCursorSync.CROSSHAIR).link(_other_pages())
         for variable in _VARIABLES:
             page.with_variable(_asked(variable) if variable in self.asks else _kept(variable))

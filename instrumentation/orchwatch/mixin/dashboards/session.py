@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchwatch import names
 from orchwatch.mixin.dashboards import panels, queries, spans, units
-from orchwatch.mixin.dashboards.page import Page, Row
+from orchwatch.mixin.dashboards.page import SELDOM, Page, Row
 from orchwatch.mixin.dashboards.panels import Text, column, transform
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ def page(_table: Targets) -> Page:
         description="One session or turn: its traces, one of them whole, its operations, its "
         "tokens. Imported sessions lie in the past: widen the time range.",
         asks=("session", "trace"),
+        refresh=SELDOM,
         rows=(
             Row(height=8, panels=((14, _traces()), (10, _operations()))),
             Row(height=6, panels=((8, _tokens()), (16, _failed()))),

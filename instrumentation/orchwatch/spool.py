@@ -18,7 +18,7 @@ import stat
 import time
 from _thread import RLock
 
-from orchwatch import losses
+from orchwatch import losses, spool_budget
 from orchwatch.home import DIRECTORY_MODE, FILE_MODE, spool_directory
 
 OPERATIONS = "operations"  # counted, and stored as traces
@@ -30,13 +30,12 @@ EVENTS = "events"  # the event stream: alerts as log records, not for the Collec
 FAMILIES = (OPERATIONS, UNDELIVERED, HISTORY, METRICS, HOOKS, EVENTS)
 
 SEGMENT_BYTES = 8 * 1024 * 1024
-BUDGET_BYTES = 256 * 1024 * 1024
 
 # What makes a segment's header OTLP/JSON; spans where nothing else is said.
 _EMPTY_PAYLOADS = {METRICS: ',"resourceMetrics":[]', HOOKS: "", EVENTS: ',"resourceLogs":[]'}
 _SUFFIX = ".jsonl"
 _RETRY_INTERVAL_S = 1.0
-_MAX_DIGITS = 18
+_LOOK_INTERVAL_S = 1.0
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Not waiting matters only where somebody has put a pipe in a segment's place.
 _OPEN_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -51,6 +50,8 @@ class Spool:
         self._family = family
         self._segment = -1  # file descriptor
         self._file = (0, 0)  # device and inode that it stands for
+        self._path = ""
+        self._next_look = 0.0  # when to see whether it still lies there
         self._end = 0  # where our last write left the file
         self._home: str | None = None  # ORCHWATCH_HOME when the segment was opened
         self._limit_bytes = SEGMENT_BYTES
@@ -108,9 +109,12 @@ class Spool:
         try:
             status = os.fstat(self._segment)
             ours = (status.st_dev, status.st_ino) == self._file
-        except OSError:
+        except OSError as error:
+            if losses.is_hosts(error):
+                raise
             ours = False
-        if not ours or status.st_size >= self._limit_bytes or status.st_nlink == 0:
+        full = not ours or status.st_size >= self._limit_bytes
+        if full or status.st_nlink == 0 or self._is_elsewhere():
             self._open()
             status = os.fstat(self._segment)
         size = status.st_size
@@ -120,6 +124,18 @@ class Spool:
         start = self._write_whole(lines)
         if start > size and b"\n" not in (lines[:1], os.pread(self._segment, 1, start - 1)):
             self._write_whole(b"\n" + lines)  # glued to what a killed process has just left
+
+    def _is_elsewhere(self) -> bool:
+        """Whether a reader would not find what is written: the directory was moved away, say."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return False
+        self._next_look = now + _LOOK_INTERVAL_S
+        try:
+            status = os.stat(self._path)
+        except OSError:
+            return True
+        return (status.st_dev, status.st_ino) != self._file
 
     def _write_whole(self, lines: bytes) -> int:
         """Writes them and tells where in the file they start; 0 if that cannot be told."""
@@ -135,14 +151,16 @@ class Spool:
         """Opens the family's highest segment, or makes the next one when that is full."""
         self.close()
         directory = make_directory()
-        limit_bytes = _setting("ORCHWATCH_SPOOL_SEGMENT_BYTES", SEGMENT_BYTES)
+        limit_bytes = spool_budget.setting("ORCHWATCH_SPOOL_SEGMENT_BYTES", SEGMENT_BYTES)
         while True:
             numbers = segment_numbers(directory, self._family)
             highest = numbers[-1] if numbers else 0
-            segment = _join(segment_path(directory, self._family, highest), limit_bytes)
+            path = segment_path(directory, self._family, highest)
+            segment = _join(path, limit_bytes)
             if segment >= 0:
                 break
-            segment = _create(directory, self._family, highest + 1)
+            path = segment_path(directory, self._family, highest + 1)
+            segment = _create(path, self._family)
             if segment >= 0:
                 if highest:
                     _enforce_budget(directory)
@@ -151,6 +169,8 @@ class Spool:
         status = os.fstat(segment)
         self._segment = segment
         self._file = (status.st_dev, status.st_ino)
+        self._path = path
+        self._next_look = time.monotonic() + _LOOK_INTERVAL_S
         self._limit_bytes = limit_bytes
         self._end = 0
         self._failure = ""
@@ -207,13 +227,13 @@ def _join(path: str, limit_bytes: int) -> int:
     return -1
 
 
-def _create(directory: str, family: str, number: int) -> int:
+def _create(path: str, family: str) -> int:
     """Makes a segment; -1 where another process was faster.
 
     Its first line holds nothing but an id: the Collector tells files apart by their first bytes.
     The segment gets its name when that line is in it, so nobody else can be the first to write.
     """
-    path = segment_path(directory, family, number)
+    directory = os.path.dirname(path)
     payload = _EMPTY_PAYLOADS.get(family, ',"resourceSpans":[]')
     name = os.path.basename(path)[: -len(_SUFFIX)]
     segment_id = os.urandom(16).hex()
@@ -241,54 +261,18 @@ def _write_all(segment: int, lines: bytes) -> None:
 
 
 def _enforce_budget(directory: str) -> None:
-    """Drops the oldest closed segments until the spool fits its budget, and counts their lines.
+    """Drops closed segments until the spool fits its budget.
 
     Imported history goes first: it can be imported again, and must not push out what happens now.
     """
-    budget_bytes = _setting("ORCHWATCH_SPOOL_BUDGET_BYTES", BUDGET_BYTES)
-    closed = []
-    total_bytes = 0
+    closed, open_ = [], []
     for family in FAMILIES:
-        numbers = segment_numbers(directory, family)
-        for number in numbers:
-            path = segment_path(directory, family, number)
-            try:
-                status = os.stat(path)
-            except FileNotFoundError:  # another process has just dropped it
-                continue
-            if not stat.S_ISREG(status.st_mode):
-                continue
-            total_bytes += status.st_size
-            if number != numbers[-1]:
-                closed.append((family != HISTORY, status.st_mtime_ns, path, status.st_size))
-    for *_, path, size_bytes in sorted(closed):
-        if total_bytes <= budget_bytes:
-            break
-        if _drop(path):
-            total_bytes -= size_bytes
-
-
-def _drop(path: str) -> bool:
-    """Removes a segment that no writer has open any more."""
-    try:
-        with open(path, "rb") as segment:
-            fcntl.flock(segment, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            lines = sum(line != b"\n" for line in segment) - 1  # the header
-            os.unlink(path)
-    except OSError:  # still in use, or another process was faster
-        return False
-    losses.count("budget_dropped", max(lines, 0))
-    return True
-
-
-def _setting(variable: str, default: int) -> int:
-    value = os.environ.get(variable)
-    if not value:
-        return default
-    if len(value) > _MAX_DIGITS or not value.isdecimal() or int(value) == 0:
-        losses.count("bad_setting")
-        return default
-    return int(value)
+        *earlier, highest = segment_numbers(directory, family) or [0]
+        closed += [
+            (family != HISTORY, segment_path(directory, family, number)) for number in earlier
+        ]
+        open_.append(segment_path(directory, family, highest))
+    spool_budget.enforce(closed, open_)
 
 
 def _after_fork() -> None:

@@ -159,6 +159,21 @@ def test_a_removed_spool_is_made_again(home: Path, lines: Lines, lost: Lost) -> 
     assert lost() == {}
 
 
+def test_a_spool_that_was_moved_away_is_noticed_within_a_second(
+    home: Path, lines: Callable[[str], tuple[list[dict[str, Any]], int]]
+) -> None:
+    assert spool.append(OPERATIONS, line(1))
+    (home / "spool").rename(home / "old")
+    spool._spools[OPERATIONS]._next_look -= spool._LOOK_INTERVAL_S
+    assert spool.append(OPERATIONS, line(2))
+    assert numbers(lines(OPERATIONS)[0]) == [2]
+    (home / "spool").rename(home / "older")
+    (home / "old").rename(home / "spool")
+    spool._spools[OPERATIONS]._next_look -= spool._LOOK_INTERVAL_S
+    assert spool.append(OPERATIONS, line(3))
+    assert numbers(lines(OPERATIONS)[0]) == [1, 3]
+
+
 def test_a_changed_home_is_followed_at_once(
     home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

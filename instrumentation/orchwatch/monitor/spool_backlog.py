@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchwatch import spool
+from orchwatch import spool, spool_budget
 from orchwatch.home import spool_directory
 from orchwatch.monitor import collector_offsets
 from orchwatch.monitor.check import Check
@@ -24,7 +24,6 @@ _HEAD_BYTES = 1000
 # One line of ours is some 600 bytes; of a batch from the SDK the first spans tell as much.
 _LINE_BYTES = 64 * 1024
 _MOMENT = re.compile(rb'"(?:endTimeUnixNano|timeUnixNano)":"(\d{1,19})"')
-_BUDGET_VARIABLE = "ORCHWATCH_SPOOL_BUDGET_BYTES"
 _NS = 1_000_000_000
 
 
@@ -57,8 +56,8 @@ class _Segment:
 
 def budget_bytes() -> int:
     """What the spool may grow to, as this process is told."""
-    setting = os.environ.get(_BUDGET_VARIABLE, "")
-    return int(setting) if setting.isdecimal() and int(setting) else spool.BUDGET_BYTES
+    setting = os.environ.get(spool_budget.VARIABLE, "")
+    return int(setting) if setting.isdecimal() and int(setting) else spool_budget.BUDGET_BYTES
 
 
 def check_backlog() -> Iterator[Check]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchwatch import spool
+from orchwatch import spool, spool_budget
 from orchwatch.monitor.spool_backlog import Backlog, Looker, budget_bytes, check_backlog
 
 if TYPE_CHECKING:
@@ -98,7 +98,8 @@ def test_a_segment_that_goes_between_two_looks_is_no_longer_counted(
 
 
 @pytest.mark.parametrize(
-    ("setting", "expected"), [("1000", 1000), ("0", spool.BUDGET_BYTES), ("x", spool.BUDGET_BYTES)]
+    ("setting", "expected"),
+    [("1000", 1000), ("0", spool_budget.BUDGET_BYTES), ("x", spool_budget.BUDGET_BYTES)],
 )
 def test_a_budget_that_is_no_number_is_the_default(
     monkeypatch: pytest.MonkeyPatch, setting: str, expected: int

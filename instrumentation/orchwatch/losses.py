@@ -73,6 +73,10 @@ REASONS = {
         "ORCHWATCH_* settings that are no valid number, ignored in favour of the default",
         "correct the environment variable",
     ),
+    "interrupted": (
+        "operations whose recording a signal handler of the program cut short by an exception",
+        "nothing to do: the exception has gone on to where it belongs",
+    ),
     "internal_error": (
         "operations lost to a defect of orchwatch itself",
         "please report it",
@@ -107,6 +111,34 @@ def count(reason: str, number: int = 1) -> None:
             _flush(0.0)
         finally:
             _lock.release()
+
+
+def count_error(reason: str, error: Exception) -> None:
+    """Counts what an exception has cost.
+
+    Raises:
+        Exception: The same one, where it is not telemetry's own but the host's; see `is_hosts`.
+    """
+    if is_hosts(error):
+        raise error
+    count(reason)
+
+
+def is_hosts(error: Exception) -> bool:
+    """Whether a signal handler of the host has raised it, while telemetry happened to run.
+
+    A limit of time, say, which the host would wait for in vain. Such a handler is told from all
+    other functions by its caller: Python hands it the very frame that it interrupts and calls it
+    from.
+    """
+    step = error.__traceback__
+    while step is not None and step.tb_next is not None:
+        interrupted, step = step.tb_frame, step.tb_next
+        for argument in step.tb_frame.f_locals.values():
+            among = argument if type(argument) is tuple else (argument,)
+            if any(one is interrupted for one in among):
+                return True
+    return False
 
 
 def flush() -> None:

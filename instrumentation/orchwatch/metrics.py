@@ -52,7 +52,7 @@ def _record(
             record(name, number, attributes, unit)
         else:
             losses.count("bad_metric")
-    except (OverflowError, TypeError):  # the value is no number
-        losses.count("bad_metric")
-    except Exception:  # noqa: BLE001 - telemetry never breaks its host
-        losses.count("internal_error")
+    except (OverflowError, TypeError) as error:  # the value is no number
+        losses.count_error("bad_metric", error)
+    except Exception as error:  # noqa: BLE001 - telemetry never breaks its host
+        losses.count_error("internal_error", error)

@@ -76,8 +76,8 @@ class operation:  # noqa: N801 - used like a function, as contextlib's managers 
             if type(value) is list:
                 value = value[:]  # as it is now
             self.attributes = {**(self.attributes or {}), key: value}
-        except Exception:  # noqa: BLE001 - an unhashable key, or a mapping that is none
-            losses.count("bad_attribute")
+        except Exception as error:  # noqa: BLE001 - an unhashable key, or a mapping that is none
+            losses.count_error("bad_attribute", error)
 
     def fail(self, error_type: str = OTHER_ERROR) -> None:
         """Marks the operation as failed without an exception.
@@ -99,8 +99,10 @@ class operation:  # noqa: N801 - used like a function, as contextlib's managers 
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._suspend()
-        self._end(error)
+        try:
+            self._suspend()
+        finally:
+            self._end(error)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -121,8 +123,8 @@ class operation:  # noqa: N801 - used like a function, as contextlib's managers 
             active = recorder.active  # another thread may replace it at any moment
             active.start(self)
             self._recorder = active
-        except Exception:  # noqa: BLE001 - telemetry never breaks its host
-            losses.count("internal_error")
+        except Exception as error:  # noqa: BLE001 - telemetry never breaks its host
+            losses.count_error("internal_error", error)
 
     def _resume(self) -> None:
         """Makes this the current operation."""
@@ -130,16 +132,16 @@ class operation:  # noqa: N801 - used like a function, as contextlib's managers 
         if self._recorder is not None:
             try:
                 self._token = self._recorder.enter(self)
-            except Exception:  # noqa: BLE001
-                losses.count("internal_error")
+            except Exception as error:  # noqa: BLE001
+                losses.count_error("internal_error", error)
 
     def _suspend(self) -> None:
         """Makes the operation that was current before `_resume` current again."""
         if self._recorder is not None and self._token is not None:
             try:
                 self._recorder.leave(self._token)
-            except Exception:  # noqa: BLE001
-                losses.count("internal_error")
+            except Exception as error:  # noqa: BLE001
+                losses.count_error("internal_error", error)
 
     def _end(self, error: BaseException | None) -> None:
         if self._recorder is not None:
@@ -147,8 +149,11 @@ class operation:  # noqa: N801 - used like a function, as contextlib's managers 
                 if error is not None and not self.error_type:
                     self.error_type = _error_type(error)
                 self._recorder.end(self)
-            except Exception:  # noqa: BLE001
-                losses.count("internal_error")
+            except BaseException as failure:
+                hosts = not isinstance(failure, Exception) or losses.is_hosts(failure)
+                losses.count("interrupted" if hosts else "internal_error")
+                if hosts:
+                    raise
 
 
 def _mend(name: object) -> str:

@@ -47,16 +47,16 @@ def clean_attributes(attributes: Attributes | None) -> dict[str, AttributeValue]
         if not attributes:
             return cleaned
         items = list(attributes.items())
-    except Exception:  # noqa: BLE001 - whatever it is, it is the host's, and must not hurt it
-        losses.count("bad_attribute")
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the host's, and must not hurt it
+        losses.count_error("bad_attribute", error)
         return cleaned
     for key, value in items[:MAX_ATTRIBUTES]:
         try:
             if type(key) is not str or not 0 < len(key) <= MAX_KEY_LENGTH:
                 raise TypeError(key)  # noqa: TRY301 - one handler for all that is not recordable
             cleaned[key] = _clean(value)
-        except Exception:  # noqa: BLE001 - a value's own methods may raise anything
-            losses.count("bad_attribute")
+        except Exception as error:  # noqa: BLE001 - a value's own methods may raise anything
+            losses.count_error("bad_attribute", error)
     if len(items) > MAX_ATTRIBUTES:
         losses.count("bad_attribute", len(items) - MAX_ATTRIBUTES)
     return cleaned

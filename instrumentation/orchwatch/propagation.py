@@ -32,8 +32,8 @@ def inject(headers: MutableMapping[str, str], baggage: Mapping[str, str] | None 
     carrier = _carrier(baggage)
     try:
         headers.update(carrier)
-    except Exception:  # noqa: BLE001 - telemetry never breaks its host
-        losses.count("bad_headers")
+    except Exception as error:  # noqa: BLE001 - telemetry never breaks its host
+        losses.count_error("bad_headers", error)
 
 
 def child_environment(
@@ -83,8 +83,8 @@ class attach:  # noqa: N801 - used like a function, as contextlib's managers are
             if self._baggage:
                 context = context.with_baggage(self._baggage)
             self._token = self._recorder.attach(context)
-        except Exception:  # noqa: BLE001 - telemetry never breaks its host
-            losses.count("internal_error")
+        except Exception as error:  # noqa: BLE001 - telemetry never breaks its host
+            losses.count_error("internal_error", error)
 
     def __exit__(
         self,
@@ -107,8 +107,8 @@ def _carrier(baggage: Mapping[str, str] | None) -> dict[str, str]:
             carrier[TRACEPARENT] = format_traceparent(context)
         if entries:
             carrier[BAGGAGE] = format_baggage(entries)
-    except Exception:  # noqa: BLE001 - telemetry never breaks its host
-        losses.count("internal_error")
+    except Exception as error:  # noqa: BLE001 - telemetry never breaks its host
+        losses.count_error("internal_error", error)
         return {}
     return carrier
 
@@ -119,7 +119,7 @@ def _extract(headers: Mapping[str, str], current: Context) -> Context:
         try:
             value = headers.get(name)
             found[name] = value if value is not None else headers.get(name.upper())
-        except Exception:  # noqa: BLE001 - whatever they are, they are the host's
-            losses.count("bad_headers")
+        except Exception as error:  # noqa: BLE001 - whatever they are, they are the host's
+            losses.count_error("bad_headers", error)
             return current
     return parse(found[TRACEPARENT], found[BAGGAGE], current)

@@ -9,7 +9,7 @@ import os
 import time
 from _contextvars import ContextVar
 
-from orchwatch import names, spool
+from orchwatch import losses, names, spool
 from orchwatch.__about__ import __version__
 from orchwatch.context import ROOT, Context, parse
 from orchwatch.home import FILE_MODE
@@ -134,10 +134,12 @@ class SpoolRecorder:
         return self._current.set(context)
 
     def leave(self, token: Token[Context | None]) -> None:
-        try:  # noqa: SIM105 - contextlib costs more to import than all of this
+        try:
             self._current.reset(token)
-        except ValueError:
-            pass  # an abandoned generator is closed in another context, where nothing was set
+        except ValueError as error:
+            # Otherwise an abandoned generator is closed in another context, where nothing was set.
+            if losses.is_hosts(error):
+                raise
 
     def current(self) -> Context:
         return self._current.get() or environment()

@@ -80,6 +80,8 @@ class Spool:
                     self._open()
                 self._write(lines)
             except OSError as error:
+                if losses.is_hosts(error):  # a limit of time is an OSError too
+                    raise
                 self.close()
                 self._failure = "disk_full" if error.errno in _NO_SPACE else "spool_unwritable"
                 self._retry_at = time.monotonic() + _RETRY_INTERVAL_S

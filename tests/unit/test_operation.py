@@ -520,3 +520,53 @@ def test_an_operation_is_ended_by_the_recorder_that_started_it(
         recorder.use(first)
     assert named("o")
     assert lost() == {}
+
+
+@pytest.mark.parametrize("path", ["fast", "sdk"])
+@pytest.mark.parametrize("kind", ["TimeoutError", "ValueError", "Limit"])
+def test_an_exception_of_a_signal_handler_of_the_host_goes_on_to_the_host(
+    run_python: Callable[..., str], path: str, kind: str
+) -> None:
+    out = run_python(
+        f"""
+import signal
+import orchwatch
+from orchwatch import operation
+class Limit(Exception): pass
+if {path!r} == "sdk": orchwatch.configure(export="spool")
+raised = seen = 0
+def handler(signal_number, frame):
+    global raised
+    raised += 1
+    raise {kind}
+signal.signal(signal.SIGALRM, handler)
+with operation("the first makes the spool"): pass
+for microseconds in range(20, 220):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, microseconds / 1e6)
+        while True:
+            with operation("limited", {{"number": 1}}) as op: op.set_attribute("more", 2)
+    except {kind}:
+        seen += 1
+print(raised == seen == 200)
+"""
+    )
+
+    assert out == "True\n"
+
+
+def test_only_what_a_signal_handler_raises_is_the_hosts(
+    home: Any,  # noqa: ARG001 - clears the environment first
+    lost: Lost,
+) -> None:
+    class Odd:
+        def items(self) -> None:
+            raise TimeoutError
+
+        def __bool__(self) -> bool:
+            return True
+
+    with operation("state.query", Odd()):  # type: ignore[arg-type]
+        pass
+
+    assert lost() == {"bad_attribute": 1}

@@ -108,12 +108,13 @@ class SdkRecorder:
         return context.attach(_to_otel(to, context.get_current()))
 
     def leave(self, token: Token[context.Context]) -> None:
-        try:  # noqa: SIM105 - contextlib costs more than all of this
+        try:
             token.var.reset(token)
-        except ValueError:
-            # An abandoned generator is closed in another context, where nothing was set; OTel's
-            # own `detach` would print a traceback.
-            pass
+        except ValueError as error:
+            # Otherwise an abandoned generator is closed in another context, where nothing was set;
+            # OTel's own `detach` would print a traceback.
+            if losses.is_hosts(error):
+                raise
 
     def current(self) -> Context:
         here = context.get_current()

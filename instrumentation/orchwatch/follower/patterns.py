@@ -114,7 +114,7 @@ def _watched() -> list[_Watched]:
         _Watched(
             row=errors,
             alert=alerts[errors.id],
-            measure=lambda work: sum(one.errors for one in work),
+            measure=lambda work: float(sum(one.errors for one in work)),
             summary=lambda value: (
                 f"{value:.0f} operations failed within {promql.duration(errors.window_s)},"
                 f" more than {errors.limit:g}"

@@ -87,8 +87,11 @@ def _shower(arguments: argparse.Namespace) -> Callable[[Event], None]:
 
 
 def _nothing(since: str, directory: str) -> str:
-    past = "" if since == "all" else f" in the last {since}"
-    return f"No alert, no failure, nothing beyond its warning{past} in {directory}.\n"
+    when = "yet" if since == "all" else f"in the last {since}"
+    return (
+        f"Nothing happened {when} in {directory}:\n"
+        "no alert, no failure, nothing beyond its warning.\n"
+    )
 
 
 def _follow(stream: EventStream, show: Callable[[Event], None]) -> None:

@@ -269,6 +269,8 @@ class Stack:
                     f"--web.external-url={self.alertmanager_url}",
                     # There is one only: without this it would listen for others.
                     "--cluster.listen-address=",
+                    # A monitor process that is away would be two lines a minute for each alert.
+                    "--log.level=error",
                 ]
             case "tempo":
                 return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import socket
 import subprocess
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.xdist_group("alertmanager")
 
 REPO = Path(__file__).resolve().parents[2]
 CONFIG = REPO / "alertmanager" / "alertmanager.yml"
+UNTOLD = {"Watchdog", "MonitorDown"}
 EVERY = alerts.every(TABLE, alerting.load(Config()))
 
 
@@ -54,9 +56,51 @@ def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         process.terminate()
 
 
+def amtool(*words: str | Path) -> str:
+    """What it prints; it must not fail."""
+    command = [build.binaries()["amtool"], *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+
+def receivers(config: Path, alert: Alert) -> str:
+    """Who is told of an alert, as amtool names them."""
+    labels = [f"{key}={value}" for key, value in _labels(alert).items()]
+    return amtool("config", "routes", "test", f"--config.file={config}", *labels).strip()
+
+
 def test_amtool_accepts_the_configuration() -> None:
-    command = [str(build.binaries()["amtool"]), "check-config", str(CONFIG)]
-    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+    amtool("check-config", CONFIG)
+
+
+def test_the_event_stream_has_every_alert_that_says_something() -> None:
+    assert {alert.name for alert in EVERY if receivers(CONFIG, alert) != "events"} == UNTOLD
+
+
+@pytest.mark.parametrize("name", ["webhook", "mail", "chat"])
+def test_a_receiver_of_the_examples_tells_a_person_and_the_event_stream(
+    tmp_path: Path, name: str
+) -> None:
+    text = CONFIG.read_text()
+    route, rest = text.split("    # - receiver: chat\n")
+    route_of_person, rest = rest.split("\n\n", 1)
+    example = re.search(rf"^  # - name: {name}\n(?:  # .*\n)+", rest, re.MULTILINE)
+    assert example
+    config = tmp_path / "alertmanager.yml"
+    config.write_text(
+        f"{route}    - receiver: {name}\n{_uncommented(route_of_person)}\n\n"
+        + rest.replace(example[0], _uncommented(example[0]))
+    )
+    amtool("check-config", config)
+    told = {(one.severity, receivers(config, one)) for one in EVERY if one.name not in UNTOLD}
+    assert told == {
+        ("info", "events"),
+        ("warning", f"{name},events"),
+        ("critical", f"{name},events"),
+    }
+
+
+def _uncommented(text: str) -> str:
+    return re.sub(r"^( *)# ", r"\1", text, flags=re.MULTILINE)
 
 
 def test_the_runbooks_commands_silence(alertmanager: str) -> None:
@@ -64,12 +108,10 @@ def test_the_runbooks_commands_silence(alertmanager: str) -> None:
     lines = (REPO / "docs" / "runbook.md").read_text().splitlines()
     commands = [line.removeprefix(prefix) for line in lines if line.startswith(prefix)]
     assert len(commands) == len({alert.name for alert in EVERY})
-    amtool = [str(build.binaries()["amtool"]), f"--alertmanager.url={alertmanager}"]
+    url = f"--alertmanager.url={alertmanager}"
     for command in commands:
-        words = shlex.split(command)
-        silence = subprocess.run([*amtool, *words], capture_output=True, text=True, check=True)
-        expire = [*amtool, "silence", "expire", silence.stdout.strip()]
-        subprocess.run(expire, capture_output=True, check=True)
+        silence = amtool(url, *shlex.split(command)).strip()
+        amtool(url, "silence", "expire", silence)
 
 
 @pytest.mark.parametrize(

@@ -43,6 +43,18 @@ _OPEN_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONB
 _NO_SEGMENT = (errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.ENOENT)
 
 
+class _ShortWriteError(OSError):
+    """The disk was full before everything was written.
+
+    Attributes:
+        lines: How many fitted as a whole.
+    """
+
+    def __init__(self, lines: int) -> None:
+        super().__init__(errno.ENOSPC, "short write")
+        self.lines = lines
+
+
 class Spool:
     """Appends to one family of segments. Use the module's `append`: one instance a family."""
 
@@ -85,7 +97,8 @@ class Spool:
                 self.close()
                 self._failure = "disk_full" if error.errno in _NO_SPACE else "spool_unwritable"
                 self._retry_at = time.monotonic() + _RETRY_INTERVAL_S
-                losses.count(self._failure, number)
+                fitted = error.lines if isinstance(error, _ShortWriteError) else 0
+                losses.count(self._failure, max(number - fitted, 0))
                 return False
             return True
 
@@ -258,8 +271,10 @@ def _create(path: str, family: str) -> int:
 
 
 def _write_all(segment: int, lines: bytes) -> None:
-    if os.write(segment, lines) != len(lines):
-        raise OSError(errno.ENOSPC, "short write")
+    size_bytes = os.write(segment, lines)
+    if size_bytes != len(lines):
+        # The first may be empty: it ends what somebody else has left.
+        raise _ShortWriteError(lines[:size_bytes].lstrip(b"\n").count(b"\n"))
 
 
 def _enforce_budget(directory: str) -> None:

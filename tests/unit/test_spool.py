@@ -368,6 +368,22 @@ def test_a_short_write_leaves_one_unreadable_line(home: Path, lines: Lines, lost
     assert lost() == {"disk_full": 1}
 
 
+def test_of_several_lines_only_those_that_do_not_fit_are_lost(
+    home: Path, lines: Lines, lost: Lost
+) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    assert spool.append(OPERATIONS, line(1))
+    size_bytes = segments(home)[0].stat().st_size + len(line(2)) + 5
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, limits[1]))
+    try:
+        assert not spool.append(OPERATIONS, line(2) + line(3) + line(4), 3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    parsed, unreadable = lines(OPERATIONS)
+    assert (numbers(parsed), unreadable) == ([1, 2], 1)
+    assert lost() == {"disk_full": 2}
+
+
 def test_a_segment_whose_header_does_not_fit_does_not_come_to_be(home: Path, lines: Lines) -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50, limits[1]))

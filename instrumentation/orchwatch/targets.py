@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
@@ -143,6 +143,11 @@ class Targets:
             edges.add(2 * max(edges))
         return tuple(sorted(edges))
 
+    def only(self, operation: str) -> Targets:
+        """The table without its other operations, and so without their edges."""
+        kept = {row_id: row for row_id, row in self.operations.items() if row_id == operation}
+        return replace(self, operations=kept)
+
 
 def load(user_config: config.Config | None = None) -> Targets:
     """The shipped table with the user's changes.
@@ -195,11 +200,15 @@ def _merged_row(shipped: dict[str, Any], changed: dict[str, Any]) -> dict[str, A
         target = changed.get(f"target{suffix}")
         if not isinstance(target, int | float):
             continue
-        # A shipped threshold that the user's own target has overtaken belonged to the old target.
         for key in (f"warning{suffix}", f"alert{suffix}"):
             limit = None if key in changed else shipped.get(key)
-            direction = values.get("direction", "below")
-            if limit is not None and _grade(target, limit, limit, direction) != "ok":
+            if limit is None:
+                continue
+            if limit == shipped[f"target{suffix}"]:
+                # Nothing lies between what is fine and what is missed, whatever the target is.
+                values[key] = target
+            elif _grade(target, limit, limit, values.get("direction", "below")) != "ok":
+                # The user's own target has overtaken it: it belonged to the old one.
                 del values[key]
     return values
 

@@ -205,6 +205,11 @@ def test_a_relaxed_target_takes_the_thresholds_along_that_it_overtakes(load: Loa
     assert (cpu.target, cpu.warning, cpu.alert) == (0.9, 0.95, None)
 
 
+def test_a_promise_that_is_kept_or_missed_stays_one(load: Load) -> None:
+    row = load('[reliability."availability"]\ntarget = 0.99').levels["availability"]
+    assert (row.warning, row.status(0.99), row.status(0.9899)) == (0.99, "ok", "miss")
+
+
 @pytest.mark.parametrize(
     ("row", "key", "rule"),
     [

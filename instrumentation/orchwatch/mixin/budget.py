@@ -23,33 +23,30 @@ class Budget:
 
     Attributes:
         objective: The share of good operations that is promised.
-        share: The recorded share; a window and `selected` make it a series.
-        is_good: Whether that is the share of the good operations, or of the bad ones.
-        bad: PromQL for how many operations were bad in a window.
-        selected: The selector of the share's series.
+        bad_share: PromQL for the share of bad operations in a window.
+        bad: PromQL for how many were bad in a window.
     """
 
     objective: float
-    share: str
-    is_good: bool
+    bad_share: Callable[[str], str]
     bad: Callable[[str], str]
-    selected: str = ""
 
     def burns(self, settings: Settings) -> str:
         """In a long window and still in its short one, for any of the pairs."""
-        sign = "<" if self.is_good else ">"
         pairs = []
         for burn in settings.burns_for(self.objective):
-            allowed = burn.bad_share(self.objective)
-            bound = number(1 - allowed if self.is_good else allowed)
+            allowed = number(burn.bad_share(self.objective))
             conditions = [
-                f"{self.share}{window}{self.selected} {sign} {bound}"
-                for window in (burn.long, burn.short)
+                f"{self.bad_share(window)} > {allowed}" for window in (burn.long, burn.short)
             ]
             if self.objective < 1:
                 conditions.append(f"{self.bad(burn.long)} >= {settings.bad_operations}")
             pairs.append(all_of(*conditions))
         return "\nor\n".join(pairs)
+
+    def allowed(self) -> str:
+        """How many may be bad, as the end of a sentence about how many were."""
+        return at_most(1 - self.objective)
 
     def firing(self, settings: Settings) -> tuple[int, int]:
         """Good and bad operations a minute that burn."""
@@ -63,6 +60,11 @@ class Budget:
     def _least_bad(self, settings: Settings) -> float:
         burns = settings.burns_for(self.objective)
         return min(burn.bad_share(self.objective) for burn in burns)
+
+
+def at_most(bad_share: float) -> str:
+    """`at most 5% should`, or none at all."""
+    return f"at most {number(bad_share * 100)}% should" if bad_share else "none should"
 
 
 def _per_minute(bad_share: float) -> tuple[int, int]:

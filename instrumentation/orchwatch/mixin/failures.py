@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchwatch import names
 from orchwatch.mixin import readings, recording, samples
-from orchwatch.mixin.budget import Budget
+from orchwatch.mixin.budget import Budget, at_most
 from orchwatch.mixin.promql import OPERATION, indented, number
 from orchwatch.mixin.rule import Alert, Case
 from orchwatch.reporters import units
@@ -32,8 +32,7 @@ def alerts(table: Targets, settings: Settings) -> list[Alert]:
 def _availability(table: Targets, settings: Settings, row: LevelTarget) -> Alert:
     budget = Budget(
         objective=readings.objectives(table)[row.id],
-        share=recording.AVAILABILITY,
-        is_good=True,
+        bad_share=lambda window: f"1 - {recording.AVAILABILITY}{window}",
         bad=lambda window: f"{recording.ALL_FAILED}{window}",
     )
     operation = _any_operation(table)
@@ -45,8 +44,8 @@ def _availability(table: Targets, settings: Settings, row: LevelTarget) -> Alert
         symptom="errors",
         severity=row.severity,
         expr=budget.burns(settings),
-        summary="{{ $value | humanizePercentage }} of the operations with a target succeeded, "
-        f"{units.share(row.target)} should",
+        summary="{{ $value | humanizePercentage }} of the operations with a target failed, "
+        f"{budget.allowed()}",
         recommendation=row.recommendation,
         dashboard=readings.dashboard(row),
         meaning=_meaning("Operations", settings),
@@ -62,8 +61,7 @@ def _error_rate(table: Targets, settings: Settings, row: LevelTarget) -> Alert:
     """For each operation of the table: it names the culprit."""
     budget = Budget(
         objective=readings.objectives(table)[row.id],
-        share=recording.ERROR_RATIO,
-        is_good=False,
+        bad_share=lambda window: f"{recording.ERROR_RATIO}{window}",
         bad=lambda window: f"{recording.FAILED}{window}",
     )
     operation = _any_operation(table)
@@ -77,7 +75,7 @@ def _error_rate(table: Targets, settings: Settings, row: LevelTarget) -> Alert:
         severity=row.severity,
         expr=f"(\n{indented(budget.burns(settings))}\n)\n{recording.OF_THE_TABLE}",
         summary=f"{{{{ {name} }}}}: {{{{ $value | humanizePercentage }}}} failed, "
-        f"at most {units.share(row.target)} should",
+        f"{budget.allowed()}",
         recommendation=row.recommendation,
         dashboard=f"{readings.OPERATIONS_DASHBOARD}?var-operation={{{{ {name} | urlquery }}}}",
         meaning=_meaning("Operations of one name", settings),
@@ -106,17 +104,16 @@ def _any_operation(table: Targets) -> str:
 def _case(table: Targets, operation: str, good_and_failed: tuple[int, int]) -> Case:
     series: dict[str, str] = {}
     for status, count in zip(_STATUSES, good_and_failed, strict=True):
-        runs = [({table.operations[operation].target_s: count}, _MINUTES)]
+        runs = [({table.ladder_s[0]: count}, _MINUTES)]
         series |= samples.histogram(table, operation, runs, status)
     return Case(series=series, at=f"{_MINUTES}m")
 
 
 def _consistency(table: Targets, settings: Settings, row: LevelTarget) -> Alert:
-    operation = table.operations[readings.STATE_OPERATIONS[0]]
     ratio = f"{recording.CONSISTENCY}{settings.window}"
     limit = readings.limit(row)
-    runs = [({operation.target_s: _QUERIES_A_MINUTE}, _MINUTES)]
-    traffic = samples.histogram(table, operation.id, runs)
+    runs = [({table.ladder_s[0]: _QUERIES_A_MINUTE}, _MINUTES)]
+    traffic = samples.histogram(table, readings.STATE_OPERATIONS[0], runs)
 
     def case(violations: float) -> Case:
         grows = samples.growing(0, violations, _MINUTES)
@@ -130,9 +127,9 @@ def _consistency(table: Targets, settings: Settings, row: LevelTarget) -> Alert:
         kind="threshold",
         symptom="state",
         severity=row.severity,
-        expr=f"{ratio} < {number(limit)}",
+        expr=f"1 - {ratio} > {number(1 - limit)}",
         summary=f"{row.title}: {{{{ $value | humanizePercentage }}}} of the operations on a "
-        f"session's state found it consistent, {units.share(row.target)} should",
+        f"session's state found it inconsistent, {at_most(1 - limit)}",
         recommendation=row.recommendation,
         dashboard=readings.dashboard(row),
         meaning=f"In the last {settings.window} a session's state was found to contradict "

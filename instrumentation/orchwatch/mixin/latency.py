@@ -35,21 +35,19 @@ def alerts(table: Targets, settings: Settings) -> list[Alert]:
 
 def can_be_followed(table: Targets, row: OperationTarget) -> bool:
     """Whether the histogram tells durations well below the target from the target."""
-    return 2 * table.edges_s[0] <= row.target_s
+    return 2 * table.only(row.id).edges_s[0] <= row.target_s
 
 
 def _burn(table: Targets, settings: Settings, row: OperationTarget) -> Alert:
     selected = selector(operation=row.id)
     target = units.duration(row.target_s)
-    slow_s = samples.next_edge(table, row.target_s)
+    slow_s = samples.next_edge(table.only(row.id), row.target_s)
     budget = Budget(
         objective=row.objective,
-        share=recording.WITHIN_RATIO,
-        is_good=True,
+        bad_share=lambda window: f"1 - {recording.WITHIN_RATIO}{window}{selected}",
         bad=lambda window: (
             f"{recording.ENDED}{window}{selected} - {recording.WITHIN}{window}{selected}"
         ),
-        selected=selected,
     )
 
     def case(good_and_slow: tuple[int, int]) -> Case:
@@ -65,8 +63,8 @@ def _burn(table: Targets, settings: Settings, row: OperationTarget) -> Alert:
         symptom="latency",
         severity=row.severity,
         expr=budget.burns(settings),
-        summary=f"{row.title}: {{{{ $value | humanizePercentage }}}} took at most {target}, "
-        f"{units.share(row.objective)} should",
+        summary=f"{row.title}: {{{{ $value | humanizePercentage }}}} took longer than {target}, "
+        f"{budget.allowed()}",
         recommendation=row.recommendation,
         dashboard=readings.operation_page(row.id),
         meaning="So many operations take longer than their target that the objective of the "
@@ -108,7 +106,7 @@ def _threshold(table: Targets, settings: Settings, row: OperationTarget) -> Aler
         look=f"{recording.P95}{settings.window}",
         command="orchwatch current",
         labels={OPERATION: row.id},
-        firing=case(samples.next_edge(table, alert_s)),
+        firing=case(samples.next_edge(table.only(row.id), alert_s)),
         silent=case(alert_s),
     )
 
@@ -117,7 +115,7 @@ def _trend(table: Targets, settings: Settings, row: OperationTarget) -> Alert:
     trend, horizon = settings.prediction["trend"], settings.prediction["horizon"]
     p95 = f"{recording.P95}{settings.window}{selector(operation=row.id)}"
     minutes = promql.seconds(trend) // 60 + _MINUTES
-    before_s = samples.edge_before(table, row.target_s)
+    before_s = samples.edge_before(table.only(row.id), row.target_s)
 
     # The p95 lies as far into the bucket before the target as the positions say.
     def case(positions: list[float]) -> Case:
@@ -160,7 +158,7 @@ def _anomaly(table: Targets, settings: Settings, row: OperationTarget) -> Alert:
     upper, lower = f"quantile_over_time(0.75, {past})", f"quantile_over_time(0.25, {past})"
     ended = f"{recording.ENDED}{settings.window}{selected}"
     minutes = promql.seconds(settings.past) // 60
-    quick_s = table.edges_s[0]
+    quick_s = table.only(row.id).edges_s[0]
 
     def case(after_s: float) -> Case:
         runs = [({quick_s: _PER_MINUTE}, minutes), ({after_s: _PER_MINUTE}, _MINUTES)]

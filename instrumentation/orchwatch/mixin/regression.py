@@ -56,7 +56,7 @@ def _alert(table: Targets, settings: Settings, row: OperationTarget) -> Alert:
         f">= {number(rule['operations'])}"
         for window, offset, _ in _spans(settings)
     ]
-    quick_s = table.edges_s[0]
+    quick_s = table.only(row.id).edges_s[0]
     minutes, minutes_before = promql.seconds(day) // 60, promql.seconds(before) // 60
 
     def case(day_s: float) -> Case:

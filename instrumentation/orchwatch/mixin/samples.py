@@ -41,7 +41,8 @@ def histogram(
     """The series of operations that end from step to step, from none on.
 
     Args:
-        table: Its edges are the histogram's; those that matter for these durations are sent.
+        table: The edges of its ladder and of the operation are sent, those that matter for these
+            durations: what another row says changes no case.
         operation: The operation's name.
         runs: What ends in each step, for some steps.
         status: How they end.
@@ -77,12 +78,13 @@ def edge_before(table: Targets, value_s: float) -> float:
 
 def _edges(table: Targets, operation: str, runs: Iterable[Run]) -> list[float]:
     """The edges that decide a case: around its durations, and the operation's target."""
+    edges_s = table.only(operation).edges_s
     found = {_INFINITY}
     if operation in table.operations:
         found.add(table.operations[operation].target_s)
     for duration_s in {duration_s for ended, _ in runs for duration_s in ended}:
-        position = bisect_left(table.edges_s, duration_s)
-        found.update(table.edges_s[max(position - 1, 0) : position + 1])
+        position = bisect_left(edges_s, duration_s)
+        found.update(edges_s[max(position - 1, 0) : position + 1])
     return sorted(found)
 
 

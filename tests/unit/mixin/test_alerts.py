@@ -128,8 +128,8 @@ def test_another_objective_changes_the_shares_that_burn() -> None:
     found = changed(with_row("operations", "state.query", objective=0.99))
     assert names(found) == {"operation:orchestration_objective:ratio", "LatencyBudgetBurn"}
     (burn,) = (rule for rule in found if "alert" in rule)
-    shares = sorted({float(share) for share in re.findall(r"< ([\d.]+)", burn["expr"])})
-    assert shares == pytest.approx(sorted(1 - burn.factor * 0.01 for burn in SETTINGS.burns))
+    shares = sorted({float(share) for share in re.findall(r"> ([\d.]+)", burn["expr"])})
+    assert shares == pytest.approx(sorted(burn.factor * 0.01 for burn in SETTINGS.burns))
 
 
 def test_another_level_changes_its_alert_and_its_prediction() -> None:

@@ -31,6 +31,15 @@ OPERATIONS = """
             pass
 """
 
+# A file that may not grow is a full disk.
+ON_A_FULL_DISK = (
+    """
+    import resource
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+"""
+    + OPERATIONS
+)
+
 
 @pytest.fixture
 def monitored(own_stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stack:
@@ -115,6 +124,18 @@ def test_what_the_spool_drops_unread_is_counted_as_the_ledger_counts_it(
     assert eventually(lambda: value(monitored, told), KNOWN_WITHIN_S)
     assert value(monitored, dropped) == lost
     assert samples(monitored, f"resets({LOST}[5m]) > 0") == []
+
+
+@pytest.mark.timeout(200)
+def test_what_does_not_fit_on_the_disk_is_counted_and_told_of(monitored: Stack) -> None:
+    full = f'{LOST}{{{REASON}="disk_full"}}'
+    run(monitored, "pipeline", OPERATIONS, "10")
+    assert eventually(lambda: value(monitored, full) == 0, KNOWN_WITHIN_S)
+    run(monitored, "pipeline", ON_A_FULL_DISK, "7")
+    eventually(lambda: value(monitored, full) == 7, KNOWN_WITHIN_S)
+    assert value(monitored, full) == 7
+    told = samples(monitored, ALERTS["OperationsLost"].expr)
+    assert [labels for labels, _ in told] == [{REASON: "disk_full"}]
 
 
 @pytest.mark.timeout(200)

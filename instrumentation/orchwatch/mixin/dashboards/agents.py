@@ -35,12 +35,13 @@ def page(table: Targets) -> Page:
         name="agents",
         title="Agents",
         description="Who was busy and when, who was slow, and who called whom.",
-        asks=("agent", "session", "trace"),
+        asks=("agent", "session"),
         refresh=SELDOM,
         rows=(
             # What traces show comes first: it is there for the past too.
             Row(height=9, panels=((24, _timeline()),)),
             Row(height=8, panels=((8, _by_agent()), (16, _slowest()))),
+            Row(height=10, panels=((24, _calls()),)),
             Row(
                 height=4,
                 panels=(
@@ -50,7 +51,6 @@ def page(table: Targets) -> Page:
                 ),
             ),
             Row(height=8, panels=((12, _utilization()), (12, _spawning()))),
-            Row(height=10, panels=((24, _calls()),)),
         ),
     )
 
@@ -100,33 +100,37 @@ def _spawned(table: Targets) -> Panel:
 
 def _timeline() -> Panel:
     # Agents of one name may be many at once: each has a row of its own.
-    row = (names.OPERATION_NAME, names.GEN_AI_AGENT_NAME, names.GEN_AI_AGENT_ID)
-    started, took, *lane, status = (
-        spans.folded(one, "first") for one in (spans.TIME, spans.DURATION, *row, spans.STATUS)
-    )
+    name, agent_id = spans.key(names.GEN_AI_AGENT_NAME), names.GEN_AI_AGENT_ID
+    columns = (spans.TIME, spans.DURATION, agent_id, spans.STATUS)
+    started, took, lane_id, status = (spans.folded(one, "first") for one in columns)
     changes = [
-        spans.one_by_one(spans.TIME, spans.DURATION, *row, spans.STATUS),
+        spans.one_by_one(name, columns=columns),
         # A little shorter than it was: where one ends when the next of its row has just begun,
         # Grafana would not draw that next one.
         panels.computed(_MILLISECONDS, took, "/", "1020000"),
         panels.computed(_END, started, "+", _MILLISECONDS),
+        panels.converted(_END, "time"),
+        *panels.chosen({one: one for one in (started, _END, name, lane_id, status)}),
         transform(
-            "convertFieldType", conversions=[{"targetField": _END, "destinationType": "time"}]
+            "partitionByValues",
+            fields=[name, lane_id],
+            keepFields=False,
+            naming={"asLabels": False},
         ),
-        *panels.chosen({one: one for one in (started, _END, *lane, status)}),
-        transform("partitionByValues", fields=lane, keepFields=False, naming={"asLabels": False}),
     ]
     text = Text(
         "Who was busy",
-        "Turns of sessions, runs of sub-agents, and tasks of agents, a row each, from traces. A "
-        "gap: it waited, or did not run.",
+        "Turns of sessions, which are the main agent's, runs of sub-agents, and tasks of agents, "
+        "from traces. A gap: it waited, or did not run.",
         _NO_AGENT,
     )
-    query = spans.each(_BUSY, *row)
+    query = spans.each(_BUSY, agent_id, by=(names.GEN_AI_AGENT_NAME,))
     panel = panels.timeline(text, query, transformations=changes)
     busy = ("worked", grading.NEUTRAL)
     outcomes = {"ok": busy, "unset": busy, "error": ("failed", grading.MISS)}
     column(panel, status, displayName="${__series.name}")
+    # A row's name is the agent's and its id's, of which a session's own turns have neither.
+    column(panel, f"{spans.NIL} ", displayName=spans.MAIN_AGENT)
     return panel.mappings([grading.words(outcomes)])
 
 
@@ -189,17 +193,45 @@ def _slowest() -> Panel:
         _NO_AGENT,
     )
     found = (names.GEN_AI_AGENT_NAME, names.OPERATION_NAME, names.SESSION_ID)
-    panel = spans.slowest(text, _BUSY, *found, unnamed=spans.MAIN_AGENT)
-    both = spans.trace_links(open="session", graph="agents")
-    return column(panel, spans.TRACE, links=both, **{"custom.width": 100})
+    return spans.slowest(text, _BUSY, *found, unnamed=spans.MAIN_AGENT)
 
 
 def _calls() -> Panel:
-    text = Text(
-        "Who called whom, in one trace (choose its graph above): ${trace:text}",
-        "Every span of one trace, up to the first 200, and what it called; the ring is its share "
-        "of the trace's time. "
-        "Empty until a trace is chosen: by `graph` in the table above, or by its id.",
-        "no trace chosen",
+    """Edges only: Grafana makes the nodes of them, and takes the columns by these very names."""
+    work, root = queries.any_of(names.AGENT_TASK, names.AGENT_RUN), "by(rootName)"
+    agent, tool = spans.key(names.GEN_AI_AGENT_NAME), spans.key(names.GEN_AI_TOOL_NAME)
+    operation = spans.key(names.OPERATION_NAME)
+    worked = f'({queries.NAME} =~ "{work}" && {queries.attribute(names.GEN_AI_AGENT_NAME)} != nil)'
+    used = f'{queries.NAME} = "{names.TOOL_EXECUTE}"'
+    found = (
+        f'{{ {queries.SESSION} =~ "$session" && rootName != "" && ({worked} || {used})'
+        f" && {queries.chosen_or_any(names.GEN_AI_AGENT_NAME, 'agent')} }}"
     )
-    return panels.graph_of_nodes(text, queries.trace("A", "$trace"))
+    changes = [
+        # `Exploretool.execute`, `nilagent.turn`: who calls a tool, and who is called itself.
+        panels.computed("deed", agent, "+", operation),
+        _extracted("deed", r"/^(?!nil)(?:(?<caller>.+)tool\.execute|(?<called>.+)agent\.\w+)$/"),
+        _extracted(tool, "/^(?!nil$)(?<tool>.+)$/"),
+        panels.reduced("source", "lastNotNull", root, "caller"),
+        panels.reduced("target", "lastNotNull", "called", "tool"),
+        panels.converted(spans.NUMBER, "number"),
+        transform("groupBy", fields=spans.sums(spans.NUMBER, "source", "target")),
+        panels.reduced("mainstat", "sum", spans.folded(spans.NUMBER, "sum")),
+        transform("calculateField", mode="index", alias="id", replaceFields=False),
+        # As a number it would have decimals, and the first line's id would be none.
+        panels.converted("mainstat", "string"),
+        panels.converted("id", "string"),
+    ]
+    text = Text(
+        "Who called whom",
+        "Turns and orchestrations, the agents that worked for them, and the tools that each used, "
+        "in the newest traces of this time range; on a line stands how often.",
+        "no agent and no tool in this time range",
+    )
+    groups = "".join(f" | {one}" for one in (root, agent, operation, tool))
+    query = queries.groups("A", f"{found}{groups} | {spans.NUMBER} > 0", spans=1)
+    return panels.graph_of_nodes(text, query).transformations(changes)
+
+
+def _extracted(source: str, pattern: str) -> panels.Transformation:
+    return transform("extractFields", source=source, format="regexp", regExp=pattern)

@@ -198,7 +198,8 @@ def _beyond(table: Targets) -> Panel:
     )
     scoreboard.name_operations(panel, table)
     opened = link("operations", "service", operation="${__value.raw}")
-    return column(panel, "Operation", links=panels.opens(opened, "Show the operation"))
+    links = panels.opens(opened, "Show the operation")
+    return column(panel, "Operation", links=links, **{"custom.width": 170})
 
 
 def _alerts(settings: Settings) -> Panel:

@@ -198,6 +198,20 @@ def computed(name: str, left: str, sign: str, right: str) -> Transformation:
     )
 
 
+def reduced(name: str, how: str, *columns: str) -> Transformation:
+    """A column of one value out of each row's."""
+    reduce = {"include": list(columns), "reducer": how}
+    return transform(
+        "calculateField", mode="reduceRow", alias=name, replaceFields=False, reduce=reduce
+    )
+
+
+def converted(name: str, kind: str) -> Transformation:
+    """A column of another type."""
+    conversion = {"targetField": name, "destinationType": kind}
+    return transform("convertFieldType", conversions=[conversion])
+
+
 def _operand(text: str) -> dict[str, object]:
     if text.isdigit():
         return {"fixed": text}

@@ -74,15 +74,12 @@ def spans(ref: str, query: str) -> tempo.Dataquery:
     return found.limit(_TRACES).spss(_SPANS_A_TRACE)
 
 
-def groups(ref: str, query: str) -> tempo.Dataquery:
+def groups(
+    ref: str, query: str, *, traces: int = _GROUPED_TRACES, spans: int = _SPANS_A_GROUP
+) -> tempo.Dataquery:
     """Some spans of each group of each trace, a row each."""
     found = _traceql(ref, query).table_type(SearchTableType.SPANS)
-    return found.limit(_GROUPED_TRACES).spss(_SPANS_A_GROUP)
-
-
-def each(ref: str, query: str) -> tempo.Dataquery:
-    """Spans that are a group each, a row each."""
-    return _traceql(ref, query).table_type(SearchTableType.SPANS).limit(_TRACES).spss(1)
+    return found.limit(traces).spss(spans)
 
 
 def traces(ref: str, query: str) -> tempo.Dataquery:

@@ -200,7 +200,7 @@ def other_levels(table: Targets) -> Panel:
 
 def _promise(row: LevelTarget) -> str:
     sign = "≤" if row.direction == "below" else "≥"
-    return f"{sign} {spelled.level(row.target, row.unit)}"
+    return f"{sign} {spelled.level(row.target, row.unit)}".replace("MiB", " MiB")
 
 
 def _joined(key: str, renamed: dict[str, str], worst: str) -> list[panels.Transformation]:

@@ -17,8 +17,8 @@ _NOTHING = "no such session in this time range"
 _FOUND = f'{queries.SESSION} =~ "$session"'
 _TOKENS = {
     names.GEN_AI_USAGE_INPUT_TOKENS: "Input",
-    names.GEN_AI_USAGE_CACHE_READ_TOKENS: "From cache",
-    names.GEN_AI_USAGE_CACHE_CREATION_TOKENS: "To cache",
+    names.GEN_AI_USAGE_CACHE_READ_TOKENS: "Cached",
+    names.GEN_AI_USAGE_CACHE_CREATION_TOKENS: "Written",
     names.GEN_AI_USAGE_OUTPUT_TOKENS: "Output",
 }
 
@@ -34,7 +34,7 @@ def page(_table: Targets) -> Page:
         refresh=SELDOM,
         rows=(
             Row(height=8, panels=((14, _traces()), (10, _operations()))),
-            Row(height=6, panels=((8, _tokens()), (16, _failed()))),
+            Row(height=6, panels=((12, _tokens()), (12, _failed()))),
             Row(height=15, panels=((24, _trace()),)),
         ),
     )
@@ -92,7 +92,7 @@ def _tokens() -> Panel:
     )
     query = queries.spans("A", f"{found} | select({selected})")
     panel = panels.rows(text, query, unit=units.NUMBER, decimals=None, transformations=changes)
-    return column(panel, "Model", unit="string", **{"custom.width": 220})
+    return column(panel, "Model", unit="string", **{"custom.width": 150})
 
 
 def _failed() -> Panel:

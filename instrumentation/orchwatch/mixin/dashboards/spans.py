@@ -22,8 +22,9 @@ TIME: Final = "Start time"
 DURATION: Final = "Duration"
 TRACE_ID: Final = "traceIdHidden"
 STATUS: Final = "status"
-_NUMBER: Final = "count()"
+NUMBER: Final = "count()"
 _SPAN: Final = "span:id"
+_EVERY_TRACES: Final = 100
 # Columns of ours.
 LONGEST: Final = "Longest"
 COUNT: Final = "Count"
@@ -37,7 +38,7 @@ _CALLED: Final = {
     names.ERROR_TYPE: "Error",
 }
 # What Tempo calls the group of the spans that have no such attribute.
-_NIL: Final = "nil"
+NIL: Final = "nil"
 NO_AGENT: Final = "no agent"
 MAIN_AGENT: Final = "main agent"
 
@@ -51,24 +52,24 @@ def grouped(text: Text, found: str, by: str, unnamed: str = NO_AGENT) -> Panel:
         by: The attribute.
         unnamed: What is said of those without it.
     """
-    key = _key(by)
+    group = key(by)
     times = _aggregated("count", "sum", "max")
     of_all = {
-        **_keys(key),
-        folded(_NUMBER, "first"): _aggregated("sum"),
+        **_keys(group),
+        folded(NUMBER, "first"): _aggregated("sum"),
         folded(DURATION, "count"): _aggregated("sum"),
         folded(DURATION, "sum"): _aggregated("sum"),
         folded(DURATION, "max"): _aggregated("max"),
     }
     total, number = (folded(DURATION, what, "sum") for what in ("sum", "count"))
     renamed = {
-        key: _CALLED[by],
-        folded(_NUMBER, "first", "sum"): COUNT,
+        group: _CALLED[by],
+        folded(NUMBER, "first", "sum"): COUNT,
         "Mean": "Mean",
         folded(DURATION, "max", "max"): LONGEST,
     }
     changes = [
-        *_of_each_trace(key, aggregated={DURATION: times}),
+        *_of_each_trace(group, aggregated={DURATION: times}),
         transform("groupBy", fields=of_all),
         panels.computed("Mean", total, "/", number),
         *panels.chosen(renamed, LONGEST),
@@ -109,36 +110,37 @@ def slowest(
     opened = link("session", "service", "operation", session="${__value.raw}")
     column(panel, _CALLED[names.SESSION_ID], links=panels.opens(opened, "Show the session"))
     # What is left is the session's, or the error's: these are long.
-    column(panel, _CALLED[names.OPERATION_NAME], **_narrow(170))
-    column(panel, _CALLED[names.GEN_AI_AGENT_NAME], **_narrow(120))
+    column(panel, _CALLED[names.OPERATION_NAME], **_narrow(150))
+    column(panel, _CALLED[names.GEN_AI_AGENT_NAME], **_narrow(130))
     return _opening(panel, TRACE)
 
 
 def _to_slowest(
     by: tuple[str, ...], of_longest: tuple[str, ...], sort: str
 ) -> list[Transformation]:
-    keys, shown = [_key(name) for name in by], [_key(name) for name in of_longest]
+    keys, shown = [key(name) for name in by], [key(name) for name in of_longest]
     status = f"by({STATUS})"
     first = _aggregated("first")
     of_all = {
         **_keys(*keys, status),
-        folded(_NUMBER, "first"): _aggregated("sum"),
+        folded(NUMBER, "first"): _aggregated("sum"),
         folded(DURATION, "first"): first,
         folded(TIME, "first"): first,
         **dict.fromkeys((*shown, TRACE_ID), first),
     }
     renamed = {
         folded(TRACE_ID, "first"): TRACE,
-        **{_key(name): _CALLED[name] for name in by},
+        **{key(name): _CALLED[name] for name in by},
         status: _OUTCOME,
-        folded(_NUMBER, "first", "sum"): COUNT,
+        folded(NUMBER, "first", "sum"): COUNT,
         folded(DURATION, "first", "first"): LONGEST,
-        **{folded(_key(name), "first"): _CALLED[name] for name in of_longest},
+        **{folded(key(name), "first"): _CALLED[name] for name in of_longest},
         folded(TIME, "first", "first"): _STARTED,
     }
     if names.ERROR_TYPE in by:
         # All of it failed, and an error's name is long.
-        del renamed[status], renamed[folded(TIME, "first", "first")]
+        for name in (status, folded(TIME, "first", "first"), folded(DURATION, "first", "first")):
+            del renamed[name]
     return [
         # So the first of each group is its longest.
         transform("sortBy", sort=[{"field": DURATION, "desc": True}]),
@@ -148,16 +150,24 @@ def _to_slowest(
     ]
 
 
-def each(found: str, *attributes: str) -> panels.Query:
+def each(found: str, *attributes: str, by: tuple[str, ...] = ()) -> panels.Query:
     """Every span, however many a trace has, as a group of its own."""
     selected = ", ".join([STATUS, *(queries.attribute(name) for name in attributes)])
-    return queries.each("A", f"{found} | by({_SPAN}) | select({selected})")
+    groups = "".join(f" | {key(name)}" for name in by)
+    return queries.groups(
+        "A", f"{found}{groups} | by({_SPAN}) | select({selected})", traces=_EVERY_TRACES, spans=1
+    )
 
 
-def one_by_one(*columns: str) -> Transformation:
+def one_by_one(*keys: str, columns: tuple[str, ...]) -> Transformation:
     """A row for each span, and no column without rows."""
-    fields = {**_keys(f"by({_SPAN})"), **{one: _aggregated("first") for one in columns}}
-    return transform("groupBy", fields=fields)
+    values = {one: _aggregated("first") for one in columns}
+    return transform("groupBy", fields={**_keys(f"by({_SPAN})", *keys), **values})
+
+
+def sums(column_name: str, *keys: str) -> dict[str, object]:
+    """Adds up a column for each combination of others."""
+    return {**_keys(*keys), column_name: _aggregated("sum")}
 
 
 def folded(name: str, *how: str) -> str:
@@ -166,11 +176,12 @@ def folded(name: str, *how: str) -> str:
 
 
 def _query(found: str, *by: str, status: bool = False) -> panels.Query:
-    groups = "".join(f" | {_key(name)}" for name in by) + (f" | by({STATUS})" if status else "")
-    return queries.groups("A", f"{found}{groups} | {_NUMBER} > 0")
+    groups = "".join(f" | {key(name)}" for name in by) + (f" | by({STATUS})" if status else "")
+    return queries.groups("A", f"{found}{groups} | {NUMBER} > 0")
 
 
-def _key(name: str) -> str:
+def key(name: str) -> str:
+    """What Tempo calls the column of what spans are grouped by."""
     return f"by({queries.attribute(name)})"
 
 
@@ -184,18 +195,17 @@ def _aggregated(*how: str) -> dict[str, object]:
 
 def _of_each_trace(*keys: str, aggregated: dict[str, object]) -> list[Transformation]:
     """A row for each group of a trace: each of its spans carries the group's number."""
-    fields = {**_keys(*keys, TRACE_ID), _NUMBER: _aggregated("first"), **aggregated}
-    number = {"targetField": folded(_NUMBER, "first"), "destinationType": "number"}
+    fields = {**_keys(*keys, TRACE_ID), NUMBER: _aggregated("first"), **aggregated}
     return [
         transform("groupBy", fields=fields),
-        transform("convertFieldType", conversions=[number]),
+        panels.converted(folded(NUMBER, "first"), "number"),
     ]
 
 
 def _named(panel: Table, unnamed: str, *by: str) -> None:
     for name in by:
         said = unnamed if name == names.GEN_AI_AGENT_NAME else "-"
-        mapping = grading.words({_NIL: (said, grading.UNKNOWN)})
+        mapping = grading.words({NIL: (said, grading.UNKNOWN)})
         column(panel, _CALLED[name], unit="string", mappings=[mapping])
 
 
@@ -234,19 +244,11 @@ def traces(text: Text, found: str) -> Panel:
     return _opening(panel, TRACE)
 
 
-def trace_links(**pages: str) -> list[dict[str, object]]:
-    """To pages that show the trace of a row, by what the link is called."""
-    kept = ("service", "operation", "agent", "session")
-    return [
-        one
-        for title, name in pages.items()
-        for one in panels.opens(link(name, *kept, trace="${__value.raw}"), title)
-    ]
-
-
 def _opening(panel: Table, name: str) -> Table:
+    kept = ("service", "operation", "agent", "session")
+    url = link("session", *kept, trace="${__value.raw}")
     properties = {
-        "links": trace_links(open="session"),
+        "links": panels.opens(url, "open"),
         "unit": "string",
         # The link's title instead of an id of 32 digits.
         "custom.cellOptions": {"type": "data-links"},

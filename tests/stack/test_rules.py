@@ -13,7 +13,7 @@ import pytest
 from tests.stack.conftest import TABLE, eventually, get, run, samples
 
 import build
-from orchwatch import names, targets
+from orchwatch import names
 from orchwatch.config import Config
 from orchwatch.mixin import alerting, alerts, generate
 
@@ -117,10 +117,9 @@ def test_the_rules_of_a_users_own_table_and_profile_are_as_good(
 ) -> None:
     (tmp_path / "orchwatch.toml").write_text(OWN_TABLE)
     monkeypatch.chdir(tmp_path)
-    for name, make in generate.FILES.items():
-        if name.endswith(".yml"):
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            (tmp_path / name).write_text(make(targets.load()))
+    generate.write(tmp_path, checkout=False)
+    configs = (REPO / "collector" / "config.yaml", tmp_path / "collector" / "buckets.yaml")
+    tool("otelcol", "validate", *(f"--config={config}" for config in configs))
     rules = sorted((tmp_path / "prometheus" / "rules").glob("*.yml"))
     assert "ratio3d" in rules[0].read_text()
     tool("promtool", "check", "rules", "--lint=all", "--lint-fatal", *rules)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchwatch.mixin import yaml_text
 from orchwatch.mixin.promql import number
 
 if TYPE_CHECKING:
@@ -13,6 +14,13 @@ if TYPE_CHECKING:
 def bucket_edges(table: Targets) -> list[str]:
     """The explicit buckets of `span_metrics`, as elements of a YAML list of durations."""
     return [f"- {duration(edge_s)}" for edge_s in table.edges_s]
+
+
+def buckets_file(table: Targets) -> str:
+    """A configuration to name after one's own: `--config own.yaml --config buckets.yaml`."""
+    buckets = [duration(edge_s) for edge_s in table.edges_s]
+    histogram = {"histogram": {"explicit": {"buckets": buckets}}}
+    return yaml_text.document({"connectors": {"span_metrics": histogram}})
 
 
 def duration(seconds: float) -> str:

@@ -10,7 +10,6 @@ from orchwatch.monitor import health
 from orchwatch.reporters import units
 
 if TYPE_CHECKING:
-
     from orchwatch.targets import LevelTarget, Targets
 
 _WIDTH = 120

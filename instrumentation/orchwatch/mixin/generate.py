@@ -43,44 +43,61 @@ FILES: dict[str, Callable[[Targets], str]] = {
     **dashboards.files(),
 }
 
+# What servers of one's own take instead of the parts, where there is no checkout.
+OWN_FILES: dict[str, Callable[[Targets], str]] = {"collector/buckets.yaml": collector.buckets_file}
 
-def write(root: Path) -> list[Path]:
+
+def write(root: Path, *, checkout: bool = True) -> list[Path]:
     """Brings every file up to date and returns those that changed.
 
     Args:
-        root: The checkout.
+        root: The checkout, or the directory that servers of one's own read from.
+        checkout: Whether it must be one.
 
     Raises:
-        OrchwatchError: A file with a generated part, or its markers, are missing.
+        OrchwatchError: It is no checkout and must be; a file with a generated part, or its markers,
+            are missing; a file cannot be read or written.
     """
-    changed = _changed(root)
+    changed = _changed(root, checkout=checkout)
     for path, text in changed.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise OrchwatchError(f"{path}: {error.strerror}") from error
     return list(changed)
 
 
-def check(root: Path) -> list[Path]:
-    """The files that `write` would change.
-
-    Raises:
-        OrchwatchError: A file with a generated part, or its markers, are missing.
-    """
-    return list(_changed(root))
+def check(root: Path, *, checkout: bool = True) -> list[Path]:
+    """The files that `write` would change; the arguments and errors are its."""
+    return list(_changed(root, checkout=checkout))
 
 
-def _changed(root: Path) -> dict[Path, str]:
+def is_checkout(root: Path) -> bool:
+    """Whether files are there that hold a generated part."""
+    return any((root / name).exists() for name in PARTS)
+
+
+def _changed(root: Path, *, checkout: bool) -> dict[Path, str]:
     table = targets.load()
+    files = dict(FILES)
     changed = {}
-    for name, make_part in PARTS.items():
-        path = root / name
-        text = _read(path)
-        if text is None:
-            raise OrchwatchError(f"{path}: does not exist; name a checkout's root")
-        new = _replace(path, text, make_part(table))
-        if new != text:
-            changed[path] = new
-    for name, make_file in FILES.items():
+    if is_checkout(root):
+        for name, make_part in PARTS.items():
+            path = root / name
+            text = _read(path)
+            if text is None:
+                raise OrchwatchError(f"{path}: does not exist; name a checkout's root")
+            new = _replace(path, text, make_part(table))
+            if new != text:
+                changed[path] = new
+    elif checkout:
+        raise OrchwatchError(
+            f"{root.resolve()}: is no checkout; --output DIR writes for servers of your own"
+        )
+    else:
+        files |= OWN_FILES
+    for name, make_file in files.items():
         path = root / name
         new = make_file(table)
         if new != _read(path):

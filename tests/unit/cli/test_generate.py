@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from orchwatch.mixin import dashboards, generate
 
@@ -35,7 +36,7 @@ def run(checkout: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def test_what_is_committed_has_not_drifted(checkout: Path) -> None:
     ended = run(checkout, "--check")
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout == f"nothing to write: all {len(GENERATED)} files follow from the table\n"
+    assert ended.stdout == "nothing to write: every file follows from the table\n"
 
 
 def test_drift_is_exit_code_3_names_each_file_and_writes_none(checkout: Path) -> None:
@@ -59,7 +60,34 @@ def test_another_directory_can_be_named(checkout: Path) -> None:
     assert run(REPO / "tests", "--check", "--output", str(checkout)).returncode == 0
 
 
-def test_a_directory_that_is_no_checkout_is_one_line(tmp_path: Path) -> None:
+def test_a_directory_that_is_no_checkout_is_one_line_and_nothing_is_written(tmp_path: Path) -> None:
     ended = run(tmp_path)
+    assert ended.returncode == 1
+    (line,) = ended.stderr.splitlines()
+    assert f"{tmp_path}: is no checkout; --output DIR" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_for_servers_of_ones_own_gets_what_they_read(tmp_path: Path) -> None:
+    (tmp_path / "orchwatch.toml").write_text('[operations."review.run"]\ntarget_s = 90\n')
+    ended = run(tmp_path, "--output", "monitoring")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    own = tmp_path / "monitoring"
+    written = {str(path.relative_to(own)) for path in own.rglob("*") if path.is_file()}
+    assert written == {*generate.FILES, *generate.OWN_FILES}
+    for name in OF_EACH_OPERATION:
+        if name in generate.FILES:
+            assert "review.run" in (own / name).read_text()
+    buckets = yaml.safe_load((own / "collector/buckets.yaml").read_text())
+    explicit = buckets["connectors"]["span_metrics"]["histogram"]["explicit"]
+    assert {"90s", "108s"} <= set(explicit["buckets"])
+    assert run(tmp_path, "--check", "--output", "monitoring").returncode == 0
+    (own / "prometheus/rules/alerts.yml").unlink()
+    assert run(tmp_path, "--check", "--output", "monitoring").returncode == 3
+
+
+def test_a_directory_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    ended = run(tmp_path, "--output", "file")
     assert ended.returncode == 1
     assert len(ended.stderr.splitlines()) == 1

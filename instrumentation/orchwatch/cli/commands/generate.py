@@ -19,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--check", action="store_true", help="write nothing; exit 3 when a file would change"
     )
     parser.add_argument(
-        "--output", metavar="DIR", default=".", help="the checkout to work on (default: here)"
+        "--output",
+        metavar="DIR",
+        help="another checkout than this one, or a directory for servers of your own",
     )
 
 
@@ -33,14 +35,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     from orchwatch.mixin import generate  # noqa: PLC0415 - as above
 
-    root = Path(arguments.output)
-    files = generate.check(root) if arguments.check else generate.write(root)
+    root = Path(arguments.output or ".")
+    work = generate.check if arguments.check else generate.write
+    files = work(root, checkout=arguments.output is None)
     if arguments.check and files:
         names = ", ".join(map(str, files))
         raise CheckFailedError(f"drifted from the table: {names}; orchwatch generate writes them")
     if files:
         sys.stdout.write(f"wrote {', '.join(map(str, files))}\n")
     else:
-        number = len(generate.PARTS) + len(generate.FILES)
-        sys.stdout.write(f"nothing to write: all {number} files follow from the table\n")
+        sys.stdout.write("nothing to write: every file follows from the table\n")
     return 0

@@ -26,7 +26,7 @@ NOT_YET = "0001-01-01T00:00:00Z"
 
 
 def alert(state: str = "firing", **changed: Any) -> dict[str, Any]:
-    """As Alertmanager 0.33 posts it."""
+    """As Alertmanager posts it."""
     return {
         "status": state,
         "labels": {

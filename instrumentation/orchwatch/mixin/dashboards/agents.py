@@ -40,8 +40,8 @@ def page(table: Targets) -> Page:
         rows=(
             # What traces show comes first: it is there for the past too.
             Row(height=9, panels=((24, _timeline()),)),
-            Row(height=8, panels=((8, _by_agent()), (16, _slowest()))),
-            Row(height=10, panels=((24, _calls()),)),
+            Row(height=10, panels=((9, _by_agent()), (15, _calls()))),
+            Row(height=7, panels=((24, _slowest()),)),
             Row(
                 height=4,
                 panels=(

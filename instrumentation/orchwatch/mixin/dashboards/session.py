@@ -61,7 +61,7 @@ def _operations() -> Panel:
 
 def _trace() -> Panel:
     text = Text(
-        "The trace (open one above): ${trace:text}",
+        "The trace (open one above)",
         "Every span of one trace. Empty until one is chosen: open it in a table, or paste its id "
         "above.",
         "no trace chosen",

@@ -43,10 +43,12 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import Histogram, Meter
 
 EXIT_LIMIT_S = 0.2
-SIGTERM_LIMIT_S = 5.0  # for writing what a dead server has left in a full queue
+SIGNAL_LIMIT_S = 5.0  # for writing what a dead server has left in a full queue
 ENDING_SWITCH_INTERVAL_S = 0.0005
 OTLP_METRICS_INTERVAL_S = 5.0  # so that an operation is seen in Prometheus within seconds
 SPOOL_METRICS_INTERVAL_S = 60.0  # so that a day of them stays below the target for storage
+
+_ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)  # SIGHUP: the terminal is closed
 
 # The SDK would drop the oldest attribute first, which is the operation's name.
 _LIMITS = SpanLimits(max_span_attributes=SpanLimits.UNSET)
@@ -154,8 +156,8 @@ def configure(
 
     Sets the global tracer and meter providers, so that other instrumentations nest under our
     operations; providers that the host has set up itself are used as they are. Everything is
-    flushed at exit and on SIGTERM, which waits at most 0.3 s even when the server is gone; what
-    could not be sent stays in the spool. A second call changes nothing.
+    flushed at exit, on SIGTERM and on SIGHUP, which waits at most 0.3 s even when the server is
+    gone; what could not be sent stays in the spool. A second call changes nothing.
 
     Args:
         service_name: Otherwise `OTEL_SERVICE_NAME`.
@@ -179,7 +181,7 @@ def configure(
         metrics.set_meter_provider(_installed.meters)
     recorder.use(_installed.recorder)
     atexit.register(_shutdown)
-    _flush_on_sigterm()
+    _flush_on_signals()
     os.register_at_fork(after_in_child=_renew)
 
 
@@ -238,10 +240,9 @@ def _shutdown() -> None:
         _installed = None
 
 
-def _flush_on_sigterm() -> None:
-    """Flushes before SIGTERM ends the process, unless the host handles the signal itself."""
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    if not in_main_thread or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+def _flush_on_signals() -> None:
+    """Flushes before a signal ends the process, unless the host handles that signal itself."""
+    if threading.current_thread() is not threading.main_thread():
         return
 
     flushing_pid = 0
@@ -256,7 +257,9 @@ def _flush_on_sigterm() -> None:
             flushing_pid = os.getpid()
             threading.Thread(target=_flush_and_signal, args=(signal_number,)).start()
 
-    signal.signal(signal.SIGTERM, flush_and_end)
+    for ending in _ENDING_SIGNALS:
+        if signal.getsignal(ending) is signal.SIG_DFL:
+            signal.signal(ending, flush_and_end)
 
 
 def _flush_and_signal(signal_number: int) -> None:
@@ -265,6 +268,6 @@ def _flush_and_signal(signal_number: int) -> None:
     sys.setswitchinterval(ENDING_SWITCH_INTERVAL_S)
     flushing = threading.Thread(target=_shutdown, daemon=True)
     flushing.start()
-    flushing.join(SIGTERM_LIMIT_S)
+    flushing.join(SIGNAL_LIMIT_S)
     _installed = None
     os.kill(os.getpid(), signal_number)

@@ -40,6 +40,7 @@ def _named(spans: list[dict[str, Any]]) -> list[str]:
         ("raise RuntimeError", 1),
         ("signal.raise_signal(signal.SIGTERM)", -signal.SIGTERM),
         ("os.kill(os.getpid(), signal.SIGTERM); threading.Event().wait(30)", -signal.SIGTERM),
+        ("os.kill(os.getpid(), signal.SIGHUP); threading.Event().wait(30)", -signal.SIGHUP),
     ],
 )
 def test_everything_is_flushed_however_the_process_ends(

@@ -51,7 +51,6 @@ def _availability(table: Targets, settings: Settings, row: LevelTarget) -> Alert
         meaning=_meaning("Operations", settings),
         limit=f"≥ {units.share(row.target)} succeed",
         look=f"{recording.AVAILABILITY}{settings.burns[0].long}",
-        command="orchwatch current",
         firing=_case(table, operation, budget.firing(settings)),
         silent=_case(table, operation, budget.silent(settings)),
     )
@@ -81,7 +80,6 @@ def _error_rate(table: Targets, settings: Settings, row: LevelTarget) -> Alert:
         meaning=_meaning("Operations of one name", settings),
         limit=f"≤ {units.share(row.target)} fail",
         look=f"{recording.ERROR_RATIO}{settings.burns[0].long}",
-        command="orchwatch current",
         labels={OPERATION: operation},
         firing=_case(table, operation, budget.firing(settings)),
         silent=_case(table, operation, budget.silent(settings)),
@@ -136,7 +134,6 @@ def _consistency(table: Targets, settings: Settings, row: LevelTarget) -> Alert:
         "itself: its checksum, its version or its references.",
         limit=f"≥ {units.share(limit)}",
         look=ratio,
-        command="orchwatch current",
         firing=case(allowed * samples.BEYOND or 1),
         silent=case(allowed * samples.SHORT),
     )

@@ -72,7 +72,6 @@ def _burn(table: Targets, settings: Settings, row: OperationTarget) -> Alert:
         f"least {settings.bad_operations} took longer, and still is over the short one.",
         limit=f"{units.share(row.objective)} within {target}",
         look=f"{recording.WITHIN_RATIO}{settings.burns[0].long}",
-        command="orchwatch current",
         labels={OPERATION: row.id},
         firing=case(budget.firing(settings)),
         silent=case(budget.silent(settings)),
@@ -104,7 +103,6 @@ def _threshold(table: Targets, settings: Settings, row: OperationTarget) -> Aler
         "table gives for this operation.",
         limit=f"p95 ≤ {limit}",
         look=f"{recording.P95}{settings.window}",
-        command="orchwatch current",
         labels={OPERATION: row.id},
         firing=case(samples.next_edge(table.only(row.id), alert_s)),
         silent=case(alert_s),
@@ -143,7 +141,6 @@ def _trend(table: Targets, settings: Settings, row: OperationTarget) -> Alert:
         limit=f"p95 ≤ {units.duration(row.target_s)} in {horizon}",
         look=f"predict_linear({recording.P95}{settings.window}[{trend}], "
         f"{promql.seconds(horizon)})",
-        command="orchwatch current",
         labels={OPERATION: row.id},
         firing=case([0.9 * minute / minutes for minute in range(minutes)]),
         silent=case([0.9] * minutes),

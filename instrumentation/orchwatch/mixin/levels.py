@@ -84,7 +84,6 @@ def _level(table: Targets, settings: Settings, row: LevelTarget) -> Alert:
         meaning=f"{meaning}.",
         limit=f"{_GOOD_SIGNS[row.direction]} {units.level(limit, row.unit)}",
         look=value,
-        command="orchwatch current",
         firing=case(beyond),
         silent=case(within),
     )
@@ -129,7 +128,6 @@ def _prediction(settings: Settings, row: LevelTarget) -> Alert:
         f"{horizon}.",
         limit=f"≤ {limit_text} in {horizon}",
         look=f"predict_linear({value}[{trend}], {promql.seconds(horizon)})",
-        command="orchwatch current",
         firing=case(0.5, 0.9),
         silent=case(0.5, 0.55),
     )

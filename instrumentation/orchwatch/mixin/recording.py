@@ -76,36 +76,35 @@ def _data(records: Iterable[Record]) -> list[dict[str, Any]]:
 
 def _table(table: Targets) -> list[Record]:
     """The table itself, so that a panel draws the line that the alert means."""
-    found = []
-    for row in table.operations.values():
-        labels = {OPERATION: row.id}
+    operations = [
+        _constant(name, value, OPERATION, row.id)
+        for row in table.operations.values()
         for name, value in (
             (TARGET, row.target_s),
             (WARNING, row.warning_s),
             (OBJECTIVE, row.objective),
-        ):
-            found.append(Record(name=name, expr=f"vector({number(value)})", labels=labels))
-    for level in table.levels.values():
-        for name, value in (
-            (LEVEL_TARGET, level.target),
-            (LEVEL_WARNING, level.warning),
-        ):
-            expr = f"vector({number(value)})"
-            found.append(Record(name=name, expr=expr, labels={"target": level.id}))
-    return found
+        )
+    ]
+    levels = [
+        _constant(name, value, "target", row.id)
+        for row in table.levels.values()
+        for name, value in ((LEVEL_TARGET, row.target), (LEVEL_WARNING, row.warning))
+    ]
+    return operations + levels
+
+
+def _constant(name: str, value: float, label: str, row_id: str) -> Record:
+    return Record(name=name, expr=f"vector({number(value)})", labels={label: row_id})
 
 
 def _counts(table: Targets, window: str, suffix: str) -> list[Record]:
-    failed = f"{DURATION}_count{_FAILED_SELECTOR}"
-    counts = [
-        Record(
-            name=f"{ENDED}{suffix}", expr=f"{_BY_OPERATION} (increase({DURATION}_count[{window}]))"
-        ),
-        Record(name=f"{FAILED}{suffix}", expr=f"{_BY_OPERATION} (increase({failed}[{window}]))"),
-        Record(
-            name=f"{VIOLATIONS}{suffix}", expr=f"sum(increase({readings.VIOLATIONS}[{window}]))"
-        ),
-    ]
+    every, failed = f"{DURATION}_count", f"{DURATION}_count{_FAILED_SELECTOR}"
+    counted = {
+        ENDED: f"{_BY_OPERATION} (increase({every}[{window}]))",
+        FAILED: f"{_BY_OPERATION} (increase({failed}[{window}]))",
+        VIOLATIONS: f"sum(increase({readings.VIOLATIONS}[{window}]))",
+    }
+    counts = [Record(name=f"{name}{suffix}", expr=expr) for name, expr in counted.items()]
     for row in table.operations.values():
         bucket = f"{DURATION}_bucket{selector(operation=row.id, le=number(row.target_s))}"
         expr = f"{_BY_OPERATION} (increase({bucket}[{window}]))"
@@ -132,38 +131,18 @@ def _shares(table: Targets, settings: Settings, window: str) -> list[Record]:
     ended, failed = f"{ENDED}{window}", f"{FAILED}{window}"
     state = f"sum({ended}{promql.one_of(readings.STATE_OPERATIONS)})"
     violations = f"({VIOLATIONS}{window} or vector(0))"
-    records = [
+    shares = {
         # No operation has failed yet: the series does not exist, and the share is 0.
-        Record(
-            name=f"{ERROR_RATIO}{window}",
-            expr=f"({failed} or {ended} * 0) / ({ended} > 0)",
-        ),
-        Record(
-            name=f"{WITHIN_RATIO}{window}",
-            expr=f"{WITHIN}{window} / ({ended} > 0)",
-        ),
-        Record(
-            name=f"{BURN}{window}",
-            expr=f"(1 - {WITHIN_RATIO}{window}) / (1 - {OBJECTIVE})",
-        ),
-        Record(
-            name=f"{ALL_ENDED}{window}",
-            expr=f"sum({ended} {OF_THE_TABLE})",
-        ),
-        Record(
-            name=f"{ALL_FAILED}{window}",
-            expr=f"sum({failed} {OF_THE_TABLE}) or {ALL_ENDED}{window} * 0",
-        ),
-        Record(
-            name=f"{AVAILABILITY}{window}",
-            expr=f"1 - {ALL_FAILED}{window} / ({ALL_ENDED}{window} > 0)",
-        ),
+        ERROR_RATIO: f"({failed} or {ended} * 0) / ({ended} > 0)",
+        WITHIN_RATIO: f"{WITHIN}{window} / ({ended} > 0)",
+        BURN: f"(1 - {WITHIN_RATIO}{window}) / (1 - {OBJECTIVE})",
+        ALL_ENDED: f"sum({ended} {OF_THE_TABLE})",
+        ALL_FAILED: f"sum({failed} {OF_THE_TABLE}) or {ALL_ENDED}{window} * 0",
+        AVAILABILITY: f"1 - {ALL_FAILED}{window} / ({ALL_ENDED}{window} > 0)",
         # What was found to be inconsistent counts also where nothing else was done to the state.
-        Record(
-            name=f"{CONSISTENCY}{window}",
-            expr=f"clamp_min(1 - {violations} / ({state} > 0), 0) or ({violations} > 0) * 0",
-        ),
-    ]
+        CONSISTENCY: f"clamp_min(1 - {violations} / ({state} > 0), 0) or ({violations} > 0) * 0",
+    }
+    records = [Record(name=f"{name}{window}", expr=expr) for name, expr in shares.items()]
     for row_id, objective in readings.objectives(table).items():
         # Where nothing may fail there is no budget to be spent.
         if objective < 1:

@@ -80,7 +80,7 @@ class Alert:
     meaning: str
     limit: str
     look: str
-    command: str
+    command: str = "orchwatch current"
     labels: Mapping[str, str] = field(default_factory=dict)
     firing: Case
     silent: Case

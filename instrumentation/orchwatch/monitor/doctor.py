@@ -19,7 +19,7 @@ from orchwatch.home import DIRECTORY_MODE, FILE_MODE, home, spool_directory
 from orchwatch.integrations.callables import configured
 from orchwatch.monitor import project, spool_backlog
 from orchwatch.monitor.check import Check
-from orchwatch.monitor.servers import check_servers
+from orchwatch.monitor.server_checks import check_servers
 from orchwatch.monitor.spool_health import check_spool, newest_operation
 from orchwatch.monitor.wording import counted, size
 

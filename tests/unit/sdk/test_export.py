@@ -33,6 +33,13 @@ def flush():
     trace.get_tracer_provider().force_flush()
 """
 
+# Where all must be sent: busy processors would turn some of it into what is kept.
+PATIENT_START = f"""
+from orchwatch.sdk import providers
+providers.EXIT_LIMIT_S = 30.0
+{START}
+"""
+
 # Ends by saying how long its exit takes, from the outside of all exit handlers.
 TIMED_EXIT = """
 import atexit, time
@@ -51,7 +58,7 @@ count("tasks", 3)
 def test_every_span_arrives_once_with_all_it_says(
     run_python: Run, receiver: Receiver, home: Path
 ) -> None:
-    run_python(START + TEN_OPERATIONS, OTEL_SERVICE_NAME="app")
+    run_python(PATIENT_START + TEN_OPERATIONS, OTEL_SERVICE_NAME="app")
 
     spans = receiver.spans()
     numbers = sorted(int(span["attributes"]["number"]) for span in spans)
@@ -72,7 +79,7 @@ def test_the_histogram_has_the_tables_edges_exact_counts_and_exemplars(
     run_python: Run, receiver: Receiver
 ) -> None:
     run_python(
-        START
+        PATIENT_START
         + """
 for number in range(300):
     with operation("state.query"): pass
@@ -109,7 +116,7 @@ def test_counters_and_gauges_arrive_under_an_instance_of_their_own(
     run_python: Run, receiver: Receiver
 ) -> None:
     run_python(
-        START
+        PATIENT_START
         + """
 count("tasks", 2, {"kind": "a"})
 count("tasks", 0.5, {"kind": "b"})
@@ -172,7 +179,7 @@ def test_what_the_server_refuses_of_a_request_is_counted(
     receiver.refused_points = 2
     receiver.answers_json = answers_json
 
-    run_python(START + TEN_OPERATIONS)
+    run_python(PATIENT_START + TEN_OPERATIONS)
 
     assert len(receiver.spans()) == 7
     assert kept("undelivered") == []
@@ -184,7 +191,7 @@ def test_a_request_that_the_server_refuses_altogether_is_kept(
 ) -> None:
     receiver.refused_spans = receiver.refused_points = 1000
 
-    run_python(START + TEN_OPERATIONS)
+    run_python(PATIENT_START + TEN_OPERATIONS)
 
     _assert_all_kept(kept, lines)
     assert lost() == {}

@@ -348,6 +348,8 @@ def test_forked_children_send_their_own_counts_once_over_otlp(
     run_python(
         START
         + """
+from orchwatch.sdk import providers
+providers.EXIT_LIMIT_S = 30.0  # busy processors must not turn what is sent into what is kept
 orchwatch.configure()
 from opentelemetry import trace
 def work(name, times):

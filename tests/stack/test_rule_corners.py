@@ -14,7 +14,10 @@ from orchwatch import names
 from orchwatch.mixin import promql, readings, recording, samples
 
 REPO = Path(__file__).resolve().parents[2]
-RULES = [REPO / "prometheus" / "rules" / f"{name}.yml" for name in ("recording", "alerts")]
+RULES = REPO / "prometheus" / "rules"
+# What is evaluated together, and how often here.
+QUICK = ((RULES / "recording.yml", RULES / "alerts.yml"), "1m")
+SLOW = ((RULES / "regression.yml",), "5m")
 QUERY = names.STATE_QUERY
 MEMORY = readings.gauge(TABLE.levels["memory.utilization"]).sample
 CPU = readings.gauge(TABLE.levels["cpu.utilization"]).sample
@@ -48,9 +51,16 @@ def firing(tmp_path: Path, series: Series, minutes: int, *alerts: str) -> set[st
     }
 
 
-def answers(tmp_path: Path, series: Series, minutes: int, expr: str) -> bool:
+def answers(
+    tmp_path: Path,
+    series: Series,
+    minutes: int,
+    expr: str,
+    rules: tuple[tuple[Path, ...], str] = QUICK,
+) -> bool:
     """Whether an expression answers anything after so many minutes."""
-    groups = [group for file in RULES for group in yaml.safe_load(file.read_text())["groups"]]
+    files, step = rules
+    groups = [group for file in files for group in yaml.safe_load(file.read_text())["groups"]]
     test = {
         "interval": "1m",
         "input_series": [{"series": name, "values": text} for name, text in series.items()],
@@ -63,8 +73,8 @@ def answers(tmp_path: Path, series: Series, minutes: int, expr: str) -> bool:
         ],
     }
     document = {
-        "rule_files": [str(file) for file in RULES],
-        "evaluation_interval": "1m",
+        "rule_files": [str(file) for file in files],
+        "evaluation_interval": step,
         "group_eval_order": [group["name"] for group in groups],
         "tests": [test],
     }
@@ -161,6 +171,24 @@ def test_an_anomaly_is_far_from_a_past_that_is_long_enough(
 ) -> None:
     series = slower(before, (after_s, 10))
     assert bool(firing(tmp_path, series, before[1] + 9, "LatencyAnomaly")) == fires
+
+
+@pytest.mark.parametrize(
+    ("before_a_day", "this_day", "fires"),
+    [
+        pytest.param(20, 150, True, id="enough on both sides"),
+        pytest.param(10, 150, False, id="too few in the week"),
+        pytest.param(20, 50, False, id="too few in the day"),
+    ],
+)
+def test_a_day_is_compared_where_enough_ended_on_both_sides(
+    tmp_path: Path, before_a_day: int, this_day: int, *, fires: bool
+) -> None:
+    day = 24 * 60
+    runs = [({0.001: before_a_day / day}, 7 * day), ({0.05: this_day / day}, day)]
+    series = samples.histogram(TABLE, QUERY, runs)
+    regression = 'ALERTS{alertname="LatencyRegression",alertstate="firing"}'
+    assert answers(tmp_path, series, 8 * day, regression, SLOW) == fires
 
 
 def test_one_failed_task_of_two_pages_nobody(tmp_path: Path) -> None:

@@ -34,13 +34,6 @@ RULE_FILES = {
 Rule = dict[str, Any]
 
 
-@pytest.fixture(autouse=True)
-def no_file_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.delenv("ORCHWATCH_CONFIG", raising=False)
-
-
 def with_row(table: str, row_id: str, **values: Any) -> Targets:
     return targets.load(Config(targets={table: {row_id: values}}))
 

@@ -39,13 +39,6 @@ DOCUMENTS = ("docs/targets.md", RUNBOOK, SERVED)
 OVERVIEW = "grafana/dashboards/overview.json"
 
 
-@pytest.fixture(autouse=True)
-def no_file_of_the_users(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.delenv("ORCHWATCH_CONFIG", raising=False)
-
-
 def generated(table: Targets) -> dict[str, str]:
     """Every generated file or part of one."""
     parts = {name: "\n".join(make(table)) for name, make in generate.PARTS.items()}

@@ -24,7 +24,8 @@ class operation:  # noqa: N801 - used like a function, as contextlib's managers 
     from it, or in a process that was handed the context, is its child. An exception that leaves
     the block marks the operation as failed (`error.type`) and goes on unchanged.
 
-    Telemetry never raises: what cannot be recorded is counted and shown by `orchwatch doctor`.
+    Telemetry never raises: what cannot be recorded is counted and shown by `orchwatch doctor`. Each
+    object is for one block.
 
         with operation("state.query", {"session.id": session_id}) as op:
             rows = query(...)

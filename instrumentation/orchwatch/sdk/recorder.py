@@ -173,8 +173,8 @@ def _text(text: str) -> str:
 def _create(create: Callable[[str, str], _Instrument], name: str, unit: str) -> _Instrument | None:
     try:
         return create(name, unit)
-    except Exception:  # noqa: BLE001 - the SDK's word for a name or unit that it does not take
-        losses.count("bad_metric")
+    except Exception as error:  # noqa: BLE001 - the SDK's word for a name or unit it does not take
+        losses.count_error("bad_metric", error)
         return None
 
 

@@ -61,8 +61,8 @@ def append_spans(family: str, spans: Sequence[ReadableSpan]) -> bool:
             if prefix is None:
                 prefix = prefixes[of] = _prefix(span)
             lines.append(f"{prefix}{_encode(span)}{LINE_SUFFIX}")
-        except Exception:  # noqa: BLE001 - whatever it is, the others are none the worse for it
-            losses.count("bad_span")
+        except Exception as error:  # noqa: BLE001 - the others are none the worse for it
+            losses.count_error("bad_span", error)
     return not lines or spool.append(family, to_bytes("".join(lines)), len(lines))
 
 

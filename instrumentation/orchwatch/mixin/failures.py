@@ -38,15 +38,12 @@ def _availability(table: Targets, settings: Settings, row: LevelTarget) -> Alert
     operation = _any_operation(table)
     return Alert(
         name="AvailabilityBudgetBurn",
-        target=row.id,
-        title=row.title,
+        row=row,
         kind="burn",
         symptom="errors",
-        severity=row.severity,
         expr=budget.burns(settings),
         summary="{{ $value | humanizePercentage }} of the operations with a target failed, "
         f"{budget.allowed()}",
-        recommendation=row.recommendation,
         dashboard=readings.dashboard(row),
         meaning=_meaning("Operations", settings),
         limit=f"≥ {units.share(row.target)} succeed",
@@ -67,15 +64,12 @@ def _error_rate(table: Targets, settings: Settings, row: LevelTarget) -> Alert:
     name = f"$labels.{OPERATION}"
     return Alert(
         name="ErrorBudgetBurn",
-        target=row.id,
-        title=row.title,
+        row=row,
         kind="burn",
         symptom="errors",
-        severity=row.severity,
         expr=f"(\n{indented(budget.burns(settings))}\n)\n{recording.OF_THE_TABLE}",
         summary=f"{{{{ {name} }}}}: {{{{ $value | humanizePercentage }}}} failed, "
         f"{budget.allowed()}",
-        recommendation=row.recommendation,
         dashboard=f"{readings.OPERATIONS_DASHBOARD}?var-operation={{{{ {name} | urlquery }}}}",
         meaning=_meaning("Operations of one name", settings),
         limit=f"≤ {units.share(row.target)} fail",
@@ -120,15 +114,12 @@ def _consistency(table: Targets, settings: Settings, row: LevelTarget) -> Alert:
     allowed = (1 - limit) * _QUERIES_A_MINUTE
     return Alert(
         name="ConsistencyLow",
-        target=row.id,
-        title=row.title,
+        row=row,
         kind="threshold",
         symptom="state",
-        severity=row.severity,
         expr=f"1 - {ratio} > {number(1 - limit)}",
         summary=f"{row.title}: {{{{ $value | humanizePercentage }}}} of the operations on a "
         f"session's state found it inconsistent, {at_most(1 - limit)}",
-        recommendation=row.recommendation,
         dashboard=readings.dashboard(row),
         meaning=f"In the last {settings.window} a session's state was found to contradict "
         "itself: its checksum, its version or its references.",

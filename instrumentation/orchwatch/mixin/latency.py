@@ -57,15 +57,12 @@ def _burn(table: Targets, settings: Settings, row: OperationTarget) -> Alert:
 
     return Alert(
         name="LatencyBudgetBurn",
-        target=row.id,
-        title=row.title,
+        row=row,
         kind="burn",
         symptom="latency",
-        severity=row.severity,
         expr=budget.burns(settings),
         summary=f"{row.title}: {{{{ $value | humanizePercentage }}}} took longer than {target}, "
         f"{budget.allowed()}",
-        recommendation=row.recommendation,
         dashboard=readings.operation_page(row.id),
         meaning="So many operations take longer than their target that the objective of the "
         f"period ({settings.period}) will be missed. It was so over the long window, in which at "
@@ -89,15 +86,12 @@ def _threshold(table: Targets, settings: Settings, row: OperationTarget) -> Aler
 
     return Alert(
         name="LatencyOverThreshold",
-        target=row.id,
-        title=row.title,
+        row=row,
         kind="threshold",
         symptom="latency",
-        severity=row.severity,
         # The threshold is an edge: the p95 lies beyond it exactly when fewer than 95 % are within.
         expr=f"{p95} > {number(alert_s)}",
         summary=f"{row.title}: {_SUMMARY_P95}, the alert threshold is {limit}",
-        recommendation=row.recommendation,
         dashboard=readings.operation_page(row.id),
         meaning=f"The p95 of the last {settings.window} is beyond the alert threshold that the "
         "table gives for this operation.",
@@ -124,17 +118,15 @@ def _trend(table: Targets, settings: Settings, row: OperationTarget) -> Alert:
 
     return Alert(
         name="LatencyTrend",
-        target=row.id,
-        title=row.title,
+        row=row,
         kind="prediction",
         symptom="latency",
-        severity="info",
+        urgency="info",
         expr=crosses(p95, row.target_s, ">", settings),
         hold=settings.hold,
         keep=settings.hold,
         summary=f"{row.title}: {_SUMMARY_P95} and will exceed {units.duration(row.target_s)} "
         f"within {horizon}",
-        recommendation=row.recommendation,
         dashboard=readings.operation_page(row.id),
         meaning=f"A straight line through the p95 of the last {trend} crosses the target within "
         f"the next {horizon}; nothing is missed yet.",
@@ -163,11 +155,10 @@ def _anomaly(table: Targets, settings: Settings, row: OperationTarget) -> Alert:
 
     return Alert(
         name="LatencyAnomaly",
-        target=row.id,
-        title=row.title,
+        row=row,
         kind="anomaly",
         symptom="latency",
-        severity="info",
+        urgency="info",
         expr=all_of(
             f"{p95} > {upper} + {number(anomaly['fences'])} * ({upper} - {lower})",
             f"{p95} > {number(anomaly['factor'])} * {upper}",
@@ -175,7 +166,6 @@ def _anomaly(table: Targets, settings: Settings, row: OperationTarget) -> Alert:
             is_there(p95, settings.past, anomaly["filled"], f" offset {settings.window}"),
         ),
         summary=f"{row.title}: {_SUMMARY_P95}, far from what it was in the {settings.past} before",
-        recommendation=row.recommendation,
         dashboard=readings.operation_page(row.id),
         meaning=f"The p95 of the last {settings.window} lies far outside of what the same "
         f"operation did in the {settings.past} before: beyond the outer fence of its quartiles. "

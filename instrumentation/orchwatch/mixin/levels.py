@@ -70,16 +70,13 @@ def _level(table: Targets, settings: Settings, row: LevelTarget) -> Alert:
     beyond, within = _beside(row, limit)
     return Alert(
         name=alert_name(row.id, "High" if row.direction == "below" else "Low"),
-        target=row.id,
-        title=row.title,
+        row=row,
         kind="threshold",
         symptom=_symptom(row),
-        severity=row.severity,
         expr=all_of(*conditions) if traffic else conditions[0],
         hold=settings.hold,
         keep=settings.hold,
         summary=f"{row.title}: {value_text(row)}, the limit is {units.level(limit, row.unit)}",
-        recommendation=row.recommendation,
         dashboard=readings.dashboard(row),
         meaning=f"{meaning}.",
         limit=f"{_GOOD_SIGNS[row.direction]} {units.level(limit, row.unit)}",
@@ -113,16 +110,14 @@ def _prediction(settings: Settings, row: LevelTarget) -> Alert:
 
     return Alert(
         name=alert_name(row.id, "SoonHigh"),
-        target=row.id,
-        title=row.title,
+        row=row,
         kind="prediction",
         symptom=_symptom(row),
-        severity="warning",
+        urgency="warning",
         expr=crosses(value, limit, ">", settings, prefix),
         hold=settings.hold,
         keep=settings.hold,
         summary=f"{row.title}: {value_text(row)} and will exceed {limit_text} within {horizon}",
-        recommendation=row.recommendation,
         dashboard=readings.dashboard(row),
         meaning=f"A straight line through the last {trend} crosses the limit within the next "
         f"{horizon}.",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from orchwatch import names
 from orchwatch.mixin import patterns, promql, readings, recording, samples
 from orchwatch.mixin.promql import DURATION, number, selector
-from orchwatch.mixin.rule import Alert, Case
+from orchwatch.mixin.rule import Alert, Case, NoRow
 from orchwatch.mixin.trend import crosses
 from orchwatch.reporters import units
 
@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 
 _FREE = promql.series("system.filesystem.usage", "By") + '{system_filesystem_state="free"}'
 _FREE_BYTES = 100e9
+_DISK = NoRow(
+    title="Free space on the spool's disk",
+    severity="critical",
+    recommendation="Free some space, or lower the spool's budget (ORCHWATCH_SPOOL_BUDGET_BYTES)",
+)
 
 
 def alerts(table: Targets, settings: Settings) -> list[Alert]:
@@ -46,16 +51,13 @@ def _many_errors(table: Targets, row: Pattern) -> Alert:
 
     return Alert(
         name="ManyErrors",
-        target=row.id,
-        title=row.title,
+        row=row,
         kind="pattern",
         symptom="errors",
-        severity=row.severity,
         # Whole operations: an increase is extrapolated to a little more.
         expr=f"sum(increase({failed}[{window}])) >= {number(row.limit + 1)}",
         summary=f'{{{{ printf "%.0f" $value }}}} operations failed within {window}, '
         f"more than {number(row.limit)}",
-        recommendation=row.recommendation,
         dashboard=readings.OPERATIONS_DASHBOARD,
         meaning=f"More than {number(row.limit)} operations of any kind failed within {window}, "
         "however many went well.",
@@ -80,17 +82,14 @@ def _slow_on_average(table: Targets, settings: Settings, row: Pattern, quick: li
 
     return Alert(
         name="SlowOnAverage",
-        target=row.id,
-        title=row.title,
+        row=row,
         kind="pattern",
         symptom="latency",
-        severity=row.severity,
         expr=f"{total_s} / ({count} > 0) > {number(row.limit)}",
         # The two sums do not begin in one instant when Prometheus starts.
         hold=settings.hold,
         summary="An operation takes {{ $value | humanizeDuration }} on average, more than "
         f"{units.duration(row.limit)}",
-        recommendation=row.recommendation,
         dashboard=readings.OPERATIONS_DASHBOARD,
         meaning="The mean duration of all operations whose own target is at most "
         f"{units.duration(row.limit)} has exceeded that within {window}.",
@@ -114,18 +113,14 @@ def _disk(settings: Settings) -> Alert:
 
     return Alert(
         name="DiskSoonFull",
-        target="",
-        title="Free space on the spool's disk",
+        row=_DISK,
         kind="prediction",
         symptom="resource",
-        severity="critical",
         expr=f"min{crosses(_FREE, 0, '<', settings, 'slow_')}",
         hold=settings.hold,
         keep=settings.hold,
         summary="{{ $value | humanize1024 }}B are left on the disk that holds the spool, and none "
         f"will be within {horizon}",
-        recommendation="Free some space, or lower the spool's budget "
-        "(ORCHWATCH_SPOOL_BUDGET_BYTES)",
         dashboard=readings.RESOURCES_DASHBOARD,
         meaning=f"A straight line through the free bytes of the last {trend} reaches zero within "
         f"{horizon}. On a full disk operations are not recorded any more, which is counted.",

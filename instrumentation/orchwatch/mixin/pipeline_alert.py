@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from orchwatch.mixin import readings
-from orchwatch.mixin.rule import Alert, Case
+from orchwatch.mixin.rule import Alert, Case, NoRow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,15 +53,12 @@ def alert(
     firing, silent = (Case(series=series, at=f"{MINUTES}m") for series in cases)
     return Alert(
         name=name,
-        target="",
-        title=text.title,
+        row=NoRow(title=text.title, severity=severity, recommendation=text.recommendation),
         kind="pipeline",
         symptom="pipeline",
-        severity=severity,
         expr=expr,
         hold=hold,
         summary=text.summary,
-        recommendation=text.recommendation,
         dashboard=readings.PIPELINE_DASHBOARD,
         meaning=text.meaning,
         limit=text.limit,

@@ -66,15 +66,13 @@ def _alert(table: Targets, settings: Settings, row: OperationTarget) -> Alert:
 
     return Alert(
         name="LatencyRegression",
-        target=row.id,
-        title=row.title,
+        row=row,
         kind="regression",
         symptom="latency",
-        severity="info",
+        urgency="info",
         expr=all_of(f"{now} > {number(rule['factor'])} * {then}", *enough),
         summary=f"{row.title}: p95 of the last {day} is {{{{ $value | humanizeDuration }}}}, more "
         f"than {number(rule['factor'])} times that of the {before} before",
-        recommendation=row.recommendation,
         dashboard=readings.operation_page(row.id),
         meaning=f"The p95 of the last {day} is more than {number(rule['factor'])} times the p95 of "
         f"the {before} before, with at least {number(rule['operations'])} operations on both "

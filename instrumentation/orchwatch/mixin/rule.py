@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -39,22 +39,43 @@ class Case:
     at: str
 
 
+class Row(Protocol):
+    """What an alert takes from a row of the table."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def severity(self) -> Severity: ...
+    @property
+    def recommendation(self) -> str: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoRow:
+    """What an alert is about that the table has no row for."""
+
+    title: str
+    severity: Severity
+    recommendation: str
+    id: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Alert:
-    """An alert. Alerts of one name differ in `target` and share an entry of the runbook.
+    """An alert. Alerts of one name differ in their row and share an entry of the runbook.
 
     Attributes:
         name: The alert's name.
-        target: The row of the table that it is about; empty for the pipeline's own.
-        title: What a person calls that.
+        row: What it is about.
         kind: `burn`, `threshold`, `pattern`, `prediction`, `anomaly`, `regression`, `pipeline`.
         symptom: What is wrong, for inhibition: `latency`, `errors`, `resource`, `kpi`, `pipeline`.
-        severity: The row's.
+        urgency: Its severity where that is not the row's.
         expr: Answers while it burns; its value is the one that the summary shows.
         hold: How long it must answer.
         keep: How long it must not answer to end.
         summary: One sentence with value and unit.
-        recommendation: The row's.
         dashboard: Uid, and the variables behind it.
         meaning: For the runbook, the same for all alerts of one name.
         limit: The threshold as a person reads it, for the runbook.
@@ -66,16 +87,14 @@ class Alert:
     """
 
     name: str
-    target: str
-    title: str
+    row: Row
     kind: str
     symptom: str
-    severity: Severity
+    urgency: Severity | None = None
     expr: str
     hold: str = ""
     keep: str = ""
     summary: str
-    recommendation: str
     dashboard: str
     meaning: str
     limit: str
@@ -84,6 +103,21 @@ class Alert:
     labels: Mapping[str, str] = field(default_factory=dict)
     firing: Case
     silent: Case
+
+    @property
+    def target(self) -> str:
+        """The row's id; empty where there is no row."""
+        return self.row.id
+
+    @property
+    def severity(self) -> Severity:
+        """How much it matters."""
+        return self.urgency or self.row.severity
+
+    @property
+    def recommendation(self) -> str:
+        """What to do."""
+        return self.row.recommendation
 
     def own_labels(self) -> dict[str, str]:
         """The labels that the rule sets."""

@@ -83,4 +83,4 @@ def _entry(same: list[Alert], grafana: str) -> list[str]:
 
 
 def _subject(alert: Alert, quote: str) -> str:
-    return f"{alert.title} ({quote}{alert.target}{quote})" if alert.target else alert.title
+    return f"{alert.row.title} ({quote}{alert.target}{quote})" if alert.target else alert.row.title

@@ -51,13 +51,19 @@ class Answers:
         return session
 
     def follow(self, exporter: Any) -> None:
-        """Reads what a gRPC exporter is answered, also over connections that it makes later."""
+        """Reads what a gRPC exporter is answered, also over connections that it makes later.
+
+        It has no public place for that: where another version calls its parts otherwise, answers
+        go unread, as they would without this.
+        """
+        if not all(hasattr(exporter, part) for part in ("_stub", "_client", "_channel")):
+            return
         make_stub = exporter._stub
 
         def make_read_stub(channel: object) -> Any:
             stub = make_stub(channel)
             export = stub.Export
-            stub.Export = lambda **request: self._read(export(**request))
+            stub.Export = lambda *args, **named: self._read(export(*args, **named))
             return stub
 
         exporter._stub = make_read_stub

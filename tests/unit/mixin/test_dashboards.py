@@ -250,8 +250,8 @@ def test_an_unknown_status_is_grey_and_sorts_last() -> None:
         ("overview", "Availability", "availability"),
         ("resources", "CPU usage now", "cpu.utilization"),
         ("resources", "Memory of a session", "session.memory"),
-        ("kpis", "Success rate", "task.success"),
-        ("kpis", "Error rate", "task.errors"),
+        ("kpis", "Tasks that succeed", "task.success"),
+        ("kpis", "Tasks that fail", "task.errors"),
         ("agents", "Parallel execution", "parallel.execution"),
     ],
 )
@@ -271,8 +271,8 @@ def test_colours_begin_where_the_table_says(name: str, title: str, row_id: str) 
         ("agents", "Utilization and parallelism"),
         ("resources", "CPU, and where it is heading"),
         ("resources", "Memory by service"),
-        ("kpis", "Success rate over time"),
-        ("kpis", "Error rate over time"),
+        ("kpis", "Tasks that succeed over time"),
+        ("kpis", "Tasks that fail over time"),
     ],
 )
 def test_limits_are_dashed_lines_of_the_same_colours_everywhere(name: str, title: str) -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import secrets
-import time
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-from tests.stack.conftest import TABLE, eventually, get, run, samples, value
+from tests.stack.conftest import TABLE, eventually, get, run, samples, value, write_operations
 
-from orchwatch import names, otlp_json
+from orchwatch import names
 from orchwatch.config import Config
 from orchwatch.mixin import alerting, alerts, promql, readings
 from orchwatch.mixin.samples import BEYOND, SHORT, next_edge
@@ -53,20 +51,20 @@ ATTRIBUTES = {
     "memory.utilization": {"system.memory.state": "used"},
 }
 
-Json = dict[str, Any]
-
 
 def test_each_latency_target_that_is_broken_burns_and_no_other_until_it_is_met_again(
     own_stack: Stack,
 ) -> None:
-    segment = count(1)
+    segment = map(str, count(1))
     for broken in (OPERATIONS[::2], OPERATIONS[1::2]):
         burning = {f"LatencyBudgetBurn {row.id}" for row in broken}
         slow = {row.id: next_edge(TABLE, row.target_s) for row in broken}
         quick = {row.id: row.target_s / 2 for row in OPERATIONS if row not in broken}
-        _write_segment(own_stack, next(segment), slow | quick, number=10)
+        write_operations(own_stack, next(segment), slow | quick, 10)
         _wait_until_firing(own_stack, burning)
-        _write_segment(own_stack, next(segment), {row.id: row.target_s / 2 for row in broken}, 490)
+        write_operations(
+            own_stack, next(segment), {row.id: row.target_s / 2 for row in broken}, 490
+        )
         _wait_until_firing(own_stack, set())
 
 
@@ -80,17 +78,17 @@ def test_slow_operations_failures_and_a_violation_each_make_their_own_alerts_fir
         for row in strict
         for name in ("LatencyBudgetBurn", "LatencyOverThreshold")
     }
-    _write_segment(own_stack, 1, slow, number=10)
+    write_operations(own_stack, "1", slow, 10)
     _wait_until_firing(own_stack, over)
-    _write_segment(own_stack, 2, dict.fromkeys(slow, 0.001), number=490)
+    write_operations(own_stack, "2", dict.fromkeys(slow, 0.001), 490)
     _wait_until_firing(own_stack, set())
 
-    failed = dict.fromkeys([names.EVENT_PROCESS], 0.001)
-    _write_segment(own_stack, 3, failed, number=10, status=otlp_json.STATUS_ERROR)
+    quick = {names.EVENT_PROCESS: 0.001}
+    write_operations(own_stack, "3", quick, 10, "LookupError")
     budgets = {"ErrorBudgetBurn error.rate", "AvailabilityBudgetBurn availability"}
     _wait_until_firing(own_stack, {*budgets, "ManyErrors errors"})
     # So many others went well that the budget is kept; that ten failed stays true for ten minutes.
-    _write_segment(own_stack, 4, failed, number=20_000)
+    write_operations(own_stack, "4", quick, 20_000)
     _wait_until_firing(own_stack, {"ManyErrors errors"})
 
     run(own_stack, "state", VIOLATION)
@@ -102,7 +100,7 @@ def test_slow_operations_failures_and_a_violation_each_make_their_own_alerts_fir
 def test_every_level_that_is_beyond_its_limit_alerts_until_it_stays_within(
     own_stack: Stack,
 ) -> None:
-    _write_segment(own_stack, 1, {names.AGENT_TASK: 1.0}, 3, status=otlp_json.STATUS_ERROR)
+    write_operations(own_stack, "1", {names.AGENT_TASK: 1.0}, 3, "LookupError")
     alerting_on = {
         f"{alert.name} {alert.target}"
         for alert in EVERY
@@ -121,9 +119,9 @@ def test_every_level_that_is_beyond_its_limit_alerts_until_it_stays_within(
 
 def test_availability_is_the_same_on_the_server_and_without_one(own_stack: Stack) -> None:
     known, unknown = names.STATE_QUERY, names.TOOL_EXECUTE
-    _write_segment(own_stack, 1, {known: 0.001}, number=30)
-    _write_segment(own_stack, 2, {known: 0.001}, number=10, status=otlp_json.STATUS_ERROR)
-    _write_segment(own_stack, 3, {unknown: 0.001}, number=20, status=otlp_json.STATUS_ERROR)
+    write_operations(own_stack, "000001", {known: 0.001}, 30)
+    write_operations(own_stack, "000002", {known: 0.001}, 10, "LookupError")
+    write_operations(own_stack, "000003", {unknown: 0.001}, 20, "LookupError")
     everything = "sum(operation:orchestration_operations:increase15m) > 59"
     assert eventually(lambda: samples(own_stack, everything), _EVALUATED_WITHIN_S)
     local = {one.id: one.value for one in snapshot.take(own_stack.home, targets=TABLE).levels}
@@ -165,42 +163,3 @@ def _firing(stack: Stack) -> set[str]:
         for one in found
         if one["state"] == "firing" and one["labels"]["kind"] in _KINDS
     }
-
-
-def _write_segment(
-    stack: Stack,
-    segment: int,
-    durations_s: dict[str, float],
-    number: int,
-    status: int = otlp_json.STATUS_OK,
-) -> None:
-    """So many operations of each name that have just ended and took so long."""
-    name = f"operations-{segment:06d}"
-    lines: list[Json] = [
-        {"orchwatch": {"segment": name, "id": secrets.token_hex(16)}, "resourceSpans": []}
-    ]
-    for operation, duration_s in durations_s.items():
-        spans = [_span(operation, duration_s, status) for _ in range(number)]
-        resource = {"attributes": [_attribute(names.SERVICE_NAME, "broken")]}
-        scopes = [{"scope": {"name": names.SCOPE}, "spans": spans}]
-        lines.append({"resourceSpans": [{"resource": resource, "scopeSpans": scopes}]})
-    text = "".join(f"{json.dumps(line)}\n" for line in lines)
-    (stack.spool / f"{name}.jsonl").write_text(text)
-
-
-def _span(operation: str, duration_s: float, status: int) -> Json:
-    ended_ns = time.time_ns()
-    return {
-        "traceId": secrets.token_hex(16),
-        "spanId": secrets.token_hex(8),
-        "name": operation,
-        "kind": 1,
-        "startTimeUnixNano": str(ended_ns - round(duration_s * 1e9)),
-        "endTimeUnixNano": str(ended_ns),
-        "attributes": [_attribute(names.OPERATION_NAME, operation)],
-        "status": {"code": status},
-    }
-
-
-def _attribute(key: str, value: str) -> Json:
-    return {"key": key, "value": {"stringValue": value}}

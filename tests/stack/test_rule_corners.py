@@ -21,6 +21,7 @@ SLOW = ((RULES / "regression.yml",), "5m")
 QUERY = names.STATE_QUERY
 MEMORY = readings.gauge(TABLE.levels["memory.utilization"]).sample
 CPU = readings.gauge(TABLE.levels["cpu.utilization"]).sample
+STORAGE = readings.gauge(TABLE.levels[readings.STORAGE_GROWTH]).sample
 TASK_ERRORS = readings.gauge(TABLE.levels["task.errors"]).sample
 ERRORS = f"{recording.ERROR_RATIO}15m"
 
@@ -34,12 +35,6 @@ def ended(
     status = names.STATUS_ERROR if failed else names.STATUS_OK
     runs = [({took_s: each}, minutes) for each, minutes in steps]
     return samples.histogram(TABLE, operation, runs, status)
-
-
-def slower(*steps: tuple[float, int]) -> Series:
-    """Agents that started, a hundred a minute, by how long each took."""
-    runs = [({took_s: 100.0}, minutes) for took_s, minutes in steps]
-    return samples.histogram(TABLE, names.AGENT_SPAWN, runs)
 
 
 def firing(tmp_path: Path, series: Series, minutes: int, *alerts: str) -> set[str]:
@@ -158,19 +153,30 @@ def test_memory_is_predicted_from_a_trend_that_goes_on(
     assert bool(found) == fires
 
 
+def test_storage_that_grew_is_not_forgotten_when_who_reports_it_starts_anew(tmp_path: Path) -> None:
+    mib = 2**20
+    series = {
+        f'{STORAGE}{{instance="a"}}': f"{20 * mib}+{mib}x15 stale",
+        f'{STORAGE}{{instance="b"}}': f"_x16 {35 * mib}x30",
+    }
+    assert firing(tmp_path, series, 40, "StorageGrowthHigh") == {"StorageGrowthHigh"}
+
+
 @pytest.mark.parametrize(
-    ("before", "after_s", "fires"),
+    ("minutes", "after", "fires"),
     [
-        pytest.param((0.05, 120), 0.5, True, id="ten times a constant past"),
-        pytest.param((0.05, 120), 0.06, False, id="a little more than a constant past"),
-        pytest.param((0.05, 40), 0.5, False, id="ten times a short past"),
+        pytest.param(120, {0.5: 100.0}, True, id="ten times a constant past"),
+        # The p95 moves on within the next bucket.
+        pytest.param(120, {0.05: 92.0, 0.1: 8.0}, False, id="a little more than a constant past"),
+        pytest.param(40, {0.5: 100.0}, False, id="ten times a short past"),
     ],
 )
 def test_an_anomaly_is_far_from_a_past_that_is_long_enough(
-    tmp_path: Path, before: tuple[float, int], after_s: float, *, fires: bool
+    tmp_path: Path, minutes: int, after: dict[float, float], *, fires: bool
 ) -> None:
-    series = slower(before, (after_s, 10))
-    assert bool(firing(tmp_path, series, before[1] + 9, "LatencyAnomaly")) == fires
+    runs = [({0.05: 100.0}, minutes), (after, 10)]
+    series = samples.histogram(TABLE, names.AGENT_SPAWN, runs)
+    assert bool(firing(tmp_path, series, minutes + 9, "LatencyAnomaly")) == fires
 
 
 @pytest.mark.parametrize(

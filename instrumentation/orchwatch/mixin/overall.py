@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from orchwatch.mixin.patterns import Pattern
     from orchwatch.targets import Targets
 
-_FREE = promql.series("system.filesystem.usage", "By") + '{system_filesystem_state="free"}'
 _FREE_BYTES = 100e9
 _DISK = NoRow(
     title="Free space on the spool's disk",
@@ -105,18 +104,17 @@ def _disk(settings: Settings) -> Alert:
     trend = settings.prediction["slow_trend"]
     horizon = settings.prediction["slow_horizon"]
     minutes = promql.seconds(trend) // 60 + 30
-    series = _FREE[:-1] + ',instance="a",job="a"}'
 
     def case(lost_share: float) -> Case:
         text = samples.growing(_FREE_BYTES, -lost_share * _FREE_BYTES / minutes, minutes)
-        return Case(series={series: text}, at=f"{minutes}m")
+        return Case(series={readings.FREE: text}, at=f"{minutes}m")
 
     return Alert(
         name="DiskSoonFull",
         row=_DISK,
         kind="prediction",
         symptom="resource",
-        expr=f"min{crosses(_FREE, 0, '<', settings, 'slow_')}",
+        expr=crosses(readings.DISK_FREE, 0, "<", settings, "slow_"),
         hold=settings.hold,
         keep=settings.hold,
         summary="{{ $value | humanize1024 }}B are left on the disk that holds the spool, and none "
@@ -125,7 +123,7 @@ def _disk(settings: Settings) -> Alert:
         meaning=f"A straight line through the free bytes of the last {trend} reaches zero within "
         f"{horizon}. On a full disk operations are not recorded any more, which is counted.",
         limit=f"free space in {horizon}",
-        look=_FREE,
+        look=readings.DISK_FREE,
         command="orchwatch doctor",
         firing=case(0.5),
         silent=case(0.05),

@@ -20,6 +20,10 @@ KPIS_DASHBOARD = "orchwatch-kpis"
 PIPELINE_DASHBOARD = "orchwatch-pipeline"
 
 VALUE = "orchestration:level:value"
+# Of whoever reports them: a process that starts anew is another series, and the past is one.
+STORAGE = "orchestration:storage:bytes"
+DISK_FREE = "orchestration:disk_free:bytes"
+FREE = promql.series("system.filesystem.usage", "By") + '{system_filesystem_state="free"}'
 
 # Counted from operations over the period, see `recording`.
 AVAILABILITY = "availability"
@@ -89,8 +93,7 @@ def gauge(row: LevelTarget) -> Gauge:
         series += '{system_memory_state="used"}'
     if row.id == STORAGE_GROWTH:
         # Since the day's lowest: `delta` would stretch an hour's growth to a day's.
-        grown = f"{series} - min_over_time({series}[1d])"
-        return Gauge(expr=f"{worst}({grown})", sample=series)
+        return Gauge(expr=f"{STORAGE} - min_over_time({STORAGE}[1d])", sample=series)
     return Gauge(expr=f"{worst}({series})", sample=series)
 
 

@@ -173,7 +173,12 @@ def _durations(window: str) -> list[Record]:
 
 
 def _levels(table: Targets, settings: Settings) -> list[Record]:
-    return [_level(row, settings) for row in table.levels.values() if not _is_counted(row)]
+    storage = readings.gauge(table.levels[readings.STORAGE_GROWTH]).sample
+    return [
+        Record(name=readings.STORAGE, expr=f"max({storage})"),
+        Record(name=readings.DISK_FREE, expr=f"min({readings.FREE})"),
+        *(_level(row, settings) for row in table.levels.values() if not _is_counted(row)),
+    ]
 
 
 def _level(row: LevelTarget, settings: Settings) -> Record:

@@ -13,6 +13,7 @@ from orchwatch.monitor import kpis
 if TYPE_CHECKING:
     from orchwatch.targets import LevelTarget, Targets
 
+OVERVIEW_DASHBOARD = "orchwatch-overview"
 OPERATIONS_DASHBOARD = "orchwatch-operations"
 RESOURCES_DASHBOARD = "orchwatch-resources"
 AGENTS_DASHBOARD = "orchwatch-agents"
@@ -49,17 +50,20 @@ _GAUGES = {
     "task.success": names.TASK_SUCCESS_RATIO,
     "task.errors": names.TASK_ERROR_RATIO,
 }
-# Where a person looks at a level; at the key figures unless it stands here.
+# Where a person looks at a level; the first page shows every one, those of a user's own included.
 _DASHBOARDS = {
-    AVAILABILITY: OPERATIONS_DASHBOARD,
     ERROR_RATE: OPERATIONS_DASHBOARD,
-    CONSISTENCY: OPERATIONS_DASHBOARD,
     "cpu.utilization": RESOURCES_DASHBOARD,
     "memory.utilization": RESOURCES_DASHBOARD,
     "session.memory": RESOURCES_DASHBOARD,
     STORAGE_GROWTH: RESOURCES_DASHBOARD,
     "agent.utilization": AGENTS_DASHBOARD,
     "parallel.execution": AGENTS_DASHBOARD,
+    "task.success": KPIS_DASHBOARD,
+    "task.errors": KPIS_DASHBOARD,
+    "task.throughput": KPIS_DASHBOARD,
+    "test.coverage": KPIS_DASHBOARD,
+    "code.quality": KPIS_DASHBOARD,
 }
 
 
@@ -111,7 +115,7 @@ def limit(row: LevelTarget) -> float:
 
 def dashboard(row: LevelTarget) -> str:
     """The page that shows a level."""
-    return _DASHBOARDS.get(row.id, KPIS_DASHBOARD)
+    return _DASHBOARDS.get(row.id, OVERVIEW_DASHBOARD)
 
 
 def objectives(table: Targets) -> dict[str, float]:

@@ -158,7 +158,16 @@ def test_a_level_of_the_users_own_is_read_from_the_gauge_of_its_name() -> None:
     found = changed(with_row("levels", "cache.hit", **own))
     (value,) = (rule for rule in found if rule.get("record") == readings.VALUE)
     assert value["expr"] == "min(orchestration_cache_hit_ratio)"
-    assert "CacheHitLow" in names(found)
+    (alert,) = (rule for rule in found if rule.get("alert") == "CacheHitLow")
+    assert alert["annotations"]["dashboard_url"].endswith("/d/orchwatch-overview")
+
+
+# The error rate is that of an operation, whose page shows its errors.
+@pytest.mark.parametrize("row_id", sorted(TABLE.levels.keys() - {readings.ERROR_RATE}))
+def test_a_level_alerts_with_a_link_to_a_page_that_shows_it(row_id: str) -> None:
+    page = readings.dashboard(TABLE.levels[row_id]).removeprefix("orchwatch-")
+    shown = (REPO / "grafana" / "dashboards" / f"{page}.json").read_text()
+    assert row_id in shown.replace("\\", "")
 
 
 @pytest.mark.parametrize("profile", ["laptop", "server"])

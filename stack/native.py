@@ -15,47 +15,36 @@ import fcntl
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 import urllib.request
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from build import ROOT, StackError, binaries
+import launch
+from build import StackError, binaries
+from launch import COMPONENTS, MONITOR
+from layout import Layout
 from ports import HOST, Ports, variable_of
 from process_state import Process, read_state, write_state
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    import subprocess
 
 __all__ = ("COMPONENTS", "HOST", "MONITOR", "Ports", "Stack")
-
-# In the order of stopping: each can still hand over what it holds.
-COMPONENTS: Final = ("collector", "prometheus", "alertmanager", "tempo")
-# Follows the user's own sessions, so that only `up` starts it.
-MONITOR: Final = "monitor"
 
 _READY_TIMEOUT_S: Final = 60.0
 # Tempo may wait for its own queue forever after SIGTERM; its memory is on disk long before this.
 _STOP_GRACE_S: Final = 3.0
 _KILL_TIMEOUT_S: Final = 10.0
 _POLL_S: Final = 0.05
-_ORCHWATCH: Final = ROOT / ".venv" / "bin" / "orchwatch"
-_ALERTMANAGER_CONFIG: Final = ROOT / "alertmanager" / "alertmanager.yml"
 
 
-class Stack:
-    """The servers over one home directory.
-
-    Attributes:
-        home: What `ORCHWATCH_HOME` is to the stack.
-        ports: Where the servers listen.
-    """
+class Stack(Layout):
+    """The servers over one home directory; the arguments are `Layout`'s."""
 
     def __init__(self, home: Path, ports: Ports) -> None:
-        self.home = home
-        self.ports = ports
+        super().__init__(home, ports)
         # Only this object's own children: they are waited for, or they would stay zombies.
         self._children: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -65,49 +54,6 @@ class Stack:
         state = read_state(home)
         running = state is not None and any(found.is_alive() for found in state[1].values())
         return cls(home, state[0] if state and running else Ports.from_environment())
-
-    @property
-    def spool(self) -> Path:
-        """The directory whose `operations-*.jsonl` and other segments the Collector follows."""
-        return self.home / "spool"
-
-    @property
-    def prometheus_url(self) -> str:
-        """The root of Prometheus' HTTP API."""
-        return f"http://{HOST}:{self.ports.prometheus}"
-
-    @property
-    def alertmanager_url(self) -> str:
-        """The root of Alertmanager's page and HTTP API."""
-        return f"http://{HOST}:{self.ports.alertmanager}"
-
-    @property
-    def tempo_url(self) -> str:
-        """The root of Tempo's HTTP API."""
-        return f"http://{HOST}:{self.ports.tempo_http}"
-
-    @property
-    def otlp_http_url(self) -> str:
-        """For `OTEL_EXPORTER_OTLP_ENDPOINT` with protocol `http/protobuf` or `http/json`."""
-        return f"http://{HOST}:{self.ports.collector_otlp_http}"
-
-    @property
-    def otlp_grpc_url(self) -> str:
-        """For `OTEL_EXPORTER_OTLP_ENDPOINT` with protocol `grpc`."""
-        return f"http://{HOST}:{self.ports.collector_otlp_grpc}"
-
-    @property
-    def health_url(self) -> str:
-        """Answers 200 while the Collector's pipelines run."""
-        return f"http://{HOST}:{self.ports.collector_health}"
-
-    def data(self, component: str) -> Path:
-        """The directory that a component keeps its data in."""
-        return self.home / "stack" / component
-
-    def log(self, component: str) -> Path:
-        """The file that holds what a component printed."""
-        return self.home / "stack" / f"{component}.log"
 
     def running(self) -> dict[str, int]:
         """The pids of the components that run, by name."""
@@ -180,17 +126,16 @@ class Stack:
 
     def _start(self, components: list[str]) -> None:
         paths = binaries()
-        if MONITOR in components and not _ORCHWATCH.exists():
-            raise StackError(f"{_ORCHWATCH} is missing (run `make setup`)")
+        for component in components:
+            launch.check(component, paths)
         self._refuse_taken_ports(components)
-        if "alertmanager" in components:
-            _refuse_config(_ALERTMANAGER_CONFIG, paths["amtool"])
         for directory in (self.home, self.spool, *map(self.data, components)):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             for component in components:
-                self._tell_addresses(component)
-                self._spawn(component, paths)
+                child = launch.spawn(component, self, paths)
+                self._children[component] = child
+                self._remember(component, child.pid)
             for component in components:
                 self._wait_until_ready(component)
         except BaseException:
@@ -198,117 +143,10 @@ class Stack:
                 self.stop_component(component)
             raise
 
-    def _spawn(self, component: str, paths: Mapping[str, Path]) -> None:
-        with self.log(component).open("ab") as log:
-            child = subprocess.Popen(
-                self._command(component, paths),
-                cwd=self._working_directory(component),
-                env=self._environment() | self._own_environment(component),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                # The caller's Ctrl-C and hang-up are not for the servers.
-                start_new_session=True,
-            )
-        self._children[component] = child
-        started = Process.of(child.pid)
+    def _remember(self, component: str, pid: int) -> None:
+        started = Process.of(pid)
         if started is not None:
             write_state(self.home, self.ports, {**self._processes(), component: started})
-
-    def _working_directory(self, component: str) -> Path | None:
-        match component:
-            # These look there for what `_tell_addresses` writes.
-            case "prometheus":
-                return self.home / "stack"
-            case "alertmanager":
-                return self.home / "alertmanager"
-            # Looks for the figures of the project that it is started in.
-            case "monitor":
-                return None
-            case _:
-                return self.data(component)
-
-    def _tell_addresses(self, component: str) -> None:
-        """Write the addresses that a config cannot take from the environment."""
-        match component:
-            case "prometheus":
-                addresses = self.home / "stack" / "addresses"
-                addresses.mkdir(mode=0o700, exist_ok=True)
-                for name, port in {
-                    "alertmanager": self.ports.alertmanager,
-                    "monitor": self.ports.monitor,
-                    "prometheus": self.ports.prometheus,
-                    "tempo": self.ports.tempo_http,
-                }.items():
-                    (addresses / f"{name}.yml").write_text(f'- targets: ["{HOST}:{port}"]\n')
-            case "alertmanager":
-                directory = self.home / "alertmanager"
-                directory.mkdir(mode=0o700, exist_ok=True)
-                (directory / "url").write_text(f"http://{HOST}:{self.ports.monitor}/alerts\n")
-
-    def _command(self, component: str, paths: Mapping[str, Path]) -> list[str]:
-        match component:
-            case "collector":
-                return [str(paths["otelcol"]), f"--config={ROOT / 'collector' / 'config.yaml'}"]
-            case "prometheus":
-                return [
-                    str(paths["prometheus"]),
-                    f"@{ROOT / 'prometheus' / 'flags'}",
-                    f"--config.file={ROOT / 'prometheus' / 'prometheus.yml'}",
-                    f"--storage.tsdb.path={self.data('prometheus')}",
-                    f"--web.listen-address={HOST}:{self.ports.prometheus}",
-                    f"--web.external-url={self.prometheus_url}",
-                    f"--web.user-assets={ROOT / 'prometheus' / 'assets'}",
-                ]
-            case "alertmanager":
-                return [
-                    str(paths["alertmanager"]),
-                    f"--config.file={_ALERTMANAGER_CONFIG}",
-                    f"--storage.path={self.data('alertmanager')}",
-                    f"--web.listen-address={HOST}:{self.ports.alertmanager}",
-                    f"--web.external-url={self.alertmanager_url}",
-                    # There is one only: without this it would listen for others.
-                    "--cluster.listen-address=",
-                    # A monitor process that is away would be two lines a minute for each alert.
-                    "--log.level=error",
-                ]
-            case "tempo":
-                return [
-                    str(paths["tempo"]),
-                    f"-config.file={ROOT / 'tempo' / 'tempo.yaml'}",
-                    "-config.expand-env=true",
-                ]
-            case "monitor":
-                return [str(_ORCHWATCH), "monitor"]
-            case _:
-                known = ", ".join((*COMPONENTS, MONITOR))
-                raise StackError(f"no component {component!r}: {known}")
-
-    def _environment(self) -> dict[str, str]:
-        # OTEL_* in a shell is meant for the programs that are watched, and servers obey it too.
-        inherited = {
-            name: value for name, value in os.environ.items() if not name.startswith("OTEL_")
-        }
-        return {
-            **inherited,
-            **self.ports.environment(),
-            "ORCHWATCH_HOME": str(self.home),
-            "ORCHWATCH_SPOOL_DIR": str(self.spool),
-            "ORCHWATCH_COLLECTOR_HOST": HOST,
-            "ORCHWATCH_COLLECTOR_STATE_DIR": str(self.data("collector")),
-            "ORCHWATCH_PROMETHEUS_URL": self.prometheus_url,
-            "ORCHWATCH_TEMPO_HOST": HOST,
-            "ORCHWATCH_TEMPO_DIR": str(self.data("tempo")),
-            "ORCHWATCH_TEMPO_OTLP_URL": f"http://{HOST}:{self.ports.tempo_otlp_http}",
-        }
-
-    def _own_environment(self, component: str) -> dict[str, str]:
-        if component != MONITOR:
-            return {}
-        return {
-            "OTEL_EXPORTER_OTLP_ENDPOINT": self.otlp_http_url,
-            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
-        }
 
     def _refuse_taken_ports(self, components: list[str]) -> None:
         for name, port in self.ports.numbers().items():
@@ -323,12 +161,7 @@ class Stack:
                 ) from error
 
     def _wait_until_ready(self, component: str) -> None:
-        url = {
-            "collector": self.health_url,
-            "prometheus": f"{self.prometheus_url}/-/ready",
-            "alertmanager": f"{self.alertmanager_url}/-/ready",
-            "tempo": f"{self.tempo_url}/ready",
-        }.get(component, "")
+        url = launch.ready_url(component, self)
         deadline = time.monotonic() + _READY_TIMEOUT_S
         while not (_answers(url) if url else _listens(self.ports.monitor)):
             if component not in self.running():
@@ -352,15 +185,6 @@ def default_home() -> Path:
         return Path(home).absolute()
     state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
     return Path(state) / "orchwatch"
-
-
-def _refuse_config(config: Path, amtool: Path) -> None:
-    done = subprocess.run(
-        [amtool, "check-config", config], capture_output=True, text=True, check=False
-    )
-    if done.returncode != 0:
-        reason = done.stdout.rpartition("FAILED: ")[2] or done.stderr
-        raise StackError(f"{config}: {' '.join(reason.split())}")
 
 
 def _answers(url: str) -> bool:

@@ -303,7 +303,7 @@ def test_a_mistake_in_alertmanagers_file_is_one_line_that_names_it(
 ) -> None:
     config = tmp_path / "alertmanager.yml"
     config.write_text(mistake)
-    monkeypatch.setattr("native._ALERTMANAGER_CONFIG", config)
+    monkeypatch.setattr("launch._ALERTMANAGER_CONFIG", config)
     stack = Stack(tmp_path, Ports.free())
     with pytest.raises(build.StackError) as refused:
         stack.start()

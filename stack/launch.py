@@ -1,0 +1,163 @@
+"""How each server of a stack is started: command, environment, directory, what it reads there."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from typing import TYPE_CHECKING, Final
+
+from build import ROOT, StackError
+from ports import HOST
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from layout import Layout
+
+# In the order of stopping: each can still hand over what it holds.
+COMPONENTS: Final = ("collector", "prometheus", "alertmanager", "tempo")
+# Follows the user's own sessions, so that only `up` starts it.
+MONITOR: Final = "monitor"
+
+_ORCHWATCH: Final = ROOT / ".venv" / "bin" / "orchwatch"
+_ALERTMANAGER_CONFIG: Final = ROOT / "alertmanager" / "alertmanager.yml"
+
+
+def check(component: str, binaries: Mapping[str, Path]) -> None:
+    """Whether a component has what it needs.
+
+    Raises:
+        StackError: Its program is missing, or its config has a mistake.
+    """
+    if component == MONITOR and not _ORCHWATCH.exists():
+        raise StackError(f"{_ORCHWATCH} is missing (run `make setup`)")
+    if component == "alertmanager":
+        _refuse_config(_ALERTMANAGER_CONFIG, binaries["amtool"])
+
+
+def spawn(component: str, layout: Layout, binaries: Mapping[str, Path]) -> subprocess.Popen[bytes]:
+    """Start a component; what it prints goes to its log."""
+    _tell_addresses(component, layout)
+    with layout.log(component).open("ab") as log:
+        return subprocess.Popen(
+            _command(component, layout, binaries),
+            cwd=_working_directory(component, layout),
+            env=_environment(component, layout),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            # The caller's Ctrl-C and hang-up are not for the servers.
+            start_new_session=True,
+        )
+
+
+def ready_url(component: str, layout: Layout) -> str | None:
+    """Answers 200 when the component is ready; None where a port that listens says so."""
+    return {
+        "collector": layout.health_url,
+        "prometheus": f"{layout.prometheus_url}/-/ready",
+        "alertmanager": f"{layout.alertmanager_url}/-/ready",
+        "tempo": f"{layout.tempo_url}/ready",
+    }.get(component)
+
+
+def _working_directory(component: str, layout: Layout) -> Path | None:
+    match component:
+        # These look there for what `_tell_addresses` writes.
+        case "prometheus":
+            return layout.home / "stack"
+        case "alertmanager":
+            return layout.home / "alertmanager"
+        # Looks for the figures of the project that it is started in.
+        case "monitor":
+            return None
+        case _:
+            return layout.data(component)
+
+
+def _tell_addresses(component: str, layout: Layout) -> None:
+    """Write the addresses that a config cannot take from the environment."""
+    match component:
+        case "prometheus":
+            addresses = layout.home / "stack" / "addresses"
+            addresses.mkdir(mode=0o700, exist_ok=True)
+            for name, port in {
+                "alertmanager": layout.ports.alertmanager,
+                "monitor": layout.ports.monitor,
+                "prometheus": layout.ports.prometheus,
+                "tempo": layout.ports.tempo_http,
+            }.items():
+                (addresses / f"{name}.yml").write_text(f'- targets: ["{HOST}:{port}"]\n')
+        case "alertmanager":
+            directory = layout.home / "alertmanager"
+            directory.mkdir(mode=0o700, exist_ok=True)
+            (directory / "url").write_text(f"http://{HOST}:{layout.ports.monitor}/alerts\n")
+
+
+def _command(component: str, layout: Layout, paths: Mapping[str, Path]) -> list[str]:
+    match component:
+        case "collector":
+            return [str(paths["otelcol"]), f"--config={ROOT / 'collector' / 'config.yaml'}"]
+        case "prometheus":
+            return [
+                str(paths["prometheus"]),
+                f"@{ROOT / 'prometheus' / 'flags'}",
+                f"--config.file={ROOT / 'prometheus' / 'prometheus.yml'}",
+                f"--storage.tsdb.path={layout.data('prometheus')}",
+                f"--web.listen-address={HOST}:{layout.ports.prometheus}",
+                f"--web.external-url={layout.prometheus_url}",
+                f"--web.user-assets={ROOT / 'prometheus' / 'assets'}",
+            ]
+        case "alertmanager":
+            return [
+                str(paths["alertmanager"]),
+                f"--config.file={_ALERTMANAGER_CONFIG}",
+                f"--storage.path={layout.data('alertmanager')}",
+                f"--web.listen-address={HOST}:{layout.ports.alertmanager}",
+                f"--web.external-url={layout.alertmanager_url}",
+                # There is one only: without this it would listen for others.
+                "--cluster.listen-address=",
+                # A monitor process that is away would be two lines a minute for each alert.
+                "--log.level=error",
+            ]
+        case "tempo":
+            return [
+                str(paths["tempo"]),
+                f"-config.file={ROOT / 'tempo' / 'tempo.yaml'}",
+                "-config.expand-env=true",
+            ]
+        case "monitor":
+            return [str(_ORCHWATCH), "monitor"]
+        case _:
+            known = ", ".join((*COMPONENTS, MONITOR))
+            raise StackError(f"no component {component!r}: {known}")
+
+
+def _environment(component: str, layout: Layout) -> dict[str, str]:
+    # OTEL_* in a shell is meant for the programs that are watched, and servers obey it too.
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("OTEL_")},
+        **layout.ports.environment(),
+        "ORCHWATCH_HOME": str(layout.home),
+        "ORCHWATCH_SPOOL_DIR": str(layout.spool),
+        "ORCHWATCH_COLLECTOR_HOST": HOST,
+        "ORCHWATCH_COLLECTOR_STATE_DIR": str(layout.data("collector")),
+        "ORCHWATCH_PROMETHEUS_URL": layout.prometheus_url,
+        "ORCHWATCH_TEMPO_HOST": HOST,
+        "ORCHWATCH_TEMPO_DIR": str(layout.data("tempo")),
+        "ORCHWATCH_TEMPO_OTLP_URL": f"http://{HOST}:{layout.ports.tempo_otlp_http}",
+    }
+    if component == MONITOR:
+        environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = layout.otlp_http_url
+        environment["OTEL_EXPORTER_OTLP_PROTOCOL"] = "http/protobuf"
+    return environment
+
+
+def _refuse_config(config: Path, amtool: Path) -> None:
+    done = subprocess.run(
+        [amtool, "check-config", config], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        reason = done.stdout.rpartition("FAILED: ")[2] or done.stderr
+        raise StackError(f"{config}: {' '.join(reason.split())}")

@@ -1,0 +1,68 @@
+"""Where the servers of one stack listen, and what they keep where."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ports import HOST
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ports import Ports
+
+
+class Layout:
+    """Addresses and paths of the stack of one home directory.
+
+    Attributes:
+        home: What `ORCHWATCH_HOME` is to the stack.
+        ports: Where the servers listen.
+    """
+
+    def __init__(self, home: Path, ports: Ports) -> None:
+        self.home = home
+        self.ports = ports
+
+    @property
+    def spool(self) -> Path:
+        """The directory whose `operations-*.jsonl` and other segments the Collector follows."""
+        return self.home / "spool"
+
+    @property
+    def prometheus_url(self) -> str:
+        """The root of Prometheus' HTTP API."""
+        return f"http://{HOST}:{self.ports.prometheus}"
+
+    @property
+    def alertmanager_url(self) -> str:
+        """The root of Alertmanager's page and HTTP API."""
+        return f"http://{HOST}:{self.ports.alertmanager}"
+
+    @property
+    def tempo_url(self) -> str:
+        """The root of Tempo's HTTP API."""
+        return f"http://{HOST}:{self.ports.tempo_http}"
+
+    @property
+    def otlp_http_url(self) -> str:
+        """For `OTEL_EXPORTER_OTLP_ENDPOINT` with protocol `http/protobuf` or `http/json`."""
+        return f"http://{HOST}:{self.ports.collector_otlp_http}"
+
+    @property
+    def otlp_grpc_url(self) -> str:
+        """For `OTEL_EXPORTER_OTLP_ENDPOINT` with protocol `grpc`."""
+        return f"http://{HOST}:{self.ports.collector_otlp_grpc}"
+
+    @property
+    def health_url(self) -> str:
+        """Answers 200 while the Collector's pipelines run."""
+        return f"http://{HOST}:{self.ports.collector_health}"
+
+    def data(self, component: str) -> Path:
+        """The directory that a component keeps its data in."""
+        return self.home / "stack" / component
+
+    def log(self, component: str) -> Path:
+        """The file that holds what a component printed."""
+        return self.home / "stack" / f"{component}.log"

@@ -23,6 +23,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "ORCHWATCH_COLLECTOR_HEALTH_PORT": "9",
         "ORCHWATCH_PROMETHEUS_PORT": "9",
         "ORCHWATCH_TEMPO_HTTP_PORT": "9",
+        "ORCHWATCH_ALERTMANAGER_PORT": "9",
     }
 
 

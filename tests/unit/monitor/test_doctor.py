@@ -25,9 +25,10 @@ def quiet(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """No configuration, no server, and no losses of anybody else."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-    for name in ("COLLECTOR_HEALTH", "PROMETHEUS", "TEMPO_HTTP"):
+    for name in ("COLLECTOR_HEALTH", "PROMETHEUS", "TEMPO_HTTP", "ALERTMANAGER"):
         monkeypatch.setenv(f"ORCHWATCH_{name}_PORT", port)
-    for name in ("COLLECTOR_HEALTH_URL", "PROMETHEUS_URL", "TEMPO_URL", "CONFIG", "INSTRUMENT"):
+    urls = ("COLLECTOR_HEALTH_URL", "PROMETHEUS_URL", "TEMPO_URL", "ALERTMANAGER_URL")
+    for name in (*urls, "CONFIG", "INSTRUMENT"):
         monkeypatch.delenv(f"ORCHWATCH_{name}", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "runtime"))

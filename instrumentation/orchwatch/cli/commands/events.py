@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 import select
 import shutil
 import sys
@@ -74,16 +73,13 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _shower(arguments: argparse.Namespace) -> Callable[[Event], None]:
-    from orchwatch.reporters import event_list  # noqa: PLC0415 - as above
+    from orchwatch.reporters import colour, event_list  # noqa: PLC0415 - as above
 
     if arguments.format == "json":
         return lambda event: event_list.render_json(event, sys.stdout)
-    on_terminal = sys.stdout.isatty()
-    colour = arguments.color == "always" or (
-        arguments.color == "auto" and on_terminal and not os.environ.get("NO_COLOR")
-    )
-    width = shutil.get_terminal_size().columns if on_terminal else None
-    return event_list.EventList(sys.stdout, width=width, colour=colour).write
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    painted = colour.wanted(sys.stdout, arguments.color)
+    return event_list.EventList(sys.stdout, width=width, colour=painted).write
 
 
 def _nothing(since: str, directory: str) -> str:

@@ -39,10 +39,16 @@ def setting(variable: str, default: int) -> int:
     value = os.environ.get(variable)
     if not value:
         return default
-    if len(value) > _MAX_DIGITS or not value.isdecimal() or int(value) == 0:
+    number = parse(value)
+    if not number:
         losses.count("bad_setting")
         return default
-    return int(value)
+    return number
+
+
+def parse(value: str) -> int:
+    """The number that a setting is; 0 where it is no positive whole number."""
+    return int(value) if len(value) <= _MAX_DIGITS and value.isdecimal() else 0
 
 
 def _look(path: str) -> tuple[int, int]:

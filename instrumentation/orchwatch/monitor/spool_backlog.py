@@ -56,8 +56,8 @@ class _Segment:
 
 def budget_bytes() -> int:
     """What the spool may grow to, as this process is told."""
-    setting = os.environ.get(spool_budget.VARIABLE, "")
-    return int(setting) if setting.isdecimal() and int(setting) else spool_budget.BUDGET_BYTES
+    setting = spool_budget.parse(os.environ.get(spool_budget.VARIABLE, ""))
+    return setting or spool_budget.BUDGET_BYTES
 
 
 def check_backlog() -> Iterator[Check]:

@@ -99,7 +99,12 @@ def test_a_segment_that_goes_between_two_looks_is_no_longer_counted(
 
 @pytest.mark.parametrize(
     ("setting", "expected"),
-    [("1000", 1000), ("0", spool_budget.BUDGET_BYTES), ("x", spool_budget.BUDGET_BYTES)],
+    [
+        ("1000", 1000),
+        ("0", spool_budget.BUDGET_BYTES),
+        ("x", spool_budget.BUDGET_BYTES),
+        ("9" * 5000, spool_budget.BUDGET_BYTES),
+    ],
 )
 def test_a_budget_that_is_no_number_is_the_default(
     monkeypatch: pytest.MonkeyPatch, setting: str, expected: int

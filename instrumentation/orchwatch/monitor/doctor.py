@@ -76,7 +76,7 @@ def _check_extra(extra: str) -> Check:
     return Check(
         name=f"extra {extra}",
         state="warn",
-        found=f"{', '.join(missing)} not installed: commands that read what is stored need it",
+        found=f"{', '.join(missing)} not installed: what needs it says so",
         remedy=f"pip install 'orchwatch[{extra}]'",
     )
 

@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Writes the generated files, and says in one line what it did.
+    """Writes the generated files, and says what it did.
 
     Raises:
         CheckFailedError: `--check`, and at least one file has drifted.
@@ -43,6 +43,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise CheckFailedError(f"drifted from the table: {names}; orchwatch generate writes them")
     if files:
         sys.stdout.write(f"wrote {', '.join(map(str, files))}\n")
+        if arguments.output is None:
+            sys.stdout.write("a stack that runs reads them when it starts anew: make down up\n")
     else:
         sys.stdout.write("nothing to write: every file follows from the table\n")
     return 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchwatch import names
 from orchwatch.mixin import alerting, promql, readings
 from orchwatch.mixin.dashboards import grading, panels, queries, units
 from orchwatch.mixin.dashboards.page import Page, Row
@@ -21,9 +20,6 @@ _NAMES = {_CPU: "CPU", _MEMORY: "Memory"}
 _SESSION_MEMORY = "session.memory"
 _STATED = (_CPU, _MEMORY, _SESSION_MEMORY, readings.STORAGE_GROWTH)
 
-_DISK = promql.series("system.filesystem.usage", "By")
-_STORAGE = promql.series(names.STORAGE_SIZE, "By")
-_FREE = f'min({_DISK}{{system_filesystem_state="free"}})'
 _SPENT = promql.series("process.cpu.time", "s", counter=True)
 _RESIDENT = promql.series("process.memory.usage", "By")
 _DISK_IO = promql.series("system.disk.io", "By", counter=True)
@@ -104,11 +100,11 @@ def _disk(settings: Settings) -> Panel:
         f"{trend} for {horizon}.",
         _NO_MONITOR,
     )
-    free = f'{_DISK}{{system_filesystem_state="free"}}'
+    free = readings.DISK_FREE
     panel = panels.graph(
         text,
-        queries.lines("now", _FREE, "free"),
-        queries.lines("forecast", f"min({_forecast(free, trend, horizon)})", _in(horizon)),
+        queries.lines("now", free, "free"),
+        queries.lines("forecast", _forecast(free, trend, horizon), _in(horizon)),
         unit=units.BYTES,
         decimals=None,
     )
@@ -123,10 +119,11 @@ def _storage(settings: Settings) -> Panel:
         f"last {trend} for {horizon}.",
         _NO_MONITOR,
     )
+    stored = readings.STORAGE
     panel = panels.graph(
         text,
-        queries.lines("now", f"max({_STORAGE})", "stored"),
-        queries.lines("forecast", f"max({_forecast(_STORAGE, trend, horizon)})", _in(horizon)),
+        queries.lines("now", stored, "stored"),
+        queries.lines("forecast", _forecast(stored, trend, horizon), _in(horizon)),
         unit=units.BYTES,
         decimals=None,
     )

@@ -296,6 +296,16 @@ def test_a_colour_is_what_the_table_grades_a_value(row_id: str) -> None:
         assert begun[-1] == colors[row.status(value)], value
 
 
+@pytest.mark.parametrize("target", [0.0, 2.0])
+def test_a_value_at_a_target_without_a_warning_is_no_miss(target: float) -> None:
+    rejected = {"direction": "below", "target": target, "warning": target, "unit": "{item}"}
+    table = targets.load(config.Config(targets={"levels": {"queue.rejected": rejected}}))
+    (_, fine), (begin, missed) = grading.steps(units.limits(table.levels["queue.rejected"]))
+    assert (fine, missed) == (grading.OK, grading.MISS)
+    assert begin is not None
+    assert target < begin < target + 1e-9
+
+
 def test_a_number_changed_in_the_table_changes_the_pages_that_show_it_and_no_other() -> None:
     changes = {"target": 0.5, "warning": 0.6, "alert": 0.6}
     user = config.Config(targets={"levels": {"cpu.utilization": changes}})

@@ -7,6 +7,7 @@ better" is that of a miss.
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final
 
 from grafana_foundation_sdk.builders.dashboard import ThresholdsConfig
@@ -38,9 +39,10 @@ def steps(limits: Limits) -> Steps:
     else:
         found = [(None, MISS), (limits.warning, WARN), (limits.target, OK)]
     if limits.target == limits.warning:
-        del found[1 if limits.direction == "below" else -2]
-        if limits.direction == "below":
-            return [(None, OK), (limits.target, MISS)]
+        del found[1]  # nothing lies between
+    if found[-1] == (limits.target, MISS):
+        # A colour begins at its value, and what is as good as its target is no miss: none of none.
+        found[-1] = (math.nextafter(limits.target, math.inf), MISS)
     return found
 
 

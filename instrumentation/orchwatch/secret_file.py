@@ -31,7 +31,7 @@ def read(path: str) -> str | None:
     except UnicodeDecodeError as error:
         raise SecretError(f"{path}: is not a secret of ours") from error
     if not secret:
-        raise SecretError(f"{path}: is empty; remove it, and it is made anew")
+        raise SecretError(f"{path}: is empty; remove it, then install or start again what shows it")
     return secret
 
 

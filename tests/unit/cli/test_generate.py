@@ -51,7 +51,9 @@ def test_drift_is_exit_code_3_names_each_file_and_writes_none(checkout: Path) ->
 
 def test_writing_names_what_changed_and_ends_the_drift(checkout: Path) -> None:
     (checkout / "orchwatch.toml").write_text('[operations."my.operation"]\ntarget_s = 7.5\n')
-    assert run(checkout).stdout == f"wrote {', '.join(OF_EACH_OPERATION)}\n"
+    written, hint = run(checkout).stdout.splitlines()
+    assert written == f"wrote {', '.join(OF_EACH_OPERATION)}"
+    assert hint.endswith("make down up")
     assert run(checkout, "--check").returncode == 0
     assert run(checkout).stdout.startswith("nothing to write: ")
 

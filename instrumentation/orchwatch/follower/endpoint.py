@@ -141,12 +141,15 @@ class Endpoint:
     def _read(self, client: socket.socket) -> None:
         try:
             data = client.recv(_READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError:  # it has hung up
+            data = b""
+        try:
             if data:
                 self._connections[client].take(data)
                 return
-        except BlockingIOError:
-            return
-        except OSError:  # it has hung up, or does not take its answer
+        except OSError:  # it does not take its answer
             pass
         self._drop(client)
 

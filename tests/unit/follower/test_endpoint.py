@@ -184,6 +184,18 @@ def test_a_client_that_waits_before_its_body_is_told_to_go_on(listening: Listeni
         assert client.recv(4096).startswith(b"HTTP/1.1 200 ")
 
 
+def test_a_client_that_does_not_take_its_answer_is_hung_up_on(listening: Listening) -> None:
+    listening.answer = Answer(body=b"x" * 50_000_000)
+    head = f"GET {OPEN} HTTP/1.1\r\nHost: 127.0.0.1:{listening.endpoint.port}\r\n\r\n"
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(endpoint._REQUEST_LIMIT_S / 2)
+        client.connect(("127.0.0.1", listening.endpoint.port))
+        client.sendall(head.encode())
+        received = sum(len(data) for data in iter(lambda: client.recv(1_000_000), b""))
+    assert received < 50_000_000
+
+
 def test_a_client_that_dawdles_is_hung_up_on(
     listening: Listening, monkeypatch: pytest.MonkeyPatch
 ) -> None:

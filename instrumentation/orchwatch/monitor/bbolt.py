@@ -54,7 +54,7 @@ def get(path: Path, bucket: bytes, key: bytes) -> bytes | None:
                     return found
         except OSError:
             return None
-        except (_UnreadableError, struct.error):
+        except (_UnreadableError, struct.error, OverflowError):
             continue  # written in the middle of it, or no such thing at all
     return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 
 import pytest
@@ -59,6 +60,12 @@ def test_two_broken_meta_pages_are_no_database(database: Path) -> None:
 @pytest.mark.parametrize("kept_bytes", [0, 10, PAGE_BYTES, 2 * PAGE_BYTES, 3 * PAGE_BYTES])
 def test_one_that_is_cut_off_has_no_value(database: Path, kept_bytes: int) -> None:
     database.write_bytes(database.read_bytes()[:kept_bytes])
+    assert bbolt.get(database, BUCKET, KEY) is None
+
+
+def test_a_bucket_that_leads_nowhere_has_no_value(database: Path) -> None:
+    text = re.sub(rb"default.{8}", b"default" + b"\xff" * 8, database.read_bytes(), flags=re.DOTALL)
+    database.write_bytes(text)
     assert bbolt.get(database, BUCKET, KEY) is None
 
 

@@ -17,7 +17,7 @@ _Choice = TypeVar("_Choice", bound=str)
 # The Collector knows the edges of a histogram in whole nanoseconds.
 SECONDS_DIGITS = 9
 # Prometheus would take it for the beginning of a template, in annotations and labels alike.
-_TEMPLATE = "{{"
+TEMPLATE = "{{"
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class Row:
 
     def check_id(self, pattern: re.Pattern[str] | None = None) -> None:
         """Refuses an id that is no text for a person, or has not the form that is asked for."""
-        if not _is_line(self.id):
-            raise self.error("", f"the id must be one line of printable text without {_TEMPLATE}")
+        if not is_line(self.id):
+            raise self.error("", f"the id must be one line of printable text without {TEMPLATE}")
         if pattern and not pattern.fullmatch(self.id):
             raise self.error("", "the id must be words of letters and digits, such as cache.hits")
 
@@ -86,8 +86,8 @@ class Row:
             raise self.error(key, "is missing")
         if not isinstance(value, str) or not value:
             raise self.error(key, f"must be a text, not {value!r}")
-        if not _is_line(value):
-            raise self.error(key, f"must be one line of printable text without {_TEMPLATE}")
+        if not is_line(value):
+            raise self.error(key, f"must be one line of printable text without {TEMPLATE}")
         return value
 
     def choice(self, key: str, choices: tuple[_Choice, ...], default: _Choice | None) -> _Choice:
@@ -99,5 +99,6 @@ class Row:
         raise self.error(key, f"must be one of {', '.join(choices)}, not {value!r}")
 
 
-def _is_line(text: str) -> bool:
-    return bool(text) and text.isprintable() and _TEMPLATE not in text
+def is_line(text: str) -> bool:
+    """Whether a person, a label and an annotation can all hold it."""
+    return bool(text) and text.isprintable() and TEMPLATE not in text

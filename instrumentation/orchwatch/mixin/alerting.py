@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from orchwatch import config
+from orchwatch import config, rows
 from orchwatch.config import ConfigError
 from orchwatch.mixin import promql, readings
 
@@ -134,6 +134,10 @@ def _chosen(user: config.Config, document: dict[str, Any]) -> dict[str, str]:
             raise ConfigError(file, name, f"unknown key; known are {', '.join(sorted(chosen))}")
         if not isinstance(value, str) or not value:
             raise ConfigError(file, name, f"must be a text, not {value!r}")
+        if not rows.is_line(value):
+            raise ConfigError(
+                file, name, f"must be one line of printable text without {rows.TEMPLATE}"
+            )
         chosen[key] = value
     if chosen["profile"] not in document["profiles"]:
         known = ", ".join(document["profiles"])

@@ -70,6 +70,7 @@ def test_every_section_names_its_source() -> None:
         ({"profil": "server"}, "alerting.profil: unknown key; known are grafana, profile, runbook"),
         ({"profile": "desktop"}, "alerting.profile: must be one of server, laptop, not 'desktop'"),
         ({"grafana": ""}, "alerting.grafana: must be a text, not ''"),
+        ({"runbook": "http://{{x}}"}, "alerting.runbook: must be one line of printable text"),
     ],
 )
 def test_a_setting_that_breaks_a_rule_is_named(own: dict[str, str], named: str) -> None:

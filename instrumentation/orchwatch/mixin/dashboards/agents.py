@@ -61,7 +61,7 @@ def _active() -> Panel:
         "As orchestrations and the monitor process report them.",
         _NOT_LIVE,
     )
-    query = queries.now("A", "max(orchestration_agent_active)")
+    query = queries.now("A", queries.ACTIVE_AGENTS)
     return panels.number(text, query, unit=units.NUMBER, decimals=0)
 
 

@@ -128,7 +128,7 @@ def _active_agents() -> Panel:
         "Agents that orchestrations and the monitor process report as active.",
         "no agent seen",
     )
-    query = queries.now("A", "max(orchestration_agent_active)")
+    query = queries.now("A", queries.ACTIVE_AGENTS)
     return panels.number(text, query, unit=units.NUMBER, decimals=0)
 
 

@@ -10,7 +10,7 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from grafana_foundation_sdk.models.tempo import SearchTableType, TempoQueryType
 
 from orchwatch import names
-from orchwatch.mixin import readings, recording
+from orchwatch.mixin import promql, readings, recording
 from orchwatch.mixin.promql import selector
 
 PROMETHEUS: Final = DataSourceRef(type_val="prometheus", uid="prometheus")
@@ -24,6 +24,7 @@ COUNTED_REPORTS: Final = "2m"
 LATEST: Final = "1d"
 # What a variable holds where nothing is chosen: a pattern that matches all.
 ANY: Final = ".*"
+ACTIVE_AGENTS: Final = f"max({promql.series(names.AGENT_ACTIVE, '{agent}')})"
 PERCENTILES: Final = (50, 95, 99)
 # Exemplars of the slowest: one set of them on a panel is enough.
 WITH_EXEMPLARS: Final = 99

@@ -58,8 +58,9 @@ def test_the_agents_find_exactly_what_one_process_alone_finds(
     ids = {span["id"] for span in recorded}
     roots = [span["name"] for span in recorded if not span["parent"]]
     assert roots == ["orchestration.run"]
-    # An agent that was killed could not record the batch it was in; nothing hangs below that.
-    assert all(span["parent"] in ids for span in recorded if span["parent"])
+    # An agent that was killed could not record the batch it was in, only what it had asked before.
+    orphans = [span for span in recorded if span["parent"] and span["parent"] not in ids]
+    assert {span.get("gen_ai.agent.name") for span in orphans} <= set(outcome.recovered)
     work = [span for span in recorded if span["name"] == "agent.task"]
     assert {span["gen_ai.agent.name"] for span in work} == {"agent-1", "agent-2", "agent-3"}
     asked = [span for span in recorded if span.get("orchestration.hook.event_name") == "PreToolUse"]

@@ -31,6 +31,7 @@ MONITOR = "monitor"
 SERVICE_NAME = "orchwatch-monitor"
 
 _NS = 1_000_000_000
+_LAST_NS = 2**63 - 1
 _STATES: tuple[State, ...] = ("firing", "resolved")
 # OTLP's numbers.
 _INFO, _WARN, _ERROR = 9, 13, 17
@@ -58,6 +59,9 @@ class AlertEvent:
         runbook: Where its entry is.
         dashboard: Where it can be seen.
         labels: Others that it has.
+
+    Raises:
+        ValueError: A moment lies before 1970, or beyond what OTLP can say (2262).
     """
 
     name: str
@@ -76,6 +80,11 @@ class AlertEvent:
     runbook: str | None = None
     dashboard: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for moment_ns in (self.start_ns, self.end_ns or 0):
+            if not 0 <= moment_ns <= _LAST_NS:
+                raise ValueError(moment_ns)
 
     @property
     def key(self) -> tuple[str, str, int]:
@@ -148,7 +157,7 @@ def read(line: bytes) -> Iterator[AlertEvent]:
                 for record in scope["logRecords"]:
                     if record["eventName"] == names.PERFORMANCE_ALERT:
                         yield _decode(record)
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError):
         return
 
 
@@ -180,6 +189,8 @@ def _decode(record: Mapping[str, Any]) -> AlertEvent:
     state = values[names.ALERT_STATE]
     if state not in _STATES:
         raise ValueError(state)
+    told = {name: values[key] for name, key in _OPTIONAL.items() if key in values}
+    value = told.pop("value", None)
     return AlertEvent(
         name=str(values[names.ALERT_NAME]),
         state=state,
@@ -189,7 +200,8 @@ def _decode(record: Mapping[str, Any]) -> AlertEvent:
         end_ns=int(values[names.ALERT_END]) if state == "resolved" else None,
         fingerprint=str(values[names.ALERT_FINGERPRINT]),
         evaluator=str(values[names.ALERT_EVALUATOR]),
-        **{name: values.get(key) for name, key in _OPTIONAL.items()},
+        value=None if value is None else float(value),
+        **{name: str(text) for name, text in told.items()},
         labels={
             key.removeprefix(names.ALERT_LABEL_PREFIX): str(value)
             for key, value in values.items()

@@ -160,6 +160,7 @@ def test_deliveries_at_once_write_each_transition_once(home: Path, receiver: Ale
         body(alert(startsAt=7)),
         body(alert(startsAt=NOT_YET)),
         body(alert(startsAt="2026-11-22T20:15:03")),
+        body(alert(startsAt="9999-12-31T23:59:59Z")),
         body(alert("resolved", endsAt=NOT_YET)),
     ],
 )

@@ -3,14 +3,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
+
 from orchwatch import spool
 from orchwatch.monitor import alert_events
 from orchwatch.monitor.alert_events import MONITOR, AlertEvent
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 FIRED = AlertEvent(
     name="ManyErrors",
@@ -50,6 +50,24 @@ def test_other_lines_hold_no_alerts() -> None:
     for line in (b"", b"7", b'{"resourceLogs":7}', b'{"resourceLogs":[{}]}', b"[" * 99_999):
         assert list(alert_events.read(line)) == []
     assert list(alert_events.read(other.encode())) == list(alert_events.read(wrong.encode())) == []
+
+
+def test_a_moment_that_no_calendar_has_is_refused_and_not_read() -> None:
+    line = FIRED.encode(1)
+    for moment_ns in ("-1", str(2**63), "1e999"):
+        with pytest.raises((ValueError, OverflowError)):
+            replace(FIRED, start_ns=int(float(moment_ns)))
+        assert list(alert_events.read(line.replace(str(FIRED.start_ns), moment_ns).encode())) == []
+    assert replace(FIRED, start_ns=2**63 - 1).start_ns == 2**63 - 1
+
+
+def test_values_of_other_kinds_are_texts_or_no_alert() -> None:
+    line = FIRED.encode(1)
+    odd = line.replace('{"stringValue":"errors"}', '{"intValue":"7"}')
+    assert [event.target for event in alert_events.read(odd.encode())] == ["7"]
+    odd = line.replace('{"doubleValue":7.0}', '{"stringValue":"seven"}')
+    assert odd != line
+    assert list(alert_events.read(odd.encode())) == []
 
 
 def test_only_as_many_segments_are_read_as_are_needed(

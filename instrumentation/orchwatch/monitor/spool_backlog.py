@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 _HEAD_BYTES = 1000
 # One line of ours is some 600 bytes; of a batch from the SDK the first spans tell as much.
 _LINE_BYTES = 64 * 1024
-_MOMENT = re.compile(rb'"(?:endTimeUnixNano|timeUnixNano)":"(\d{1,19})"')
+# The lines of the SDK's metrics have a space behind the colon.
+_MOMENT = re.compile(rb'"(?:endTimeUnixNano|timeUnixNano)"\s*:\s*"(\d{1,19})"')
 _NS = 1_000_000_000
 
 

@@ -10,11 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from orchwatch import spool, spool_budget
+from orchwatch import metrics, spool, spool_budget
 from orchwatch.monitor.spool_backlog import Backlog, Looker, budget_bytes, check_backlog
+from orchwatch.sdk.spool_exporter import append_metrics
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.unit.monitor.conftest import Record
 
 DATA = Path(__file__).parents[2] / "data" / "collector"
@@ -64,6 +69,41 @@ def test_where_everything_was_read_nothing_waits(home: Path) -> None:
         segment.unlink()
     _know(home)
     assert (_look().unread_bytes, _look().age_s) == (0, 0)
+
+
+def _metrics_of_the_sdk() -> None:
+    """As the monitor process writes its figures."""
+    reader = InMemoryMetricReader()
+    meter = MeterProvider([reader], shutdown_on_exit=False).get_meter("test")
+    meter.create_counter("tasks").add(3)
+    meter.create_gauge("agents").set(1)
+    data = reader.get_metrics_data()
+    assert data is not None
+    assert append_metrics(data)
+
+
+def _gauge_of_the_fast_path() -> None:
+    metrics.gauge("agents", 1)
+
+
+def _count_of_the_fast_path() -> None:
+    metrics.count("tasks")
+
+
+@pytest.mark.parametrize(
+    "write", [_metrics_of_the_sdk, _gauge_of_the_fast_path, _count_of_the_fast_path]
+)
+def test_metrics_are_as_old_as_the_first_that_waits_not_as_the_last_that_was_written(
+    home: Path, write: Callable[[], None]
+) -> None:
+    _know(home, spool.METRICS)
+    write()
+    segment = home / "spool" / "metrics-000001.jsonl"
+    hour_ago_ns = time.time_ns() - 3600 * 10**9
+    old = re.sub(rb'("timeUnixNano": ?")\d+', rb"\g<1>%d" % hour_ago_ns, segment.read_bytes())
+    segment.write_bytes(old)
+    write()
+    assert 3600 <= (_look(spool.METRICS).age_s or 0) < 3660
 
 
 def test_the_imported_past_has_no_age(home: Path, record: Record) -> None:

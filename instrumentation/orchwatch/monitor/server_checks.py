@@ -42,7 +42,7 @@ _WATCHDOG = "Watchdog"
 
 
 def check_servers(newest: Newest | None) -> Iterator[Check]:
-    """Whether each answers, its version, and whether the newest operation has arrived.
+    """Whether each answers, its version, and whether the operation that it is judged by is there.
 
     All are asked at once, each for at most `TIMEOUT_S` a question; what should have arrived and has
     not is asked for again for a few seconds.
@@ -67,7 +67,7 @@ def check_servers(newest: Newest | None) -> Iterator[Check]:
 def _arrived(
     held: Callable[[Server, Newest], bool], server: Server, newest: Newest | None
 ) -> bool | None:
-    """Whether a server holds the newest operation; None where it does not say."""
+    """Whether a server holds that operation; None where it does not say."""
     if newest is None:
         return None
     until = time.monotonic() + _CATCH_UP_S
@@ -139,7 +139,7 @@ def _check_fresh(server: Server, newest: Newest, *, arrived: bool | None) -> Che
     name = f"{server.title} is fresh"
     age = format_age(newest.end_s)
     if arrived:
-        return Check(name=name, state="ok", found=f"it has the newest operation, {age} old")
+        return Check(name=name, state="ok", found=f"it has what ended {age} ago")
     if arrived is None:
         return Check(name=name, state="unknown", found="it did not say what it holds")
     if time.time() - newest.end_s < VISIBLE_AFTER_S:
@@ -152,7 +152,7 @@ def _check_fresh(server: Server, newest: Newest, *, arrived: bool | None) -> Che
     return Check(
         name=name,
         state="fail" if server.expected else "warn",
-        found=f"the newest operation ended {age} ago and has not arrived",
+        found=f"an operation that ended {age} ago has not arrived",
         remedy="see whether the Collector follows this ORCHWATCH_HOME; orchwatch audit counts what"
         " is missing, and orchwatch audit --resend sends the spans that Tempo lacks again",
     )
@@ -201,8 +201,9 @@ def _counted(server: Server, newest: Newest) -> bool:
     """Whether Prometheus got an operation that late: exemplars come with counted spans."""
     metric = names.OPERATION_DURATION.replace(".", "_") + "_seconds_bucket"
     now_s = time.time()
+    start_s = min(newest.end_s, now_s - _DAY_S)
     query = urllib.parse.urlencode(
-        {"query": metric, "start": f"{now_s - _DAY_S:.3f}", "end": f"{now_s:.3f}"}
+        {"query": metric, "start": f"{start_s:.3f}", "end": f"{now_s:.3f}"}
     )
     answer = json.loads(_get(f"{server.url}/api/v1/query_exemplars?{query}"))
     return any(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchwatch import spool
 from orchwatch.home import home, spool_directory
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from orchwatch.monitor.segments import Segment
 
-_TAIL_BYTES = 256 * 1024
+_PIECE_BYTES = 256 * 1024
 # Clocks of one machine agree; this is for home directories on a network.
 _FUTURE_TOLERANCE_S = 60.0
 _NS = 1e9
@@ -27,7 +28,7 @@ _NS = 1e9
 
 @dataclass(frozen=True, kw_only=True)
 class Newest:
-    """The operation that ended last, as far as the spool shows.
+    """The operation that ended last, or last before some moment, as far as the spool shows.
 
     Attributes:
         trace_id: Of its trace, 32 hexadecimal digits.
@@ -38,28 +39,42 @@ class Newest:
     end_s: float
 
 
-def newest_operation() -> Newest | None:
-    """The last operation that was appended to be counted; None where there is none."""
+def newest_operation(until_s: float = math.inf) -> Newest | None:
+    """The last operation that was appended to be counted; None where there is none.
+
+    Args:
+        until_s: Only those that had ended by then, in Unix seconds.
+    """
     operations = [
         segment
         for segment in segments.find(Path(spool_directory()))
         if segment.family == spool.OPERATIONS
     ]
     for segment in reversed(operations):
-        for line in reversed(_last_lines(segment)):
-            ended = [_newest(span) for span in _spans(line)]
-            if ended:
-                return max(ended, key=lambda newest: newest.end_s)
+        for lines in _pieces(segment):
+            # Lines stand in the order of their ends, or nearly so: where the first is too young,
+            # the others are, and parsing all that a busy system has just recorded takes seconds.
+            first = next(filter(None, map(_ended, lines)), None)
+            if first is None or first.end_s > until_s:
+                continue
+            ended = filter(None, map(_ended, reversed(lines)))
+            return next(operation for operation in ended if operation.end_s <= until_s)
     return None
 
 
-def _last_lines(segment: Segment) -> list[bytes]:
+def _pieces(segment: Segment) -> Iterator[list[bytes]]:
+    """The lines of a segment in bounded pieces, the last piece first."""
     try:
         with segment.path.open("rb") as file:
-            file.seek(max(0, segment.size_bytes - _TAIL_BYTES))
-            return file.read().split(b"\n")
+            rest = b""
+            for end in range(segment.size_bytes, 0, -_PIECE_BYTES):
+                start = max(0, end - _PIECE_BYTES)
+                file.seek(start)
+                rest, *lines = (file.read(end - start) + rest).split(b"\n")
+                yield lines
+            yield [rest]
     except OSError:
-        return []  # dropped meanwhile, or not ours to read
+        return  # dropped meanwhile, or not ours to read
 
 
 def check_spool() -> Iterator[Check]:
@@ -148,21 +163,19 @@ def _is_readable(line: bytes) -> bool:
         return False
 
 
-def _spans(line: bytes) -> list[dict[str, Any]]:
+def _ended(line: bytes) -> Newest | None:
+    """The operation of a line, the last of several; None where it holds none."""
     try:
-        return [
-            span
+        spans = [
+            Newest(trace_id=span["traceId"], end_s=int(span["endTimeUnixNano"]) / _NS)
             for resource in json.loads(line)["resourceSpans"]
             for scope in resource["scopeSpans"]
             for span in scope["spans"]
             if int(span["endTimeUnixNano"]) and span["traceId"]
         ]
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return []
-
-
-def _newest(span: dict[str, Any]) -> Newest:
-    return Newest(trace_id=span["traceId"], end_s=int(span["endTimeUnixNano"]) / _NS)
+    except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
+        return None
+    return max(spans, key=lambda span: span.end_s, default=None)
 
 
 def format_age(moment_s: float) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchwatch import spool
+from orchwatch.monitor import spool_health
 from orchwatch.monitor.spool_health import check_spool, format_duration, newest_operation
 
 if TYPE_CHECKING:
@@ -47,6 +48,31 @@ def test_the_newest_operation_is_the_one_that_was_appended_last(
     newest = newest_operation()
     assert newest is not None
     assert (newest.trace_id, newest.end_s) == (f"{2:032x}", 3 * 3600)
+
+
+def test_the_newest_that_had_ended_by_a_moment_is_found_behind_many_younger_ones(
+    home: Path, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Several segments of several pieces each, all but the first full of younger operations.
+    monkeypatch.setattr(spool_health, "_PIECE_BYTES", 2000)
+    monkeypatch.setenv("ORCHWATCH_SPOOL_SEGMENT_BYTES", "10000")
+    for number in range(100):
+        record(trace_id=f"{number:032x}", end_ns=(number + 1) * HOUR_NS)
+    assert len(list((home / "spool").glob("operations-*"))) > 2
+    newest = newest_operation(2 * 3600)
+    assert newest is not None
+    assert (newest.trace_id, newest.end_s) == (f"{1:032x}", 2 * 3600)
+    assert newest_operation(3599) is None
+
+
+def test_a_time_beyond_all_numbers_is_no_operation(home: Path, record: Record) -> None:
+    line = record(trace_id=f"{1:032x}", end_ns=HOUR_NS)
+    with (home / "spool" / "operations-000001.jsonl").open("ab") as file:
+        file.write(line.replace(b'"%d"' % HOUR_NS, b'"' + b"9" * 400 + b'"'))
+    newest = newest_operation()
+    assert newest is not None
+    assert newest.trace_id == f"{1:032x}"
+    assert newest.end_s == 3600
 
 
 def test_lines_that_nobody_can_read_are_counted(home: Path, record: Record) -> None:

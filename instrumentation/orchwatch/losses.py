@@ -10,6 +10,7 @@ import atexit
 import os
 import sys
 import time
+from _signal import NSIG, getsignal  # type: ignore[import-not-found]  # `signal` needs `enum`
 from _thread import allocate_lock
 
 from orchwatch.home import DIRECTORY_MODE, FILE_MODE, home
@@ -129,11 +130,14 @@ def is_hosts(error: Exception) -> bool:
 
     A limit of time, say, which the host would wait for in vain. Such a handler is told from all
     other functions by its caller: Python hands it the very frame that it interrupts and calls it
-    from.
+    from. One that has deleted that, as an argument that it does not use, is known by its code.
     """
+    handlers = [getattr(getsignal(number), "__code__", None) for number in range(1, NSIG)]
     step = error.__traceback__
     while step is not None and step.tb_next is not None:
         interrupted, step = step.tb_frame, step.tb_next
+        if step.tb_frame.f_code in handlers:
+            return True
         for argument in step.tb_frame.f_locals.values():
             among = argument if type(argument) is tuple else (argument,)
             if any(one is interrupted for one in among):

@@ -524,8 +524,9 @@ def test_an_operation_is_ended_by_the_recorder_that_started_it(
 
 @pytest.mark.parametrize("path", ["fast", "sdk"])
 @pytest.mark.parametrize("kind", ["TimeoutError", "ValueError", "Limit"])
+@pytest.mark.parametrize("first", ["pass", "del signal_number, frame"])
 def test_an_exception_of_a_signal_handler_of_the_host_goes_on_to_the_host(
-    run_python: Callable[..., str], path: str, kind: str
+    run_python: Callable[..., str], path: str, kind: str, first: str
 ) -> None:
     out = run_python(
         f"""
@@ -536,6 +537,7 @@ class Limit(Exception): pass
 if {path!r} == "sdk": orchwatch.configure(export="spool")
 raised = seen = 0
 def handler(signal_number, frame):
+    {first}
     global raised
     raised += 1
     raise {kind}

@@ -116,7 +116,9 @@ class Spool:
         """
         try:
             status = os.fstat(segment)
-        except OSError:
+        except OSError as error:
+            if losses.is_hosts(error):
+                raise
             return False
         return (status.st_dev, status.st_ino) == self._file
 
@@ -148,7 +150,9 @@ class Spool:
         self._next_look = now + _LOOK_INTERVAL_S
         try:
             status = os.stat(self._path)
-        except OSError:
+        except OSError as error:
+            if losses.is_hosts(error):
+                raise
             return True
         return (status.st_dev, status.st_ino) != self._file
 

@@ -16,6 +16,8 @@ from orchwatch.monitor.store import Store
 from orchwatch.reporters import status_document
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orchwatch.follower.alert_stream import AlertStream
     from orchwatch.follower.following import Following
 
@@ -49,7 +51,7 @@ class Figures:
         tasks = (self._system, self._business, self._snapshot, self._spool, self._patterns.look)
         self._due_s = dict.fromkeys(tasks, 0.0)
         self._exposed = b"", 0.0
-        self._complaint = ""
+        self._complaints: dict[Callable[[], None], str] = {}
         self._snapshot_interval_s = SNAPSHOT_INTERVAL_S
 
     def measure(self, now_s: float) -> None:
@@ -67,9 +69,18 @@ class Figures:
             try:
                 task()
             except (OrchwatchError, OSError) as error:
-                if str(error) != self._complaint:
-                    self._complaint = str(error)
+                if self._is_new(task, error):
                     _logger.warning("%s", error)
+            except Exception as error:  # a figure that cannot be had is no reason to follow nobody
+                losses.count("internal_error")
+                if self._is_new(task, error):
+                    _logger.exception("a figure was left out")
+
+    def _is_new(self, task: Callable[[], None], error: Exception) -> bool:
+        """Whether it was not what the task said last."""
+        said = self._complaints.get(task)
+        self._complaints[task] = str(error)
+        return said != str(error)
 
     def exposition(self) -> bytes:
         """What Prometheus fetches; may be called from any thread."""

@@ -156,7 +156,7 @@ def configure(
 
     Sets the global tracer and meter providers, so that other instrumentations nest under our
     operations; providers that the host has set up itself are used as they are. Everything is
-    flushed at exit, on SIGTERM and on SIGHUP, which waits at most 0.3 s even when the server is
+    flushed at exit, on SIGTERM and on SIGHUP, which waits at most 0.3 s for a server that is
     gone; what could not be sent stays in the spool. A second call changes nothing.
 
     Args:

@@ -128,7 +128,7 @@ def chosen_or_any(name: str, variable: str) -> str:
 
 def beyond(operation: str, limit_s: float) -> str:
     """Operations that took longer than that."""
-    return f'({NAME} = "{operation}" && duration > {round(limit_s * 1e6)}us)'
+    return f'({NAME} = "{operation}" && duration > {round(limit_s * 1e9)}ns)'
 
 
 def any_of(*values: str) -> str:

@@ -113,6 +113,7 @@ TASK_COMPLETED = "orchestration.task.completed"
 AGENT_ACTIVE = "orchestration.agent.active"
 CONSISTENCY_VIOLATIONS = "orchestration.state.consistency.violations"
 STORAGE_SIZE = "orchestration.storage.size"
+STORAGE_GROWTH = "orchestration.storage.growth"
 TOKEN_USAGE = "orchestration.token.usage"  # noqa: S105 - as above
 TASK_THROUGHPUT = "orchestration.task.throughput"
 TASK_SUCCESS_RATIO = "orchestration.task.success.ratio"

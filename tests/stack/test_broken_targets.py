@@ -107,13 +107,13 @@ def test_every_level_that_is_beyond_its_limit_alerts_until_it_stays_within(
         if alert.kind == "threshold" and alert.symptom in {"resource", "kpi"}
     }
     assert len(alerting_on) == len(LEVELS)
-    _set_levels(own_stack, _within)
+    _set_levels(own_stack, lambda row: row.target)
     measured = f"count({readings.VALUE})"
     assert eventually(lambda: value(own_stack, measured) == len(LEVELS), _EVALUATED_WITHIN_S)
     assert _firing(own_stack) == set()
     _set_levels(own_stack, _beyond)
     _wait_until_firing(own_stack, alerting_on, _HELD_WITHIN_S)
-    _set_levels(own_stack, _within)
+    _set_levels(own_stack, lambda row: row.target)
     _wait_until_firing(own_stack, set(), _HELD_WITHIN_S)
 
 
@@ -128,11 +128,6 @@ def test_availability_is_the_same_on_the_server_and_without_one(own_stack: Stack
     assert (local["availability"], local["error.rate"]) == (0.75, 0.25)
     served = value(own_stack, "orchestration:availability:ratio15m")
     assert served == pytest.approx(local["availability"], abs=0.001)
-
-
-def _within(row: LevelTarget) -> float:
-    # The storage's size is reported, and its growth judged.
-    return 0.0 if row.id == readings.STORAGE_GROWTH else row.target
 
 
 def _beyond(row: LevelTarget) -> float:

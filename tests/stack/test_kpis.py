@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.stack.conftest import eventually, run, selector, value
+
+from orchwatch.monitor import storage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,6 +80,8 @@ def test_known_busy_times_come_out_of_prometheus_within_a_hundredth(
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
         "OTEL_EXPORTER_OTLP_ENDPOINT": stack.otlp_http_url,
     }
+    (tmp_path / "stack").mkdir()
+    (tmp_path / "stack" / "chunks").write_bytes(b"x" * 100_000)
     run(stack, service, PROGRAM, environment=environment)
 
     def found(name: str) -> float | None:
@@ -84,7 +89,10 @@ def test_known_busy_times_come_out_of_prometheus_within_a_hundredth(
 
     assert eventually(lambda: found("orchestration_efficiency_ratio"))
     assert {name: found(name) for name in EXPECTED} == pytest.approx(EXPECTED, rel=0.01)
-    assert found("orchestration_storage_size_bytes")
+    # Prometheus judges by the same growth as `current`, whatever the servers keep beside it.
+    kept = storage.growth_bytes(tmp_path, time.time_ns())
+    assert found("orchestration_storage_size_bytes") == kept
+    assert found("orchestration_storage_growth_bytes") == kept
     # What nobody measured is absent.
     for name in ("test_coverage_ratio", "code_quality", "session_memory_bytes"):
         assert found(f"orchestration_{name}") is None

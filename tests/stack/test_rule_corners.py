@@ -21,7 +21,6 @@ SLOW = ((RULES / "regression.yml",), "5m")
 QUERY = names.STATE_QUERY
 MEMORY = readings.gauge(TABLE.levels["memory.utilization"]).sample
 CPU = readings.gauge(TABLE.levels["cpu.utilization"]).sample
-STORAGE = readings.gauge(TABLE.levels[readings.STORAGE_GROWTH]).sample
 TASK_ERRORS = readings.gauge(TABLE.levels["task.errors"]).sample
 ERRORS = f"{recording.ERROR_RATIO}15m"
 
@@ -151,15 +150,6 @@ def test_memory_is_predicted_from_a_trend_that_goes_on(
 ) -> None:
     found = firing(tmp_path, {MEMORY: values}, minutes, "MemoryUtilizationSoonHigh")
     assert bool(found) == fires
-
-
-def test_storage_that_grew_is_not_forgotten_when_who_reports_it_starts_anew(tmp_path: Path) -> None:
-    mib = 2**20
-    series = {
-        f'{STORAGE}{{instance="a"}}': f"{20 * mib}+{mib}x15 stale",
-        f'{STORAGE}{{instance="b"}}': f"_x16 {35 * mib}x30",
-    }
-    assert firing(tmp_path, series, 40, "StorageGrowthHigh") == {"StorageGrowthHigh"}
 
 
 @pytest.mark.parametrize(

@@ -63,8 +63,6 @@ def _level(table: Targets, settings: Settings, row: LevelTarget) -> Alert:
 
     def case(value: float) -> Case:
         text = samples.constant(value, _MINUTES)
-        if row.id == readings.STORAGE_GROWTH:
-            text = f"0 {text}"
         return Case(series={readings.gauge(row).sample: text, **traffic}, at=f"{_MINUTES}m")
 
     beyond, within = _beside(row, limit)

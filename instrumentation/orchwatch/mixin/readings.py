@@ -45,7 +45,6 @@ VIOLATIONS = promql.series(names.CONSISTENCY_VIOLATIONS, "{violation}", counter=
 _GAUGES = {
     "cpu.utilization": "system.cpu.utilization",
     "memory.utilization": "system.memory.utilization",
-    STORAGE_GROWTH: names.STORAGE_SIZE,
     "parallel.execution": names.PARALLEL_RATIO,
     "task.success": names.TASK_SUCCESS_RATIO,
     "task.errors": names.TASK_ERROR_RATIO,
@@ -95,9 +94,6 @@ def gauge(row: LevelTarget) -> Gauge:
         return Gauge(expr=f"{worst}(sum by (job, instance) ({busy}))", sample=sample)
     if row.id == "memory.utilization":
         series += '{system_memory_state="used"}'
-    if row.id == STORAGE_GROWTH:
-        # Since the day's lowest: `delta` would stretch an hour's growth to a day's.
-        return Gauge(expr=f"{STORAGE} - min_over_time({STORAGE}[1d])", sample=series)
     return Gauge(expr=f"{worst}({series})", sample=series)
 
 

@@ -173,7 +173,7 @@ def _durations(window: str) -> list[Record]:
 
 
 def _levels(table: Targets, settings: Settings) -> list[Record]:
-    storage = readings.gauge(table.levels[readings.STORAGE_GROWTH]).sample
+    storage = promql.series(names.STORAGE_SIZE, "By")
     return [
         Record(name=readings.STORAGE, expr=f"max({storage})"),
         Record(name=readings.DISK_FREE, expr=f"min({readings.FREE})"),

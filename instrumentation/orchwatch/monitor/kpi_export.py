@@ -20,6 +20,7 @@ def export_system(system: System) -> None:
     """Sets the system gauges."""
     _gauge(names.SESSION_MEMORY, max(system.session_memory_bytes.values(), default=None), "By")
     _gauge(names.STORAGE_SIZE, system.storage_bytes, "By")
+    _gauge(names.STORAGE_GROWTH, system.storage_growth_bytes, "By")
 
 
 def export_business(business: Business) -> None:

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING
 
 import psutil
 
-from orchwatch.monitor import archive, segments
-
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
-    from pathlib import Path
 
     from orchwatch.monitor.spans import Summary
-
-DAY_NS = 24 * 3600 * 1_000_000_000
 
 # The kernel counts CPU time in ticks of 10 ms: below ten of them a share would be mostly noise.
 _SHORTEST_CPU_S = 0.1
@@ -72,34 +66,3 @@ def of_operations(summaries: Iterable[Summary], known: Container[str]) -> dict[s
         return {}
     failed = sum(summary.errors for summary in counted) / count
     return {"availability": 1 - failed, "error.rate": failed}
-
-
-def storage_growth_bytes(home: Path, now_ns: int) -> float | None:
-    """Bytes written into spool and store in the last 24 hours and still there.
-
-    A file that was begun earlier counts by the share of its time that falls into them; it was begun
-    when its predecessor was last written to. Once the spool has reached its budget it drops as much
-    as it writes, and this is what it writes. None where nothing was ever written.
-    """
-    files: list[tuple[str, int, int]] = [
-        (segment.family, segment.modified_ns, segment.size_bytes)
-        for segment in segments.find(home / "spool")
-    ]
-    for file in archive.find(home / "store").values():
-        try:
-            status = os.stat(file.path)
-        except FileNotFoundError:
-            continue
-        files.append((f"store/{file.family}", status.st_mtime_ns, status.st_size))
-    if not files:
-        return None
-    begun_ns: dict[str, int] = {}
-    written = 0.0
-    for family, modified_ns, size_bytes in sorted(files):
-        start_ns = begun_ns.get(family, modified_ns)
-        begun_ns[family] = modified_ns
-        recent_ns = modified_ns - max(start_ns, now_ns - DAY_NS)
-        if recent_ns >= 0:
-            share = recent_ns / (modified_ns - start_ns) if modified_ns > start_ns else 1.0
-            written += size_bytes * share
-    return written

@@ -1,4 +1,4 @@
-"""What sessions and the home directory take: memory of process trees, bytes on disk.
+"""What sessions take: the memory of their process trees.
 
 A session's processes are found in two ways. Those that Claude Code starts carry its session's id in
 their environment; the process that started them is the session's main process, where its command
@@ -20,7 +20,6 @@ from orchwatch import names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
-    from pathlib import Path
 
     from orchwatch.monitor.store import Store
 
@@ -101,18 +100,6 @@ def recorders(store: Store, *, since_ns: int) -> dict[str, list[psutil.Process]]
             if process.create_time() <= end_ns / _NS + _CLOCK_TOLERANCE_S:
                 found.setdefault(session_id, []).append(process)
     return found
-
-
-def storage_bytes(home: Path) -> int | None:
-    """Bytes of all files in the home directory; None where there is no such directory."""
-    if not home.is_dir():
-        return None
-    total = 0
-    for directory, _, files in os.walk(home):
-        for file in files:
-            with suppress(OSError):  # dropped or compacted meanwhile
-                total += os.lstat(os.path.join(directory, file)).st_size
-    return total
 
 
 def _environment(process: psutil.Process) -> str | None:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchwatch import targets as targets_table
-from orchwatch.monitor import levels, spans
+from orchwatch.monitor import levels, spans, storage
 from orchwatch.monitor.store import Store
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def take(
     shares = levels.of_operations(summaries, known)
     values: dict[str, float | None] = {
         **shares,
-        "storage.growth": levels.storage_growth_bytes(home, int(as_of.timestamp() * 1e9)),
+        "storage.growth": storage.growth_bytes(home, int(as_of.timestamp() * 1e9)),
         "cpu.utilization": _machine.cpu_utilization(),
         "memory.utilization": _machine.memory_utilization(),
         **(measured or {}),

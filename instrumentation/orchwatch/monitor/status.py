@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
 from orchwatch import targets as targets_table
-from orchwatch.monitor import health, kpis, probes, project, snapshot
+from orchwatch.monitor import health, kpis, probes, project, snapshot, storage
 from orchwatch.monitor.kpis import Kpis
 from orchwatch.monitor.snapshot import Sample
 
@@ -37,11 +37,13 @@ class System:
 
     Attributes:
         session_memory_bytes: Resident memory by session, see `probes.Sessions`.
-        storage_bytes: Size of the home directory; None where there is none.
+        storage_bytes: What orchwatch keeps on disk, see `storage`; None where it keeps nothing.
+        storage_growth_bytes: What of it was written in the last day.
     """
 
     session_memory_bytes: Mapping[str, int] = field(default_factory=dict)
     storage_bytes: int | None = None
+    storage_growth_bytes: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +122,8 @@ class Gatherer:
         known = probes.recorders(self._store, since_ns=since_ns or 0)
         self._system = System(
             session_memory_bytes=self._sessions.memory_bytes(known),
-            storage_bytes=probes.storage_bytes(self._home),
+            storage_bytes=storage.size_bytes(self._home),
+            storage_growth_bytes=storage.growth_bytes(self._home, time.time_ns()),
         )
         return self._system
 

@@ -113,11 +113,3 @@ def test_the_monitor_is_no_part_of_the_sessions_that_it_follows(
     start(started, "-c", SPANS, ORCHWATCH_SERVICE_NAME="claude-code")
     with Store(home) as store:
         assert probes.recorders(store, since_ns=0) == {}
-
-
-def test_storage_is_all_that_lies_in_the_home(home: Path) -> None:
-    assert probes.storage_bytes(home) is None
-    (home / "spool").mkdir(parents=True)
-    (home / "losses").write_bytes(b"x" * 10)
-    (home / "spool" / "operations-000001.jsonl").write_bytes(b"x" * 1000)
-    assert probes.storage_bytes(home) == 1010

@@ -115,8 +115,8 @@ def _storage(settings: Settings) -> Panel:
     trend, horizon = settings.prediction["slow_trend"], settings.prediction["slow_horizon"]
     text = Text(
         "What is stored, and where it is heading",
-        "The spool and what it was compacted into. The forecast follows the straight line of the "
-        f"last {trend} for {horizon}.",
+        "The spool, what it was compacted into, and sessions. The forecast follows the straight "
+        f"line of the last {trend} for {horizon}.",
         _NO_MONITOR,
     )
     stored = readings.STORAGE

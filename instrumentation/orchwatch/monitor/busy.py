@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -37,11 +37,13 @@ class Agent:
     """What one agent did, in nanoseconds.
 
     Attributes:
+        session_id: Its session; empty where it has none.
         available_ns: From its first sign of life to its last.
         busy: When it was busy, as intervals without overlap, by start.
         useful_ns: How long it was busy outside of what failed.
     """
 
+    session_id: str
     available_ns: int
     busy: tuple[tuple[int, int], ...]
     useful_ns: int
@@ -58,6 +60,17 @@ def agents(intervals: Iterable[Interval]) -> list[Agent]:
     for interval in intervals:
         found[interval.session_id, interval.agent].append(interval)
     return [_agent(own) for own in found.values()]
+
+
+def teams(agents: Iterable[Agent]) -> list[Agent]:
+    """The agents that were busy in a session where another one was, too.
+
+    Whether agents work at once says something about these only: one that works alone in its session
+    waits for nobody, and that two sessions overlap for a moment is a coincidence.
+    """
+    workers = [agent for agent in agents if agent.busy]
+    counts = Counter(agent.session_id for agent in workers)
+    return [agent for agent in workers if counts[agent.session_id] > 1]
 
 
 def any_and_parallel_ns(agents: Iterable[Agent]) -> tuple[int, int]:
@@ -95,4 +108,9 @@ def _agent(intervals: list[Interval]) -> Agent:
                 useful_ns += at_ns - before_ns
         before_ns = at_ns
         running[kind] += change
-    return Agent(available_ns=changes[-1][0] - changes[0][0], busy=tuple(busy), useful_ns=useful_ns)
+    return Agent(
+        session_id=intervals[0].session_id,
+        available_ns=changes[-1][0] - changes[0][0],
+        busy=tuple(busy),
+        useful_ns=useful_ns,
+    )

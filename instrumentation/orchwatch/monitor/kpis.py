@@ -1,7 +1,8 @@
 """Key figures of an orchestration, computed from its spans.
 
 An agent is told by its session and its `gen_ai.agent.id`, else its `gen_ai.agent.name`; the turns
-and tool calls of a session that name no agent are its main agent's. It is busy
+and tool calls of a session that name no agent are its main agent's, but for a call within the span
+of an agent, which is that one's. It is busy
 
 - during each span that names it, except what others do about it (`agent.spawn`, `recovery.run`,
   `message.deliver`); spans that overlap are counted once;
@@ -67,15 +68,20 @@ WITH acting AS MATERIALIZED (
         AND agent IS DISTINCT FROM $helper
         AND (agent IS NOT NULL OR (session_id IS NOT NULL AND operation IN ($turn, $run, $tool)))
 ),
+callers AS (
+    SELECT DISTINCT ON (span_id) span_id, agent AS caller FROM acting WHERE agent <> ''
+),
 kinds AS (
-    SELECT session, agent, start_ns, end_ns, failed, CASE
+    SELECT session, CASE WHEN agent = '' AND operation = $tool THEN coalesce(caller, '')
+            ELSE agent END AS agent,
+        start_ns, end_ns, failed, CASE
         WHEN operation IN ($turn, $run) THEN 'turn'
         WHEN operation IN ($spawn, $recovery, $message) THEN 'alive'
-        WHEN operation = $tool AND span_id IN (
+        WHEN operation = $tool AND acting.span_id IN (
             SELECT parent_span_id FROM acting
             WHERE operation = $run AND parent_span_id IS NOT NULL) THEN 'waiting'
         ELSE 'work' END AS kind
-    FROM acting
+    FROM acting LEFT JOIN callers ON acting.parent_span_id = callers.span_id
 ),
 pieces AS (
     SELECT *, max(end_ns) OVER (
@@ -133,7 +139,8 @@ class Kpis:
         success_ratio: Share of the window's tasks that ended without an error.
         error_ratio: The rest.
         agent_utilization: Busy time over available time, each added up over all agents.
-        parallel_ratio: Time with two or more agents busy over time with any.
+        parallel_ratio: Time with two or more agents busy over time with any, of the sessions in
+            which two or more worked; None where there is no such session.
         efficiency_ratio: Time in which agents were busy outside of spans that failed, over
             available time: what of the agents' time went into work that led to something.
         tasks: How many tasks the shares of them rest on; None where no task ended.
@@ -178,7 +185,7 @@ def measure(
     )
     agents = busy.agents([*starmap(Interval, rows), *going_on])
     available_ns = sum(agent.available_ns for agent in agents)
-    any_ns, parallel_ns = busy.any_and_parallel_ns(agents)
+    any_ns, parallel_ns = busy.any_and_parallel_ns(busy.teams(agents))
     return Kpis(
         active_agents=_active(agents, now_ns) if agents else None,
         tasks_per_hour=recent * HOUR_S * _NS / (now_ns - hour_ns)

@@ -59,4 +59,4 @@ def test_pieces_that_touch_are_one() -> None:
         [Interval("s", "a", "work", 0, 5), Interval("s", "a", "failed", 0, 5),
          Interval("s", "a", "work", 5, 9), Interval("s", "a", "alive", 20, 20)]
     )  # fmt: skip
-    assert agent == busy.Agent(available_ns=20, busy=((0, 9),), useful_ns=4)
+    assert agent == busy.Agent(session_id="s", available_ns=20, busy=((0, 9),), useful_ns=4)

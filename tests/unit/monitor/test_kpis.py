@@ -114,7 +114,7 @@ def test_spans_of_one_agent_that_overlap_count_once(home: Path, during: During) 
     during("tool.execute", 300, 310, "a")
     found = measured(home)
     assert found.agent_utilization == pytest.approx(120 / 210)
-    assert found.parallel_ratio == 0
+    assert found.parallel_ratio is None
 
 
 def test_three_agents_at_once_are_as_parallel_as_two(home: Path, during: During) -> None:
@@ -124,10 +124,42 @@ def test_three_agents_at_once_are_as_parallel_as_two(home: Path, during: During)
     assert measured(home).parallel_ratio == pytest.approx(0.5)
 
 
-def test_agents_of_one_name_in_two_sessions_are_two(home: Path, during: During) -> None:
+def test_agents_of_one_name_in_two_sessions_are_two_and_no_team(home: Path, during: During) -> None:
     during("agent.task", 100, 200, "a", session="s1")
+    during("agent.task", 198, 300, "a", session="s2")
+    found = measured(home)
+    assert (found.agents, found.parallel_ratio) == (2, None)
+
+
+def test_an_agent_on_its_own_says_nothing_about_the_team_of_another_session(
+    home: Path, during: During
+) -> None:
+    during("agent.task", 0, 500, "alone", session="s1")
     during("agent.task", 100, 200, "a", session="s2")
-    assert measured(home).parallel_ratio == 1
+    during("agent.task", 150, 250, "b", session="s2")
+    assert measured(home).parallel_ratio == pytest.approx(50 / 150)
+
+
+def test_agents_without_a_session_are_one_team(home: Path, during: During) -> None:
+    during("agent.task", 100, 200, "a", session=None)
+    during("agent.task", 200, 300, "b", session=None)
+    assert measured(home).parallel_ratio == 0
+
+
+def test_an_agent_that_was_only_started_makes_no_team(home: Path, during: During) -> None:
+    during("agent.task", 100, 200, "a")
+    during("agent.spawn", 120, 130, "b")
+    found = measured(home)
+    assert (found.agents, found.parallel_ratio) == (2, None)
+
+
+def test_a_tool_that_an_agent_calls_in_its_task_makes_no_second_agent(
+    home: Path, during: During
+) -> None:
+    during("agent.task", 100, 200, "a", span_id="a" * 16)
+    during("tool.execute", 120, 130, parent_span_id="a" * 16)
+    found = measured(home)
+    assert (found.agents, found.parallel_ratio) == (1, None)
 
 
 def test_agents_of_one_type_are_told_by_their_ids(home: Path, during: During) -> None:
@@ -178,7 +210,7 @@ def test_compaction_is_no_agent_beside_the_one_that_waits_for_it(
     during("agent.turn", 0, 100)
     during("agent.run", 40, 60, "compact", agent_id="acompact-1", failed=True)
     found = measured(home)
-    assert (found.parallel_ratio, found.success_ratio) == (0, 1)
+    assert (found.parallel_ratio, found.success_ratio) == (None, 1)
 
 
 def test_being_started_is_a_sign_of_life_and_no_work(home: Path, during: During) -> None:

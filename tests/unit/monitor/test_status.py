@@ -53,7 +53,7 @@ def test_key_figures_stand_among_the_levels(home: Path, tmp_path: Path, record: 
     assert samples["agent.utilization"] == samples["parallel.execution"] == (1, "agent")
     assert samples["availability"] is samples["task.throughput"] is None
     assert levels["agent.utilization"] == pytest.approx(60 / 100)
-    assert levels["parallel.execution"] == 0
+    assert levels["parallel.execution"] is None
     assert levels["task.success"] == pytest.approx(2 / 3)
     assert levels["task.errors"] == pytest.approx(1 / 3)
     assert levels["task.throughput"] == 2
@@ -81,7 +81,9 @@ def test_without_tasks_nothing_is_said_about_their_success(
 def test_only_what_was_measured_is_exported(
     lines: Callable[[str], tuple[list[dict[str, Any]], int]],
 ) -> None:
-    kpi_export.export_system(System(session_memory_bytes={"a": 10, "b": 30}))
+    kpi_export.export_system(
+        System(session_memory_bytes={"a": 10, "b": 30}, storage_bytes=7, storage_growth_bytes=5)
+    )
     kpi_export.export_business(
         Business(
             kpis=Kpis(active_agents=0, parallel_ratio=0.25),
@@ -102,6 +104,8 @@ def test_only_what_was_measured_is_exported(
     assert not unreadable
     assert {key: float(value) for key, value in found.items()} == {
         ("orchestration.session.memory", "By"): 30,
+        ("orchestration.storage.size", "By"): 7,
+        ("orchestration.storage.growth", "By"): 5,
         ("orchestration.agent.active", "{agent}"): 0,
         ("orchestration.parallel.ratio", "1"): 0.25,
         ("orchestration.code.quality", "{point}"): 8,

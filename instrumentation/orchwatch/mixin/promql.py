@@ -11,22 +11,72 @@ from orchwatch import names
 OPERATION: Final = names.OPERATION_NAME.replace(".", "_")
 # Enough for a nanosecond and for eleven nines, and too few for binary noise.
 DECIMALS: Final = 12
-_SUFFIXES: Final = {"1": "ratio", "By": "bytes", "s": "seconds"}
+_SUFFIXES: Final = {
+    "1": "",
+    "d": "days",
+    "h": "hours",
+    "min": "minutes",
+    "s": "seconds",
+    "ms": "milliseconds",
+    "us": "microseconds",
+    "ns": "nanoseconds",
+    "By": "bytes",
+    "KiBy": "kibibytes",
+    "MiBy": "mebibytes",
+    "GiBy": "gibibytes",
+    "TiBy": "tibibytes",
+    "KBy": "kilobytes",
+    "MBy": "megabytes",
+    "GBy": "gigabytes",
+    "TBy": "terabytes",
+    "m": "meters",
+    "V": "volts",
+    "A": "amperes",
+    "J": "joules",
+    "W": "watts",
+    "g": "grams",
+    "Cel": "celsius",
+    "Hz": "hertz",
+    "%": "percent",
+}
+_PER: Final = {
+    "s": "second",
+    "m": "minute",
+    "h": "hour",
+    "d": "day",
+    "w": "week",
+    "mo": "month",
+    "y": "year",
+}
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def series(name: str, unit: str, *, counter: bool = False) -> str:
     """The name that Prometheus gives an OTLP metric: its unit and `total` become suffixes.
 
-    Source: Prometheus' OTLP translation, UnderscoreEscapingWithSuffixes, for the units in use.
+    Source: Prometheus' OTLP translation, UnderscoreEscapingWithSuffixes.
     """
-    whole, _, per = unit.partition("/")
-    words = re.sub(r"[^a-zA-Z0-9]+", "_", name).strip("_")
-    suffixes = [_SUFFIXES.get(whole, ""), "per_hour" if per == "h" else ""]
+    if unit == "1":
+        suffixes = [] if counter else ["ratio"]
+    else:
+        whole, _, per = unit.partition("/")
+        suffixes = [_suffix(whole, _SUFFIXES)]
+        if _suffix(per, _PER):
+            suffixes.append(f"per_{_suffix(per, _PER)}")
+    words = _underscored(name)
     for suffix in [*suffixes, "total" if counter else ""]:
         if suffix and not words.endswith(f"_{suffix}"):
             words += f"_{suffix}"
     return words
+
+
+def _suffix(unit: str, known: dict[str, str]) -> str:
+    """A unit in braces is a word for people; one that nobody knows stays as it is."""
+    return "" if "{" in unit else known.get(unit, _underscored(unit))
+
+
+def _underscored(name: str) -> str:
+    return re.sub(r"[^a-zA-Z0-9]+", "_", name).strip("_")
 
 
 DURATION: Final = series(names.OPERATION_DURATION, "s")

@@ -141,7 +141,15 @@ class Stack(Layout):
         except BaseException:
             for component in components:
                 self.stop_component(component)
+            self._end_unremembered()
             raise
+
+    def _end_unremembered(self) -> None:
+        """What could not be written down, on a full disk say, nobody would find any more."""
+        for name in set(self._children) - self._processes().keys():
+            child = self._children.pop(name)
+            child.kill()
+            child.wait()
 
     def _remember(self, component: str, pid: int) -> None:
         started = Process.of(pid)

@@ -360,6 +360,16 @@ def test_a_process_that_got_a_recycled_pid_is_left_alone(tmp_path: Path) -> None
         stranger.kill()
 
 
+def test_what_cannot_be_written_down_is_not_left_running(tmp_path: Path) -> None:
+    ports = Ports.free()
+    (tmp_path / "stack" / "state.tmp").mkdir(parents=True)  # where the state is written first
+    done = native("up", tmp_path, ports)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    for port in ports.numbers().values():
+        socket.create_server((HOST, port)).close()
+
+
 @pytest.mark.parametrize("broken", ["", "{", "[]", "{}", "\xff"])
 def test_a_broken_state_is_one_line(tmp_path: Path, broken: str) -> None:
     file = tmp_path / "stack" / "state.json"

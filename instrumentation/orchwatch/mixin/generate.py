@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from orchwatch import targets
@@ -61,11 +62,21 @@ def write(root: Path, *, checkout: bool = True) -> list[Path]:
     changed = _changed(root, checkout=checkout)
     for path, text in changed.items():
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8")
+            _put(path, text)
         except OSError as error:
             raise OrchwatchError(f"{path}: {error.strerror}") from error
     return list(changed)
+
+
+def _put(path: Path, text: str) -> None:
+    """Replaces a file as a whole: a server may read it at this moment, or the disk be full."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unnamed = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unnamed.write_text(text, encoding="utf-8")
+        os.replace(unnamed, path)
+    finally:
+        unnamed.unlink(missing_ok=True)
 
 
 def check(root: Path, *, checkout: bool = True) -> list[Path]:
@@ -74,8 +85,8 @@ def check(root: Path, *, checkout: bool = True) -> list[Path]:
 
 
 def is_checkout(root: Path) -> bool:
-    """Whether files are there that hold a generated part."""
-    return any((root / name).exists() for name in PARTS)
+    """Whether the files are there that hold a generated part; a directory may have one like it."""
+    return all((root / name).exists() for name in PARTS)
 
 
 def _changed(root: Path, *, checkout: bool) -> dict[Path, str]:
@@ -85,9 +96,7 @@ def _changed(root: Path, *, checkout: bool) -> dict[Path, str]:
     if is_checkout(root):
         for name, make_part in PARTS.items():
             path = root / name
-            text = _read(path)
-            if text is None:
-                raise OrchwatchError(f"{path}: does not exist; name a checkout's root")
+            text = _read(path) or ""
             new = _replace(path, text, make_part(table))
             if new != text:
                 changed[path] = new
@@ -110,6 +119,8 @@ def _read(path: Path) -> str | None:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         return None
+    except UnicodeDecodeError:
+        raise OrchwatchError(f"{path}: is no text in UTF-8; remove it") from None
     except OSError as error:
         raise OrchwatchError(f"{path}: {error.strerror}") from error
 

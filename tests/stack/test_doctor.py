@@ -60,6 +60,9 @@ def test_a_stack_in_order_is_found_ready_and_fresh_and_tells_its_versions(own_st
     )
     assert all(", version " in found[name]["found"] for name in SERVERS)
     assert "gets Prometheus' alerts" in found["Alertmanager"]["found"]
+    # Only `make up` starts one.
+    assert found["monitor"]["state"] == "warn"
+    assert "make up" in found["monitor"]["remedy"]
     assert ended.returncode == 0
 
 

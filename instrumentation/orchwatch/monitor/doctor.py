@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import fcntl
 import os
 import platform
 import re
@@ -18,7 +19,7 @@ from orchwatch import config, losses, spool, targets
 from orchwatch.errors import OrchwatchError
 from orchwatch.home import DIRECTORY_MODE, FILE_MODE, home, spool_directory
 from orchwatch.integrations.callables import configured
-from orchwatch.monitor import project, spool_backlog
+from orchwatch.monitor import native_stack, project, spool_backlog
 from orchwatch.monitor.check import Check
 from orchwatch.monitor.server_checks import check_servers
 from orchwatch.monitor.servers import VISIBLE_AFTER_S
@@ -48,6 +49,7 @@ def examine() -> list[Check]:
         *_check_losses(),
         *_check_project(),
         *check_servers(_judged_by()),
+        *_check_monitor(),
     ]
 
 
@@ -55,6 +57,31 @@ def _judged_by() -> Newest | None:
     """The operation that the servers should hold by now; the newest where all are too young."""
     # On a busy system the newest is always on its way.
     return newest_operation(time.time() - VISIBLE_AFTER_S) or newest_operation()
+
+
+def _check_monitor() -> Iterator[Check]:
+    """Nothing where neither it nor a stack that tells it of alerts runs."""
+    _, stack = native_stack.find()
+    if _is_held(Path(home()) / "monitor" / "lock"):
+        yield Check(name="monitor", state="ok", found="follows this home")
+    elif stack:
+        yield Check(
+            name="monitor",
+            state="warn",
+            found="does not run: alerts reach no event stream, and no session is followed",
+            remedy="make up starts it, or orchwatch monitor",
+        )
+
+
+def _is_held(lock: Path) -> bool:
+    try:
+        with lock.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        pass
+    return False
 
 
 def _check_environment() -> Iterator[Check]:

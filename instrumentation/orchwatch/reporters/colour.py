@@ -12,7 +12,8 @@ Choice = Literal["auto", "always", "never"]
 
 
 def wanted(file: TextIO, choice: Choice = "auto") -> bool:
-    """By default on a terminal only, and not where NO_COLOR is set (https://no-color.org)."""
+    """By default on a terminal that has colours, unless NO_COLOR is set (https://no-color.org)."""
     if choice == "auto":
-        return file.isatty() and not os.environ.get("NO_COLOR")
+        has_colours = file.isatty() and os.environ.get("TERM") != "dumb"
+        return has_colours and not os.environ.get("NO_COLOR")
     return choice == "always"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchwatch import losses
+from orchwatch.follower.checkpoint import Checkpoint
 from orchwatch.monitor.doctor import examine
 
 if TYPE_CHECKING:
@@ -199,3 +200,11 @@ def test_looking_needs_neither_the_sdk_nor_the_reading_sides_packages() -> None:
     )
     imported = {name.partition(".")[0] for name in looked.stdout.split()}
     assert not imported & {"opentelemetry", "duckdb", "psutil"}
+
+
+def test_a_monitor_process_that_follows_this_home_is_seen() -> None:
+    assert "monitor" not in checks()
+    checkpoint = Checkpoint()
+    assert checks()["monitor"].state == "ok"
+    checkpoint.close()
+    assert "monitor" not in checks()

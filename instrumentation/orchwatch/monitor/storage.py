@@ -28,7 +28,11 @@ class _File(NamedTuple):
 
 
 def size_bytes(home: Path) -> int | None:
-    """Bytes of all that is kept; None where nothing ever was."""
+    """Bytes of all that is kept; None where nothing ever was.
+
+    Raises:
+        OSError: A directory cannot be read.
+    """
     files = _files(home)
     return sum(file.size_bytes for file in files) if files else None
 
@@ -40,6 +44,9 @@ def growth_bytes(home: Path, now_ns: int) -> float | None:
     that was begun earlier counts by the share of its time that falls into them; it was begun when
     its predecessor was last written to. Once the spool has reached its budget it drops as much as
     it writes, and this is what it writes.
+
+    Raises:
+        OSError: A directory cannot be read.
     """
     files = _files(home)
     if not files:
@@ -56,10 +63,16 @@ def growth_bytes(home: Path, now_ns: int) -> float | None:
     return written
 
 
+def _refuse(error: OSError) -> None:
+    """A directory that cannot be read is not an empty one."""
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
 def _files(home: Path) -> list[_File]:
     found = []
     for kept in _KEPT:
-        for directory, _, names in os.walk(home / kept):
+        for directory, _, names in os.walk(home / kept, onerror=_refuse):
             for name in names:
                 path = os.path.join(directory, name)
                 relative = os.path.relpath(path, home)

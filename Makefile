@@ -34,7 +34,8 @@ demo: setup | .env ## Run a real orchestration and show each operation against i
 
 .PHONY: test
 test: setup stack ## Run every test, the real servers included
-	$(BIN)/pytest -n 2 --dist loadgroup
+	@# One more than two cores: much of it waits for what servers do every so many seconds.
+	$(BIN)/pytest -n 3 --dist loadgroup
 
 .PHONY: test-unit
 test-unit: setup ## Run the tests that need no server

@@ -95,7 +95,9 @@ def test_slow_operations_failures_and_a_violation_each_make_their_own_alerts_fir
     _wait_until_firing(own_stack, {"ManyErrors errors", "ConsistencyLow consistency"})
 
 
-# Every level is held beyond its limit and within it again, see `hold` in alerting.toml.
+# Every level is held beyond its limit and within it again, see `hold` in alerting.toml: five
+# minutes of waiting, beside which another worker goes on.
+@pytest.mark.xdist_group("levels")
 @pytest.mark.timeout(900)
 def test_every_level_that_is_beyond_its_limit_alerts_until_it_stays_within(
     own_stack: Stack,

@@ -110,7 +110,7 @@ def _watched() -> list[_Watched]:
         count = sum(one.count for one in counted)
         return sum(one.total_s for one in counted) / count if count else None
 
-    return [
+    found = [
         _Watched(
             row=errors,
             alert=alerts[errors.id],
@@ -120,16 +120,20 @@ def _watched() -> list[_Watched]:
                 f" more than {errors.limit:g}"
             ),
         ),
-        _Watched(
-            row=mean,
-            alert=alerts[mean.id],
-            measure=mean_s,
-            summary=lambda value: (
-                f"An operation takes {units.duration(value)} on average, more than"
-                f" {units.duration(mean.limit)}"
-            ),
-        ),
     ]
+    if mean.id in alerts:  # not in a table whose every operation may take longer
+        found.append(
+            _Watched(
+                row=mean,
+                alert=alerts[mean.id],
+                measure=mean_s,
+                summary=lambda value: (
+                    f"An operation takes {units.duration(value)} on average, more than"
+                    f" {units.duration(mean.limit)}"
+                ),
+            )
+        )
+    return found
 
 
 def _event(alert: Alert, settings: Settings) -> AlertEvent:

@@ -153,3 +153,21 @@ def test_what_could_not_be_written_is_written_later(looking: Looking) -> None:
     record(int(ERRORS.limit) + 1, ok=False)
     looking.look_while_nothing_can_be_written()
     assert looking.look() == [("ManyErrors", "firing")]
+
+
+def test_a_table_whose_every_operation_may_be_slow_has_no_mean_to_look_at(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "orchwatch.toml"
+    slow = MEAN.limit * 2
+    file.write_text(
+        "".join(
+            f'[operations."{one}"]\ntarget_s = {slow}\nwarning_s = {slow}\nalert_s = {slow}\n'
+            for one in targets.load(Config()).operations
+        )
+    )
+    monkeypatch.setenv("ORCHWATCH_CONFIG", str(file))
+    looking = Looking(home)
+    record(int(ERRORS.limit) + 1, took_s=slow, ok=False)
+    assert looking.look() == [("ManyErrors", "firing")]
+    looking.store.close()

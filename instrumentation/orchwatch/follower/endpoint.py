@@ -58,7 +58,8 @@ class Endpoint:
         self.routes = routes
         self.hosts: tuple[str, ...] = ()
         self._address = (host, port)
-        self._refused: set[str] = set()
+        self._warned: set[str] = set()
+        # The one that has been silent for longest comes first.
         self._connections: dict[socket.socket, _Connection] = {}
         self._thread = threading.Thread(target=self._run, name="orchwatch-endpoint", daemon=True)
 
@@ -99,25 +100,26 @@ class Endpoint:
         self._end.close()
         self._thread.join(_CLOSE_LIMIT_S)
 
-    def refuse(self, why: str) -> None:
-        """Says so in the log, once for each reason."""
-        if why not in self._refused:
-            self._refused.add(why)
-            _logger.warning("refused a request: %s", why)
+    def warn(self, what: str) -> None:
+        """Says so in the log, once."""
+        if what not in self._warned:
+            self._warned.add(what)
+            _logger.warning("%s", what)
 
     def _run(self) -> None:
         while True:
             first_s = min((one.limit_s for one in self._connections.values()), default=math.inf)
             wait_s = None if first_s == math.inf else max(0.0, first_s - time.monotonic())
-            for key, _ in self._selector.select(wait_s):
-                if key.fileobj is self._listening:
-                    self._accept()
-                elif key.fileobj is self._ended:
-                    self._hang_up()
-                    return
-                else:
-                    assert isinstance(key.fileobj, socket.socket)
-                    self._read(key.fileobj)
+            ready = [key.fileobj for key, _ in self._selector.select(wait_s)]
+            if self._ended in ready:
+                self._hang_up()
+                return
+            for client in ready:
+                if client is not self._listening:
+                    assert isinstance(client, socket.socket)
+                    self._read(client)
+            if self._listening in ready:  # last: whoever has just been read is not silent
+                self._accept()
             if time.monotonic() >= first_s:
                 now_s = time.monotonic()
                 for client, connection in list(self._connections.items()):
@@ -130,9 +132,10 @@ class Endpoint:
         except OSError:  # gone already, or there are too many open files
             return
         if len(self._connections) >= _MOST_CONNECTIONS:
-            self.refuse(f"more than {_MOST_CONNECTIONS} connections at once")
-            client.close()
-            return
+            # Nobody waits for an answer here, so it costs a client that is still there a new
+            # connection at most; turning the new one away would cost a hook its event.
+            self.warn(f"more than {_MOST_CONNECTIONS} connections at once; ending the silent ones")
+            self._drop(next(iter(self._connections)))
         client.settimeout(0)
         self._connections[client] = _Connection(self, client)
         self._selector.register(client, selectors.EVENT_READ)
@@ -147,7 +150,8 @@ class Endpoint:
             data = b""
         try:
             if data:
-                self._connections[client].take(data)
+                self._connections[client] = connection = self._connections.pop(client)
+                connection.take(data)
                 return
         except OSError:  # it does not take its answer
             pass
@@ -263,7 +267,7 @@ class _Connection:
         return None
 
     def _refuse(self, status: str, why: str) -> None:
-        self._endpoint.refuse(why)
+        self._endpoint.warn(f"refused a request: {why}")
         self._is_refused = True
         self.limit_s = time.monotonic() + _CLOSE_LIMIT_S
         self._client.sendall(Answer(status).encode(closes=True))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -203,15 +204,34 @@ def test_a_client_that_dawdles_is_hung_up_on(
     assert listening.send(b"POST / HTTP/1.1\r\nA: a\r\n") == b""
 
 
-def test_more_clients_than_there_are_agents_are_hung_up_on(
+def test_silent_clients_keep_nobody_out(
+    listening: Listening, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ExitStack() as silent:
+        for sent in (b"", b"P", b"POST ") * endpoint._MOST_CONNECTIONS:
+            address = ("127.0.0.1", listening.endpoint.port)
+            client = silent.enter_context(socket.create_connection(address, timeout=10))
+            client.sendall(sent)
+        assert listening.post() == 200
+    assert len(caplog.messages) == 1
+
+
+def test_of_too_many_clients_the_one_that_was_silent_for_longest_is_hung_up_on(
     listening: Listening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(endpoint, "_MOST_CONNECTIONS", 1)
-    first = listening.connect()
-    first.request("POST", PATH, b"{}", listening.headers())
-    assert first.getresponse().status == 200
-    with pytest.raises((ConnectionError, http.client.RemoteDisconnected)):
-        listening.post()
+    monkeypatch.setattr(endpoint, "_MOST_CONNECTIONS", 2)
+    kept, silent = listening.connect(), listening.connect()
+    for connection in (kept, silent, kept):
+        connection.request("POST", PATH, b"{}", listening.headers())
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (200, b"")
+    assert listening.post() == 200
+    assert kept.sock is not None
+    assert silent.sock is not None
+    assert silent.sock.recv(1) == b""
+    kept.auto_open = 0  # on this very connection, or not at all
+    kept.request("POST", PATH, b"{}", listening.headers())
+    assert kept.getresponse().status == 200
 
 
 def test_a_port_that_is_taken_is_named_with_its_variable() -> None:

@@ -36,6 +36,9 @@ _GO_BUILD = ("go", "build", "-mod=readonly", "-trimpath", "-buildvcs=false", "-l
 _GO_ENVIRONMENT = {"CGO_ENABLED": "0", "GOWORK": "off"}
 _SHOWN_LOG_LINES = 20
 
+# As a shell says that Ctrl-C ended a command.
+EXIT_INTERRUPTED = 130
+
 
 class StackError(Exception):
     """What keeps the stack from being built or run, in one line that a person can act on."""
@@ -243,12 +246,15 @@ def _run(command: list[str], directory: Path) -> None:
 
 
 def main() -> int:
-    """Build what is missing; 1 and one line on stderr if that fails."""
+    """Build what is missing; one line on stderr and 1 if that fails, 130 for Ctrl-C."""
     try:
         build_missing(sys.stdout)
     except StackError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted: what had been built whole is kept", file=sys.stderr)
+        return EXIT_INTERRUPTED
     return 0
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ports import HOST
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ports import Ports
 
 
@@ -66,3 +66,12 @@ class Layout:
     def log(self, component: str) -> Path:
         """The file that holds what a component printed."""
         return self.home / "stack" / f"{component}.log"
+
+
+def default_home() -> Path:
+    """`ORCHWATCH_HOME`, else the XDG state directory."""
+    home = os.environ.get("ORCHWATCH_HOME")
+    if home:
+        return Path(home).absolute()
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "orchwatch"

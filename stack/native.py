@@ -18,18 +18,20 @@ import socket
 import sys
 import time
 import urllib.request
-from pathlib import Path
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import launch
-from build import StackError, binaries
+from build import EXIT_INTERRUPTED, StackError, binaries
 from launch import COMPONENTS, MONITOR
-from layout import Layout
+from layout import Layout, default_home
 from ports import HOST, Ports, variable_of
 from process_state import Process, read_state, write_state
 
 if TYPE_CHECKING:
     import subprocess
+    from collections.abc import Iterator
+    from pathlib import Path
 
 __all__ = ("COMPONENTS", "HOST", "MONITOR", "Ports", "Stack")
 
@@ -47,6 +49,8 @@ class Stack(Layout):
         super().__init__(home, ports)
         # Only this object's own children: they are waited for, or they would stay zombies.
         self._children: dict[str, subprocess.Popen[bytes]] = {}
+        self._interruptible = True
+        self._interrupted = False
 
     @classmethod
     def at(cls, home: Path) -> Stack:
@@ -91,6 +95,12 @@ class Stack(Layout):
         """
         self._start([component])
 
+    def interrupt(self, *_: object) -> None:
+        """For Ctrl-C: raise KeyboardInterrupt, but not between a start and its note."""
+        self._interrupted = True
+        if self._interruptible:
+            raise KeyboardInterrupt
+
     def stop(self) -> None:
         """Stop every component: SIGTERM, a short grace, SIGKILL."""
         for name in (MONITOR, *COMPONENTS):
@@ -133,16 +143,28 @@ class Stack(Layout):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         try:
             for component in components:
-                child = launch.spawn(component, self, paths)
-                self._children[component] = child
-                self._remember(component, child.pid)
+                with self._undivided():
+                    child = launch.spawn(component, self, paths)
+                    self._children[component] = child
+                    self._remember(component, child.pid)
             for component in components:
                 self._wait_until_ready(component)
         except BaseException:
+            # A second Ctrl-C wants what this does.
+            self._interruptible = False
             for component in components:
                 self.stop_component(component)
             self._end_unremembered()
             raise
+
+    @contextmanager
+    def _undivided(self) -> Iterator[None]:
+        """Lets Ctrl-C wait until this is done."""
+        self._interruptible = False
+        yield
+        self._interruptible = True
+        if self._interrupted:
+            raise KeyboardInterrupt
 
     def _end_unremembered(self) -> None:
         """What could not be written down, on a full disk say, nobody would find any more."""
@@ -186,15 +208,6 @@ class Stack(Layout):
         return {} if state is None else state[1]
 
 
-def default_home() -> Path:
-    """`ORCHWATCH_HOME`, else the XDG state directory."""
-    home = os.environ.get("ORCHWATCH_HOME")
-    if home:
-        return Path(home).absolute()
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(state) / "orchwatch"
-
-
 def _answers(url: str) -> bool:
     try:
         with urllib.request.urlopen(url, timeout=1):  # noqa: S310 (always http, see Stack)
@@ -225,7 +238,11 @@ def _up(stack: Stack) -> int:
         print("The stack is running already:")
     else:
         started = time.monotonic()
-        stack.start(monitored=True)
+        try:
+            stack.start(monitored=True)
+        except KeyboardInterrupt:
+            print("interrupted: what had been started is stopped again", file=sys.stderr)
+            return EXIT_INTERRUPTED
         print(f"The stack is up ({time.monotonic() - started:.1f} s):")
     _print_addresses(stack)
     return 0
@@ -249,7 +266,7 @@ def _status(stack: Stack) -> int:
 
 
 def main() -> int:
-    """Obey the command line; errors are one line on stderr and exit code 1."""
+    """Obey the command line; errors are one line on stderr; 1, or 130 for Ctrl-C."""
     commands = {"up": _up, "down": _down, "status": _status}
     parser = argparse.ArgumentParser(description="Run the local stack natively on loopback.")
     parser.add_argument("command", choices=commands)
@@ -261,10 +278,15 @@ def main() -> int:
         with (home / "stack" / "lock").open("w") as lock:
             # Two at once would start everything twice.
             fcntl.flock(lock, fcntl.LOCK_EX)
-            return command(Stack.at(home))
+            stack = Stack.at(home)
+            signal.signal(signal.SIGINT, stack.interrupt)
+            return command(stack)
     except (StackError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ class Ports:
         """The defaults, overridden by the variables that are set.
 
         Raises:
-            StackError: A variable holds no port number.
+            StackError: A variable holds no port number, or two hold the same.
         """
         chosen: dict[str, int] = {}
         for field in dataclasses.fields(cls):
@@ -62,7 +62,9 @@ class Ports:
             if not value.isascii() or not value.isdigit() or not 0 < int(value) <= _LAST_PORT:
                 raise StackError(f"{variable_of(field.name)}={value}: not a port number")
             chosen[field.name] = int(value)
-        return cls(**chosen)
+        ports = cls(**chosen)
+        ports._refuse_shared()
+        return ports
 
     @classmethod
     def free(cls) -> Ports:
@@ -80,6 +82,17 @@ class Ports:
         for listening in sockets:
             listening.close()
         return cls(**dict(zip(names, numbers, strict=True)))
+
+    def _refuse_shared(self) -> None:
+        """Who comes second would take the first one's answers for its own."""
+        users: dict[int, str] = {}
+        for name, port in self.numbers().items():
+            other = users.setdefault(port, name)
+            if other != name:
+                raise StackError(
+                    f"{variable_of(other)} and {variable_of(name)} are both {port}: "
+                    "set one of them to another port"
+                )
 
     def environment(self) -> dict[str, str]:
         """The variables as the configs read them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -228,15 +229,19 @@ def test_a_changed_manifest_rebuilds_the_collector_only(
 # Starting and stopping.
 
 
+def environment(home: Path, ports: Ports) -> dict[str, str]:
+    return {
+        **os.environ,
+        **ports.environment(),
+        "ORCHWATCH_HOME": str(home),
+        "CLAUDE_CONFIG_DIR": str(home),  # no session of anybody's
+    }
+
+
 def native(command: str, home: Path, ports: Ports) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, NATIVE, command],
-        env={
-            **os.environ,
-            **ports.environment(),
-            "ORCHWATCH_HOME": str(home),
-            "CLAUDE_CONFIG_DIR": str(home),  # no session of anybody's
-        },
+        env=environment(home, ports),
         capture_output=True,
         text=True,
         check=False,
@@ -346,6 +351,33 @@ def test_a_port_variable_that_is_no_port_is_named(tmp_path: Path) -> None:
     )
     assert done.returncode == 1
     assert done.stderr == "error: ORCHWATCH_PROMETHEUS_PORT=70000: not a port number\n"
+
+
+def test_two_servers_on_one_port_are_one_line_that_names_both_variables(tmp_path: Path) -> None:
+    ports = dataclasses.replace(Ports.free(), prometheus=7319, monitor=7319)
+    up = native("up", tmp_path, ports)
+    assert (up.returncode, up.stdout) == (1, "")
+    assert up.stderr == (
+        "error: ORCHWATCH_PROMETHEUS_PORT and ORCHWATCH_MONITOR_PORT are both 7319: "
+        "set one of them to another port\n"
+    )
+
+
+def test_ctrl_c_ends_what_up_has_started_and_says_so_in_one_line(tmp_path: Path) -> None:
+    ports = Ports.free()
+    with subprocess.Popen(
+        [sys.executable, NATIVE, "up"],
+        env=environment(tmp_path, ports),
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as up:
+        eventually(Stack(tmp_path, ports).running)
+        up.send_signal(signal.SIGINT)
+        _, said = up.communicate(timeout=60)
+    assert said == "interrupted: what had been started is stopped again\n"
+    assert up.returncode == 130
+    for port in ports.numbers().values():
+        socket.create_server((HOST, port)).close()
 
 
 def test_a_process_that_got_a_recycled_pid_is_left_alone(tmp_path: Path) -> None:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchwatch import losses
+from orchwatch import losses, spool
 from orchwatch.errors import OrchwatchError
 from orchwatch.follower import exposition, patterns
 from orchwatch.home import home
 from orchwatch.monitor import kpi_export, snapshot_file, spool_backlog, status
 from orchwatch.monitor.store import Store
 from orchwatch.reporters import status_document
+from orchwatch.sdk import export_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -23,6 +25,9 @@ if TYPE_CHECKING:
 
 SNAPSHOT_INTERVAL_S = 5.0
 _SPOOL_INTERVAL_S = 10.0
+# Some 7 kB each: as often as they are due they would be most of what a day may take of the disk,
+# for nobody. Prometheus forgets a series after five minutes, should somebody read them after all.
+_UNREAD_INTERVAL_S = 240.0
 # What is older is no figure any more: rather nothing than how things were.
 _EXPOSED_FOR_S = 60.0
 # Of the time, at most this share goes into snapshots, however much is stored.
@@ -38,9 +43,12 @@ class Figures:
         project: The project whose coverage and quality are looked for.
         following: What is followed.
         stream: Where alerts are written.
+        exports: Whether nobody else hands on the gauges, which go to the spool.
     """
 
-    def __init__(self, project: Path, following: Following, stream: AlertStream) -> None:
+    def __init__(
+        self, project: Path, following: Following, stream: AlertStream, *, exports: bool
+    ) -> None:
         directory = Path(home())
         store = Store(directory)
         self._home = directory
@@ -48,11 +56,13 @@ class Figures:
         self._patterns = patterns.Patterns(store, stream)
         self._following = following
         self._looker = spool_backlog.Looker()
-        tasks = (self._system, self._business, self._snapshot, self._spool, self._patterns.look)
-        self._due_s = dict.fromkeys(tasks, 0.0)
+        # The first time when the first figures are there to be handed on.
+        self._done_s = {self._export: time.monotonic()}
         self._exposed = b"", 0.0
         self._complaints: dict[Callable[[], None], str] = {}
         self._snapshot_interval_s = SNAPSHOT_INTERVAL_S
+        self._exports = exports
+        self._export_interval_s = _UNREAD_INTERVAL_S
 
     def measure(self, now_s: float) -> None:
         """Measures what is due by now, by the monotonic clock."""
@@ -61,11 +71,12 @@ class Figures:
             (self._business, status.BUSINESS_INTERVAL_S),
             (self._snapshot, self._snapshot_interval_s),
             (self._spool, _SPOOL_INTERVAL_S),
+            (self._export, self._export_interval_s),
             (self._patterns.look, patterns.INTERVAL_S),
         ):
-            if now_s < self._due_s[task]:
+            if now_s < self._done_s.get(task, -math.inf) + interval_s:
                 continue
-            self._due_s[task] = now_s + interval_s
+            self._done_s[task] = now_s
             try:
                 task()
             except (OrchwatchError, OSError) as error:
@@ -103,5 +114,17 @@ class Figures:
         self._snapshot_interval_s = max(SNAPSHOT_INTERVAL_S, took_s / _SNAPSHOT_SHARE)
 
     def _spool(self) -> None:
-        text = exposition.text(self._looker.look(), spool_backlog.budget_bytes(), losses.read())
+        backlogs = self._looker.look()
+        text = exposition.text(backlogs, spool_backlog.budget_bytes(), losses.read())
         self._exposed = text, time.monotonic()
+        is_read = any(
+            one.family == spool.METRICS
+            and one.age_s is not None
+            and one.age_s < 2 * status.BUSINESS_INTERVAL_S
+            for one in backlogs
+        )
+        self._export_interval_s = status.BUSINESS_INTERVAL_S if is_read else _UNREAD_INTERVAL_S
+
+    def _export(self) -> None:
+        if self._exports:
+            export_metrics()

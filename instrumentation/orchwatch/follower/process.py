@@ -20,7 +20,7 @@ from orchwatch.follower.figures import Figures
 from orchwatch.follower.following import Following
 from orchwatch.monitor.alert_events import SERVICE_NAME
 from orchwatch.monitor.status import SYSTEM_INTERVAL_S
-from orchwatch.sdk import configure, otlp
+from orchwatch.sdk import configure, sends_otlp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -30,6 +30,7 @@ _INTERVAL_S = 0.25
 # So that an event's answer does not wait for a long step of the other thread.
 _SWITCH_INTERVAL_S = 0.0005
 _INTERVAL_VARIABLE = "OTEL_METRIC_EXPORT_INTERVAL"
+_DAY_S = 24 * 3600
 
 _logger = logging.getLogger(__name__)
 
@@ -48,12 +49,11 @@ def run(roots: Sequence[str], project: Path) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ended.set())
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
-    if otlp.is_configured():  # the spool would grow by more than it should in a day
-        os.environ.setdefault(_INTERVAL_VARIABLE, str(SYSTEM_INTERVAL_S * 1000))
+    exports = _set_interval()
     checkpoint = Checkpoint()
     following = Following(checkpoint, roots)
     stream = AlertStream()
-    figures = Figures(project, following, stream)
+    figures = Figures(project, following, stream, exports=exports)
     endpoint = _endpoint(figures, stream)
     endpoint.start()
     try:
@@ -71,6 +71,19 @@ def run(roots: Sequence[str], project: Path) -> None:
     following.tokens.export()
     checkpoint.close()
     _logger.info("ended; %d spans recorded", following.spans)
+
+
+def _set_interval() -> bool:
+    """How often the SDK hands on the gauges; whether that is left to `Figures`.
+
+    What goes to the spool depends on who reads it, and the SDK's interval cannot be changed later.
+    It still hands on what there is when the process ends.
+    """
+    if _INTERVAL_VARIABLE in os.environ:
+        return False
+    sends = sends_otlp()
+    os.environ[_INTERVAL_VARIABLE] = str((SYSTEM_INTERVAL_S if sends else _DAY_S) * 1000)
+    return not sends
 
 
 def _endpoint(figures: Figures, stream: AlertStream) -> Endpoint:

@@ -1,5 +1,5 @@
 """The OpenTelemetry side: imported by long-running processes only."""
 
-from orchwatch.sdk.providers import configure
+from orchwatch.sdk.providers import configure, export_metrics, sends_otlp
 
-__all__ = ["configure"]
+__all__ = ["configure", "export_metrics", "sends_otlp"]

@@ -174,8 +174,7 @@ def configure(
     if isinstance(trace.get_tracer_provider(), TracerProvider):
         use_global_providers()
         return
-    to_otlp = _to_otlp(export)
-    _installed = _Providers(service_name, to_otlp=to_otlp)
+    _installed = _Providers(service_name, to_otlp=sends_otlp(export))
     trace.set_tracer_provider(_installed.tracers)
     if not isinstance(metrics.get_meter_provider(), MeterProvider):
         metrics.set_meter_provider(_installed.meters)
@@ -183,6 +182,27 @@ def configure(
     atexit.register(_shutdown)
     _flush_on_signals()
     os.register_at_fork(after_in_child=_renew)
+
+
+def sends_otlp(export: str | None = None) -> bool:
+    """Whether `configure` sends over OTLP; if not, it appends to the spool.
+
+    Raises:
+        OrchwatchError: `export`, or the variable that stands for it, has an unknown value.
+    """
+    source = "export" if export else "ORCHWATCH_EXPORT"
+    choice = export or os.environ.get("ORCHWATCH_EXPORT")
+    if not choice:
+        return otlp.is_configured()
+    if choice not in ("spool", "otlp"):
+        raise OrchwatchError(f"{source}: must be spool or otlp, not {choice!r}")
+    return choice == "otlp"
+
+
+def export_metrics() -> None:
+    """Hands on what counters and gauges say now, whatever the interval."""
+    if _installed is not None:
+        _installed.meters.force_flush()
 
 
 def use_global_providers() -> None:
@@ -205,16 +225,6 @@ def durations(meter: Meter) -> Histogram:
         description="How long operations took.",
         explicit_bucket_boundaries_advisory=table.edges_s,
     )
-
-
-def _to_otlp(export: str | None) -> bool:
-    source = "export" if export else "ORCHWATCH_EXPORT"
-    choice = export or os.environ.get("ORCHWATCH_EXPORT")
-    if not choice:
-        return otlp.is_configured()
-    if choice not in ("spool", "otlp"):
-        raise OrchwatchError(f"{source}: must be spool or otlp, not {choice!r}")
-    return choice == "otlp"
 
 
 def _renew() -> None:

@@ -64,6 +64,8 @@ def ready_url(component: str, layout: Layout) -> str | None:
 
 def _working_directory(component: str, layout: Layout) -> Path | None:
     match component:
+        case "collector":
+            return layout.home
         # These look there for what `_tell_addresses` writes.
         case "prometheus":
             return layout.home / "stack"
@@ -140,17 +142,28 @@ def _environment(component: str, layout: Layout) -> dict[str, str]:
         **{name: value for name, value in os.environ.items() if not name.startswith("OTEL_")},
         **layout.ports.environment(),
         "ORCHWATCH_HOME": str(layout.home),
-        "ORCHWATCH_SPOOL_DIR": str(layout.spool),
-        "ORCHWATCH_COLLECTOR_HOST": HOST,
-        "ORCHWATCH_COLLECTOR_STATE_DIR": str(layout.data("collector")),
-        "ORCHWATCH_PROMETHEUS_URL": layout.prometheus_url,
-        "ORCHWATCH_TEMPO_HOST": HOST,
-        "ORCHWATCH_TEMPO_DIR": str(layout.data("tempo")),
-        "ORCHWATCH_TEMPO_OTLP_URL": f"http://{HOST}:{layout.ports.tempo_otlp_http}",
     }
-    if component == MONITOR:
-        environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = layout.otlp_http_url
-        environment["OTEL_EXPORTER_OTLP_PROTOCOL"] = "http/protobuf"
+    match component:
+        # Seen from their working directories: a `$`, `*` or `: ` in the home's path would mean
+        # something in a config.
+        case "collector":
+            environment |= {
+                "ORCHWATCH_SPOOL_DIR": str(layout.spool.relative_to(layout.home)),
+                "ORCHWATCH_COLLECTOR_STATE_DIR": str(
+                    layout.data(component).relative_to(layout.home)
+                ),
+                "ORCHWATCH_COLLECTOR_HOST": HOST,
+                "ORCHWATCH_PROMETHEUS_URL": layout.prometheus_url,
+                "ORCHWATCH_TEMPO_OTLP_URL": f"http://{HOST}:{layout.ports.tempo_otlp_http}",
+            }
+        case "tempo":
+            environment |= {"ORCHWATCH_TEMPO_DIR": ".", "ORCHWATCH_TEMPO_HOST": HOST}
+        case "monitor":
+            environment |= {
+                "ORCHWATCH_COLLECTOR_STATE_DIR": str(layout.data("collector")),
+                "OTEL_EXPORTER_OTLP_ENDPOINT": layout.otlp_http_url,
+                "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+            }
     return environment
 
 

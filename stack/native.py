@@ -186,7 +186,7 @@ class Stack(Layout):
                 socket.create_server((HOST, port)).close()
             except OSError as error:
                 raise StackError(
-                    f"port {port} cannot be used ({error.strerror}): "
+                    f"port {port} cannot be used ({os.strerror(error.errno or 0)}): "
                     f"free it or set {variable_of(name)} to another"
                 ) from error
 
@@ -281,8 +281,12 @@ def main() -> int:
             stack = Stack.at(home)
             signal.signal(signal.SIGINT, stack.interrupt)
             return command(stack)
-    except (StackError, OSError) as error:
+    except StackError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        # A full disk names no file.
+        print(f"error: {error.filename or home}: {error.strerror or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -392,6 +392,13 @@ def test_a_process_that_got_a_recycled_pid_is_left_alone(tmp_path: Path) -> None
         stranger.kill()
 
 
+def test_a_home_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    home = tmp_path / "file"
+    home.touch()
+    up = native("up", home, Ports.free())
+    assert (up.returncode, up.stderr) == (1, f"error: {home}: File exists\n")
+
+
 def test_what_cannot_be_written_down_is_not_left_running(tmp_path: Path) -> None:
     ports = Ports.free()
     (tmp_path / "stack" / "state.tmp").mkdir(parents=True)  # where the state is written first
@@ -488,6 +495,15 @@ def test_other_families_are_stored_and_not_counted(stack: Stack, family: str) ->
     counted = 'orchestration_operation_duration_seconds_count{service_name="%s"}'
     assert eventually(lambda: value(stack, counted % f"not {family}")) == 1
     assert value(stack, counted % family) is None
+
+
+def test_a_home_may_be_called_anything(tmp_path: Path) -> None:
+    trace = secrets.token_hex(16)
+    with running(tmp_path / "a 'b\" $HOME${X}$$ [c]*{d} e: #é\\") as odd:
+        write_segment(odd, "operations-000001", span("state.query", 9, service="z", trace=trace))
+        assert eventually(lambda: spans_of(odd, trace))
+        counted = 'orchestration_operation_duration_seconds_count{service_name="z"}'
+        assert eventually(lambda: value(odd, counted)) == 1
 
 
 def test_spans_of_the_past_are_found_at_their_own_times(stack: Stack) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import stat
 import threading
 from typing import TYPE_CHECKING, Any
@@ -109,8 +110,33 @@ def test_the_next_process_knows_what_was_written(receiver: AlertReceiver, home: 
     receiver.take(body(alert()))
     again = AlertReceiver(AlertStream())
     again.take(body(alert()))
-    again.take(body(alert(startsAt="2026-11-22T21:00:00Z")))
-    assert len(_written(home)) == 2
+    assert len(_written(home)) == 1
+    again.take(body(alert("resolved")))
+    AlertReceiver(AlertStream()).take(body(alert(startsAt="2026-11-22T21:00:00Z")))
+    assert [event.state for event in _written(home)] == ["firing", "resolved", "firing"]
+
+
+def test_what_fires_on_while_its_servers_were_killed_begins_and_ends_once(
+    receiver: AlertReceiver, home: Path
+) -> None:
+    receiver.take(body(alert()))
+    later = {"startsAt": "2026-11-22T20:16:18.118Z"}
+    receiver.take(body(alert(**later)))
+    again = AlertReceiver(AlertStream())
+    again.take(body(alert(**later)))
+    again.take(body(alert("resolved", **later)))
+    fired, ended = _written(home)
+    assert (fired.start_ns, ended.start_ns, ended.fired_s) == (START_NS, START_NS, 240.0)
+    again.take(body(alert(startsAt="2026-11-22T20:19:30Z")))
+    assert len(_written(home)) == 3
+
+
+def test_what_ended_unheard_of_fires_again_the_next_day(
+    receiver: AlertReceiver, home: Path
+) -> None:
+    receiver.take(body(alert()))
+    receiver.take(body(alert(startsAt="2026-11-23T20:15:04Z")))
+    assert [event.state for event in _written(home)] == ["firing", "firing"]
 
 
 def test_what_is_known_does_not_grow_without_bound(
@@ -221,6 +247,22 @@ def test_a_half_written_line_is_written_again(receiver: AlertReceiver, home: Pat
     again.take(body(alert(fingerprint="1")))
     again.take(body(alert(fingerprint="2")))
     assert [event.fingerprint for event in _written(home)] == ["1", "2"]
+
+
+def test_a_full_disk_costs_no_alert_and_doubles_none(receiver: AlertReceiver, home: Path) -> None:
+    alerts = [alert(fingerprint=f"{number:x}") for number in range(5)]
+    receiver.take(body(alerts[0]))
+    line_bytes = (home / "spool" / "events-000001.jsonl").stat().st_size
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3 * line_bytes, limits[1]))
+    try:
+        for _ in range(3):
+            assert _status(receiver, body(*alerts)) == 503
+            spool._spools[spool.EVENTS]._retry_at = 0.0
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert _status(receiver, body(*alerts)) == 200
+    assert [event.fingerprint for event in _written(home)] == ["0", "1", "2", "3", "4"]
 
 
 def test_the_secret_is_the_users_own(home: Path, receiver: AlertReceiver) -> None:

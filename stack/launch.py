@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
+import urllib.request
 from typing import TYPE_CHECKING, Final
 
 from build import ROOT, StackError
-from ports import HOST
+from layout import Layout
+from ports import HOST, Ports
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
-
-    from layout import Layout
 
 # In the order of stopping: each can still hand over what it holds.
 COMPONENTS: Final = ("collector", "prometheus", "alertmanager", "tempo")
@@ -21,6 +22,8 @@ COMPONENTS: Final = ("collector", "prometheus", "alertmanager", "tempo")
 MONITOR: Final = "monitor"
 
 _ORCHWATCH: Final = ROOT / ".venv" / "bin" / "orchwatch"
+_PROMETHEUS_PAGE: Final = ROOT / "stack" / "static"
+_ALERTS: Final = ROOT / "prometheus" / "rules" / "alerts.yml"
 _ALERTMANAGER_CONFIG: Final = ROOT / "alertmanager" / "alertmanager.yml"
 
 
@@ -38,7 +41,7 @@ def check(component: str, binaries: Mapping[str, Path]) -> None:
 
 def spawn(component: str, layout: Layout, binaries: Mapping[str, Path]) -> subprocess.Popen[bytes]:
     """Start a component; what it prints goes to its log."""
-    _tell_addresses(component, layout)
+    _lay_out(component, layout)
     with layout.log(component).open("ab") as log:
         return subprocess.Popen(
             _command(component, layout, binaries),
@@ -52,21 +55,35 @@ def spawn(component: str, layout: Layout, binaries: Mapping[str, Path]) -> subpr
         )
 
 
-def ready_url(component: str, layout: Layout) -> str | None:
-    """Answers 200 when the component is ready; None where a port that listens says so."""
-    return {
+def is_ready(component: str, layout: Layout) -> bool:
+    """Whether a component does its work already."""
+    url = {
         "collector": layout.health_url,
         "prometheus": f"{layout.prometheus_url}/-/ready",
         "alertmanager": f"{layout.alertmanager_url}/-/ready",
         "tempo": f"{layout.tempo_url}/ready",
     }.get(component)
+    try:
+        if url:
+            urllib.request.urlopen(url, timeout=1).close()  # noqa: S310 (always http, see Layout)
+        else:
+            socket.create_connection((HOST, layout.ports.monitor), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def links_elsewhere(layout: Layout) -> bool:
+    """Whether the runbook that alerts link to is at the usual port, and this Prometheus is not."""
+    usual = Layout(layout.home, Ports()).prometheus_url
+    return layout.prometheus_url != usual and f"{usual}/" in _ALERTS.read_text()
 
 
 def _working_directory(component: str, layout: Layout) -> Path | None:
     match component:
         case "collector":
             return layout.home
-        # These look there for what `_tell_addresses` writes.
+        # These look there for what `_lay_out` writes.
         case "prometheus":
             return layout.home / "stack"
         case "alertmanager":
@@ -78,8 +95,8 @@ def _working_directory(component: str, layout: Layout) -> Path | None:
             return layout.data(component)
 
 
-def _tell_addresses(component: str, layout: Layout) -> None:
-    """Write the addresses that a config cannot take from the environment."""
+def _lay_out(component: str, layout: Layout) -> None:
+    """Write what a component looks for in its directory: addresses, and Prometheus' page."""
     match component:
         case "prometheus":
             addresses = layout.home / "stack" / "addresses"
@@ -91,6 +108,9 @@ def _tell_addresses(component: str, layout: Layout) -> None:
                 "tempo": layout.ports.tempo_http,
             }.items():
                 (addresses / f"{name}.yml").write_text(f'- targets: ["{HOST}:{port}"]\n')
+            page = layout.home / "stack" / _PROMETHEUS_PAGE.name
+            page.unlink(missing_ok=True)
+            page.symlink_to(_PROMETHEUS_PAGE)
         case "alertmanager":
             directory = layout.home / "alertmanager"
             directory.mkdir(mode=0o700, exist_ok=True)

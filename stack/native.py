@@ -17,7 +17,6 @@ import signal
 import socket
 import sys
 import time
-import urllib.request
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -191,9 +190,8 @@ class Stack(Layout):
                 ) from error
 
     def _wait_until_ready(self, component: str) -> None:
-        url = launch.ready_url(component, self)
         deadline = time.monotonic() + _READY_TIMEOUT_S
-        while not (_answers(url) if url else _listens(self.ports.monitor)):
+        while not launch.is_ready(component, self):
             if component not in self.running():
                 raise StackError(f"{component} ended at once: see {self.log(component)}")
             if time.monotonic() > deadline:
@@ -208,22 +206,6 @@ class Stack(Layout):
         return {} if state is None else state[1]
 
 
-def _answers(url: str) -> bool:
-    try:
-        with urllib.request.urlopen(url, timeout=1):  # noqa: S310 (always http, see Stack)
-            return True
-    except OSError:
-        return False
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection((HOST, port), timeout=1).close()
-        return True
-    except OSError:
-        return False
-
-
 def _print_addresses(stack: Stack) -> None:
     print(f"  OTLP          {stack.otlp_grpc_url} (gRPC), {stack.otlp_http_url} (HTTP)")
     print(f"  Prometheus    {stack.prometheus_url}")
@@ -231,6 +213,8 @@ def _print_addresses(stack: Stack) -> None:
     print(f"  Tempo         {stack.tempo_url}")
     print(f"  spool         {stack.spool}")
     print(f"  monitor       {'follows' if stack.is_monitored() else 'does not run'}")
+    if launch.links_elsewhere(stack):
+        print("  alerts link to another Prometheus: docs/stack.md says at its ports what to set")
 
 
 def _up(stack: Stack) -> int:

@@ -249,22 +249,26 @@ def _status(stack: Stack) -> int:
     return 0 if set(COMPONENTS) <= running.keys() else 3
 
 
-def main() -> int:
-    """Obey the command line; errors are one line on stderr; 1, or 130 for Ctrl-C."""
+def _obey(home: Path) -> int:
     commands = {"up": _up, "down": _down, "status": _status}
     parser = argparse.ArgumentParser(description="Run the local stack natively on loopback.")
     parser.add_argument("command", choices=commands)
     command = commands[parser.parse_args().command]
+    for directory in (home, home / "stack"):  # parents=True alone would make them 0755
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (home / "stack" / "lock").open("w") as lock:
+        # Two at once would start everything twice.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        stack = Stack.at(home)
+        signal.signal(signal.SIGINT, stack.interrupt)
+        return command(stack)
+
+
+def main() -> int:
+    """Obey the command line; errors are one line on stderr; 1, or 130 for Ctrl-C."""
     home = default_home()
     try:
-        for directory in (home, home / "stack"):  # parents=True alone would make them 0755
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (home / "stack" / "lock").open("w") as lock:
-            # Two at once would start everything twice.
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            stack = Stack.at(home)
-            signal.signal(signal.SIGINT, stack.interrupt)
-            return command(stack)
+        return _obey(home)
     except StackError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

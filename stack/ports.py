@@ -31,6 +31,9 @@ HOST: Final = "127.0.0.1"
 _LAST_PORT: Final = 65535
 _CLIENT_PORTS: Final = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _FIRST_FREE_PORT: Final = 20_000
+_ENOUGH_PORTS: Final = 5_000
+# One name for each block of ports that was handed out; the system frees it when the process ends.
+_claims: Final[list[socket.socket]] = []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,20 +71,25 @@ class Ports:
 
     @classmethod
     def free(cls) -> Ports:
-        """Ports that nobody listens on at this moment, for tests."""
+        """Ports that nobody listens on and no other call was given, for tests.
+
+        They stay this process' own until it ends: its servers come later, and stop and start.
+        """
         names = [field.name for field in dataclasses.fields(cls)]
-        # Below the ports that clients are given: one of those could be taken by a client while
-        # its server is stopped.
+        # Below the ports that clients are given, where that is enough: one of those could be taken
+        # by a client while its server is stopped.
         clients_from = int(_CLIENT_PORTS.read_text().split()[0])
-        candidates = list(range(_FIRST_FREE_PORT, clients_from)) or [0]
-        sockets: list[socket.socket] = []
-        while len(sockets) < len(names):
-            with contextlib.suppress(OSError):
-                sockets.append(socket.create_server((HOST, random.choice(candidates))))  # noqa: S311
-        numbers = [listening.getsockname()[1] for listening in sockets]
-        for listening in sockets:
-            listening.close()
-        return cls(**dict(zip(names, numbers, strict=True)))
+        end = clients_from if clients_from > _FIRST_FREE_PORT + _ENOUGH_PORTS else _LAST_PORT
+        while True:
+            first = random.randrange(_FIRST_FREE_PORT, end - len(names), len(names))  # noqa: S311
+            numbers = range(first, first + len(names))
+            with contextlib.suppress(OSError), contextlib.ExitStack() as listening:
+                claim = listening.enter_context(socket.socket(socket.AF_UNIX))
+                claim.bind(f"\0orchwatch ports from {first}")
+                for number in numbers:
+                    listening.enter_context(socket.create_server((HOST, number)))
+                _claims.append(claim.dup())
+                return cls(**dict(zip(names, numbers, strict=True)))
 
     def _refuse_shared(self) -> None:
         """Who comes second would take the first one's answers for its own."""

@@ -421,7 +421,7 @@ def test_a_process_ends_as_it_would_without_us(
     status: int,
 ) -> None:
     process = start_python(f"from orchwatch import operation\nwith operation('o'):\n    {ending}\n")
-    assert process.wait(30) == code
+    assert process.wait(60) == code
     assert named("o")["status"] == {"code": status}
 
 
@@ -434,7 +434,7 @@ def test_an_interrupt_ends_the_operation_and_the_process_as_ever(
         with operation("o"):
             os.kill(os.getpid(), signal.SIGINT)
     """)
-    assert process.wait(30) == -2
+    assert process.wait(60) == -2
     assert named("o")["attributes"]["error.type"] == {"stringValue": "KeyboardInterrupt"}
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-WITHIN_S = 20
+WITHIN_S = 60
 
 
 def fail() -> str:

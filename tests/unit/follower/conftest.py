@@ -118,7 +118,7 @@ class Watching:
 
     def watch(self, until: Callable[[], bool]) -> None:
         """Steps until it holds; fails when that takes too long."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not until():
             assert time.monotonic() < deadline
             self.following.step(0.25)

@@ -12,7 +12,10 @@ from tests.unit.follower.conftest import Watching, Writer
 from orchwatch import spool
 from orchwatch.claude import hook_line, importer, session_files
 from orchwatch.claude.import_record import ImportRecord
+from orchwatch.errors import OrchwatchError
 from orchwatch.follower import hook_events
+from orchwatch.follower.checkpoint import Checkpoint
+from orchwatch.follower.following import Following
 
 if TYPE_CHECKING:
     import subprocess
@@ -147,7 +150,7 @@ def _output_tokens(checkpoint: Path) -> int:
 
 
 def _wait(until: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not until() and time.monotonic() < deadline:
         time.sleep(0.1)
 
@@ -162,6 +165,34 @@ def test_hooks_alone_give_the_turn_too(
     hook_events.receive(_payload(session, "Stop", prompt_id="p"))
     watching.watch(_is_recorded(recorded, 1))
     assert len(_named(recorded(), "execute_tool Bash")) == 1
+
+
+def test_a_spool_that_cannot_be_used_for_a_while_is_waited_for(
+    watching: Watching,
+    session: Writer,
+    recorded: Callable[..., list[Json]],
+    home: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    _hook(session, "UserPromptSubmit", prompt_id="p")
+    watching.watch(lambda: bool(watching.following.unfinished()))
+    (home / "spool").rename(home / "away")
+    (home / "spool").write_text("in the way")
+    for _ in range(3):
+        watching.following.step(0.25)
+        watching.following.save()
+    assert len(caplog.messages) == 1
+    (home / "spool").unlink()
+    (home / "away").rename(home / "spool")
+    _hook(session, "Stop", prompt_id="p")
+    watching.watch(_is_recorded(recorded, 1))
+
+
+def test_a_spool_that_cannot_be_read_is_one_clear_line(home: Path, projects: Path) -> None:
+    home.mkdir()
+    (home / "spool").write_text("in the way")
+    with pytest.raises(OrchwatchError, match="spool cannot be read"):
+        Following(Checkpoint(), [str(projects)])
 
 
 def test_read_segments_of_hooks_are_removed_and_their_events_kept(

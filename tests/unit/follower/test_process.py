@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from native import Ports
 from orchwatch.claude import registration
 from orchwatch.monitor import alert_events
 
@@ -23,13 +24,12 @@ if TYPE_CHECKING:
 
     from tests.unit.follower.conftest import Writer
 
-WITHIN_S = 20
+WITHIN_S = 60
 
 
 @pytest.fixture
 def port(monkeypatch: pytest.MonkeyPatch, home: Path) -> int:  # noqa: ARG001 - it clears the environment
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        number: int = free.getsockname()[1]
+    number = Ports.free().monitor
     monkeypatch.setenv(registration.PORT_VARIABLE, str(number))
     return number
 
@@ -62,7 +62,7 @@ def _eventually(ask: Callable[[], Any]) -> Any:
 
 
 def _post(port: int, payload: dict[str, Any]) -> int | None:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WITHIN_S)
     headers = {registration.SECRET_HEADER: registration.read_secret() or ""}
     try:
         connection.request("POST", registration.HOOK_PATH, json.dumps(payload), headers)
@@ -83,13 +83,13 @@ def test_it_records_what_files_and_hooks_tell_until_it_is_told_to_end(
     assert _eventually(lambda: _post(port, event) == 200)
     session.turn(tools=2)
     assert _eventually(lambda: any(span["name"] == "agent.turn" for span in spans()))
-    names = [span["name"] for span in spans()]
-    assert names.count("execute_tool Bash") == 2
     snapshot = _eventually(lambda: _read(home / "snapshot.json"))
     assert snapshot["pid"] == process.pid
     process.send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=WITHIN_S)
     assert process.returncode == 0
+    names = [span["name"] for span in spans()]
+    assert names.count("execute_tool Bash") == 2
     assert [line.split(" ", 2)[2] for line in told.splitlines()] == [
         f"following {session.path.parents[1]}; hooks post to port {port}",
         f"ended; {len(names)} spans recorded",
@@ -147,7 +147,7 @@ def test_an_alert_is_written_once_although_the_process_is_killed(
 
     def told() -> bool:
         secret = (home / "alertmanager" / "credentials").read_text().strip()
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WITHIN_S)
         headers = {"Authorization": f"Bearer {secret}"}
         try:
             connection.request("POST", "/alerts", json.dumps({"alerts": [sent]}), headers)
@@ -170,7 +170,7 @@ def test_prometheus_may_ask_for_figures_without_a_secret(
     start()
 
     def figures() -> bytes:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WITHIN_S)
         try:
             connection.request("GET", "/metrics")
             return connection.getresponse().read()

@@ -44,7 +44,7 @@ def started(home: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
     for process in processes:
         assert process.stdin is not None
         process.stdin.close()
-        process.wait(timeout=20)
+        process.wait(timeout=60)
         assert process.stdout is not None
         process.stdout.close()
 
@@ -102,7 +102,7 @@ def test_who_recorded_a_sessions_spans_belongs_to_it_while_it_runs(
     assert [found.pid for found in known["recorded"]] == [process.pid]
     sessions = probes.Sessions()
     assert sessions.memory_bytes(known)["recorded"] > 40 * MIB
-    process.communicate(b"\n", timeout=20)
+    process.communicate(b"\n", timeout=60)
     started.clear()
     assert sessions.memory_bytes({}).get("recorded") is None
 

@@ -15,7 +15,7 @@ from orchwatch.runtime.agents import AgentError, AgentPool
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 60.0
 STUBBORN = (sys.executable, "-c", "import signal, sys; print(*sys.argv[1:2]); signal.pause()")
 
 # A supervisor of its own: starts agents, says their pids, waits to be ended.

@@ -18,7 +18,7 @@ from orchwatch.runtime.messages import Channel, DeliveryError, Message
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 60.0
 
 # A peer in another process: acknowledges, answers each message with its own pid, until the end.
 ECHO = """

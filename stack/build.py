@@ -252,6 +252,10 @@ def main() -> int:
     except StackError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except OSError as error:
+        where = error.filename or cache_directory()
+        print(f"error: {where}: {error.strerror or error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("interrupted: what had been built whole is kept", file=sys.stderr)
         return EXIT_INTERRUPTED

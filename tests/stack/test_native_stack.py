@@ -206,6 +206,15 @@ def test_a_missing_go_is_one_clear_line(tmp_path: Path) -> None:
     )
 
 
+def test_a_cache_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    cache = tmp_path / "file"
+    cache.touch()
+    done = run_build(cache, path=os.environ["PATH"])
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: {cache}")
+    assert done.stderr.count("\n") == 1
+
+
 def test_what_is_built_is_not_built_again() -> None:
     out = io.StringIO()
     build.build_missing(out)
@@ -613,7 +622,11 @@ def test_what_fires_in_prometheus_arrives_in_alertmanager_with_a_link_back(stack
         return [one for one in found if one["labels"]["alertname"] == "Watchdog"]
 
     (watchdog,) = eventually(fired)
-    assert watchdog["generatorURL"].startswith(f"{stack.prometheus_url}/")
+    link = watchdog["generatorURL"]
+    assert link.startswith(f"{stack.prometheus_url}/")
+    with urllib.request.urlopen(link, timeout=5) as page:
+        assert page.status == 200
+        assert b"<title>Prometheus</title>" in page.read()
 
 
 def test_the_collectors_own_metrics_are_in_prometheus(stack: Stack) -> None:

@@ -23,9 +23,9 @@ help: ## List what can be made
 .PHONY: setup
 setup: .venv/ready ## Make the environment in .venv
 
-# For docker compose: whose spool it reads, and where. Never overwritten.
+# For docker compose: whose spool it reads, and where, quoted: it would expand a `$`. Never overwritten.
 .env:
-	@printf 'ORCHWATCH_UID=%s\nORCHWATCH_GID=%s\nORCHWATCH_HOME=%s\n' "$$(id -u)" "$$(id -g)" \
+	@printf 'ORCHWATCH_UID=%s\nORCHWATCH_GID=%s\nORCHWATCH_HOME=\047%s\047\n' "$$(id -u)" "$$(id -g)" \
 	  "$${ORCHWATCH_HOME:-$${XDG_STATE_HOME:-$$HOME/.local/state}/orchwatch}" > $@
 
 .PHONY: demo

@@ -11,7 +11,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.stack.conftest import TABLE, eventually, running, write_operations
+from tests.stack.conftest import (
+    ENDED_WITHIN_S,
+    EVALUATED_WITHIN_S,
+    TABLE,
+    eventually,
+    running,
+    write_operations,
+)
 
 from orchwatch.mixin.samples import next_edge
 from orchwatch.monitor import alert_events
@@ -23,10 +30,8 @@ if TYPE_CHECKING:
     from native import Stack
     from orchwatch.monitor.alert_events import AlertEvent
 
-# Prometheus evaluates every 15 s, and Alertmanager waits 10 s for what explains an alert.
-_TOLD_WITHIN_S = 60.0
-# An end waits for a minute at most.
-_END_TOLD_WITHIN_S = 120.0
+# Alertmanager waits 10 s for what explains an alert, and a minute at most with an end.
+_TOLD_WITHIN_S = EVALUATED_WITHIN_S + 60.0
 
 
 class Watched:
@@ -67,7 +72,9 @@ class Watched:
 
     def failed_deliveries(self) -> float:
         """How often Alertmanager did not reach the process."""
-        with urllib.request.urlopen(f"{self.stack.alertmanager_url}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(
+            f"{self.stack.alertmanager_url}/metrics", timeout=ENDED_WITHIN_S
+        ) as answer:
             metrics = answer.read().decode()
         found = re.findall(
             r'^alertmanager_notification_requests_failed_total{integration="webhook".*} (\S+)$',
@@ -137,7 +144,7 @@ def test_each_target_that_breaks_is_told_once_and_so_is_its_end(watched: Watched
 
 def expect(watched: Watched, what: str) -> None:
     """Waits until the event stream says so."""
-    eventually(lambda: what in map(_words, watched.told()), _END_TOLD_WITHIN_S)
+    eventually(lambda: what in map(_words, watched.told()), _TOLD_WITHIN_S)
     assert what in map(_words, watched.told())
 
 

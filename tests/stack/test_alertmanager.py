@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shlex
-import socket
 import subprocess
 import urllib.request
 from datetime import UTC, datetime
@@ -14,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.stack.conftest import TABLE, eventually
+from tests.stack.conftest import ENDED_WITHIN_S, TABLE, eventually
 
 import build
-from native import HOST
+from native import HOST, Ports
 from orchwatch.config import Config
 from orchwatch.mixin import alerting, alerts
 
@@ -38,8 +37,7 @@ EVERY = alerts.every(TABLE, alerting.load(Config()))
 @pytest.fixture(scope="module")
 def alertmanager(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Alertmanager with the committed configuration; its address."""
-    with socket.create_server((HOST, 0)) as free:
-        address = f"{HOST}:{free.getsockname()[1]}"
+    address = f"{HOST}:{Ports.free().alertmanager}"
     with subprocess.Popen(
         [
             build.binaries()["alertmanager"],
@@ -178,7 +176,9 @@ def _active(alertmanager: str, *chosen: str) -> set[str]:
     every = [*fired.values(), held_back, cause]
     _send(alertmanager, every)
     try:
-        states = eventually(lambda: _states(alertmanager, every, held_back))
+        assert eventually(lambda: _states(alertmanager, every, held_back))
+        # Asked anew: an answer during which it settled has the first alerts as they were before.
+        states = _states(alertmanager, every, held_back)
         return {name for name, labels in fired.items() if states[_key(labels)] == "active"}
     finally:
         _send(alertmanager, every, endsAt=datetime.now(UTC).isoformat())
@@ -204,11 +204,13 @@ def _send(alertmanager: str, every: list[dict[str, str]], **times: str) -> None:
     body = json.dumps([{"labels": labels, **times} for labels in every]).encode()
     headers = {"Content-Type": "application/json"}
     address = f"{alertmanager}/api/v2/alerts"
-    urllib.request.urlopen(urllib.request.Request(address, body, headers), timeout=10).close()
+    urllib.request.urlopen(
+        urllib.request.Request(address, body, headers), timeout=ENDED_WITHIN_S
+    ).close()
 
 
 def _ask(address: str) -> Any:
-    with urllib.request.urlopen(address, timeout=10) as answer:
+    with urllib.request.urlopen(address, timeout=ENDED_WITHIN_S) as answer:
         return json.load(answer)
 
 

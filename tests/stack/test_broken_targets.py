@@ -7,7 +7,15 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.stack.conftest import TABLE, eventually, get, run, value, write_operations
+from tests.stack.conftest import (
+    EVALUATED_WITHIN_S,
+    TABLE,
+    eventually,
+    get,
+    run,
+    value,
+    write_operations,
+)
 
 from orchwatch import names
 from orchwatch.config import Config
@@ -28,9 +36,7 @@ SETTINGS = alerting.load(Config())
 EVERY = alerts.every(TABLE, SETTINGS)
 OPERATIONS = list(TABLE.operations.values())
 LEVELS = [row for row in TABLE.levels.values() if row.id not in readings.COUNTED]
-# What Prometheus evaluates every 15 s, and what arrived in between.
-_EVALUATED_WITHIN_S = 60.0
-_HELD_WITHIN_S = _EVALUATED_WITHIN_S + promql.seconds(SETTINGS.hold)
+_HELD_WITHIN_S = EVALUATED_WITHIN_S + promql.seconds(SETTINGS.hold)
 # What this machine itself does, and what only may become an alert, belongs to no test of these.
 _KINDS = {"burn", "threshold", "pattern"}
 
@@ -111,7 +117,7 @@ def test_every_level_that_is_beyond_its_limit_alerts_until_it_stays_within(
     assert len(alerting_on) == len(LEVELS)
     _set_levels(own_stack, lambda row: row.target)
     measured = f"count({readings.VALUE})"
-    assert eventually(lambda: value(own_stack, measured) == len(LEVELS), _EVALUATED_WITHIN_S)
+    assert eventually(lambda: value(own_stack, measured) == len(LEVELS), EVALUATED_WITHIN_S)
     assert _firing(own_stack) == set()
     _set_levels(own_stack, _beyond)
     _wait_until_firing(own_stack, alerting_on, _HELD_WITHIN_S)
@@ -129,7 +135,7 @@ def test_availability_is_the_same_on_the_server_and_without_one(own_stack: Stack
     expected = pytest.approx(local["availability"], abs=0.001)
     served = "orchestration:availability:ratio15m"
     # The operations arrive in any order, and their rules are evaluated before those of the whole.
-    eventually(lambda: value(own_stack, served) == expected, _EVALUATED_WITHIN_S)
+    eventually(lambda: value(own_stack, served) == expected, EVALUATED_WITHIN_S)
     assert value(own_stack, served) == expected
 
 
@@ -148,7 +154,7 @@ def _set_levels(stack: Stack, level: Callable[[LevelTarget], float]) -> None:
 
 
 def _wait_until_firing(
-    stack: Stack, expected: set[str], within_s: float = _EVALUATED_WITHIN_S
+    stack: Stack, expected: set[str], within_s: float = EVALUATED_WITHIN_S
 ) -> None:
     eventually(lambda: _firing(stack) == expected, within_s)
     assert _firing(stack) == expected

@@ -36,7 +36,7 @@ WRITERS = 4
 # Operations that are written while a server is away, and between two faults: at the writers' pace
 # more than between two flushes of the Collector.
 MEANWHILE = 400
-CAUGHT_UP_WITHIN_S = 60
+CAUGHT_UP_WITHIN_S = 150
 
 # Goes on until it is told to end: one trace after another, each of a parent and its children.
 WRITER = """
@@ -63,11 +63,17 @@ WRITER = """
 
 def test_operations_outlive_every_server(own_stack: Stack) -> None:
     stack = own_stack
-    kills_ns = []
+    kills_ns = []  # of the Collector
+    faults_ns = []  # after which it sends again what it has no answer to
 
     def kill_collector() -> None:
         stack.kill_component("collector", signal.SIGKILL)
         kills_ns.append(time.time_ns())
+        faults_ns.append(kills_ns[-1])
+
+    def stop_tempo() -> None:
+        stack.stop_component("tempo")
+        faults_ns.append(time.time_ns())
 
     def go_on() -> None:
         wait_for_more(lambda: lines(stack.spool.glob("operations-*.jsonl")))
@@ -82,7 +88,7 @@ def test_operations_outlive_every_server(own_stack: Stack) -> None:
         go_on()
         stack.start_component("prometheus")
         go_on()
-        stack.stop_component("tempo")
+        stop_tempo()
         go_on()
         kill_collector()  # with what waits for Tempo in its queue
         stack.start_component("collector")
@@ -93,11 +99,12 @@ def test_operations_outlive_every_server(own_stack: Stack) -> None:
 
     emitted = spooled(stack, "chaos")
     assert missing_in_tempo(stack, emitted) == {}
-    # What a killed Collector had sent and not yet crossed off its queue is sent again; nothing is
-    # read again. On a busy machine it is late with all of that.
+    # What a killed Collector had sent and not yet crossed off its queue is sent again, and so is
+    # what a Tempo that is stopped takes without an answer; nothing is read again. On a busy
+    # machine the Collector is late with all of that.
     held_ns = 5 * held_for_ns()
     for span in twice_in_tempo(stack, emitted):
-        assert any(kill_ns - held_ns <= span.end_ns <= kill_ns for kill_ns in kills_ns)
+        assert any(fault_ns - held_ns <= span.end_ns <= fault_ns for fault_ns in faults_ns)
     run(stack, "later", WRITER, "", os.devnull)
     assert eventually(lambda: counted(stack, service="later"), CAUGHT_UP_WITHIN_S)
     not_counted = len(emitted) - ever_counted(stack, "chaos")

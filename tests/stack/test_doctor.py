@@ -10,11 +10,13 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
+from tests.stack.conftest import eventually
+
 if TYPE_CHECKING:
     from native import Stack
 
 ORCHWATCH = [sys.executable, "-m", "orchwatch.cli"]
-VISIBLE_WITHIN_S = 45
+VISIBLE_WITHIN_S = 200
 # Once might be luck: the newest operation can be fast.
 IN_A_ROW = 10
 SERVERS = ("Collector", "Prometheus", "Tempo", "Alertmanager")
@@ -86,7 +88,9 @@ def test_a_busy_stack_is_found_fresh_while_the_newest_operation_is_on_its_way(
 def test_a_server_that_was_killed_fails_while_the_others_run(own_stack: Stack) -> None:
     stack = own_stack
     stack.kill_component("prometheus", signal.SIGKILL)
+    # On a busy machine another one may be too slow for the doctor once.
+    told = "orchwatch: 1 failed: Prometheus\n"
+    eventually(lambda: orchwatch(stack, "doctor").stderr == told, VISIBLE_WITHIN_S)
     ended = orchwatch(stack, "doctor")
-    assert ended.returncode == 3
-    assert ended.stderr == "orchwatch: 1 failed: Prometheus\n"
+    assert (ended.returncode, ended.stderr) == (3, told)
     assert str(stack.log("prometheus")) in ended.stdout

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.stack.conftest import counted, eventually, samples, stored, value
+from tests.stack.conftest import ENDED_WITHIN_S, counted, eventually, samples, stored, value
 
 from native import Ports
 from orchwatch.claude import ids
@@ -121,7 +121,7 @@ def monitored(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[], An
                 assert "following" in process.stderr.readline()
                 yield process
                 process.send_signal(signal.SIGTERM)
-                _, told = process.communicate(timeout=30)
+                _, told = process.communicate(timeout=ENDED_WITHIN_S)
                 assert process.returncode == 0, told
             finally:
                 process.kill()
@@ -226,8 +226,8 @@ def test_key_figures_of_two_overlapping_agents_are_what_the_script_says(
         "task_throughput": 3,
     }
     with monitored():
-        figures = eventually(lambda: _figures(own_stack, expected))
-    assert figures == pytest.approx(expected, rel=0.01)
+        eventually(lambda: _figures(own_stack, expected) == pytest.approx(expected, rel=0.01))
+    assert _figures(own_stack, expected) == pytest.approx(expected, rel=0.01)
 
 
 def _figures(stack: Stack, names: Json) -> dict[str, float]:

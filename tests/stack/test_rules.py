@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.stack.conftest import TABLE, eventually, get, run, samples
+from tests.stack.conftest import EVALUATED_WITHIN_S, TABLE, eventually, get, run, samples
 
 import build
 from orchwatch import names
@@ -28,7 +28,6 @@ REPO = Path(__file__).resolve().parents[2]
 PINT = REPO / "prometheus" / "pint.hcl"
 RULES = sorted((REPO / "prometheus" / "rules").glob("*.yml"))
 EVERY = alerts.every(TABLE, alerting.load(Config()))
-_EVALUATED_WITHIN_S = 60.0
 
 Json = dict[str, Any]
 
@@ -158,7 +157,7 @@ def test_prometheus_evaluates_every_rule(broken: Stack) -> None:
         quick = [rule for one in groups if one["interval"] < 60 for rule in one["rules"]]
         return quick if all(rule["health"] != "unknown" for rule in quick) else []
 
-    found = eventually(evaluated, _EVALUATED_WITHIN_S)
+    found = eventually(evaluated, EVALUATED_WITHIN_S)
     assert len(found) > len(EVERY)
     assert [rule for rule in found if rule["health"] != "ok"] == []
 
@@ -172,7 +171,7 @@ def test_failing_operations_burn_and_say_which_and_how_many(broken: Stack) -> No
             if one["labels"].get("orchestration_operation_name") == name
             and one["labels"]["alertname"] == "ErrorBudgetBurn"
         ],
-        _EVALUATED_WITHIN_S,
+        EVALUATED_WITHIN_S,
     )
     annotations = alert["annotations"]
     # Other tests of this stack may run the same operation.
@@ -182,7 +181,7 @@ def test_failing_operations_burn_and_say_which_and_how_many(broken: Stack) -> No
 
 
 def test_no_annotation_of_a_firing_alert_is_broken(broken: Stack) -> None:
-    assert eventually(lambda: _firing(broken), _EVALUATED_WITHIN_S)
+    assert eventually(lambda: _firing(broken), EVALUATED_WITHIN_S)
     for alert in _firing(broken):
         assert "error" not in alert["annotations"]["summary"]
         assert "{{" not in "".join(alert["annotations"].values())
@@ -194,7 +193,7 @@ def test_a_share_without_traffic_is_absent(broken: Stack) -> None:
         ratio = f"operation:orchestration_{share}:ratio10m"
         assert samples(broken, f"{ratio} unless {ended} > 0") == []
     ratio = "operation:orchestration_errors:ratio10m"
-    assert eventually(lambda: samples(broken, f"{ratio} and {ended} > 0"), _EVALUATED_WITHIN_S)
+    assert eventually(lambda: samples(broken, f"{ratio} and {ended} > 0"), EVALUATED_WITHIN_S)
 
 
 def _firing(stack: Stack) -> list[Json]:

@@ -133,7 +133,7 @@ def test_both_ways_out_give_the_same_series(stack: Stack, over_otlp: Way) -> Non
         found = samples(stack, f'{{__name__=~"orchestration_.*",service_name="{service}"}}')
         return {frozenset(labels.items() - identity(labels).items()) for labels, _ in found}
 
-    assert eventually(lambda: len(series(beside)) == len(series(over_otlp.service)))
+    eventually(lambda: series(beside) == series(over_otlp.service))
     assert series(beside) == series(over_otlp.service)
 
 
@@ -199,6 +199,7 @@ def test_a_service_tells_what_it_and_its_host_use_with_units(stack: Stack) -> No
     def found() -> dict[str, float]:
         return {labels["__name__"]: used for labels, used in samples(stack, query)}
 
+    started_s = time.monotonic()
     with programs(stack, "resources", SERVICE_PROGRAM, "0", "otlp", environment=often) as service:
         eventually(lambda: set(found()) == RESOURCES)
         finish(service)
@@ -206,4 +207,4 @@ def test_a_service_tells_what_it_and_its_host_use_with_units(stack: Stack) -> No
     assert set(used) == RESOURCES
     assert 0 < used["system_memory_utilization_ratio"] < 1
     assert 10 * 2**20 < used["process_memory_usage_bytes"] < 2**30
-    assert 0 < used["process_uptime_seconds"] < 60
+    assert 0 < used["process_uptime_seconds"] <= time.monotonic() - started_s

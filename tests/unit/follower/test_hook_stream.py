@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import random
+import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,8 @@ SESSION = "00000000-0000-4000-8000-00000000000a"
 PROMPTS = ("prompt-1", "prompt-2")
 AGENT = "a1b2c3d"
 TOOLS = ("Bash", "Edit", "Read")
+
+_RECEIVED = r'(?<="received_ns":)\d+'
 
 
 def _stream() -> list[Json]:
@@ -99,6 +103,22 @@ def _deliver(events: Sequence[Json], home: Path, *, at_once: int = 1) -> None:
             assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
+def _bring_together(home: Path) -> None:
+    """As if nothing else had kept the machine busy, in the order in which they came.
+
+    When they came counts: what comes seconds after the end of a turn says that it goes on.
+    """
+    count = itertools.count()
+    for segment in sorted((home / "spool").glob("hooks-*.jsonl")):
+        text = segment.read_text()
+        moments = [int(digits) for digits in re.findall(_RECEIVED, text)]
+
+        def moment(_: re.Match[str], first: int = min(moments)) -> str:
+            return str(first + next(count) * 1_000_000)
+
+        segment.write_text(re.sub(_RECEIVED, moment, text))
+
+
 def _expected(prompt_id: str) -> dict[str, tuple[str, str]]:
     """Span id to name and parent."""
     turn = ids.turn(SESSION, prompt_id)
@@ -150,6 +170,7 @@ def test_each_turn_is_one_correct_trace_in_whatever_order_its_events_come(
     at_once: int,
 ) -> None:
     _deliver(order(_stream()), home, at_once=at_once)
+    _bring_together(home)
     watching.watch(lambda: all(len(_of_trace(recorded(), own)) >= 9 for own in PROMPTS))
     spans = recorded()
     assert len({span["spanId"] for span in spans}) == len(spans)
@@ -173,6 +194,7 @@ def test_what_is_missing_leaves_the_rest_of_the_trace_right(
     ]
     assert len(kept) < len(events)
     _deliver(kept, home, at_once=20)
+    _bring_together(home)
     watching.watch(lambda: sum(span["name"] == "agent.turn" for span in recorded()) == 2)
     spans = recorded()
     assert len({span["spanId"] for span in spans}) == len(spans)

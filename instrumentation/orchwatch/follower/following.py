@@ -45,6 +45,7 @@ class Following:
     def __init__(self, checkpoint: Checkpoint, roots: Sequence[str]) -> None:
         self._checkpoint = checkpoint
         self._save_at_s = 0.0
+        self._complained: str | None = None
         self.spans = 0
         saved = checkpoint.load()
         try:
@@ -103,7 +104,21 @@ class Following:
         if not self._files.complete:
             return
         started_s = time.monotonic()
-        values = {
+        try:
+            self._checkpoint.save(self._values())
+        except OSError as error:
+            if error.strerror != self._complained:
+                self._complained = error.strerror
+                _logger.warning("the checkpoint cannot be written: %s", error.strerror)
+        else:
+            self._unsaved, self._complained = False, None
+            self._hooks.drop_read()
+        took_s = time.monotonic() - started_s
+        wait_s = max(_CHECKPOINT_INTERVAL_S, took_s / _CHECKPOINT_SHARE)
+        self._save_at_s = started_s + wait_s
+
+    def _values(self) -> dict[str, Any]:
+        return {
             "roots": self._roots,
             "files": self._files.positions(),
             "hooks": self._hooks.positions(),
@@ -113,16 +128,6 @@ class Following:
             "heard_ns": self._heard_ns,
             "tokens": self.tokens.save(),
         }
-        try:
-            self._checkpoint.save(values)
-        except OSError as error:
-            _logger.warning("the checkpoint cannot be written: %s", error.strerror)
-        else:
-            self._unsaved = False
-            self._hooks.drop_read()
-        took_s = time.monotonic() - started_s
-        wait_s = max(_CHECKPOINT_INTERVAL_S, took_s / _CHECKPOINT_SHARE)
-        self._save_at_s = started_s + wait_s
 
     def _add(self, facts: Iterable[Fact]) -> None:
         for fact in facts:

@@ -16,6 +16,7 @@ from orchwatch import losses, spool
 from orchwatch.claude import hook_line, hook_payload, registration
 from orchwatch.follower.route import Answer, Route
 from orchwatch.follower.tail import Tail
+from orchwatch.home import spool_directory
 from orchwatch.otlp_json import to_bytes
 
 if TYPE_CHECKING:
@@ -92,11 +93,12 @@ class HookEvents:
 
     def _changed(self) -> Iterator[Tail]:
         """The segments that have changed, oldest first."""
-        directory = spool.make_directory()
-        paths = [
-            spool.segment_path(directory, spool.HOOKS, number)
-            for number in spool.segment_numbers(directory, spool.HOOKS)
-        ]
+        directory = spool_directory()
+        try:
+            numbers = spool.segment_numbers(directory, spool.HOOKS)
+        except OSError:  # nobody has written yet, or it cannot be looked at for now
+            return
+        paths = [spool.segment_path(directory, spool.HOOKS, number) for number in numbers]
         tails = {}
         for path in paths:
             stored = self._stored.pop(path, None)
@@ -106,7 +108,7 @@ class HookEvents:
         for path, tail in tails.items():
             try:
                 status = os.stat(path)
-            except FileNotFoundError:  # dropped to keep the budget
+            except OSError:  # dropped to keep the budget, or as above
                 continue
             if tail.has_changed(status):
                 yield tail

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from orchwatch import spool
 from orchwatch.claude.recorded_spans import FAMILIES, span_ids
 from orchwatch.claude.spans import encode
+from orchwatch.errors import OrchwatchError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -33,15 +34,24 @@ class Recorded:
 
     Args:
         since: What `ends` returned at the last checkpoint; None reads the whole spool back.
+
+    Raises:
+        OrchwatchError: The spool cannot be read.
     """
 
     def __init__(self, since: Mapping[str, Sequence[int]] | None) -> None:
         # In the spool, and not in what the checkpoint holds.
-        self._before = {
-            span_id
-            for family in FAMILIES
-            for span_id in span_ids(family, *(since or {}).get(family, (0, 0)))
-        }
+        try:
+            self._before = {
+                span_id
+                for family in FAMILIES
+                for span_id in span_ids(family, *(since or {}).get(family, (0, 0)))
+            }
+        except OSError as error:
+            raise OrchwatchError(
+                f"{error.filename} cannot be read: {error.strerror};"
+                " give the user access to it, or set ORCHWATCH_HOME"
+            ) from error
         self._latest: dict[str, None] = {}
 
     def append(self, spans: Iterable[Span], now_ns: int) -> list[Span]:

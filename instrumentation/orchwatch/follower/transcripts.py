@@ -72,11 +72,14 @@ def _prime(reader: Transcript, path: str, end: int) -> None:
 
     How the session began and what its current prompt is stand at the two ends of what is left out.
     """
-    with open(path, "rb") as file:
-        lines = file.read(min(PIECE_BYTES, end)).splitlines()
-        if end > PIECE_BYTES:
-            file.seek(max(PIECE_BYTES, end - PIECE_BYTES))
-            lines += file.read(end - file.tell()).splitlines()
+    try:
+        with open(path, "rb") as file:
+            lines = file.read(min(PIECE_BYTES, end)).splitlines()
+            if end > PIECE_BYTES:
+                file.seek(max(PIECE_BYTES, end - PIECE_BYTES))
+                lines += file.read(end - file.tell()).splitlines()
+    except OSError:  # deleted since
+        return
     for line in lines:
         reader.read(line)
     reader.skipped.clear()

@@ -5,6 +5,7 @@ What reads it must start fast, so nothing but the standard library's built-in pa
 
 from __future__ import annotations
 
+import errno
 import os
 
 from orchwatch.home import FILE_MODE
@@ -57,10 +58,12 @@ def replace(path: str, text: str) -> None:
         OSError: It cannot be written.
     """
     temporary = f"{path}.{os.getpid()}.tmp"
+    content = text.encode()
     file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
     try:
         try:
-            os.write(file, text.encode())
+            if os.write(file, content) != len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
         finally:
             os.close(file)
         os.replace(temporary, path)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,20 @@ def test_what_was_written_is_read(home: Path) -> None:
     snapshot_file.write(str(home), document())
     assert snapshot_file.read(str(home)) == document()
     assert (home / "snapshot.json").stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in home.iterdir()] == ["snapshot.json"]
+
+
+def test_on_a_full_disk_the_one_before_stays(home: Path) -> None:
+    home.mkdir()
+    snapshot_file.write(str(home), document())
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            snapshot_file.write(str(home), document(operations=5))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert snapshot_file.read(str(home)) == document()
     assert [path.name for path in home.iterdir()] == ["snapshot.json"]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from orchwatch.claude.session_files import agent_origin, owner
@@ -33,10 +32,6 @@ class Transcripts:
             **{path: reader.state() for path, reader in self._readers.items()},
         }
 
-    def skipped(self) -> Counter[str]:
-        """Lines that tell nothing, by reason, since this process began."""
-        return sum((reader.skipped for reader in self._readers.values()), Counter())
-
     def read(self, tail: Tail) -> Iterator[Fact]:
         """What a file tells that was not read yet."""
         read_bytes = tail.offset
@@ -51,11 +46,6 @@ class Transcripts:
                 reader = self._readers[tail.path] = self._open(tail.path, start)
             for line in piece.splitlines():
                 yield from reader.read(line)
-
-    def forget(self, path: str) -> None:
-        """Drops the reader of a file that is gone."""
-        self._readers.pop(path, None)
-        self._stored.pop(path, None)
 
     def _open(self, path: str, start: int) -> Transcript:
         session_id, agent_id = owner(path)
@@ -82,4 +72,3 @@ def _prime(reader: Transcript, path: str, end: int) -> None:
         return
     for line in lines:
         reader.read(line)
-    reader.skipped.clear()

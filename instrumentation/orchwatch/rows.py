@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
 _Choice = TypeVar("_Choice", bound=str)
 
-# The Collector knows the edges of a histogram in whole nanoseconds.
+# The Collector knows the edges of a histogram in whole nanoseconds, and none of some centuries.
 SECONDS_DIGITS = 9
+_LONGEST_S = 86_400
+# What is computed from it stays a number, and is written without an exponent.
+_HIGHEST = 1e18
 # Prometheus would take it for the beginning of a template, in annotations and labels alike.
 TEMPLATE = "{{"
 
@@ -70,6 +73,8 @@ class Row:
             raise self.error(key, f"must be a finite number, not {number}")
         if number < 0 or (positive and number == 0):
             raise self.error(key, f"must be {'above 0' if positive else '0 or more'}, not {value}")
+        if number > _HIGHEST:
+            raise self.error(key, f"must be at most {_HIGHEST:g}, not {number:g}")
         return number
 
     def seconds(self, key: str) -> float:
@@ -77,6 +82,8 @@ class Row:
         duration_s = round(self.number(key), SECONDS_DIGITS)
         if not duration_s:
             raise self.error(key, "must be a nanosecond or more")
+        if duration_s > _LONGEST_S:
+            raise self.error(key, f"must be at most {_LONGEST_S}, a day, not {duration_s:g}")
         return duration_s
 
     def text(self, key: str, default: str | None = None) -> str:
@@ -101,4 +108,4 @@ class Row:
 
 def is_line(text: str) -> bool:
     """Whether a person, a label and an annotation can all hold it."""
-    return bool(text) and text.isprintable() and TEMPLATE not in text
+    return bool(text.strip()) and text.isprintable() and TEMPLATE not in text

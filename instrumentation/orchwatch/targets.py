@@ -22,7 +22,7 @@ _SEVERITIES: tuple[Severity, ...] = ("info", "warning", "critical")
 _DIRECTIONS: tuple[Direction, ...] = ("below", "above")
 _KINDS = ("ratio", "level")
 # PromQL is written with so many decimals.
-_SHARE_DIGITS = 12
+_DIGITS = 12
 # What a shipped row is measured by; only a row of the user's own chooses it.
 _MEASURED_BY = ("direction", "kind", "unit")
 # A level's id names its gauge and its alert, and both keep only letters and digits of it.
@@ -225,7 +225,7 @@ def _operation(row: Row, factor: float, ladder_s: tuple[float, ...]) -> Operatio
         if limit_s is not None and limit_s < target_s:
             raise row.error(key, f"{limit_s:g} must not be below target_s, {target_s:g}")
     objective = row.number("objective") if "objective" in row.values else _DEFAULT_OBJECTIVE
-    if not 0 < round(objective, _SHARE_DIGITS) < 1:
+    if not 0 < round(objective, _DIGITS) < 1:
         raise row.error("objective", f"must lie between 0 and 1, not {objective:g}")
     return OperationTarget(
         id=row.id,
@@ -245,19 +245,16 @@ def _level(row: Row, group: str, factors: dict[str, float]) -> LevelTarget:
     row.check_id(_LEVEL_ID)
     row.check_keys(LevelTarget)
     direction = row.choice("direction", _DIRECTIONS, None)
-    target = row.number("target", positive=False)
     unit = row.text("unit")
-    if unit == "1":
-        _check_share(row, target, direction)
+    target = _limit(row, "target", direction, unit)
     if "warning" in row.values:
-        warning = row.number("warning", positive=False)
+        warning = _limit(row, "warning", direction, unit)
     else:
         warning = _default_warning(target, factors[f"factor_{direction}"], unit)
-    alert = row.number("alert", positive=False) if "alert" in row.values else None
+    alert = _limit(row, "alert", direction, unit) if "alert" in row.values else None
     for key, limit in (("warning", warning), ("alert", alert)):
         if limit is not None and _grade(target, limit, limit, direction) != "ok":
-            where = "below" if direction == "below" else "above"
-            raise row.error(key, f"{limit:g} must not be {where} target, {target:g}")
+            raise row.error(key, f"{limit:g} must not be {direction} target, {target:g}")
     return LevelTarget(
         id=row.id,
         group=group,
@@ -274,11 +271,15 @@ def _level(row: Row, group: str, factors: dict[str, float]) -> LevelTarget:
     )
 
 
-def _check_share(row: Row, target: float, direction: Direction) -> None:
-    if target > 1:
-        raise row.error("target", f"is a share and must be at most 1, not {target:g}")
-    if target == (1 if direction == "below" else 0):
-        raise row.error("target", f"{target:g} can never be missed: a share lies between 0 and 1")
+def _limit(row: Row, key: str, direction: Direction, unit: str) -> float:
+    """What a level is compared with; of a share, something that it can be beyond."""
+    limit = round(row.number(key, positive=False), _DIGITS)
+    if unit == "1" and limit > 1:
+        raise row.error(key, f"is a share and must be at most 1, not {limit:g}")
+    last, beyond = (1, "above") if direction == "below" else (0, "below")
+    if unit == "1" and limit == last:
+        raise row.error(key, f"{last} is never missed: no share lies {beyond} it")
+    return limit
 
 
 def _default_warning(target: float, factor: float, unit: str) -> float:

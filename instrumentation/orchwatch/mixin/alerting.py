@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from orchwatch.config import ConfigError
 from orchwatch.mixin import promql, readings
 
 FILE = Path(__file__).with_name("alerting.toml")
+# What a link begins with: a page's path or an entry's anchor follows.
+_ADDRESS = re.compile(r"https?://[^\s/?#\"<>][^\s#\"<>]*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +141,9 @@ def _chosen(user: config.Config, document: dict[str, Any]) -> dict[str, str]:
             raise ConfigError(
                 file, name, f"must be one line of printable text without {rows.TEMPLATE}"
             )
+        if key != "profile" and not _ADDRESS.fullmatch(value):
+            rule = f"must be an address such as https://example.org/{key}, not {value!r}"
+            raise ConfigError(file, name, rule)
         chosen[key] = value
     if chosen["profile"] not in document["profiles"]:
         known = ", ".join(document["profiles"])

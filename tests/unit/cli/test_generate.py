@@ -88,6 +88,14 @@ def test_a_directory_for_servers_of_ones_own_gets_what_they_read(tmp_path: Path)
     assert run(tmp_path, "--check", "--output", "monitoring").returncode == 3
 
 
+def test_no_directory_at_all_is_refused_and_nothing_is_written(tmp_path: Path) -> None:
+    ended = run(tmp_path, "--output", "")
+    assert (ended.returncode, ended.stdout) == (2, "")
+    (line,) = ended.stderr.splitlines()
+    assert line.endswith("--output must name a directory, not ''")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_directory_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     ended = run(tmp_path, "--output", "file")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from orchwatch.errors import CheckFailedError
+from orchwatch.errors import CheckFailedError, UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -29,8 +29,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Writes the generated files, and says what it did.
 
     Raises:
+        UsageError: `--output` names nothing.
         CheckFailedError: `--check`, and at least one file has drifted.
     """
+    # An unset variable of a script would write here.
+    if arguments.output == "":
+        raise UsageError("--output must name a directory, not ''")
     from pathlib import Path  # noqa: PLC0415 - slow, see `commands`
 
     from orchwatch.mixin import generate  # noqa: PLC0415 - as above

@@ -37,18 +37,27 @@ def prepared(
     return Orchestration(root=root, files=files, agents=3, refresh=refresh, say=lambda _line: None)
 
 
-def children() -> list[psutil.Process]:
-    return psutil.Process().children(recursive=True)
+@pytest.fixture
+def children() -> Callable[[], set[psutil.Process]]:
+    """The processes below this one that the test has left; servers of other tests may be there."""
+
+    def all_of_them() -> set[psutil.Process]:
+        return set(psutil.Process().children(recursive=True))
+
+    before = all_of_them()
+    return lambda: all_of_them() - before
 
 
 def test_the_agents_find_exactly_what_one_process_alone_finds(
-    tmp_path: Path, spans: Callable[[], list[dict[str, object]]]
+    tmp_path: Path,
+    spans: Callable[[], list[dict[str, object]]],
+    children: Callable[[], set[psutil.Process]],
 ) -> None:
     outcome = prepared(tmp_path).run()
     assert outcome.totals == symbols.count_alone(FILES)
     assert outcome.totals.files == len(FILES)
     assert len(outcome.recovered) == 1
-    assert children() == []
+    assert children() == set()
 
     recorded = spans()
     assert [span["name"] for span in recorded if span["failed"]] == []
@@ -81,7 +90,9 @@ def test_each_agent_has_one_batch_to_work_on_and_one_that_lies_ready(tmp_path: P
     assert at_hand[-1] == []
 
 
-def test_an_agent_killed_from_outside_costs_nothing_but_time(tmp_path: Path) -> None:
+def test_an_agent_killed_from_outside_costs_nothing_but_time(
+    tmp_path: Path, children: Callable[[], set[psutil.Process]]
+) -> None:
     orchestration = prepared(tmp_path)
     killed: list[int] = []
 
@@ -96,10 +107,12 @@ def test_an_agent_killed_from_outside_costs_nothing_but_time(tmp_path: Path) -> 
     assert outcome.totals == symbols.count_alone(FILES)
     assert killed
     assert len(outcome.recovered) >= 2
-    assert children() == []
+    assert children() == set()
 
 
-def test_an_agent_that_hangs_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_agent_that_hangs_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, children: Callable[[], set[psutil.Process]]
+) -> None:
     monkeypatch.setattr(orchestration, "TASK_TIMEOUT_S", 2.0)
     monkeypatch.setattr(messages, "ACKNOWLEDGE_TIMEOUT_S", 1.0)
     run = prepared(tmp_path)
@@ -113,22 +126,24 @@ def test_an_agent_that_hangs_is_replaced(tmp_path: Path, monkeypatch: pytest.Mon
 
     run._refresh = stop_all
     assert run.run().totals == symbols.count_alone(FILES)
-    assert children() == []
+    assert children() == set()
 
 
 def test_a_batch_that_kills_its_agents_ends_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, children: Callable[[], set[psutil.Process]]
 ) -> None:
     monkeypatch.setattr(orchestration, "TASK_ATTEMPTS", 0)
     with pytest.raises(OrchwatchError, match="task-001 failed 0 times"):
         prepared(tmp_path).run()
-    assert children() == []
+    assert children() == set()
 
 
-def test_a_batch_that_a_hook_refuses_ends_the_run(tmp_path: Path) -> None:
+def test_a_batch_that_a_hook_refuses_ends_the_run(
+    tmp_path: Path, children: Callable[[], set[psutil.Process]]
+) -> None:
     with pytest.raises(OrchwatchError, match="a hook refused task-001: '/etc/passwd' lies"):
         prepared(tmp_path, files=["/etc/passwd"]).run()
-    assert children() == []
+    assert children() == set()
 
 
 def test_a_hook_that_fails_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,10 +151,12 @@ def test_a_hook_that_fails_stops_nothing(tmp_path: Path, monkeypatch: pytest.Mon
     assert prepared(tmp_path, files=FILES[:20]).run().totals.files == 20
 
 
-def test_an_interrupt_leaves_no_process_behind(tmp_path: Path) -> None:
+def test_an_interrupt_leaves_no_process_behind(
+    tmp_path: Path, children: Callable[[], set[psutil.Process]]
+) -> None:
     def interrupt() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         prepared(tmp_path, refresh=interrupt).run()
-    assert children() == []
+    assert children() == set()

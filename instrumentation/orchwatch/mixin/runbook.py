@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
-from orchwatch.mixin import alerting, alerts, markdown
+from orchwatch.mixin import alerting, alerts, markdown, promql
 
 if TYPE_CHECKING:
     from orchwatch.mixin.alerting import Settings
@@ -13,7 +14,8 @@ if TYPE_CHECKING:
     from orchwatch.targets import Targets
 
 COLUMNS: Final = ("about", "within limits", "severity", "do")
-_AMTOOL = "docker compose exec alertmanager amtool --alertmanager.url=http://127.0.0.1:9093"
+_ALERTMANAGER = "http://127.0.0.1:9093"
+_AMTOOL = f"docker compose exec alertmanager amtool --alertmanager.url={_ALERTMANAGER}"
 
 
 def entries(table: Targets) -> list[str]:
@@ -53,8 +55,14 @@ def address(alert: Alert, grafana: str) -> str:
     return f"{grafana}/d/{alert.dashboard.partition('?')[0]}"
 
 
+def silence_page(alert: Alert) -> str:
+    """Alertmanager's page that silences it, for its target alone."""
+    labels = {"alertname": alert.name} | ({"target": alert.target} if alert.target else {})
+    return f"{_ALERTMANAGER}/#/silences/new?filter={quote(promql.selector(**labels), safe='')}"
+
+
 def silence(alert: Alert) -> str:
-    """The command that silences it, for its target alone."""
+    """The command that does the same in containers."""
     target = f" {shlex.quote(f'target={alert.target}')}" if alert.target else ""
     return f"{_AMTOOL} silence add alertname={alert.name}{target} --duration=2h --comment='why'"
 
@@ -74,7 +82,7 @@ def _entry(same: list[Alert], grafana: str) -> list[str]:
         first.look,
         "```",
         "",
-        "Silence it:",
+        f"Silence it: [in Alertmanager]({silence_page(first)}), or in containers",
         "",
         "```sh",
         silence(first),

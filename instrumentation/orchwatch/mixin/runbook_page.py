@@ -46,6 +46,7 @@ def page(table: Targets) -> str:
 def _entry(same: list[Alert], grafana: str) -> str:
     first = same[0]
     address = escape(runbook.address(first, grafana))
+    silence = escape(runbook.silence_page(first))
     rows = "".join(f"<tr>{_cells(cells)}</tr>\n" for cells in runbook.rows(same))
     # Links name an alert as it is, or as Markdown makes an anchor of it.
     return f"""\
@@ -57,7 +58,7 @@ def _entry(same: list[Alert], grafana: str) -> str:
 {rows}</table>
 <p>See it: <a href="{address}">{address}</a>, or <code>{escape(first.command)}</code>, or</p>
 <pre>{escape(first.look)}</pre>
-<p>Silence it:</p>
+<p>Silence it: <a href="{silence}">in Alertmanager</a>, or in containers</p>
 <pre>{escape(runbook.silence(first))}</pre>
 </section>
 """

@@ -6,6 +6,7 @@ import re
 import shlex
 from html import unescape
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 import pytest
 
@@ -49,3 +50,13 @@ def test_the_command_that_silences_is_one_for_a_shell(same: list[Alert]) -> None
     words = shlex.split(runbook.silence(same[0]))
     assert f"alertname={same[0].name}" in words
     assert f"target={same[0].target}" in words or not same[0].target
+
+
+@pytest.mark.parametrize("same", SAME, ids=lambda same: same[0].name)
+def test_both_link_to_the_page_that_silences_the_first_target(same: list[Alert]) -> None:
+    first = same[0]
+    link = runbook.silence_page(first)
+    assert any(f"]({link})" in line for line in runbook.entries(TABLE))
+    assert f'href="{link}"' in runbook_page.page(TABLE)
+    target = f',target="{first.target}"' if first.target else ""
+    assert unquote(link).endswith(f'?filter={{alertname="{first.name}"{target}}}')

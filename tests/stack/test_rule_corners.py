@@ -11,7 +11,7 @@ from tests.stack.conftest import TABLE
 
 import build
 from orchwatch import names
-from orchwatch.mixin import promql, readings, recording, samples
+from orchwatch.mixin import pipeline, promql, readings, recording, samples
 
 REPO = Path(__file__).resolve().parents[2]
 RULES = REPO / "prometheus" / "rules"
@@ -200,3 +200,16 @@ def test_a_level_that_dips_for_a_moment_is_one_alert_and_ends_when_it_stays_well
     series = {CPU: "0.95x9 0.5 0.95x5 0.5x20"}
     for minutes, expected in ((9, True), (10, True), (12, True), (25, False)):
         assert bool(firing(tmp_path, series, minutes, "CpuUtilizationHigh")) == expected
+
+
+def test_a_disk_that_has_become_full_goes_on_alerting(tmp_path: Path) -> None:
+    series = {readings.FREE: "100e9-1e9x100 0x440"}
+    assert firing(tmp_path, series, 9 * 60, "DiskSoonFull") == {"DiskSoonFull"}
+
+
+@pytest.mark.parametrize(("minutes", "fires"), [(1, False), (4, False), (7, True)])
+def test_a_queue_is_given_time_for_its_first_export(
+    tmp_path: Path, minutes: int, *, fires: bool
+) -> None:
+    series = {f'{pipeline.QUEUE_SIZE}{{exporter="otlp_http/tempo"}}': "3x20"}
+    assert bool(firing(tmp_path, series, minutes, "ExportsStalled")) == fires

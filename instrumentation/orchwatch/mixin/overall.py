@@ -28,8 +28,8 @@ def alerts(table: Targets, settings: Settings) -> list[Alert]:
     """Many errors, slow on average, disk full soon."""
     rows = patterns.load()
     mean = rows["mean.duration"]
-    # Operations that are meant to take longer do not count; a table may hold no others.
-    quick = [row.id for row in table.operations.values() if row.target_s <= mean.limit]
+    # A table may hold none.
+    quick = patterns.quick(table, mean)
     return [
         _many_errors(table, rows["errors"]),
         *([_slow_on_average(table, settings, mean, quick)] if quick else []),
@@ -114,7 +114,7 @@ def _disk(settings: Settings) -> Alert:
         row=_DISK,
         kind="prediction",
         symptom="resource",
-        expr=crosses(readings.DISK_FREE, 0, "<", settings, "slow_"),
+        expr=crosses(readings.DISK_FREE, 0, "<=", settings, "slow_"),
         hold=settings.hold,
         keep=settings.hold,
         summary="{{ $value | humanize1024 }}B are left on the disk that holds the spool, and none "

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from orchwatch import config, targets
 
 if TYPE_CHECKING:
-    from orchwatch.targets import Severity
+    from orchwatch.targets import Severity, Targets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,3 +40,8 @@ def load() -> dict[str, Pattern]:
     """The shipped patterns by id."""
     rows = config.read_toml(targets.SHIPPED_FILE)["patterns"]
     return {row_id: Pattern(id=row_id, **row) for row_id, row in rows.items()}
+
+
+def quick(table: Targets, mean: Pattern) -> list[str]:
+    """The operations that count for the mean: others are meant to take longer than its limit."""
+    return [row.id for row in table.operations.values() if row.target_s <= mean.limit]

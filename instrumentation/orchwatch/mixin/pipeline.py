@@ -157,7 +157,11 @@ def _queue_full(settings: Settings) -> Alert:
 def _exports_stalled(settings: Settings) -> Alert:
     window = settings.pipeline["window"]
     # An export that is tried again and again counts as neither sent nor failed.
-    waiting = f"max by (exporter) (min_over_time({QUEUE_SIZE}[{window}])) > 0"
+    # One that has just started has not had the time.
+    waiting = (
+        f"max by (exporter) (min_over_time({QUEUE_SIZE}[{window}])"
+        f" and {QUEUE_SIZE} offset {window}) > 0"
+    )
     sent = _any_of("exporter", SENT, window)
     return alert(
         "ExportsStalled",

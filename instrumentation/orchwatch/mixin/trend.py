@@ -23,12 +23,12 @@ def crosses(series: str, limit: float, sign: str, settings: Settings, prefix: st
     Args:
         series: What is followed.
         limit: In the series' unit.
-        sign: How what is beyond the limit compares with it, `>` or `<`.
+        sign: How what is beyond the limit compares with it, `>`, or `<=` for the least there is.
         settings: Trends and horizons.
         prefix: `slow_` for the slow ones.
     """
     trend, horizon = settings.prediction[f"{prefix}trend"], settings.prediction[f"{prefix}horizon"]
-    fine = {">": "<=", "<": ">="}[sign]
+    fine = {">": "<=", "<=": ">="}[sign]
     lines = [
         f"predict_linear({series}[{past}], {promql.seconds(horizon)}) {sign} {number(limit)}"
         for past in (trend, promql.duration(promql.seconds(trend) // 2))

@@ -103,7 +103,7 @@ def _watched() -> list[_Watched]:
         if alert.target in rows
     }
     errors, mean = rows["errors"], rows["mean.duration"]
-    quick = {one.id for one in table.operations.values() if one.target_s <= mean.limit}
+    quick = patterns.quick(table, mean)
 
     def mean_s(work: Sequence[Work]) -> float | None:
         counted = [one for one in work if one.operation in quick]

@@ -248,7 +248,7 @@ def _no_operations(table: Targets, settings: Settings) -> Alert:
         f"(sum({recording.ENDED}{idle}) or vector(0)) == 0",
         Text(
             title="Operations",
-            summary=f"No operation at all has ended for {idle}",
+            summary=f"No operation at all has arrived within {idle}",
             meaning="Nothing that is watched has run, or nothing of it arrives. Every share is "
             "absent and no target can be missed.",
             limit=f"one in {idle}",

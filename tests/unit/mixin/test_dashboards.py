@@ -237,6 +237,50 @@ def test_a_number_that_nobody_measured_is_grey(model: Json) -> None:
         assert special[0]["options"]["result"]["color"] == grading.UNKNOWN
 
 
+def test_agents_at_work_are_the_same_on_both_pages() -> None:
+    first, second = (panel(page(name), "Agents at work") for name in ("overview", "agents"))
+    for place in ("id", "gridPos"):
+        del first[place], second[place]
+    assert first == second
+
+
+def test_a_forecast_is_made_only_of_what_is_measured() -> None:
+    # An hour after a stop it would go on from what was measured before.
+    forecasts = [
+        target["expr"]
+        for one in panels(page("resources"))
+        for target in one["targets"]
+        if "predict_linear" in target["expr"]
+    ]
+    assert len(forecasts) == 4
+    for expr in forecasts:
+        (series,) = re.findall(r"predict_linear\((.+)\[\w+\], ", expr)
+        assert f") and {series} and {series} offset " in expr
+
+
+@pytest.mark.parametrize(
+    ("name", "title", "column", "needed_px"),
+    [
+        # As drawn with Grafana 12.3's own table.
+        ("session", "Tokens by model", "Model", 211),  # claude-sonnet-4-5-20250929
+        ("session", "What failed", "Operation", 142),  # dependency.resolve
+        ("agents", "Longest pieces of work", "Agent", 135),  # claude-code-guide
+        ("agents", "Longest pieces of work", "Outcome", 65),
+    ],
+)
+def test_a_column_is_as_wide_as_what_stands_in_it(
+    name: str, title: str, column: str, needed_px: int
+) -> None:
+    assert overriding(panel(page(name), title), column)["custom.width"] > needed_px
+
+
+def test_a_trace_that_has_not_ended_says_so() -> None:
+    one = panel(page("session"), "Turns and orchestrations")
+    (mapping,) = overriding(one, "Service")["mappings"]
+    (shown,) = mapping["options"].values()
+    assert (shown["text"], shown["color"]) == ("still running", grading.UNKNOWN)
+
+
 def test_an_unknown_status_is_grey_and_sorts_last() -> None:
     table = panel(page("overview"), "Every operation against its target")
     (mapping,) = overriding(table, "Status")["mappings"]

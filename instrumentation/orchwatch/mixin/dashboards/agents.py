@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # Imported history is not counted: figures are of what happens now.
 _NOT_LIVE = "none reported"
+_NEVER_LIVE = f"{_NOT_LIVE}; imported sessions are not counted"
 _NO_AGENT = "no agent in this time range"
 _WORK = queries.any_of(names.AGENT_TASK, names.AGENT_RUN, names.AGENT_TURN)
 # A session's own turns name no agent.
@@ -40,38 +41,18 @@ def page(table: Targets) -> Page:
         rows=(
             # What traces show comes first: it is there for the past too.
             Row(height=9, panels=((24, _timeline()),)),
-            Row(height=10, panels=((9, _by_agent()), (15, _calls()))),
+            Row(height=10, panels=((10, _by_agent()), (14, _calls()))),
             Row(height=7, panels=((24, _slowest()),)),
             Row(
                 height=4,
                 panels=(
-                    (6, _active()),
-                    *((6, _level(table, row_id)) for row_id in _LEVELS),
+                    (6, panels.agents_at_work()),
+                    *((6, panels.advised(table.levels[one], _NOT_LIVE)) for one in _LEVELS),
                     (6, _spawned(table)),
                 ),
             ),
             Row(height=8, panels=((12, _utilization()), (12, _spawning()))),
         ),
-    )
-
-
-def _active() -> Panel:
-    text = Text(
-        "Agents at work",
-        "As orchestrations and the monitor process report them.",
-        _NOT_LIVE,
-    )
-    query = queries.now("A", queries.ACTIVE_AGENTS)
-    return panels.number(text, query, unit=units.NUMBER, decimals=0)
-
-
-def _level(table: Targets, row_id: str) -> Panel:
-    row = table.levels[row_id]
-    limits = units.limits(row)
-    text = Text(row.title, f"{row.recommendation}.", _NOT_LIVE)
-    query = queries.now("A", queries.latest(queries.level(row_id)))
-    return panels.number(
-        text, query, unit=limits.unit, decimals=limits.decimals, steps=grading.steps(limits)
     )
 
 
@@ -140,7 +121,7 @@ def _utilization() -> Panel:
         "Utilization: the share of their lives that agents worked. Parallelism: the share of the "
         "work during which another agent worked too. Efficiency: both by the formula of the "
         "requirements. The dashed lines are the limits of utilization.",
-        _NOT_LIVE,
+        _NEVER_LIVE,
     )
     targets = [
         queries.lines(legend, f"max({promql.series(metric, '1')})", legend)
@@ -159,7 +140,7 @@ def _spawning() -> Panel:
     text = Text(
         "How long agents took to start",
         "Interpolated within buckets; the dashed lines are target and warning.",
-        _NOT_LIVE,
+        _NEVER_LIVE,
     )
     targets = [
         queries.lines(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchwatch import names
 from orchwatch.mixin import promql
-from orchwatch.mixin.dashboards import grading, panels, queries, units
+from orchwatch.mixin.dashboards import panels, queries, units
 from orchwatch.mixin.dashboards.page import Page, Row
 from orchwatch.mixin.dashboards.panels import Text
 
@@ -35,7 +35,8 @@ _NO_TOKENS = "no session used a model"
 
 def page(table: Targets) -> Page:
     """Key figures now, and over time."""
-    stated = [*(_stated(table, row_id, why) for row_id, why in _STATED.items()), _documented()]
+    stated: list[Panel] = [panels.advised(table.levels[one], why) for one, why in _STATED.items()]
+    stated.append(_documented())
     return Page(
         name="kpis",
         title="KPIs",
@@ -47,16 +48,6 @@ def page(table: Targets) -> Page:
             Row(height=8, panels=tuple((8, _level(table, row_id)) for row_id in _OVER_TIME)),
             Row(height=8, panels=((8, _tokens()), (8, _cost()), (8, _completed()))),
         ),
-    )
-
-
-def _stated(table: Targets, row_id: str, why: str) -> Panel:
-    row = table.levels[row_id]
-    limits = units.limits(row)
-    text = Text(row.title, f"Beyond its target: {row.recommendation}.", why)
-    query = queries.now("A", queries.latest(queries.level(row_id)))
-    return panels.number(
-        text, query, unit=limits.unit, decimals=limits.decimals, steps=grading.steps(limits)
     )
 
 

@@ -41,7 +41,7 @@ def page(table: Targets) -> Page:
                         _missed(table, settings),
                         _health(table, settings),
                         _firing(),
-                        _active_agents(),
+                        panels.agents_at_work(),
                         _availability(table),
                         _budget(table, settings),
                     )
@@ -122,26 +122,11 @@ def _firing() -> Panel:
     return panels.number(text, queries.now("A", firing), unit=units.NUMBER, decimals=0, steps=steps)
 
 
-def _active_agents() -> Panel:
-    text = Text(
-        "Agents at work",
-        "Agents that orchestrations and the monitor process report as active.",
-        "no agent seen",
-    )
-    query = queries.now("A", queries.ACTIVE_AGENTS)
-    return panels.number(text, query, unit=units.NUMBER, decimals=0)
-
-
 def _availability(table: Targets) -> Panel:
-    row = table.levels[readings.AVAILABILITY]
-    limits = units.limits(row)
     text = Text(
         "Availability", "The share of the table's operations that did not fail.", scoreboard.NOTHING
     )
-    query = queries.now("A", queries.latest(queries.level(row.id)))
-    return panels.number(
-        text, query, unit=limits.unit, decimals=limits.decimals, steps=grading.steps(limits)
-    )
+    return panels.level(table.levels[readings.AVAILABILITY], text)
 
 
 def _budget(table: Targets, settings: Settings) -> Panel:

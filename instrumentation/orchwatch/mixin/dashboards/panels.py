@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from grafana_foundation_sdk.cog.variants import Dataquery
 
     from orchwatch.mixin.dashboards.grading import Steps
+    from orchwatch.targets import LevelTarget
 
     Query = Builder[Dataquery]
     Panel = Builder[models.Panel]
@@ -70,6 +71,31 @@ def number(
     panel.color_mode(shapes.BigValueColorMode.VALUE).graph_mode(shapes.BigValueGraphMode.NONE)
     panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]).values(values=False))
     return panel.justify_mode(shapes.BigValueJustifyMode.CENTER)
+
+
+def level(row: LevelTarget, text: Text) -> stat.Panel:
+    """The latest value of a level, in the colour of its status."""
+    limits = units.limits(row)
+    query = queries.now("A", queries.latest(queries.level(row.id)))
+    return number(
+        text, query, unit=limits.unit, decimals=limits.decimals, steps=grading.steps(limits)
+    )
+
+
+def advised(row: LevelTarget, empty: str) -> stat.Panel:
+    """The same, called what the table calls it, with what the table recommends."""
+    return level(row, Text(row.title, f"Beyond its target: {row.recommendation}.", empty))
+
+
+def agents_at_work() -> stat.Panel:
+    """How many agents are busy."""
+    text = Text(
+        "Agents at work",
+        "Agents of all sessions that were busy within the last minute, as the monitor process sees "
+        "them, or that an orchestration has right now, whichever are more.",
+        "no agent seen",
+    )
+    return number(text, queries.now("A", queries.ACTIVE_AGENTS), unit=units.NUMBER, decimals=0)
 
 
 def graph(

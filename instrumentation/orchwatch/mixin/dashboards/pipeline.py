@@ -62,9 +62,8 @@ def _arriving() -> Panel:
         _NO_COLLECTOR,
     )
     firing = 'max(ALERTS{{kind="pipeline",alertstate="firing",severity="{}"}})'
-    expr = (
-        f"{firing.format('critical')} * 2\nor\n{firing.format('warning')}\nor\nmax({_MEMORY}) * 0"
-    )
+    alert, late = (firing.format(severity) for severity in ("critical", "warning"))
+    expr = f"{alert} * 2\nor\n{late}\nor\nmax({_MEMORY}) * 0"
     panel = panels.number(text, queries.now("A", expr), unit=units.NUMBER, decimals=0)
     words = {0: ("yes", grading.OK), 1: ("late", grading.WARN), 2: ("no", grading.MISS)}
     return panel.mappings([grading.words(words), grading.unmeasured(text.empty)])
@@ -88,8 +87,7 @@ def _answering(settings: Settings) -> Panel:
         unit=units.NUMBER,
         decimals=0,
     )
-    answers = (("up", grading.OK), ("down", grading.MISS), ("off", grading.UNKNOWN))
-    up, down, off = answers
+    up, down, off = ("up", grading.OK), ("down", grading.MISS), ("off", grading.UNKNOWN)
     unmeasured = grading.unmeasured("?")
     panel.mappings([grading.words({0: down, 1: up}), unmeasured])
     return panels.of_query(panel, "D", mappings=[grading.words({0: off, 1: up}), unmeasured])
@@ -117,10 +115,9 @@ def _lost(settings: Settings) -> Panel:
     )
     counters = [*alerts.REFUSED, alerts.DISCARDED]
     lost = [_apart(f"increase({one}[$__range])", one) for one in counters]
-    dropped = pipeline_spool.dropped_unread(settings, "1m")
     lost += [
         f"increase({pipeline_spool.UNWRITTEN}[$__range])",
-        f"sum_over_time(({dropped})[$__range:1m])",
+        f"sum_over_time(({pipeline_spool.dropped_unread(settings, '1m')})[$__range:1m])",
     ]
     query = queries.now("A", f"sum({' or '.join(lost)})")
     steps: grading.Steps = [(None, grading.OK), (1, grading.MISS)]
@@ -213,12 +210,8 @@ def _queues(settings: Settings) -> Panel:
         "wait; the dashed lines are the limits of the alerts.",
         _NO_COLLECTOR,
     )
-    limits = settings.pipeline
-    steps: grading.Steps = [
-        (None, grading.OK),
-        (limits["filled"], grading.WARN),
-        (limits["full"], grading.MISS),
-    ]
+    filled, full = (settings.pipeline[limit] for limit in ("filled", "full"))
+    steps: grading.Steps = [(None, grading.OK), (filled, grading.WARN), (full, grading.MISS)]
     return panels.graph(
         text,
         _lines("A", _filled(_TO_TEMPO), "to Tempo"),
@@ -256,10 +249,9 @@ def _samples() -> Panel:
         f"sum(rate(prometheus_tsdb_{why}_samples_total[$__rate_interval]))"
         for why in ("out_of_order", "too_old", "out_of_bound")
     )
-    taken = "sum(rate(prometheus_tsdb_head_samples_appended_total[$__rate_interval]))"
     panel = panels.graph(
         text,
-        _lines("A", taken, "taken"),
+        _lines("A", _rate("prometheus_tsdb_head_samples_appended_total"), "taken"),
         _lines("B", f"{refused} > 0", "refused"),
         _lines("C", "max(prometheus_tsdb_head_series)", "series in memory"),
         unit=units.NUMBER,
@@ -295,11 +287,10 @@ def _tempo() -> Panel:
         "discards what exceeds its limits, and says so in its log.",
         _NOT_FETCHED,
     )
-    received = "tempo_distributor_spans_received_total"
     panel = panels.graph(
         text,
-        _lines("A", f"sum(rate({received}[$__rate_interval]))", "received"),
-        _lines("B", f"sum(rate({alerts.DISCARDED}[$__rate_interval])) > 0", "discarded"),
+        _lines("A", _rate("tempo_distributor_spans_received_total"), "received"),
+        _lines("B", f"{_rate(alerts.DISCARDED)} > 0", "discarded"),
         _lines("C", "sum(tempodb_blocklist_length)", "blocks on disk"),
         unit=units.NUMBER,
         decimals=None,

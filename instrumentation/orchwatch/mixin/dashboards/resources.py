@@ -28,13 +28,14 @@ _DISK_IO = promql.series("system.disk.io", "By", counter=True)
 def page(table: Targets) -> Page:
     """Levels with their limits, and where they are going."""
     settings = alerting.load()
+    stated = tuple((6, panels.advised(table.levels[one], _NO_MONITOR)) for one in _STATED)
     return Page(
         name="resources",
         title="Resources",
         description="CPU, memory, disk and storage, with a forecast where they grow.",
         asks=("service",),
         rows=(
-            Row(height=4, panels=tuple((6, _stated(table, row_id)) for row_id in _STATED)),
+            Row(height=4, panels=stated),
             Row(
                 height=8,
                 panels=(
@@ -48,16 +49,6 @@ def page(table: Targets) -> Page:
                 panels=((8, _process_cpu()), (8, _process_memory()), (8, _disk_io())),
             ),
         ),
-    )
-
-
-def _stated(table: Targets, row_id: str) -> Panel:
-    row = table.levels[row_id]
-    limits = units.limits(row)
-    text = Text(row.title, f"Beyond its target: {row.recommendation}.", _NO_MONITOR)
-    query = queries.now("A", queries.latest(queries.level(row_id)))
-    return panels.number(
-        text, query, unit=limits.unit, decimals=limits.decimals, steps=grading.steps(limits)
     )
 
 
@@ -83,9 +74,13 @@ def _level(table: Targets, settings: Settings, row_id: str) -> Panel:
 
 
 def _forecast(series: str, trend: str, horizon: str) -> str:
-    """Never below nothing, and only with some past: a line through a few points leads anywhere."""
+    """Never below nothing, and only of what is measured and has some past.
+
+    A line through a few points leads anywhere, and one through what ended long ago nowhere.
+    """
     line = f"predict_linear({series}[{trend}], {promql.seconds(horizon)})"
-    return f"clamp_min({line}, 0) and {series} offset {promql.seconds(trend) // 6:.0f}s"
+    past = f"{series} offset {promql.seconds(trend) // 6:.0f}s"
+    return f"clamp_min({line}, 0) and {series} and {past}"
 
 
 def _in(horizon: str) -> str:

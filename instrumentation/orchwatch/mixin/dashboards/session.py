@@ -92,7 +92,7 @@ def _tokens() -> Panel:
     )
     query = queries.spans("A", f"{found} | select({selected})")
     panel = panels.rows(text, query, unit=units.NUMBER, decimals=None, transformations=changes)
-    return column(panel, "Model", unit="string", **{"custom.width": 150})
+    return column(panel, "Model", unit="string", **{"custom.width": 215})
 
 
 def _failed() -> Panel:

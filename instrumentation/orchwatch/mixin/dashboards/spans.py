@@ -39,6 +39,8 @@ _CALLED: Final = {
 }
 # What Tempo calls the group of the spans that have no such attribute.
 NIL: Final = "nil"
+# Tempo's word for the service of a trace whose first span, which is written last, is not there.
+_NO_ROOT: Final = "<root span not yet received>"
 NO_AGENT: Final = "no agent"
 MAIN_AGENT: Final = "main agent"
 
@@ -110,8 +112,8 @@ def slowest(
     opened = link("session", "service", "operation", session="${__value.raw}")
     column(panel, _CALLED[names.SESSION_ID], links=panels.opens(opened, "Show the session"))
     # What is left is the session's, or the error's: these are long.
-    column(panel, _CALLED[names.OPERATION_NAME], **_narrow(150))
-    column(panel, _CALLED[names.GEN_AI_AGENT_NAME], **_narrow(130))
+    column(panel, _CALLED[names.OPERATION_NAME], **_narrow(144))
+    column(panel, _CALLED[names.GEN_AI_AGENT_NAME], **_narrow(137))
     return _opening(panel, TRACE)
 
 
@@ -224,7 +226,7 @@ def _outcome() -> dict[str, object]:
         "color": {"mode": "fixed", "fixedColor": "text"},
         "custom.cellOptions": {"type": "color-text"},
         "custom.align": "center",
-        "custom.width": 80,
+        "custom.width": 76,
     }
 
 
@@ -241,6 +243,8 @@ def traces(text: Text, found: str) -> Panel:
     panel = panels.rows(text, query, transformations=panels.chosen(renamed, _STARTED))
     column(panel, _STARTED, unit=units.MOMENT, **_narrow(120))
     column(panel, "Took", unit=units.MILLISECONDS, **_narrow(90))
+    running = grading.words({_NO_ROOT: ("still running", grading.UNKNOWN)})
+    column(panel, "Service", mappings=[running])
     return _opening(panel, TRACE)
 
 

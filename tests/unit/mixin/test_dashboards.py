@@ -47,7 +47,7 @@ def panel(model: Json, title: str) -> Json:
 
 def overriding(panel: Json, matched: str) -> Json:
     return {
-        changed["id"]: changed["value"]
+        changed["id"]: changed.get("value")
         for one in panel["fieldConfig"]["overrides"]
         if one["matcher"]["options"] == matched
         for changed in one["properties"]

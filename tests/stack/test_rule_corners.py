@@ -50,13 +50,15 @@ def answers(
     series: Series,
     minutes: int,
     expr: str,
+    *,
     rules: tuple[tuple[Path, ...], str] = QUICK,
+    every: str = "1m",
 ) -> bool:
-    """Whether an expression answers anything after so many minutes."""
+    """Whether an expression answers anything after so many minutes of samples, one `every` step."""
     files, step = rules
     groups = [group for file in files for group in yaml.safe_load(file.read_text())["groups"]]
     test = {
-        "interval": "1m",
+        "interval": every,
         "input_series": [{"series": name, "values": text} for name, text in series.items()],
         "promql_expr_test": [
             {
@@ -107,6 +109,26 @@ def test_more_than_five_errors_are_not_five(tmp_path: Path) -> None:
     for failures, expected in ((5, set()), (6, {"ManyErrors"})):
         series = ended(names.TOOL_EXECUTE, (1, failures), (0, 10), failed=True)
         assert firing(tmp_path, series, failures + 2, "ManyErrors") == expected
+
+
+def test_what_an_increase_adds_to_a_young_series_is_no_failure(tmp_path: Path) -> None:
+    as_shipped = QUICK[0], "15s"
+    for failures, expected in ((5, {"pending"}), (6, {"pending", "firing"})):
+        counted = ended(names.TOOL_EXECUTE, (failures, 1), (0, 60), failed=True)
+        series = {name: f"_x6 {text}" for name, text in counted.items()}
+        states = {
+            state
+            for state in ("pending", "firing")
+            if answers(
+                tmp_path,
+                series,
+                2,
+                f'max_over_time(ALERTS{{alertname="ManyErrors",alertstate="{state}"}}[2m])',
+                rules=as_shipped,
+                every="2s",
+            )
+        }
+        assert states == expected
 
 
 def test_counters_that_stand_still_give_no_share(tmp_path: Path) -> None:
@@ -184,7 +206,7 @@ def test_a_day_is_compared_where_enough_ended_on_both_sides(
     runs = [({0.001: before_a_day / day}, 7 * day), ({0.05: this_day / day}, day)]
     series = samples.histogram(TABLE, QUERY, runs)
     regression = 'ALERTS{alertname="LatencyRegression",alertstate="firing"}'
-    assert answers(tmp_path, series, 8 * day, regression, SLOW) == fires
+    assert answers(tmp_path, series, 8 * day, regression, rules=SLOW) == fires
 
 
 def test_one_failed_task_of_two_pages_nobody(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ class Settings:
         period: What an error budget is given for.
         burns: Pairs of windows, fastest first.
         bad_operations: Fewer in a long window are no burn.
+        settled: How long a count of operations must be beyond its limit.
         hold: How long a level must stay beyond its threshold, or within it to be well again.
         past: What an anomaly is compared with.
         window: What a p95 covers.
@@ -59,6 +60,7 @@ class Settings:
     period: str
     burns: tuple[Burn, ...]
     bad_operations: int
+    settled: str
     hold: str
     past: str
     window: str
@@ -116,6 +118,7 @@ def load(user_config: config.Config | None = None) -> Settings:
         period=profile["period"],
         burns=tuple(burns),
         bad_operations=document["budget"]["bad_operations"],
+        settled=document["counts"]["settled"],
         hold=profile["hold"],
         past=profile["past"],
         window=document["readings"]["window"],

@@ -61,6 +61,7 @@ def _burn(table: Targets, settings: Settings, row: OperationTarget) -> Alert:
         kind="burn",
         symptom="latency",
         expr=budget.burns(settings),
+        hold=settings.settled,
         summary=f"{row.title}: {{{{ $value | humanizePercentage }}}} took longer than {target}, "
         f"{budget.allowed()}",
         dashboard=readings.operation_page(row.id),
@@ -91,6 +92,8 @@ def _threshold(table: Targets, settings: Settings, row: OperationTarget) -> Aler
         symptom="latency",
         # The threshold is an edge: the p95 lies beyond it exactly when fewer than 95 % are within.
         expr=f"{p95} > {number(alert_s)}",
+        # Together with the burn that explains it.
+        hold=settings.settled,
         summary=f"{row.title}: {_SUMMARY_P95}, the alert threshold is {limit}",
         dashboard=readings.operation_page(row.id),
         meaning=f"The p95 of the last {settings.window} is beyond the alert threshold that the "

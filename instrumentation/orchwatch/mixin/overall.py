@@ -31,13 +31,13 @@ def alerts(table: Targets, settings: Settings) -> list[Alert]:
     # A table may hold none.
     quick = patterns.quick(table, mean)
     return [
-        _many_errors(table, rows["errors"]),
+        _many_errors(table, settings, rows["errors"]),
         *([_slow_on_average(table, settings, mean, quick)] if quick else []),
         _disk(settings),
     ]
 
 
-def _many_errors(table: Targets, row: Pattern) -> Alert:
+def _many_errors(table: Targets, settings: Settings, row: Pattern) -> Alert:
     window = promql.duration(row.window_s)
     minutes = row.window_s // 60
     failed = f"{DURATION}_count{selector(status_code=names.STATUS_ERROR)}"
@@ -55,6 +55,7 @@ def _many_errors(table: Targets, row: Pattern) -> Alert:
         symptom="errors",
         # Whole operations: an increase is extrapolated to a little more.
         expr=f"sum(increase({failed}[{window}])) >= {number(row.limit + 1)}",
+        hold=settings.settled,
         summary=f'{{{{ printf "%.0f" $value }}}} operations failed within {window}, '
         f"more than {number(row.limit)}",
         dashboard=readings.OPERATIONS_DASHBOARD,

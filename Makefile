@@ -34,8 +34,8 @@ demo: setup | .env ## Run a real orchestration and show each operation against i
 
 .PHONY: test
 test: setup stack ## Run every test, the real servers included
-	@# One more than two cores: much of it waits for what servers do every so many seconds.
-	$(BIN)/pytest -n 3 --dist loadgroup
+	@# More than there are cores: those with servers, which come first, wait most of the time.
+	$(BIN)/pytest -n 5 --dist loadgroup
 
 .PHONY: test-unit
 test-unit: setup ## Run the tests that need no server

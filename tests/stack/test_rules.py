@@ -176,7 +176,8 @@ def test_failing_operations_burn_and_say_which_and_how_many(broken: Stack) -> No
     annotations = alert["annotations"]
     # Other tests of this stack may run the same operation.
     assert re.fullmatch(rf"{name}: [\d.]+% failed, at most 0.1% should", annotations["summary"])
-    assert 0 < float(annotations["value"]) <= 0.5
+    # Half of them, to within what the extrapolation of two series may differ by.
+    assert 0 < float(annotations["value"]) < 0.505
     assert annotations["dashboard_url"].endswith(f"?var-operation={name}")
 
 

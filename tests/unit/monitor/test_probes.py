@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import uuid
 from typing import TYPE_CHECKING
 
 import psutil
@@ -30,7 +31,7 @@ MAIN = """
 import os, subprocess, sys
 held = bytearray(40 * 1024 * 1024)
 child = subprocess.Popen(
-    [sys.executable, "-c", sys.argv[1]], env={**os.environ, "CLAUDE_CODE_SESSION_ID": "main"}
+    [sys.executable, "-c", sys.argv[1]], env={**os.environ, "CLAUDE_CODE_SESSION_ID": sys.argv[2]}
 )
 child.wait()
 """
@@ -47,6 +48,12 @@ def started(home: Path) -> Iterator[list[subprocess.Popen[bytes]]]:
         process.wait(timeout=60)
         assert process.stdout is not None
         process.stdout.close()
+
+
+@pytest.fixture
+def session_id() -> str:
+    """One that no other test's process has: those of the whole machine are looked at."""
+    return uuid.uuid4().hex
 
 
 def start(
@@ -66,31 +73,31 @@ def start(
 
 
 def test_a_session_is_told_by_its_processes_environment(
-    started: list[subprocess.Popen[bytes]],
+    started: list[subprocess.Popen[bytes]], session_id: str
 ) -> None:
-    process = start(started, "-c", HOLD, CLAUDE_CODE_SESSION_ID="told")
-    start(started, "-c", HOLD, CLAUDE_CODE_SESSION_ID="other")
+    other = f"{session_id}-other"
+    process = start(started, "-c", HOLD, CLAUDE_CODE_SESSION_ID=session_id)
+    start(started, "-c", HOLD, CLAUDE_CODE_SESSION_ID=other)
     found = probes.Sessions().memory_bytes({})
     rss = psutil.Process(process.pid).memory_info().rss
-    assert found["told"] == pytest.approx(rss, abs=8 * MIB)
-    assert "other" in found
+    assert found[session_id] == pytest.approx(rss, abs=8 * MIB)
+    assert other in found
 
 
 def test_the_process_that_gave_out_the_session_belongs_to_it(
-    started: list[subprocess.Popen[bytes]], tmp_path: Path
+    started: list[subprocess.Popen[bytes]], tmp_path: Path, session_id: str
 ) -> None:
     (tmp_path / "claude").write_text(MAIN)
-    start(started, str(tmp_path / "claude"), HOLD)
-    sessions = probes.Sessions()
-    assert sessions.memory_bytes({})["main"] > 80 * MIB
+    start(started, str(tmp_path / "claude"), HOLD, session_id)
+    assert probes.Sessions().memory_bytes({})[session_id] > 80 * MIB
 
 
 def test_a_process_that_is_not_claude_does_not_join_by_starting_one(
-    started: list[subprocess.Popen[bytes]], tmp_path: Path
+    started: list[subprocess.Popen[bytes]], tmp_path: Path, session_id: str
 ) -> None:
     (tmp_path / "service").write_text(MAIN)
-    start(started, str(tmp_path / "service"), HOLD)
-    assert 40 * MIB < probes.Sessions().memory_bytes({})["main"] < 80 * MIB
+    start(started, str(tmp_path / "service"), HOLD, session_id)
+    assert 40 * MIB < probes.Sessions().memory_bytes({})[session_id] < 80 * MIB
 
 
 def test_who_recorded_a_sessions_spans_belongs_to_it_while_it_runs(

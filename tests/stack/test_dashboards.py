@@ -303,6 +303,7 @@ MONTH_S = 30 * DAY_S
 SERVICES = 100
 # As the requirements have it: all queries of the page, one after the other.
 OVERVIEW_WITHIN_S = 0.5
+ROUNDS = 10
 DURATION_EDGES = ("0.05", "+Inf")
 
 
@@ -387,17 +388,10 @@ def test_the_home_page_answers_in_half_a_second_on_a_month_of_a_hundred_services
         series = f"count(last_over_time({DURATION}_bucket[3h]))"
         expected = len(TABLE.operations) * SERVICES * len(DURATION_EDGES)
         assert value(stack, series) == expected
-        rounds: list[list[Answer]] = []
-        took_s: list[float] = []
-
-        def answered_in_time() -> bool:
-            rounds.append([ask(stack, query, "") for query in overview])
-            took_s.append(sum(answer.took_s for answer in rounds[-1]))
-            return took_s[-1] <= OVERVIEW_WITHIN_S
-
-        # The best of some: what else this machine does is no part of it.
-        eventually(answered_in_time)
+        rounds = [[ask(stack, query, "") for query in overview] for _ in range(ROUNDS)]
+    took_s = [sum(answer.took_s for answer in answers) for answers in rounds]
     print(f"the overview's {len(overview)} queries took", [f"{s * 1000:.0f} ms" for s in took_s])
     board = dict(zip((query.key for query in overview), rounds[0], strict=True))
     assert board["overview", "Every operation against its target", "p95"].found
+    # The best of some: what else this machine does is no part of it.
     assert min(took_s) <= OVERVIEW_WITHIN_S

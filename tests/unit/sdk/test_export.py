@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     Lines = Callable[[str], tuple[list[dict[str, Any]], int]]
     Lost = Callable[[], dict[str, int]]
 
-EXIT_LIMIT_S = 4.0  # generous on busy processors; the SDK's own takes seven seconds
+EXIT_LIMIT_S = 2.0  # generous on busy processors; the SDK's own takes seven seconds
 
 START = """
 import sys, threading, time

@@ -59,8 +59,9 @@ def test_whoever_waits_at_a_pipe_is_not_woken(tmp_path: Path) -> None:
         with pytest.raises(files.NotRegularError):
             files.read(path, 100)
     assert not opened.is_set()
-    os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+    end = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     waiting.join()
+    os.close(end)
 
 
 def test_a_link_to_a_file_is_followed_where_it_may_be(tmp_path: Path) -> None:

@@ -45,6 +45,10 @@ test-unit: setup ## Run the tests that need no server
 test-compose: setup stack ## Start docker-compose.yml on a real engine and send operations through
 	tests/compose/run
 
+.PHONY: test-claude
+test-claude: setup ## Run the real Claude Code client on a scripted model; needs npm
+	$(BIN)/python -m pytest tests/claude_client
+
 .PHONY: check
 check: setup ## Format, lint, types, imports, drift of what is generated
 	$(BIN)/ruff format --check $(SOURCES)

@@ -1,0 +1,228 @@
+"""Sessions of the real client: what the model was asked is what Orchwatch says, three ways."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import time
+from collections import Counter
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.claude_client.watch import ORCHWATCH, Span, Watch, summary, truth
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.claude_client.client import Client
+    from tests.claude_client.model_stub import ModelStub
+
+WITHIN_S = 60.0
+PROMPTS = (
+    "[[text]] hello",
+    "[[bash]] one call",
+    "[[tools|dir={project}]] several calls",
+    "[[failures]] calls that fail",
+    "[[agent]] one agent",
+    "[[agents]] two at once",
+    "[[nested]] an agent in an agent",
+    "[[overloaded|n=2]] a retry",
+    "[[refused]] an API error",
+)
+HOOKED_RUNS = 30
+
+
+@contextmanager
+def monitor(watch: Watch) -> Iterator[None]:
+    """`orchwatch monitor`, until what it follows is stored."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        watch.environment["ORCHWATCH_MONITOR_PORT"] = str(probe.getsockname()[1])
+    process = subprocess.Popen(
+        [ORCHWATCH, "monitor"],
+        env=watch.environment,
+        cwd=watch.client.project,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=WITHIN_S)
+
+
+def play(client: Client) -> None:
+    for prompt in PROMPTS:
+        client.ask(prompt.format(project=client.project))
+
+
+def watched(client: Client, watch: Watch, way: str) -> None:
+    if way == "files":
+        play(client)
+        watch.run("claude", "import")
+        return
+    with monitor(watch):
+        watch.run("claude", "install", "--hooks", way)
+        play(client)
+        deadline = time.monotonic() + WITHIN_S
+        while time.monotonic() < deadline and not _quiet(watch):
+            time.sleep(0.5)
+
+
+def _quiet(watch: Watch) -> bool:
+    before = len(watch.spans())
+    time.sleep(5.0)
+    return before == len(watch.spans())
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("way", ["files", "http", "command"])
+def test_what_the_model_was_asked_is_what_is_recorded(
+    client: Client, watch: Watch, model: ModelStub, way: str
+) -> None:
+    watched(client, watch, way)
+    spans = watch.spans()
+
+    assert summary(spans) == truth(model.requests())
+    assert len({(span.trace_id, span.span_id) for span in spans}) == len(spans)
+    assert _missing_parents(spans) == []
+    for session_id in model.sessions():
+        assert _turn_ends(spans, session_id) == pytest.approx(
+            _last_answers(model, session_id), abs=0.25
+        )
+
+
+@pytest.mark.timeout(600)
+def test_command_hooks_lose_no_end_of_a_turn(client: Client, watch: Watch) -> None:
+    watch.run("claude", "install", "--hooks", "command")
+
+    for _ in range(HOOKED_RUNS):
+        client.ask("[[text]] hello")
+
+    events = Counter(
+        line["payload"]["hook_event_name"]
+        for segment in (watch.home / "spool").glob("hooks-*.jsonl")
+        for line in _lines(segment.read_text())
+        if "payload" in line
+    )
+    assert {name: events[name] for name in ("SessionStart", "Stop", "SessionEnd")} == dict.fromkeys(
+        ("SessionStart", "Stop", "SessionEnd"), HOOKED_RUNS
+    )
+
+
+def test_a_fork_counts_its_own_work_only(client: Client, watch: Watch, model: ModelStub) -> None:
+    client.ask("[[bash]] first")
+    (first,) = model.sessions()
+    client.ask("[[bash]] second", "--resume", first, "--fork-session")
+    watch.run("claude", "import")
+
+    assert summary(watch.spans()) == truth(model.requests())
+    assert len(model.sessions()) == 2
+
+
+def test_a_session_that_is_resumed_counts_once(
+    client: Client, watch: Watch, model: ModelStub
+) -> None:
+    client.ask("[[bash]] first")
+    (session_id,) = model.sessions()
+    watch.run("claude", "import")
+    client.ask("[[text]] second", "--resume", session_id)
+    watch.run("claude", "import")
+
+    assert summary(watch.spans()) == truth(model.requests())
+
+
+def test_a_client_that_is_killed_leaves_a_session_that_is_closed_within_a_minute(
+    client: Client, watch: Watch, model: ModelStub
+) -> None:
+    with monitor(watch):
+        watch.run("claude", "install")
+        process = subprocess.Popen(
+            [client.binary, "-p", "[[bash|c=sleep 60]] long", "--dangerously-skip-permissions"],
+            cwd=client.project,
+            env=client.variables(),
+            stdin=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + WITHIN_S
+        while not any(request.tools for request in model.requests()):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        time.sleep(1.0)  # the call is written and runs
+        process.kill()
+        process.wait()
+        deadline = time.monotonic() + 90.0
+        while time.monotonic() < deadline and not _named(watch.spans(), "agent.turn"):
+            time.sleep(0.5)
+
+    (turn,) = _named(watch.spans(), "agent.turn")
+    assert turn.attributes["orchestration.unfinished.reason"]
+
+
+@pytest.mark.parametrize("event", ["PreToolUse", "PostToolUse", "UserPromptSubmit", "Stop"])
+def test_a_wrapped_hook_that_blocks_says_to_the_model_what_it_said_before(
+    client: Client, model: ModelStub, watch: Watch, event: str
+) -> None:
+    hook = client.directory / "block.sh"
+    hook.write_text(
+        '#!/bin/sh\n[ -e "$0.done" ] && exit 0\ntouch "$0.done"\n'
+        "echo 'not like this' >&2\nexit 2\n"
+    )
+    hook.chmod(0o755)
+    settings = client.config / "settings.json"
+    entry = {"hooks": [{"type": "command", "command": str(hook)}]}
+    settings.write_text(json.dumps({"hooks": {event: [entry]}}))
+    client.ask("[[bash]] first")
+    plain = _results_and_texts(model)
+    (client.directory / "block.sh.done").unlink()
+    watch.run("claude", "install", "--wrap")
+    client.ask("[[bash]] first")
+
+    assert _results_and_texts(model)[len(plain) :] == plain
+
+
+def _results_and_texts(model: ModelStub) -> list[tuple[Any, ...]]:
+    return [
+        (request.text, tuple(error for _, error in request.results), request.answers)
+        for request in model.requests()
+    ]
+
+
+def _named(spans: list[Span], name: str) -> list[Span]:
+    return [span for span in spans if span.name == name]
+
+
+def _missing_parents(spans: list[Span]) -> list[str]:
+    there = {(span.trace_id, span.span_id) for span in spans}
+    return [
+        span.name
+        for span in spans
+        if span.parent_span_id and (span.trace_id, span.parent_span_id) not in there
+    ]
+
+
+def _turn_ends(spans: list[Span], session_id: str) -> list[float]:
+    return sorted(
+        span.end_s
+        for span in _named(spans, "agent.turn")
+        if span.attributes["session.id"] == session_id and "gen_ai.agent.id" not in span.attributes
+    )
+
+
+def _last_answers(model: ModelStub, session_id: str) -> list[float]:
+    """When each turn of the session's main conversation got its last answer."""
+    requests = [request for request in model.requests(session_id) if not request.agent_id]
+    return [
+        request.ended_s
+        for request, following in zip(requests, [*requests[1:], None], strict=True)
+        if not request.tools and (request.status == 200 or following is None)
+    ]
+
+
+def _lines(text: str) -> list[dict[str, Any]]:
+    parsed: list[dict[str, Any]] = [json.loads(line) for line in text.splitlines()]
+    return parsed

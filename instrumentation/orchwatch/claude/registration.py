@@ -3,7 +3,7 @@
 An `http` hook is `POST http://127.0.0.1:PORT/claude/hook`. Its body is the event's payload, one
 JSON object in UTF-8, as a command hook gets it on standard input; `SECRET_HEADER` carries what the
 file `secret_path()` holds. The receiver takes a request only if its `Host` is one of
-`accepted_hosts(port)` (a web page that had its own name resolved to 127.0.0.1 sends another one)
+`accepted_hosts` (a web page that had its own name resolved to 127.0.0.1 sends another one)
 and its secret is right, and answers 200 with an empty body, which decides nothing. Any other status
 shows up in the session as a notice. Source: https://code.claude.com/docs/en/hooks
 """
@@ -179,9 +179,17 @@ def monitor_port() -> int:
     return ORCHWATCH_MONITOR_PORT
 
 
-def accepted_hosts(port: int) -> tuple[str, ...]:
-    """The values of `Host` that a request to the monitor may have."""
-    return tuple(f"{host}:{port}" for host in (MONITOR_HOST, "localhost", MONITOR_SERVICE))
+def accepted_hosts(address: str, port: int) -> tuple[str, ...]:
+    """The values of `Host` that a request to the monitor may have, in lower case.
+
+    Args:
+        address: Where it listens. On loopback nobody calls it by the name of its service, so a page
+            that had such a name resolved to loopback is not let in.
+        port: Likewise.
+    """
+    loopback = (MONITOR_HOST, "localhost")
+    hosts = loopback if address in loopback else (*loopback, address.lower(), MONITOR_SERVICE)
+    return tuple(f"{host}:{port}" for host in hosts)
 
 
 def secret_path() -> str:

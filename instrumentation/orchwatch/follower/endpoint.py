@@ -1,7 +1,8 @@
 """The monitor process's address on loopback; each path has a route that says what is made of it.
 
 An HTTP server of its own, because an agent waits for each answer: `http.server` needs a thread and
-an e-mail parser for each request, and `asyncio` twice the time of a plain selector.
+an e-mail parser for each request, and `asyncio` twice the time of a plain selector. How a request
+is read says `request`.
 """
 
 from __future__ import annotations
@@ -17,25 +18,26 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from orchwatch import losses
 from orchwatch.claude import registration
 from orchwatch.errors import OrchwatchError
+from orchwatch.follower import request
+from orchwatch.follower.request import RefusedError
 from orchwatch.follower.route import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from orchwatch.follower.request import Head
     from orchwatch.follower.route import Route
 
 HOST_VARIABLE = "ORCHWATCH_MONITOR_HOST"
 
-_MOST_HEAD_BYTES = 16 * 1024
 _MOST_CONNECTIONS = 128
 _READ_BYTES = 256 * 1024
 _REQUEST_LIMIT_S = 5.0  # a client on this machine that needs longer is stuck, or means harm
 _IDLE_LIMIT_S = 60.0
 _CLOSE_LIMIT_S = 1.0
-_HEAD_END = b"\r\n\r\n"
-_DONE = Answer().encode()
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _logger = logging.getLogger(__name__)
@@ -87,13 +89,26 @@ class Endpoint:
                 f"port {self._address[1]}, where hooks post their events, is taken;"
                 f" free it or set {registration.PORT_VARIABLE} to another"
             ) from error
-        self.hosts = registration.accepted_hosts(self.port)
+        self.hosts = registration.accepted_hosts(self._address[0], self.port)
         self._listening.settimeout(0)
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._listening, selectors.EVENT_READ)
         self._ended, self._end = socket.socketpair()
         self._selector.register(self._ended, selectors.EVENT_READ)
         self._thread.start()
+
+    def is_host(self, host: str) -> bool:
+        """Whether a request for that host is for this endpoint."""
+        return host.lower() in self.hosts
+
+    def answer(self, path: str, body: bytes) -> Answer:
+        """What a route makes of a request; a defect of it is no reason to take no more."""
+        try:
+            return self.routes[path].take(body)
+        except Exception:
+            losses.count("internal_error")
+            _logger.exception("a request to %s failed", path)
+            return Answer("500 Internal Server Error")
 
     def close(self) -> None:
         """Takes no more; what was answered has been taken."""
@@ -182,9 +197,8 @@ class _Connection:
         self._endpoint = endpoint
         self._client = client
         self._buffer = bytearray()
-        self._wanted = -1  # bytes of the body that is awaited; negative before the head has come
-        self._route: Route | None = None  # of the request whose head has come
-        self._is_refused = False
+        self._head: Head | None = None  # of the request whose body is awaited
+        self._is_done = False
 
     def take(self, data: bytes) -> None:
         """Deals with what came.
@@ -192,84 +206,72 @@ class _Connection:
         Raises:
             OSError: The client does not take its answer.
         """
-        if not self._buffer and self._wanted < 0:
+        if not self._buffer and self._head is None and not self._is_done:
             self.limit_s = time.monotonic() + _REQUEST_LIMIT_S
         self._buffer += data
-        while not self._is_refused and self._take_request():
-            self.limit_s = time.monotonic() + _IDLE_LIMIT_S
-        if self._is_refused:  # it is read to its end, or hanging up would take the answer away
+        try:
+            while not self._is_done and self._take_request():
+                self.limit_s = time.monotonic() + _IDLE_LIMIT_S
+        except RefusedError as refused:
+            self._endpoint.warn(f"refused a request: {refused.why}")
+            self._client.sendall(Answer(refused.status).encode(closes=True))
+            self._is_done = True
+        if self._is_done:  # it is read to its end, or hanging up would take the answer away
             self._buffer.clear()
+            self.limit_s = min(self.limit_s, time.monotonic() + _CLOSE_LIMIT_S)
+            with suppress(OSError):
+                self._client.shutdown(socket.SHUT_WR)
 
     def _take_request(self) -> bool:
-        """Whether a whole request was in the buffer."""
-        if self._wanted < 0 and not self._take_head():
+        """Whether a whole request was in the buffer.
+
+        Raises:
+            RefusedError: It is not taken.
+        """
+        head = self._head or self._take_head()
+        if head is None:
             return False
-        if len(self._buffer) < self._wanted:
+        length = head.length or 0
+        if len(self._buffer) < length:
+            if head.waits and head is not self._head and not self._buffer:
+                self._client.sendall(_CONTINUE)
+            self._head = head
             return False
-        body = bytes(self._buffer[: self._wanted])
-        del self._buffer[: self._wanted]
-        self._wanted = -1
-        assert self._route is not None
-        if self._route.answers_first:
-            self._client.sendall(_DONE)
-            self._route.take(body)
-        else:
-            self._client.sendall(self._route.take(body).encode())
+        body = bytes(self._buffer[:length])
+        del self._buffer[:length]
+        self._head = None
+        self._is_done = head.closes
+        answer = self._endpoint.answer(head.path, body)
+        self._client.sendall(answer.encode(closes=head.closes, is_head=head.method == "HEAD"))
         return True
 
-    def _take_head(self) -> bool:
-        end = self._buffer.find(_HEAD_END)
+    def _take_head(self) -> Head | None:
+        end = self._buffer.find(request.END)
+        if max(end, 0 if end >= 0 else len(self._buffer)) > request.MOST_HEAD_BYTES:
+            raise RefusedError("431 Request Header Fields Too Large", "its headers are too long")
         if end < 0:
-            if len(self._buffer) > _MOST_HEAD_BYTES:
-                self._refuse("431 Request Header Fields Too Large", "its headers are too long")
-            return False
-        request, *lines = self._buffer[:end].decode("latin-1").split("\r\n")
-        del self._buffer[: end + len(_HEAD_END)]
-        headers = {}
-        for line in lines:
-            key, _, value = line.partition(":")
-            headers[key.lower()] = value.strip()
-        problem = self._problem(request, headers)
-        if problem is not None:
-            self._refuse(*problem)
-            return False
-        self._wanted = int(headers.get("content-length", "0"))
-        if headers.get("expect", "").lower() == "100-continue":
-            self._client.sendall(_CONTINUE)
-        return True
+            if request.bare_line_end(self._buffer):
+                raise RefusedError(request.BAD, "a line of its head does not end in CR and LF")
+            return None
+        head = request.parse(bytes(self._buffer[:end]), self._endpoint.is_host)
+        del self._buffer[: end + len(request.END)]
+        self._check(head)
+        return head
 
-    def _problem(self, request: str, headers: Mapping[str, str]) -> tuple[str, str] | None:
-        """The status and reason to refuse a request with; where there is none, it has a route."""
-        # A page in a browser can reach loopback, by a name of its own too, but not without telling
-        # its origin or that name.
-        if headers.get("host") not in self._endpoint.hosts or "origin" in headers:
-            return "403 Forbidden", "it did not come for this host"
-        method, _, rest = request.partition(" ")
-        path = rest.partition(" ")[0].partition("?")[0]
-        route = self._route = self._endpoint.routes.get(path)
+    def _check(self, head: Head) -> None:
+        route = self._endpoint.routes.get(head.path)
         if route is None:
-            return "404 Not Found", f"its path is none of {', '.join(self._endpoint.routes)}"
+            known = ", ".join(self._endpoint.routes)
+            raise RefusedError("404 Not Found", f"its path is none of {known}")
         if route.secret:
-            secret = headers.get(route.header, "").encode("latin-1")
+            secret = head.fields.get(route.header, "").encode("latin-1")
             if not hmac.compare_digest(secret, route.secret):
-                return "403 Forbidden", f"without the right {route.header} for {path}"
-        if method != route.method:
-            return "405 Method Not Allowed", f"it is no {route.method}"
-        return self._problem_of_length(route, headers)
-
-    @staticmethod
-    def _problem_of_length(route: Route, headers: Mapping[str, str]) -> tuple[str, str] | None:
-        length = headers.get("content-length", "0" if route.method == "GET" else "")
-        if not (length.isascii() and length.isdecimal()):
-            return "411 Length Required", "it does not say how long it is"
-        if len(length) > len(str(route.most_bytes)) or int(length) > route.most_bytes:
-            return "413 Content Too Large", f"it is longer than {route.most_bytes} bytes"
-        return None
-
-    def _refuse(self, status: str, why: str) -> None:
-        self._endpoint.warn(f"refused a request: {why}")
-        self._is_refused = True
-        self.limit_s = time.monotonic() + _CLOSE_LIMIT_S
-        self._client.sendall(Answer(status).encode(closes=True))
-        with suppress(OSError):
-            self._client.shutdown(socket.SHUT_WR)
+                why = f"without the right {route.header} for {head.path}"
+                raise RefusedError("403 Forbidden", why)
+        if head.method != route.method and (head.method, route.method) != ("HEAD", "GET"):
+            raise RefusedError("405 Method Not Allowed", f"it is no {route.method}")
+        if head.length is None and route.method != "GET":
+            raise RefusedError("411 Length Required", "it does not say how long it is")
+        if (head.length or 0) > route.most_bytes:
+            why = f"it is longer than {route.most_bytes} bytes"
+            raise RefusedError("413 Content Too Large", why)

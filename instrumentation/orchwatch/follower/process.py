@@ -11,13 +11,14 @@ import time
 from typing import TYPE_CHECKING
 
 from orchwatch.claude import registration
-from orchwatch.follower import alert_receiver, exposition, hook_events
+from orchwatch.follower import alert_receiver, exposition, hook_events, pulse
 from orchwatch.follower.alert_receiver import AlertReceiver
 from orchwatch.follower.alert_stream import AlertStream
 from orchwatch.follower.checkpoint import Checkpoint
 from orchwatch.follower.endpoint import HOST_VARIABLE, Endpoint
 from orchwatch.follower.figures import Figures
 from orchwatch.follower.following import Following
+from orchwatch.follower.pulse import Pulse
 from orchwatch.monitor.alert_events import SERVICE_NAME
 from orchwatch.monitor.status import SYSTEM_INTERVAL_S
 from orchwatch.sdk import configure, sends_otlp
@@ -54,7 +55,8 @@ def run(roots: Sequence[str], project: Path) -> None:
     following = Following(checkpoint, roots)
     stream = AlertStream()
     figures = Figures(project, following, stream, exports=exports)
-    endpoint = _endpoint(figures, stream)
+    rounds = Pulse()
+    endpoint = _endpoint(figures, stream, rounds)
     endpoint.start()
     try:
         configure(service_name=SERVICE_NAME)
@@ -63,6 +65,7 @@ def run(roots: Sequence[str], project: Path) -> None:
             started_s = time.monotonic()
             following.step(_INTERVAL_S)
             figures.measure(started_s)
+            rounds.beat()
             ended.wait(max(0.0, started_s + _INTERVAL_S - time.monotonic()))
     finally:
         endpoint.close()
@@ -86,7 +89,7 @@ def _set_interval() -> bool:
     return not sends
 
 
-def _endpoint(figures: Figures, stream: AlertStream) -> Endpoint:
+def _endpoint(figures: Figures, stream: AlertStream, rounds: Pulse) -> Endpoint:
     return Endpoint(
         host=os.environ.get(HOST_VARIABLE) or registration.MONITOR_HOST,
         port=registration.monitor_port(),
@@ -94,5 +97,6 @@ def _endpoint(figures: Figures, stream: AlertStream) -> Endpoint:
             registration.HOOK_PATH: hook_events.route(),
             alert_receiver.PATH: AlertReceiver(stream).route(),
             exposition.PATH: exposition.route(figures.exposition),
+            pulse.PATH: rounds.route(),
         },
     )

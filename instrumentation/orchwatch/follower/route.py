@@ -23,12 +23,17 @@ class Answer:
     body: bytes = b""
     kind: str = ""
 
-    def encode(self, *, closes: bool = False) -> bytes:
-        """As it goes over the wire; `closes`: and nothing after it."""
+    def encode(self, *, closes: bool = False, is_head: bool = False) -> bytes:
+        """As it goes over the wire.
+
+        Args:
+            closes: Nothing comes after it.
+            is_head: Only the head was asked for.
+        """
         kind = f"Content-Type: {self.kind}\r\n" if self.kind else ""
         closing = "Connection: close\r\n" if closes else ""
         head = f"HTTP/1.1 {self.status}\r\n{kind}Content-Length: {len(self.body)}\r\n{closing}\r\n"
-        return head.encode() + self.body
+        return head.encode() if is_head else head.encode() + self.body
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,14 +41,13 @@ class Route:
     """What is made of the requests for a path.
 
     Attributes:
-        method: `POST`, or `GET`, which has no body.
-        take: Makes something of a request's body, in the endpoint's thread. It must not raise.
+        method: `POST`, or `GET`, which has no body and stands for `HEAD`, too.
+        take: Makes something of a request's body, in the endpoint's thread, and only then its
+            sender is answered: what is answered by success has been kept. It must not raise.
         header: Which header carries the secret, in lower case.
         secret: What it must be, so that only this user is let in; empty where everybody on this
             machine may ask.
         most_bytes: A longer body is refused.
-        answers_first: The client waits for nothing of what becomes of its request, and `take`'s
-            answer is nobody's.
     """
 
     method: str
@@ -51,4 +55,3 @@ class Route:
     header: str = ""
     secret: bytes = b""
     most_bytes: int = 0
-    answers_first: bool = False

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import http.client
 import socket
+import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from orchwatch.follower.endpoint import Endpoint
 from orchwatch.follower.route import Answer, Route
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 SECRET = "0123456789abcdef"
 PATH = registration.HOOK_PATH
@@ -25,13 +26,14 @@ MOST_BODY_BYTES = 3_000_000
 class Listening:
     """An endpoint, and what it received."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
         self.received: list[bytes] = []
         self.answer = Answer()
+        self.fails = False
         header = registration.SECRET_HEADER.lower()
         secret = SECRET.encode()
         self.endpoint = Endpoint(
-            host="127.0.0.1",
+            host=host,
             port=0,
             routes={
                 PATH: Route(
@@ -40,7 +42,6 @@ class Listening:
                     header=header,
                     secret=secret,
                     most_bytes=MOST_BODY_BYTES,
-                    answers_first=True,
                 ),
                 ASKED: Route(
                     method="POST", take=self.take, header=header, secret=secret, most_bytes=10
@@ -51,6 +52,8 @@ class Listening:
         self.endpoint.start()
 
     def take(self, body: bytes) -> Answer:
+        if self.fails:
+            raise RuntimeError(body)
         self.received.append(body)
         return self.answer
 
@@ -88,20 +91,43 @@ def listening() -> Iterator[Listening]:
 
 def test_an_event_is_answered_with_nothing_and_received(listening: Listening) -> None:
     connection = listening.connect()
-    connection.request("POST", PATH, b'{"a":1}', listening.headers())
-    answer = connection.getresponse()
-    assert (answer.status, answer.read()) == (200, b"")
-    # On the same connection: the second answer says that the first event was dealt with.
-    connection.request("POST", PATH, b'{"a":2}', listening.headers())
-    assert connection.getresponse().status == 200
-    assert listening.received[0] == b'{"a":1}'
+    for body in (b'{"a":1}', b'{"a":2}'):  # on the same connection
+        connection.request("POST", PATH, body, listening.headers())
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()) == (200, b"")
+        assert listening.received[-1] == body
 
 
-def test_an_event_may_come_in_pieces_and_be_long(listening: Listening) -> None:
-    body = b"x" * 3_000_000
-    assert listening.post(body) == 200
-    listening.endpoint.close()
-    assert listening.received == [body]
+def test_an_event_is_answered_only_when_it_was_taken() -> None:
+    taken, may_end = threading.Event(), threading.Event()
+
+    def take(_: bytes) -> Answer:
+        taken.set()
+        assert may_end.wait(10)
+        return Answer("503 Service Unavailable")
+
+    slow = Endpoint(host="127.0.0.1", port=0, routes={"/": Route(method="GET", take=take)})
+    slow.start()
+    with socket.create_connection(("127.0.0.1", slow.port), timeout=10) as client:
+        client.sendall(f"GET / HTTP/1.1\r\nHost: localhost:{slow.port}\r\n\r\n".encode())
+        assert taken.wait(10)
+        client.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            client.recv(1)
+        client.settimeout(10)
+        may_end.set()
+        assert client.recv(4096).startswith(b"HTTP/1.1 503 ")
+    slow.close()
+
+
+def test_a_route_with_a_defect_costs_one_answer(
+    listening: Listening, lost: Callable[[], dict[str, int]]
+) -> None:
+    listening.fails = True
+    assert listening.post() == 500
+    listening.fails = False
+    assert listening.post() == 200
+    assert lost() == {"internal_error": 1}
 
 
 @pytest.mark.parametrize(
@@ -119,8 +145,12 @@ def test_an_event_may_come_in_pieces_and_be_long(listening: Listening) -> None:
         (413, ASKED, {"Content_Length": "11"}),
         (403, PATH, {"Origin": "http://evil.example"}),
         (404, "/", {}),
-        (411, PATH, {"Content_Length": "-1"}),
-        (411, PATH, {"Content_Length": "many"}),
+        (400, PATH, {"Content_Length": "-1"}),
+        (400, PATH, {"Content_Length": "many"}),
+        (400, PATH, {"Content_Length": "2, 2"}),
+        (411, PATH, {"Transfer_Encoding": "chunked"}),
+        (403, OPEN, {"Sec_Fetch_Site": "cross-site"}),
+        (403, PATH, {"Host": "monitor:7319"}),
         (413, PATH, {"Content_Length": str(MOST_BODY_BYTES + 1)}),
         (413, PATH, {"Content_Length": "9" * 5000}),
     ],
@@ -133,14 +163,17 @@ def test_what_is_no_event_of_ours_is_refused(
     assert listening.received == []
 
 
-def test_another_container_may_call_it_by_the_name_of_its_service(listening: Listening) -> None:
-    assert listening.post(changed={"Host": f"monitor:{listening.endpoint.port}"}) == 200
+def test_another_container_may_call_it_by_the_name_of_its_service() -> None:
+    listening = Listening("0.0.0.0")
+    port = listening.endpoint.port
+    assert listening.post(changed={"Host": f"monitor:{port}"}) == 200
+    assert listening.post(changed={"Host": f"evil.example:{port}"}) == 403
+    listening.endpoint.close()
 
 
-def test_a_route_may_answer_when_it_has_made_something_of_the_request(listening: Listening) -> None:
+def test_a_route_says_what_is_answered(listening: Listening) -> None:
     listening.answer = Answer("503 Service Unavailable")
     assert listening.post(path=ASKED) == 503
-    assert listening.post(path=PATH) == 200
 
 
 def test_what_anybody_may_ask_needs_no_secret_and_no_length(listening: Listening) -> None:
@@ -171,6 +204,57 @@ def test_a_length_is_needed(listening: Listening) -> None:
 def test_endless_headers_are_refused(listening: Listening) -> None:
     answer = listening.send(b"POST / HTTP/1.1\r\nA: " + b"a" * 20_000)
     assert answer.startswith(b"HTTP/1.1 431 ")
+
+
+def test_of_a_page_only_the_head_may_be_asked_for(listening: Listening) -> None:
+    listening.answer = Answer(body=b"1\n", kind="text/plain")
+    connection = listening.connect()
+    for _ in range(2):  # a body that nobody expects would be read as the next answer
+        connection.request("HEAD", OPEN)
+        answer = connection.getresponse()
+        assert (answer.status, answer.headers["Content-Length"], answer.read()) == (200, "2", b"")
+
+
+def test_requests_sent_one_after_the_other_are_answered_in_their_order(
+    listening: Listening,
+) -> None:
+    head = "".join(f"{name}: {text}\r\n" for name, text in listening.headers().items())
+    requests = [
+        f"POST {PATH} HTTP/1.1\r\n{head}Content-Length: {len(body)}\r\n\r\n{body}"
+        for body in ("{1}", "{22}", "{333}")
+    ]
+    closing = f"GET {OPEN} HTTP/1.1\r\n{head}Connection: close\r\n\r\n"
+    answer = listening.send("".join([*requests, closing, *requests]).encode())
+    assert answer.count(b"HTTP/1.1 200 OK\r\n") == 4
+    assert listening.received == [b"{1}", b"{22}", b"{333}", b""]
+
+
+def test_nothing_that_follows_a_refused_request_is_taken(listening: Listening) -> None:
+    head = "".join(f"{name}: {text}\r\n" for name, text in listening.headers().items())
+    smuggled = f"POST {PATH} HTTP/1.1\r\n{head}Content-Length: 2\r\n\r\n{{}}"
+    carrier = (
+        f"POST {PATH} HTTP/1.1\r\n{head}Content-Length: 0\r\nTransfer-Encoding: chunked\r\n\r\n"
+    )
+    answer = listening.send((carrier + smuggled).encode())
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"HTTP/1.1") == 1
+    assert listening.received == []
+
+
+def test_a_client_that_wants_no_second_answer_is_hung_up_on(listening: Listening) -> None:
+    address = f"127.0.0.1:{listening.endpoint.port}"
+    for request in (
+        f"GET {OPEN} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n",
+        f"GET {OPEN} HTTP/1.0\r\nHost: {address}\r\n\r\n",
+    ):
+        assert listening.send(request.encode()).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+@pytest.mark.parametrize("sent", [b"GET /open HTTP/1.1\nHost: a\n\n", b"\x16\x03\x01\n"])
+def test_what_never_ends_as_a_head_does_is_refused_at_once(
+    listening: Listening, sent: bytes
+) -> None:
+    assert listening.send(sent).startswith(b"HTTP/1.1 400 ")
 
 
 def test_a_client_that_waits_before_its_body_is_told_to_go_on(listening: Listening) -> None:

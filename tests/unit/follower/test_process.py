@@ -178,3 +178,20 @@ def test_prometheus_may_ask_for_figures_without_a_secret(
             return b""
 
     assert b"\norchestration_telemetry_lost" in _eventually(figures)
+
+
+def test_somebody_may_ask_whether_it_does_its_work(
+    port: int, start: Callable[[], subprocess.Popen[str]]
+) -> None:
+    ask = [sys.executable, "-m", "orchwatch.cli", "monitor", "--check"]
+    silent = subprocess.run(ask, capture_output=True, text=True, check=False, timeout=WITHIN_S)
+    assert (silent.returncode, silent.stdout) == (3, "")
+    assert silent.stderr.startswith(f"orchwatch: no monitor answers at 127.0.0.1:{port}: ")
+    assert silent.stderr.count("\n") == 1
+    start()
+
+    def answer() -> str:
+        done = subprocess.run(ask, capture_output=True, text=True, check=False, timeout=WITHIN_S)
+        return done.stdout if done.returncode == 0 else ""
+
+    assert _eventually(answer) == f"monitor at 127.0.0.1:{port}: it follows\n"

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from typing import TYPE_CHECKING
+
+from orchwatch.errors import CheckFailedError
 
 if TYPE_CHECKING:
     import argparse
@@ -20,10 +23,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="folders of session files (default: projects in CLAUDE_CONFIG_DIR or ~/.claude)",
     )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="ask the one that runs whether it does its work: 0 if so, otherwise 3",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Follows until SIGINT or SIGTERM."""
+    if arguments.check:
+        return _check()
     from pathlib import Path  # noqa: PLC0415 - slow, see `commands`, and so are the next ones
 
     from orchwatch.claude import session_files  # noqa: PLC0415
@@ -35,4 +45,19 @@ def run(arguments: argparse.Namespace) -> int:
         os.path.abspath(path) for path in arguments.projects or [session_files.projects_directory()]
     ]
     process.run(roots, Path.cwd())
+    return 0
+
+
+def _check() -> int:
+    """Says that the monitor follows.
+
+    Raises:
+        CheckFailedError: It does not, or none answers.
+    """
+    from orchwatch.follower import pulse  # noqa: PLC0415 - slow, as above
+
+    is_well, said = pulse.ask()
+    if not is_well:
+        raise CheckFailedError(said)
+    sys.stdout.write(said + "\n")
     return 0

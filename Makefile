@@ -91,10 +91,10 @@ bench-hooks: setup ## Measure what a hook costs the agent
 	@$(BIN)/python benchmarks/hooks.py
 
 .PHONY: lock
-lock: setup ## Pin the dependencies anew; needs uv
-	uv pip compile pyproject.toml --extra local --extra grafana --group dev --universal --python-version 3.11 \
+lock: setup ## Pin the dependencies anew
+	$(BIN)/uv pip compile pyproject.toml --extra local --extra grafana --group dev --universal --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements/dev.txt
 	# The image builds the package too; nothing in it may differ from what was tested.
-	echo hatchling | uv pip compile pyproject.toml - --extra local --universal --python-version 3.11 \
+	echo hatchling | $(BIN)/uv pip compile pyproject.toml - --extra local --universal --python-version 3.11 \
 	  --constraints requirements/dev.txt --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	  --quiet --output-file requirements/image.txt

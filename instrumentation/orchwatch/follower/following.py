@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _CHECKPOINT_INTERVAL_S = 5.0
 # Of the time, at most this share goes into checkpoints, however much they hold.
 _CHECKPOINT_SHARE = 0.005
+_MOST_WAITING = 10_000
 _FORGET_NS = 24 * 3600 * 1_000_000_000
 
 _logger = logging.getLogger(__name__)
@@ -76,6 +77,9 @@ class Following:
         Args:
             interval_s: How often this is called, in seconds.
         """
+        if self._recorded.waiting > _MOST_WAITING:  # nothing is lost by being read later
+            self._record(time.time_ns())
+            return
         self._add(self._hooks.read())
         for changed in self._files.poll(time.monotonic(), interval_s):
             for tail in changed:
@@ -100,8 +104,9 @@ class Following:
 
         Not before every file was read once: by then whatever a killed process had recorded after
         its last checkpoint has come up again and was recognised; the next process would not know.
+        Nor while the spool takes nothing: what waits for it is known from what was read.
         """
-        if not self._files.complete:
+        if not self._files.complete or self._recorded.waiting:
             return
         started_s = time.monotonic()
         try:
@@ -143,7 +148,7 @@ class Following:
 
     def _record(self, now_ns: int) -> None:
         finished = self._assembler.finished(now_ns)
-        if finished:
+        if finished or self._recorded.waiting:
             self._unsaved = True
             self.tokens.add(self._recorded.append(finished, now_ns))
             self.spans += len(finished)

@@ -3,11 +3,15 @@
 A process that is killed after it has appended spans, and before it has stored how far it had read,
 reads the same again and comes to the same spans, whose ids are derived. So the next process first
 reads back what was appended since the last checkpoint.
+
+What cannot be appended (the disk is full, say) waits here, and no checkpoint passes over it: what
+it was made from is still there for the next process.
 """
 
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING
 
 from orchwatch import spool
@@ -26,6 +30,7 @@ LIVE_S = 3600.0
 _SPANS_A_WRITE = 1000
 # A file that somebody puts back as it was an hour ago tells all that came since again.
 _MOST_REMEMBERED = 100_000
+_RETRY_INTERVAL_S = 1.0
 _NS_PER_S = 1_000_000_000
 
 
@@ -40,29 +45,31 @@ class Recorded:
     """
 
     def __init__(self, since: Mapping[str, Sequence[int]] | None) -> None:
-        # In the spool, and not in what the checkpoint holds.
+        self._since = since or {}
         try:
-            self._before = {
-                span_id
-                for family in FAMILIES
-                for span_id in span_ids(family, *(since or {}).get(family, (0, 0)))
-            }
+            self._before = self._read_back()  # in the spool, and not in what the checkpoint holds
         except OSError as error:
             raise OrchwatchError(
                 f"{error.filename} cannot be read: {error.strerror};"
                 " give the user access to it, or set ORCHWATCH_HOME"
             ) from error
         self._latest: dict[str, None] = {}
+        self._waiting: dict[str, list[Span]] = {family: [] for family in FAMILIES}
+        self._retry_at_s = 0.0
+
+    @property
+    def waiting(self) -> int:
+        """How many spans could not be appended so far."""
+        return sum(map(len, self._waiting.values()))
 
     def append(self, spans: Iterable[Span], now_ns: int) -> list[Span]:
-        """Appends those that are not there yet.
+        """Appends those that are not there yet, after those that wait.
 
         Returns:
             Those that happened now and are not in what the checkpoint holds.
         """
         live_ns = now_ns - int(LIVE_S * _NS_PER_S)
         happened = []
-        new: dict[str, list[Span]] = {family: [] for family in FAMILIES}
         for span in spans:
             if span.span_id in self._latest:
                 continue
@@ -71,18 +78,18 @@ class Recorded:
             if family == spool.OPERATIONS:
                 happened.append(span)
             if span.span_id not in self._before:
-                new[family].append(span)
-        for family, found in new.items():
-            for start in range(0, len(found), _SPANS_A_WRITE):
-                part = found[start : start + _SPANS_A_WRITE]
-                spool.append(family, b"".join(encode(part)), len(part))
+                self._waiting[family].append(span)
+        if time.monotonic() >= self._retry_at_s and not self._flush():
+            self._retry_at_s = time.monotonic() + _RETRY_INTERVAL_S
         while len(self._latest) > _MOST_REMEMBERED:
             del self._latest[next(iter(self._latest))]
         return happened
 
-    @staticmethod
-    def ends() -> dict[str, list[int]]:
-        """Where each family ends by now: the number of its last segment, and its size in bytes."""
+    def ends(self) -> dict[str, list[int]]:
+        """Where each family ends by now: the number of its last segment, and its size in bytes.
+
+        Not to be asked while something waits.
+        """
         directory = spool.make_directory()
         found = {}
         for family in FAMILIES:
@@ -90,4 +97,31 @@ class Recorded:
             if numbers:
                 size = os.path.getsize(spool.segment_path(directory, family, numbers[-1]))
                 found[family] = [numbers[-1], size]
+        self._since = found
         return found
+
+    def _flush(self) -> bool:
+        if self._retry_at_s and self.waiting:
+            # Of a write that failed, the first lines may be there.
+            try:
+                there = self._read_back()
+            except OSError:
+                return False
+            for family, spans in self._waiting.items():
+                self._waiting[family] = [span for span in spans if span.span_id not in there]
+        for family, spans in self._waiting.items():
+            while spans:
+                # Whatever fails is tried again, so that nothing is lost by it.
+                if not spool.append(family, b"".join(encode(spans[:_SPANS_A_WRITE])), 0):
+                    return False
+                del spans[:_SPANS_A_WRITE]
+        self._retry_at_s = 0.0
+        return True
+
+    def _read_back(self) -> set[str]:
+        """The spans in the spool since the checkpoint."""
+        return {
+            span_id
+            for family in FAMILIES
+            for span_id in span_ids(family, *self._since.get(family, (0, 0)))
+        }

@@ -92,11 +92,11 @@ class Tokens:
         ]
         if not points:
             return
-        self._changed, self._exported_ns = False, now_ns
         resource = encode_attributes({names.SERVICE_NAME: SERVICE_NAME})
         prefix = metrics_prefix(resource, names.SCOPE, __version__)
         metric = encode_counter(names.TOKEN_USAGE, _UNIT, ",".join(points), CUMULATIVE)
-        spool.append(spool.METRICS, to_bytes(f"{prefix}{metric}{LINE_SUFFIX}"))
+        if spool.append(spool.METRICS, to_bytes(f"{prefix}{metric}{LINE_SUFFIX}"), 0):
+            self._changed, self._exported_ns = False, now_ns
 
     def _of_model(self, model: str) -> dict[str, int]:
         if model not in self._totals and len(self._totals) >= _MOST_MODELS:

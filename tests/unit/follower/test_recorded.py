@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import resource
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -90,3 +91,28 @@ def test_what_a_killed_process_left_of_a_line_is_not_taken_for_a_span(home: Path
     second = Recorded(ends)
     second.append([_span(2)], NOW_NS)
     assert segment.read_bytes().endswith(line)
+
+
+def test_what_the_spool_does_not_take_is_appended_once_when_it_does(
+    home: Path, lines: Callable[[str], Any], lost: Callable[[], dict[str, int]]
+) -> None:
+    recorded = Recorded({})
+    recorded.append([_span(0)], NOW_NS)
+    recorded.ends()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    line_bytes = (home / "spool" / "operations-000001.jsonl").stat().st_size
+    many = [_span(number) for number in range(1, 200)]
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4 * line_bytes, limits[1]))
+    try:
+        # Two lines of a thousand spans each would come, and a part of the first one fits.
+        assert len(recorded.append(many, NOW_NS)) == len(many)
+        assert recorded.waiting == len(many)
+        assert recorded.append([_span(200, OLD_NS)], NOW_NS) == []
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    spool._spools[spool.OPERATIONS]._retry_at = recorded._retry_at_s = 0.0
+    recorded.append([], NOW_NS)
+    assert recorded.waiting == 0
+    assert _ids(lines, "operations") == list(range(200))
+    assert _ids(lines, "history") == [200]
+    assert lost() == {}

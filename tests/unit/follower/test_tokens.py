@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from orchwatch import names
+from orchwatch import names, spool
 from orchwatch.claude.spans import Span
 from orchwatch.follower.tokens import Tokens
 
@@ -87,3 +87,17 @@ def test_totals_that_have_not_changed_are_not_exported_again_at_once(
 def test_nothing_used_is_nothing_exported(home: Path) -> None:
     Tokens(None).export()
     assert not home.exists()
+
+
+def test_totals_that_could_not_be_written_are_written_next_time(
+    home: Path, lines: Callable[[str], Any]
+) -> None:
+    tokens = Tokens(None)
+    tokens.add([_span(output=1)])
+    home.mkdir()
+    (home / "spool").write_text("in the way")
+    tokens.export()
+    (home / "spool").unlink()
+    spool._spools[spool.METRICS]._retry_at = 0.0
+    tokens.export()
+    assert len(lines("metrics")[0]) == 2

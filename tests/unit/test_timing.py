@@ -4,6 +4,8 @@ import asyncio
 import functools
 import gc
 import inspect
+import subprocess
+import sys
 import types
 import weakref
 from contextlib import contextmanager
@@ -15,6 +17,7 @@ from orchwatch import operation, timed
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
+    from pathlib import Path
 
     Spans = Callable[[], list[dict[str, Any]]]
     Named = Callable[[str], dict[str, Any]]
@@ -471,3 +474,72 @@ def test_an_unwritable_home_changes_nothing(home: Any) -> None:
     assert add(1) == 3
     assert list(numbers(2)) == [0, 1]
     assert asyncio.run(timed("x")(AsyncCallable())(4)) == 4
+
+
+@timed
+def bare() -> int:
+    return 1
+
+
+@timed()
+def called() -> int:
+    return 2
+
+
+class Store:
+    @timed
+    def get(self) -> int:
+        return 3
+
+    @timed
+    @staticmethod
+    def static() -> int:
+        return 4
+
+    @classmethod
+    @timed()
+    def on_class(cls) -> int:
+        return 5
+
+    @timed
+    async def aget(self) -> int:
+        return 6
+
+
+def test_without_a_name_it_is_the_functions_own_after_its_module(spans: Spans) -> None:
+    @timed
+    def nested() -> int:
+        return 7
+
+    results = [bare(), called(), Store().get(), Store.static(), Store.on_class(), nested()]
+    results.append(asyncio.run(Store().aget()))
+    assert results == [1, 2, 3, 4, 5, 7, 6]
+    assert [span["name"].removeprefix(f"{__name__}.") for span in spans()] == [
+        "bare",
+        "called",
+        "Store.get",
+        "Store.static",
+        "Store.on_class",
+        "test_without_a_name_it_is_the_functions_own_after_its_module.nested",
+        "Store.aget",
+    ]
+    assert all(span["name"].startswith(f"{__name__}.") for span in spans())
+
+
+def test_without_a_name_what_stands_for_a_function_has_that_functions(spans: Spans) -> None:
+    timed(functools.partial(add, 1))(2)
+    assert spans()[-1]["name"] == f"{__name__}.add"
+
+
+@pytest.mark.parametrize(
+    ("words", "name"), [(["my-hook.py"], "my-hook.f"), (["-m", "shop.spawn"], "shop.spawn.f")]
+)
+def test_without_a_name_a_function_of_the_script_is_called_after_its_file(
+    tmp_path: Path, spans: Spans, words: list[str], name: str
+) -> None:
+    source = "from orchwatch import timed\n@timed\ndef f(): pass\nf()\n"
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "my-hook.py").write_text(source)
+    (tmp_path / "shop" / "spawn.py").write_text(source)
+    subprocess.run([sys.executable, *words], cwd=tmp_path, check=True, timeout=60)
+    assert [span["name"] for span in spans()] == [name]

@@ -53,10 +53,9 @@ class Client(threading.Thread):
             self.done.append(task)
             self._is_done.set()
 
-    def next_done(self, within_s: float) -> None:
-        """Waits until one more task is."""
+    def wait_for_one_more(self) -> None:
         self._is_done.clear()
-        assert self._is_done.wait(within_s)
+        assert self._is_done.wait(WITHIN_S)
 
     def _is_taken(self, event: str, task: str) -> bool:
         body = {
@@ -90,11 +89,9 @@ def test_what_was_acknowledged_is_recorded_once_whenever_the_monitor_is_killed(
     for client in clients:
         client.start()
     for number in range(KILLS):
-        seen = [len(client.done) for client in clients]
         if number % 4:  # else wherever it is by then, on its way up, say
-            _wait(
-                lambda seen=seen: all(len(c.done) > n for c, n in zip(clients, seen, strict=True))
-            )
+            for client in clients:
+                client.wait_for_one_more()
         time.sleep(moments.uniform(0.0, 0.7))
         process.kill()
         process.wait()

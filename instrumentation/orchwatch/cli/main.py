@@ -12,7 +12,9 @@ import sys
 from importlib import import_module
 
 from orchwatch.__about__ import __version__
+from orchwatch.cli.output import Output
 from orchwatch.errors import OrchwatchError, UsageError
+from orchwatch.safe_text import safe
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -41,6 +43,9 @@ _EXIT_BROKEN_PIPE = 128 + 13
 # Of an error in writing; None when the file was opened for reading only.
 _UNWRITABLE = (None, errno.EBADF, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.ENOSPC)
 
+# A message holds a path or two, and a list of what is known.
+_MESSAGE_COLUMNS = 2000
+
 _HELP = """\
 usage: orchwatch COMMAND [ARGUMENTS]
 
@@ -65,9 +70,17 @@ def main(words: Sequence[str] | None = None) -> int:
         The exit code: 0 fine, 1 error, 2 usage, 3 a check failed; `orchwatch run` passes on its
         command's.
     """
+    before = sys.stdout, sys.stderr
     _prepare_output()
     try:
-        code = _dispatch(list(sys.argv[1:] if words is None else words))
+        return _answered(list(sys.argv[1:] if words is None else words))
+    finally:
+        sys.stdout, sys.stderr = before
+
+
+def _answered(words: list[str]) -> int:
+    try:
+        code = _dispatch(words)
         sys.stdout.flush()
     except OrchwatchError as error:
         _complain(error)
@@ -78,11 +91,12 @@ def main(words: Sequence[str] | None = None) -> int:
         _drop_output()
         return _EXIT_BROKEN_PIPE
     except (OSError, RuntimeError) as error:
-        explained = _explained(error)
-        if explained is None:
-            raise
+        explained = _explained(error) or _defect(error)
         _complain(explained)
         return explained.exit_code
+    except Exception as error:  # noqa: BLE001 - said in one line, as every other error is
+        _complain(_defect(error))
+        return OrchwatchError.exit_code
     return code
 
 
@@ -139,6 +153,9 @@ def _prepare_output() -> None:
         reconfigure = getattr(sys.stdout, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="replace")
+    sys.stdout = Output(sys.stdout)
+    if sys.stderr is not None:
+        sys.stderr = Output(sys.stderr)
 
 
 def _explained(error: OSError | RuntimeError) -> OrchwatchError | None:
@@ -162,6 +179,19 @@ def _explained(error: OSError | RuntimeError) -> OrchwatchError | None:
     return None
 
 
+def _defect(error: Exception) -> OrchwatchError:
+    """What nobody expected, with the place in this package where it came up."""
+    place = ""
+    step = error.__traceback__
+    while step is not None:
+        _, ours, file = step.tb_frame.f_code.co_filename.rpartition("/orchwatch/")
+        if ours:
+            place = f" at {file}:{step.tb_lineno}"
+        step = step.tb_next
+    said = f"{type(error).__name__}: {error}".removesuffix(": ")
+    return OrchwatchError(f"a defect of orchwatch{place}, please report it: {said}")
+
+
 def _drop_output() -> None:
     # What is still buffered would fail once more when the interpreter flushes at exit.
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -177,4 +207,4 @@ def _help() -> str:
 def _complain(error: OrchwatchError) -> None:
     # Closed with 2>&-, there is no stderr to write to; the exit code remains.
     if sys.stderr is not None:
-        sys.stderr.write(f"orchwatch: {' '.join(str(error).split())}\n")
+        sys.stderr.write(f"orchwatch: {safe(' '.join(str(error).split()), _MESSAGE_COLUMNS)}\n")

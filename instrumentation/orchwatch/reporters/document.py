@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, TextIO
+
+from orchwatch.reporters import json_document
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -13,8 +14,7 @@ if TYPE_CHECKING:
 
 def render(snapshot: Snapshot, file: TextIO) -> None:
     """Writes one JSON object; null where nothing was measured."""
-    json.dump(as_dict(snapshot), file, indent=2, ensure_ascii=False)
-    file.write("\n")
+    json_document.render(as_dict(snapshot), file)
 
 
 def as_dict(snapshot: Snapshot) -> dict[str, Any]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
-from orchwatch.reporters import units
+from orchwatch.reporters import json_document, units
+from orchwatch.safe_text import ljust, safe, width
 
 if TYPE_CHECKING:
     from datetime import date
@@ -42,6 +42,8 @@ _DIM = "2"
 _BOLD = "1"
 _SESSION_LENGTH = 8
 _LONGEST_AGENT = 20
+# What a name takes at most, and a sentence.
+_MOST, _MOST_WORDS = 80, 500
 _LONGEST_ERROR = 32
 _SEVERITY_WIDTH = max(map(len, _COLOURS))
 _MARGIN = len("00:00:00") + _SEVERITY_WIDTH + 4
@@ -82,8 +84,7 @@ def render_json(event: Event, file: TextIO) -> None:
     values = asdict(event)
     moment = datetime.fromtimestamp(values.pop("time_ns") / _NS, UTC)
     time = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    json.dump({"time": time, **values}, file, ensure_ascii=False)
-    file.write("\n")
+    json_document.render({"time": time, **values}, file, indent=None)
 
 
 class EventList:
@@ -112,7 +113,7 @@ class EventList:
             self._day = moment.date()
             heading = f"{moment:%A} {moment.day} {moment:%B %Y}, {moment.tzname()}"
             self._file.write(f"{gap}{self._painted(heading, _BOLD)}\n")
-        severity = "resolved" if event.state == "resolved" else _plain(event.severity)
+        severity = "resolved" if event.state == "resolved" else safe(event.severity, _MOST)
         start = (
             f"{self._painted(f'{moment:%H:%M:%S}', _DIM)}  "
             f"{self._painted(severity.ljust(_SEVERITY_WIDTH), _COLOURS.get(severity, ''))}  "
@@ -123,14 +124,14 @@ class EventList:
     def _lines(self, event: Event) -> list[str]:
         """What follows the severity."""
         layout = self._layout
-        name, what = _plain(event.name).ljust(layout.name), _what(event)
+        name, what = ljust(safe(event.name, _MOST), layout.name), _what(event)
         if event.kind == "alert":  # it has nobody and no trace: its sentence may fill the line
             return self._wrapped(f"{name}  {what}")
-        who, trace_id = _who(event, layout.who), (event.trace_id or "")[: layout.trace]
-        if len(what) <= self._room:
+        who, trace_id = _who(event, layout.who), safe(event.trace_id or "")[: layout.trace]
+        if width(what) <= self._room:
             what = what.replace(" ", _TIED)
         who = who.replace(" ", _TIED)
-        line = f"{name}  {what:{layout.what}}  {who:{layout.who}}  {trace_id}"
+        line = f"{name}  {ljust(what, layout.what)}  {ljust(who, layout.who)}  {trace_id}"
         lines = [text.replace(_TIED, " ") for text in self._wrapped(line.rstrip())]
         start = lines[-1].removesuffix(trace_id)
         return [*lines[:-1], start + self._painted(trace_id, _DIM)] if trace_id else lines
@@ -146,10 +147,10 @@ class EventList:
 
 def _what(event: Event) -> str:
     if event.kind == "alert":
-        summary = _plain(event.summary or "")
+        summary = safe(event.summary or "", _MOST_WORDS)
         if event.fired_s is not None:
             return f"fired for {units.duration(event.fired_s)}: {summary}"
-        advice = _plain(event.recommendation or "")
+        advice = safe(event.recommendation or "", _MOST_WORDS)
         return f"{summary} → {advice}" if advice else summary
     took = units.duration(event.value)
     target = ""
@@ -161,7 +162,7 @@ def _what(event: Event) -> str:
 
 
 def _reason(error_type: str | None) -> str:
-    reason = _plain(error_type or "failed")
+    reason = safe(error_type or "failed")
     if len(reason) > _LONGEST_ERROR:
         # The end of a dotted name says most.
         reason = "…" + reason[1 - _LONGEST_ERROR :]
@@ -171,13 +172,6 @@ def _reason(error_type: str | None) -> str:
 
 def _who(event: Event, width: int) -> str:
     """The agent and its session, or either."""
-    agent = _plain(event.agent or "")
-    if len(agent) > _LONGEST_AGENT:
-        agent = agent[: _LONGEST_AGENT - 1] + "…"
-    session = _plain(event.session_id or "")[:_SESSION_LENGTH]
+    agent = safe(event.agent or "", _LONGEST_AGENT)
+    session = safe(event.session_id or "")[:_SESSION_LENGTH]
     return f"{agent}  {session}".strip() if width >= _WHO_WIDTH else agent or session
-
-
-def _plain(text: str) -> str:
-    """Nothing that a terminal would obey: names and texts may come from anywhere."""
-    return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import textwrap
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
@@ -11,7 +10,9 @@ from orchwatch import losses
 from orchwatch.monitor.audit import VISIBLE_AFTER_S
 from orchwatch.monitor.counting import FLUSH_INTERVAL_S
 from orchwatch.monitor.wording import counted as number_of
+from orchwatch.reporters import json_document
 from orchwatch.reporters.table import WIDTH
+from orchwatch.safe_text import safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -45,8 +46,7 @@ def render_json(audit: Audit, resent: int, file: TextIO) -> None:
         },
         "explanations": list(explain(audit)),
     }
-    json.dump(document, file, indent=2, ensure_ascii=False)
-    file.write("\n")
+    json_document.render(document, file)
 
 
 def render_table(audit: Audit, resent: int, file: TextIO) -> None:
@@ -85,7 +85,7 @@ def explain(audit: Audit) -> Iterator[str]:
 def _about_emission(audit: Audit) -> Iterator[str]:
     for reason, count in audit.dropped.items():
         meaning, remedy = losses.REASONS.get(reason, ("lost for a reason unknown here", ""))
-        yield f"dropped, {reason}: {count} {meaning}" + (f"; {remedy}." if remedy else ".")
+        yield f"dropped, {safe(reason)}: {count} {meaning}" + (f"; {remedy}." if remedy else ".")
     if audit.unreadable:
         lines = number_of(audit.unreadable, "unreadable line")
         yield f"The spool holds {lines}, see orchwatch doctor."
@@ -144,4 +144,6 @@ def _about_prometheus(audit: Audit) -> Iterator[str]:
 
 
 def _list(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{operation or 'overflow'} {count}" for operation, count in counts.items())
+    return ", ".join(
+        f"{safe(operation or 'overflow')} {count}" for operation, count in counts.items()
+    )

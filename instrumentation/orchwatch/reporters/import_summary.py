@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, TextIO
+
+from orchwatch.reporters import json_document
+from orchwatch.safe_text import safe
 
 if TYPE_CHECKING:
     from collections import Counter
 
     from orchwatch.claude.importer import Summary
+
+
+# Of a tool; a table of them has many.
+_NAME_COLUMNS = 60
 
 
 def render_json(summary: Summary, shown: str | None, to: TextIO) -> None:
@@ -19,7 +25,7 @@ def render_json(summary: Summary, shown: str | None, to: TextIO) -> None:
         shown: The address that shows it, if there is something to show.
         to: Where to.
     """
-    json.dump(
+    json_document.render(
         {
             "sessions": summary.sessions,
             "unchanged": summary.unchanged,
@@ -38,9 +44,7 @@ def render_json(summary: Summary, shown: str | None, to: TextIO) -> None:
             "dashboard": shown,
         },
         to,
-        indent=2,
     )
-    to.write("\n")
 
 
 def render(summary: Summary, shown: str | None, to: TextIO) -> None:
@@ -59,7 +63,7 @@ def render(summary: Summary, shown: str | None, to: TextIO) -> None:
     ]
     to.writelines(f"{title:<14}{number:>9}  {note}".rstrip() + "\n" for title, number, note in rows)
     if shown:
-        to.write(f"With the stack up, Grafana shows it: {shown}\n")
+        to.write(f"With the stack up, Grafana shows it: {safe(shown, len(shown))}\n")
 
 
 def _by_count(counted: Counter[str]) -> dict[str, int]:
@@ -67,7 +71,9 @@ def _by_count(counted: Counter[str]) -> dict[str, int]:
 
 
 def _names(counted: Counter[str]) -> str:
-    return ", ".join(f"{name} {number}" for name, number in _by_count(counted).items())
+    return ", ".join(
+        f"{safe(name, _NAME_COLUMNS)} {number}" for name, number in _by_count(counted).items()
+    )
 
 
 def _unless_zero(number: int, words: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, TextIO
 
 from orchwatch.monitor import project, status
 from orchwatch.monitor.wording import counted
-from orchwatch.reporters import units
+from orchwatch.reporters import json_document, units
+from orchwatch.safe_text import safe
 
 if TYPE_CHECKING:
     from orchwatch.monitor.status import Business, System
@@ -65,18 +65,14 @@ def render(system: System, business: Business, window: str, file: TextIO) -> Non
         file.write(f"What was recorded within the last {window}; --since looks further back.\n")
     if not all(name in business.project for name in _PROJECT.values()):
         file.write("Set what only you can measure: orchwatch kpi set test.coverage 83%\n")
-    file.writelines(f"note: {note}\n" for note in business.notes)
+    file.writelines(f"note: {safe(note)}\n" for note in business.notes)
 
 
 def render_json(system: System, business: Business, file: TextIO) -> None:
     """Writes one JSON object: the figures by name, null where nobody measured, and the notes."""
-    json.dump(
-        {"kpis": status.kpi_values(system, business), "notes": list(business.notes)},
-        file,
-        indent=2,
-        ensure_ascii=False,
+    json_document.render(
+        {"kpis": status.kpi_values(system, business), "notes": list(business.notes)}, file
     )
-    file.write("\n")
 
 
 def _note(name: str, business: Business) -> str:

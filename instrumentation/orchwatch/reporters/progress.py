@@ -31,9 +31,7 @@ class ProgressBar:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._to is not None:
-            self._to.write("\r\x1b[K")
-            self._to.flush()
+        self._write("\r\x1b[K")
 
     def advance(self, done_bytes: int) -> None:
         """So many more bytes are dealt with."""
@@ -45,5 +43,14 @@ class ProgressBar:
         share = min(self._done_bytes / self._total_bytes, 1.0) if self._total_bytes else 1.0
         bar = "#" * round(share * _WIDTH)
         done_mb, total_mb = (size / _BYTES_PER_MB for size in (self._done_bytes, self._total_bytes))
-        self._to.write(f"\r[{bar:<{_WIDTH}}] {done_mb:.0f} of {total_mb:.0f} MB")
-        self._to.flush()
+        self._write(f"\r[{bar:<{_WIDTH}}] {done_mb:.0f} of {total_mb:.0f} MB")
+
+    def _write(self, text: str) -> None:
+        if self._to is not None:
+            write_control(self._to, text)
+
+
+def write_control(to: TextIO, text: str) -> None:
+    """Writes what a terminal is to obey, which a command's stderr would show otherwise."""
+    getattr(to, "control", to.write)(text)
+    to.flush()

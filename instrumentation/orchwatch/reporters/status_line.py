@@ -6,6 +6,7 @@ A status line runs after each message: nothing that is slow to import may be imp
 from __future__ import annotations
 
 from orchwatch.reporters import units
+from orchwatch.safe_text import safe, width
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ _COLOURS = {
     "ok": "32", "warn": "33", "miss": "31", "warning": "33", "info": "36",
 }  # fmt: skip
 _SEPARATOR = " · "
+# Of a name; a line is no longer than a few of them.
+_NAME_COLUMNS = 60
 # Where each part stands in the line; `line` says which of them matter most.
 _ORDER = ("health", "age", "worst", "agents", "errors", "machine", "session", "alert")
 
@@ -152,20 +155,6 @@ def empty_structure(reason: str) -> Figures:
     }
 
 
-def width(text: str) -> int:
-    """How many columns a terminal takes for a text."""
-    if text.isascii():
-        return len(text)
-    import unicodedata  # noqa: PLC0415 - most lines need it for nothing but an indicator
-
-    return sum(
-        0
-        if unicodedata.combining(character)
-        else 1 + (unicodedata.east_asian_width(character) in "WF")
-        for character in text
-    )
-
-
 def _fit(parts: dict[str, Forms], longer: dict[str, Forms], columns: int) -> dict[str, str]:
     """The parts that fit, those named first before the others; what is left goes to longer forms.
 
@@ -207,7 +196,7 @@ def _worst(operations: Figures) -> tuple[Forms, Forms, str]:
         return (), (), ""
     name = max(measured)[1]
     row = operations[name]
-    short = f"{_clean(name)} {units.duration(row['p95_s'])}"
+    short = f"{safe(name, _NAME_COLUMNS)} {units.duration(row['p95_s'])}"
     return (short,), (f"{short}/{units.duration(row['target_s'])}",), row["status"]
 
 
@@ -242,12 +231,14 @@ def _alert(alerts: list[Figures]) -> tuple[Forms, Forms, str]:
         return (), (), ""
     first = alerts[0]
     sign = "<" if first["value"] < first["threshold"] else ">"
-    short = f"{_ALERT} {_clean(first['title'])} {_value(first['value'], first['unit'])}"
+    short = (
+        f"{_ALERT} {safe(first['title'], _NAME_COLUMNS)} {_value(first['value'], first['unit'])}"
+    )
     more = f" +{len(alerts) - 1}" if len(alerts) > 1 else ""
     long = f"{short} {sign} {_value(first['threshold'], first['unit'])}{more}"
     return (
         (f"{short}{more}", short, _ALERT),
-        (f"{long}: {_clean(first['recommendation'])}", long),
+        (f"{long}: {safe(first['recommendation'])}", long),
         first["severity"],
     )
 
@@ -266,8 +257,3 @@ def _milliseconds(row: Figures | None) -> str | None:
     milliseconds = row["p95_s"] * 1000
     # What is faster than a millisecond is not nothing.
     return f"{milliseconds:.0f}ms" if milliseconds >= 1 else f"{milliseconds:.1g}ms"
-
-
-def _clean(text: str) -> str:
-    """A name as a terminal may show it: nothing in it moves the cursor or breaks the line."""
-    return "".join(character if character.isprintable() else "?" for character in text)

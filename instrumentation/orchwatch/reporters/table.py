@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TextIO
 
 from orchwatch.monitor.wording import counted
 from orchwatch.reporters import units
+from orchwatch.safe_text import ljust, quoted, rjust, safe, width
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -57,7 +58,7 @@ def render(snapshot: Snapshot, file: TextIO, *, colour: bool) -> None:
 
 def _operation(reading: OperationReading) -> tuple[str, ...]:
     return (
-        reading.id,
+        safe(reading.id),
         str(reading.count),
         str(reading.errors),
         units.duration(reading.p50_s),
@@ -78,7 +79,7 @@ def _error_mark(reading: OperationReading) -> Status | None:
 def _level(reading: LevelReading) -> tuple[str, ...]:
     sign = "<=" if reading.direction == "below" else ">="
     return (
-        reading.title,
+        safe(reading.title),
         units.level(reading.value, reading.unit),
         f"{sign} {units.level(reading.target, reading.unit)}",
         # One failure of three says less than ten of thirty: a verdict does not stand alone.
@@ -111,7 +112,7 @@ def _about_failed(snapshot: Snapshot) -> Iterator[str]:
         key=lambda reading: -reading.errors / reading.count,
     )
     if failed:
-        shares = [f"{reading.id} {reading.errors} of {reading.count}" for reading in failed]
+        shares = [f"{safe(reading.id)} {reading.errors} of {reading.count}" for reading in failed]
         yield f"Failed: {_listed(shares)} (orchwatch trace --failed shows the latest)."
 
 
@@ -123,7 +124,7 @@ def _about_slow(snapshot: Snapshot) -> Iterator[str]:
         if reading.status in ("warn", "miss") and reading.p95_s and reading.target_s
     ]
     if slow:
-        first, *others = [name for _, name in sorted(slow, reverse=True)]
+        first, *others = [quoted(name) for _, name in sorted(slow, reverse=True)]
         also = f"; likewise for {_listed(others)}" if others else ""
         yield f"Slowest: orchwatch trace --slowest {first}{also}."
 
@@ -146,19 +147,19 @@ def _table(
     comes with the colours of its cells, by their heads.
     """
     cells = [heads, *(row for row, _ in rows)]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    widths = [max(map(width, column)) for column in zip(*cells, strict=True)]
     # The status stands last and needs no padding.
     figures = sum(widths[1:])
     gap = 2 if widths[0] + figures + 2 * len(widths[1:]) <= WIDTH else 1
     widths[0] = min(widths[0], WIDTH - figures - gap * len(widths[1:]))
     for row, marks in [(heads, {}), *rows]:
         name, *values, state = row
-        if len(name) > widths[0]:
+        if width(name) > widths[0]:
             file.write(name + "\n")
             name = ""
-        line = name.ljust(widths[0])
-        for head, value, width in zip(heads[1:-1], values, widths[1:-1], strict=True):
-            line += " " * gap + _coloured(value.rjust(width), colour and marks.get(head))
+        line = ljust(name, widths[0])
+        for head, value, room in zip(heads[1:-1], values, widths[1:-1], strict=True):
+            line += " " * gap + _coloured(rjust(value, room), colour and marks.get(head))
         file.write(f"{line}{' ' * gap}{_coloured(state, colour and marks.get(heads[-1]))}\n")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 from orchwatch.monitor.spans import NS_PER_S, Span
 from orchwatch.monitor.wording import counted
 from orchwatch.reporters import units
+from orchwatch.safe_text import ljust, rjust, safe, width
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,18 +37,18 @@ def render(spans: Sequence[Span], file: TextIO) -> None:
     for span in spans:
         children[span.parent_span_id if span.parent_span_id in known else None].append(span)
     rows = [_HEADS, *_rows(children[None], children, None, None)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
     started = datetime.fromtimestamp(spans[0].start_ns / NS_PER_S, UTC)
     file.write(
         f"trace {spans[0].trace_id}, {counted(len(spans), 'span')},"
         f" {started:%Y-%m-%d %H:%M:%S} UTC\n"
     )
     for name, *figures, errors in rows:
-        cells = [cell.rjust(width) for cell, width in zip(figures, widths[1:-1], strict=True)]
-        cells.append(errors.ljust(widths[-1]))
-        room = min(widths[0], WIDTH - sum(len(cell) + 2 for cell in cells))
+        cells = [rjust(cell, room) for cell, room in zip(figures, widths[1:-1], strict=True)]
+        cells.append(ljust(errors, widths[-1]))
+        room = min(widths[0], WIDTH - sum(width(cell) + 2 for cell in cells))
         # A name that is too long stands on a line of its own: nothing is cut off.
-        start = name.ljust(room) if len(name) <= room else f"{name}\n{'':{room}}"
+        start = ljust(name, room) if width(name) <= room else f"{name}\n{'':{room}}"
         file.write("  ".join([start, *cells]).rstrip() + "\n")
 
 
@@ -63,7 +64,7 @@ def _rows(
         groups[span.name, span.agent].append(span)
     for number, ((name, who), group) in enumerate(groups.items(), 1):
         last = number == len(groups)
-        title = f"{name} [{who}]" if who and who != agent else name
+        title = f"{safe(name)} [{safe(who)}]" if who and who != agent else safe(name)
         branch = deeper = ""
         if margin is not None:
             branch = margin + ("└─ " if last else "├─ ")
@@ -85,6 +86,7 @@ def _errors(group: Iterable[Span]) -> str:
     if not kinds:
         return ""
     kind, number = kinds.most_common(1)[0]
+    kind = safe(kind)
     if len(kind) > _ERROR_WIDTH:
         # The end of a dotted name says most.
         kind = "…" + kind[1 - _ERROR_WIDTH :]

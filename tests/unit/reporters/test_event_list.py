@@ -145,7 +145,7 @@ def test_colours_say_nothing_that_words_do_not() -> None:
 
 def test_a_terminal_is_told_no_more_than_text() -> None:
     name = "a\x1b[2Jb\nc\u202e"
-    assert "a?[2Jb?c?" in shown(Event(time_ns=1, kind="slow", severity="\x1b", name=name))
+    assert r"a\x1b[2Jb\nc\u202e" in shown(Event(time_ns=1, kind="slow", severity="\x1b", name=name))
 
 
 def test_json_has_every_key_in_every_line_and_the_help_names_them() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from orchwatch import safe_text
 from orchwatch.reporters import status_line
 
 S = 10**9
@@ -76,15 +77,15 @@ def test_what_matters_least_goes_first() -> None:
 @pytest.mark.parametrize("age", [None, "12 min old"])
 def test_no_line_is_too_wide_and_no_word_is_cut(columns: int, age: str | None) -> None:
     text = line(columns, age)
-    assert status_line.width(text) <= columns
+    assert safe_text.width(text) <= columns
     whole = line(1000, age)
     words = set(re.split(r"[ /:]", whole))
     assert set(re.split(r"[ /:]", text)) - {""} <= words
 
 
 def test_wide_characters_count_twice() -> None:
-    assert status_line.width("🟢 0.86") == 7
-    assert status_line.width("状態 µs") == 7
+    assert safe_text.width("🟢 0.86") == 7
+    assert safe_text.width("状態 µs") == 7
 
 
 def test_a_name_cannot_move_the_cursor_or_break_the_line() -> None:

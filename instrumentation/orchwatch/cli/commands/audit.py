@@ -73,6 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _progress(done: int, of_all: int) -> None:
     if sys.stderr is not None and sys.stderr.isatty():
+        from orchwatch.reporters import progress  # noqa: PLC0415 - as above
+
         end = "\n" if done == of_all else ""
-        sys.stderr.write(f"\rasked Tempo for {done} of {of_all} spans{end}")
-        sys.stderr.flush()
+        progress.write_control(sys.stderr, f"\rasked Tempo for {done} of {of_all} spans{end}")

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # What is piped on is not wrapped: a check stays on its line.
 _NO_WRAP = 10_000
+# Columns of what a check found: a sentence with a path or two.
+_MOST = 1000
 
 HELP = "say what works and what does not, each with its remedy"
 
@@ -35,23 +37,25 @@ def run(arguments: argparse.Namespace) -> int:
     from orchwatch.monitor.doctor import examine  # noqa: PLC0415 - slow, see `commands`
 
     checks = examine()
-    sys.stdout.write(_as_json(checks) if arguments.format == "json" else _as_table(checks))
+    if arguments.format == "json":
+        from dataclasses import asdict  # noqa: PLC0415 - as above
+
+        from orchwatch.reporters import json_document  # noqa: PLC0415
+
+        json_document.render({"checks": [asdict(check) for check in checks]}, sys.stdout)
+    else:
+        sys.stdout.write(_as_table(checks))
     failed = [check.name for check in checks if check.state == "fail"]
     if failed:
         raise CheckFailedError(f"{len(failed)} failed: {', '.join(failed)}")
     return 0
 
 
-def _as_json(checks: Sequence[Check]) -> str:
-    import json  # noqa: PLC0415 - as above
-    from dataclasses import asdict  # noqa: PLC0415
-
-    return json.dumps({"checks": [asdict(check) for check in checks]}, indent=2) + "\n"
-
-
 def _as_table(checks: Sequence[Check]) -> str:
     import shutil  # noqa: PLC0415 - as above
     import textwrap  # noqa: PLC0415
+
+    from orchwatch.safe_text import safe  # noqa: PLC0415
 
     width = max(len(check.name) for check in checks)
     margin = " " * (len("unknown") + width + 4)
@@ -64,7 +68,7 @@ def _as_table(checks: Sequence[Check]) -> str:
     )
     lines = []
     for check in checks:
-        lines += wrap.wrap(f"{check.state:<7}  {check.name:<{width}}  {check.found}")
+        lines += wrap.wrap(f"{check.state:<7}  {check.name:<{width}}  {safe(check.found, _MOST)}")
         if check.remedy:
-            lines += wrap.wrap(f"{margin}-> {check.remedy}")
+            lines += wrap.wrap(f"{margin}-> {safe(check.remedy, _MOST)}")
     return "\n".join(lines) + "\n"

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING
 
 from orchwatch.cli import window
+from orchwatch.safe_text import safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -85,7 +86,7 @@ def _shower(arguments: argparse.Namespace) -> Callable[[Event], None]:
 def _nothing(since: str, directory: str) -> str:
     when = "yet" if since == "all" else f"in the last {since}"
     return (
-        f"Nothing happened {when} in {directory}:\n"
+        f"Nothing happened {when} in {safe(directory)}:\n"
         "no alert, no failure, nothing beyond its warning.\n"
     )
 

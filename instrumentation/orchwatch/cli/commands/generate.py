@@ -6,11 +6,15 @@ import sys
 from typing import TYPE_CHECKING
 
 from orchwatch.errors import CheckFailedError, UsageError
+from orchwatch.safe_text import safe
 
 if TYPE_CHECKING:
     import argparse
 
 HELP = "write what derives from the table of targets, or check it for drift"
+
+# Columns of a list of files.
+_MOST = 5000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -46,7 +50,7 @@ def run(arguments: argparse.Namespace) -> int:
         names = ", ".join(map(str, files))
         raise CheckFailedError(f"drifted from the table: {names}; orchwatch generate writes them")
     if files:
-        sys.stdout.write(f"wrote {', '.join(map(str, files))}\n")
+        sys.stdout.write(f"wrote {safe(', '.join(map(str, files)), _MOST)}\n")
         if arguments.output is None:
             sys.stdout.write("a stack that runs reads them when it starts anew: make down up\n")
     else:

@@ -74,8 +74,11 @@ def main(words: Sequence[str]) -> int:
     else:
         text = _line(snapshot, colour=colour, session_id=session_id)
     if sys.stdout is not None and sys.stdout.writable():
-        # Not by the text layer: the indicator must come out under LANG=C too.
-        sys.stdout.buffer.write(f"{text}\n".encode("utf-8", "replace"))
+        reconfigure = getattr(sys.stdout, "reconfigure", None)
+        if reconfigure is not None:
+            # The indicator must come out under LANG=C too.
+            reconfigure(encoding="utf-8", errors="replace")
+        sys.stdout.write(f"{text}\n")
     return 0
 
 
@@ -93,7 +96,7 @@ def _line(snapshot: dict[str, Any] | None, *, colour: bool, session_id: str | No
 
 
 def _json(snapshot: dict[str, Any] | None) -> str:
-    import json  # noqa: PLC0415 - a line does without
+    from orchwatch.reporters import json_document  # noqa: PLC0415 - a line does without
 
     figures = status_line.empty_structure(status_line.NO_DATA)
     if snapshot is not None:
@@ -102,7 +105,7 @@ def _json(snapshot: dict[str, Any] | None) -> str:
             figures = status_line.structure(snapshot, age_s)
         except _BROKEN:
             pass  # what lies there is no snapshot
-    return json.dumps(figures, ensure_ascii=False)
+    return json_document.dumps(figures)
 
 
 def _columns() -> int:

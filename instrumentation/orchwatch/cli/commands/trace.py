@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
@@ -53,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     from orchwatch.home import home  # noqa: PLC0415
     from orchwatch.monitor import spans  # noqa: PLC0415
     from orchwatch.monitor.store import Store  # noqa: PLC0415
-    from orchwatch.reporters import tree  # noqa: PLC0415
+    from orchwatch.reporters import json_document, tree  # noqa: PLC0415
 
     with Store(Path(home())) as store:
         trace_id = _chosen(arguments, store)
@@ -61,8 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not found:
         raise OrchwatchError(f"trace: no span of {trace_id} is stored in {home()}")
     if arguments.format == "json":
-        json.dump([asdict(span) for span in found], sys.stdout, indent=2)
-        sys.stdout.write("\n")
+        json_document.render([asdict(span) for span in found], sys.stdout)
     else:
         tree.render(found, sys.stdout)
     return 0

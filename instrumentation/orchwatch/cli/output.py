@@ -1,0 +1,70 @@
+"""stdout and stderr of a command: nothing reaches a terminal that it would obey, but colours.
+
+Reporters make each name safe where they lay it out (`orchwatch.safe_text`). This is what stands
+behind all of them, behind `argparse`, `logging` and every message of an error, whoever forgets.
+"""
+
+from __future__ import annotations
+
+from orchwatch.safe_text import escaped
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any, TextIO
+
+_COLOUR_START = "\x1b["
+_COLOUR_DIGITS = "0123456789;"
+_COLOUR_END = "m"
+_LONGEST_COLOUR = 20
+
+
+class Output:
+    """A text stream that shows control characters instead of passing them on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Writes lines; colours stay, and tabs do."""
+        self._stream.write(text if text.isprintable() else _shown(text))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Writes several."""
+        for line in lines:
+            self.write(line)
+
+    def control(self, text: str) -> None:
+        """Writes what the terminal is to obey: a progress bar's own codes, and no name."""
+        self._stream.write(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _shown(text: str) -> str:
+    kept = []
+    at = 0
+    while at < len(text):
+        letter = text[at]
+        length = _colour_length(text, at) if letter == "\x1b" else 0
+        if length:
+            kept.append(text[at : at + length])
+        elif letter in "\n\t" or letter.isprintable():
+            kept.append(letter)
+        else:
+            kept.append(escaped(letter))
+        at += length or 1
+    return "".join(kept)
+
+
+def _colour_length(text: str, start: int) -> int:
+    """How long the colour code is that begins there; 0 where none does."""
+    if not text.startswith(_COLOUR_START, start):
+        return 0
+    first = start + len(_COLOUR_START)
+    end = text.find(_COLOUR_END, first, start + _LONGEST_COLOUR)
+    if end < 0 or text[first:end].strip(_COLOUR_DIGITS):
+        return 0
+    return end + 1 - start

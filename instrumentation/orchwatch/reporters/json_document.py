@@ -1,0 +1,58 @@
+"""JSON that is safe to look at on a terminal, and exact for whoever parses it."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_FIRST_BEYOND_16_BITS = 0x10000
+
+
+def render(value: object, file: TextIO, *, indent: int | None = 2) -> None:
+    r"""Writes a value and a newline; what is not printable is written as `\uXXXX`.
+
+    Infinity and NaN, which JSON has no word for, become null. Where the file cannot hold every
+    character (`LC_ALL=C`), all but ASCII is escaped.
+    """
+    encoding = (getattr(file, "encoding", None) or "utf-8").lower().replace("-", "")
+    file.write(dumps(value, indent=indent, ascii_only=encoding != "utf8") + "\n")
+
+
+def dumps(value: object, *, indent: int | None = None, ascii_only: bool = False) -> str:
+    """The text of it."""
+    try:
+        text = json.dumps(value, indent=indent, ensure_ascii=ascii_only, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(value), indent=indent, ensure_ascii=ascii_only, allow_nan=False)
+    return "\n".join(map(_printable, text.split("\n")))
+
+
+def _printable(line: str) -> str:
+    return line if line.isprintable() else "".join(_escapes(line))
+
+
+def _escapes(line: str) -> Iterable[str]:
+    """Outside of strings JSON has nothing that is not printable."""
+    for letter in line:
+        number = ord(letter)
+        if letter.isprintable():
+            yield letter
+        elif number < _FIRST_BEYOND_16_BITS:
+            yield f"\\u{number:04x}"
+        else:
+            units = letter.encode("utf-16-be").hex()
+            yield f"\\u{units[:4]}\\u{units[4:]}"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(entry) for entry in value]
+    return value

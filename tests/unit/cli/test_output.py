@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from orchwatch.cli.output import Output
+
+
+def shown(text: str) -> str:
+    stream = io.StringIO()
+    Output(stream).writelines([text])
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize(
+    "text", ["state.query 45ms\n", "\x1b[1;31mmiss\x1b[0m\n", "a\tb\n\n", "└─ 🟢 größer\n"]
+)
+def test_what_a_command_writes_itself_passes(text: str) -> None:
+    assert shown(text) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("\x1b[2J", r"\x1b[2J"),
+        ("\x1b[31;2J", r"\x1b[31;2J"),
+        ("\x1b[" + "1" * 40 + "m", r"\x1b[" + "1" * 40 + "m"),
+        ("\x1b]0;title\x07", r"\x1b]0;title\x07"),
+        ("\x9b2J", r"\x9b2J"),
+        ("over\rwritten", r"over\rwritten"),
+        ("\u202etxt\u2069", r"\u202etxt\u2069"),
+        ("\ud800", r"\ud800"),
+        ("\x1b", r"\x1b"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_shown(text: str, expected: str) -> None:
+    assert shown(text) == expected
+
+
+def test_a_progress_bar_has_codes_of_its_own() -> None:
+    stream = io.StringIO()
+    Output(stream).control("\r\x1b[K")
+    assert stream.getvalue() == "\r\x1b[K"
+
+
+def test_all_else_is_the_streams_own() -> None:
+    assert not Output(io.StringIO()).isatty()

@@ -3,6 +3,9 @@
 What the file held before is kept under the user's `ORCHWATCH_HOME`, with a record of what was
 written. As long as the file is what was written, taking it out is giving those bytes back; once
 somebody else has changed it, only what is ours goes.
+
+A file that gets the secret of `http` hooks is readable by its owner only, whatever it was before,
+until the secret is taken out again; one that git would take is refused.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchwatch.claude import settings
+from orchwatch.claude import secrecy, settings
 from orchwatch.claude.settings import Additions, Removed, SettingsError
 from orchwatch.home import DIRECTORY_MODE, FILE_MODE, home
 from orchwatch.locks import lock_exclusively
@@ -39,6 +42,8 @@ class Change:
         before: What it held, or would hold, without orchwatch; None where there was no such file.
         new: What it is to hold; None where it is to go.
         env: The variables that are set in it.
+        mode: What others may do with it by now, and are to be able to; a new file is private.
+        new_mode: Likewise.
         removed: What of ours stood in it, where that had to be looked for.
         additions: What is to stand in it; None where it is uninstalled from.
     """
@@ -48,8 +53,15 @@ class Change:
     before: bytes | None
     new: bytes | None
     env: dict[str, str]
+    mode: int | None = None
+    new_mode: int | None = None
     removed: Removed | None = None
     additions: Additions | None = None
+
+    @property
+    def changes(self) -> bool:
+        """Whether there is anything to do."""
+        return self.new != self.current or self.new_mode != self.mode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +69,7 @@ class _Record:
     before: bytes | None
     digest: str
     env: dict[str, str]
+    mode: int | None
 
 
 def plan_install(path: str, additions: Callable[[], Additions]) -> Change:
@@ -67,7 +80,8 @@ def plan_install(path: str, additions: Callable[[], Additions]) -> Change:
         additions: Gives what is to stand in it; asked for when the file is known to be usable.
 
     Raises:
-        SettingsError: The file cannot be read or changed, or is not what it should be.
+        SettingsError: The file cannot be read or changed, is not what it should be, or would take a
+            secret into a repository.
     """
     path, current = _read(path)
     before, _ = _original(path, current)
@@ -79,7 +93,26 @@ def plan_install(path: str, additions: Callable[[], Additions]) -> Change:
         if current is not None and _same(current, new):
             new = current
     env = {key: value for key, value in wanted.env.items() if key not in old.get("env", {})}
-    return Change(path=path, current=current, before=before, new=new, env=env, additions=wanted)
+    mode = _mode(path)
+    new_mode = mode
+    if wanted.hold_a_secret:
+        why = secrecy.in_git(path)
+        if why:
+            raise SettingsError(
+                f"{path}: {why}, and the secret of http hooks must not get into a repository; use"
+                " --hooks command, or have git ignore it; nothing was changed"
+            )
+        new_mode = None if mode is None else mode & ~secrecy.OTHERS
+    return Change(
+        path=path,
+        current=current,
+        before=before,
+        new=new,
+        env=env,
+        mode=mode,
+        new_mode=new_mode,
+        additions=wanted,
+    )
 
 
 def plan_uninstall(path: str) -> Change:
@@ -90,7 +123,20 @@ def plan_uninstall(path: str) -> Change:
     """
     path, current = _read(path)
     before, removed = _original(path, current)
-    return Change(path=path, current=current, before=before, new=before, env={}, removed=removed)
+    record = _recall(path)
+    mode = new_mode = _mode(path)
+    if record and record.mode is not None and mode == record.mode & ~secrecy.OTHERS:
+        new_mode = record.mode
+    return Change(
+        path=path,
+        current=current,
+        before=before,
+        new=before,
+        env={},
+        mode=mode,
+        new_mode=new_mode,
+        removed=removed,
+    )
 
 
 def write(change: Change) -> bool:
@@ -112,13 +158,13 @@ def write(change: Change) -> bool:
             with suppress(FileNotFoundError):
                 os.unlink(change.path + _TEMPORARY_SUFFIX)  # what a kill has left
             if change.new == change.before:
-                if change.new != change.current:
-                    _put(change.path, change.new)
+                if change.changes:
+                    _put(change.path, change.new, change.new_mode)
                 _forget(change.path)
             else:
                 # First what undoes it: a kill between the two leaves a record of nothing.
                 _remember(change)
-                _put(change.path, change.new)
+                _put(change.path, change.new, change.new_mode)
     except OSError as error:
         name = error.filename or change.path
         raise SettingsError(f"{name}: cannot be written: {error.strerror}") from error
@@ -221,8 +267,18 @@ def _locked(directory: str) -> Iterator[None]:
         os.close(handle)
 
 
-def _put(path: str, content: bytes | None) -> None:
-    """Replaces a file in one step, keeping its mode and owner; None removes it."""
+def _mode(path: str) -> int | None:
+    try:
+        return stat.S_IMODE(os.stat(path).st_mode)
+    except OSError:
+        return None
+
+
+def _put(path: str, content: bytes | None, mode: int | None = None) -> None:
+    """Replaces a file in one step, keeping its owner; None removes it.
+
+    A file gets `mode` where one is given, and is private otherwise, from its first byte on.
+    """
     if content is None:
         with suppress(FileNotFoundError):
             os.unlink(path)
@@ -237,7 +293,8 @@ def _put(path: str, content: bytes | None) -> None:
                 if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
                     with suppress(PermissionError):
                         os.fchown(file.fileno(), status.st_uid, status.st_gid)
-                os.fchmod(file.fileno(), stat.S_IMODE(status.st_mode))
+            if mode is not None:
+                os.fchmod(file.fileno(), mode)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -254,6 +311,7 @@ def _keep(path: str) -> str:
 
 def _remember(change: Change) -> None:
     directory = _keep(change.path)
+    earlier = _recall(change.path)
     os.makedirs(directory, DIRECTORY_MODE, exist_ok=True)
     if change.before is not None:
         _put(os.path.join(directory, _BEFORE), change.before)
@@ -262,6 +320,7 @@ def _remember(change: Change) -> None:
         "existed": change.before is not None,
         "sha256": _digest(change.new or b""),
         "env": change.env,
+        "mode": change.mode if earlier is None or earlier.mode is None else earlier.mode,
     }
     _put(os.path.join(directory, _RECORD), json.dumps(record, indent=2).encode() + b"\n")
 
@@ -271,7 +330,13 @@ def _recall(path: str) -> _Record | None:
     try:
         record = json.loads(_load(os.path.join(directory, _RECORD)))
         before = _load(os.path.join(directory, _BEFORE)) if record["existed"] else None
-        return _Record(before=before, digest=str(record["sha256"]), env=dict(record["env"]))
+        mode = record.get("mode")
+        return _Record(
+            before=before,
+            digest=str(record["sha256"]),
+            env=dict(record["env"]),
+            mode=mode if isinstance(mode, int) else None,
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return None
 

@@ -46,8 +46,8 @@ def for_shared_file(path: str) -> list[str]:
             return []
         directory = parent
     note = (
-        f"{path} lies in a git repository, and holds paths and a secret of this machine: do not "
-        "commit it, or use --local, whose file Claude Code keeps out of git"
+        f"{path} lies in a git repository, and holds paths of this machine: do not commit it, or "
+        "use --local, whose file Claude Code keeps out of git"
     )
     return [note]
 

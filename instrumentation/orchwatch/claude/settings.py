@@ -40,6 +40,11 @@ class Additions:
     wrap: bool = False
     env: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def hold_a_secret(self) -> bool:
+        """Whether nobody else may read the file that they stand in."""
+        return any("headers" in entry for entry in self.hooks.values())
+
 
 @dataclass(frozen=True, kw_only=True)
 class Removed:

@@ -21,6 +21,7 @@ from orchwatch.home import DIRECTORY_MODE, FILE_MODE, home, spool_directory
 from orchwatch.integrations.callables import configured
 from orchwatch.monitor import native_stack, project, spool_backlog
 from orchwatch.monitor.check import Check
+from orchwatch.monitor.secret_checks import check_secrets
 from orchwatch.monitor.server_checks import check_servers
 from orchwatch.monitor.servers import VISIBLE_AFTER_S
 from orchwatch.monitor.spool_health import check_spool, newest_operation
@@ -44,6 +45,7 @@ def examine() -> list[Check]:
         *_check_environment(),
         *_check_configuration(),
         *_check_home(),
+        *check_secrets(),
         *check_spool(),
         *spool_backlog.check_backlog(),
         *_check_losses(),

@@ -15,7 +15,7 @@ import pytest
 
 from orchwatch.claude import registration
 from orchwatch.claude.settings import SettingsError
-from orchwatch.errors import OrchwatchError
+from orchwatch.errors import OrchwatchError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,6 +111,7 @@ def test_uninstalling_gives_the_file_back_to_the_byte(
     assert orchwatch("install", *words) == 0
     installed = settings.read_bytes()
     assert sum(map(registration.is_own, hooks(settings))) == len(registration.EVENTS)
+    assert stat.S_IMODE(settings.stat().st_mode) == (0o640 if words else 0o600)
     capsys.readouterr()
     assert orchwatch("install", *words) == 0
     assert (settings.read_bytes(), "nothing to change" in capsys.readouterr().out) == (
@@ -136,11 +137,88 @@ def test_a_file_that_did_not_exist_goes_again(
         "--local": project / ".claude" / "settings.local.json",
     }[scope]
     orchwatch("install", scope)
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600  # it holds a secret
-    assert (registration.read_secret() or "no secret") in path.read_text()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    holds_secret = (registration.read_secret() or "no secret") in path.read_text()
+    assert holds_secret is (scope != "--project")
     orchwatch("uninstall", scope)
     assert not path.exists()
-    assert files(home).keys() == {"hook-secret"}
+    assert files(home).keys() == ({"hook-secret"} if holds_secret else set())
+
+
+def test_others_may_not_read_a_file_while_the_secret_is_in_it(
+    settings: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target = tmp_path / "dotfiles" / "settings.json"
+    target.parent.mkdir()
+    target.write_text(OTHERS)
+    target.chmod(0o644)
+    settings.symlink_to(target)
+    orchwatch("install")
+    assert "others may not read it any more" in capsys.readouterr().out
+    assert (settings.is_symlink(), stat.S_IMODE(target.stat().st_mode)) == (True, 0o600)
+    target.chmod(0o666)  # by hand, say: installing again mends it, although nothing else changes
+    orchwatch("install")
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    target.write_text(target.read_text().replace("opus", "sonnet"))
+    orchwatch("uninstall")
+    assert (settings.is_symlink(), stat.S_IMODE(target.stat().st_mode)) == (True, 0o644)
+    assert target.read_text() == OTHERS.replace("opus", "sonnet")
+
+
+def test_a_file_that_others_get_holds_no_secret(
+    project: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    orchwatch("install", "--project")
+    assert {hook["type"] for hook in hooks(project / ".claude" / "settings.json")} == {"command"}
+    assert not (home / "hook-secret").exists()
+    with pytest.raises(UsageError, match="--project --hooks http would put a secret"):
+        orchwatch("install", "--project", "--hooks", "http")
+    capsys.readouterr()
+
+
+def _git(directory: Path, *words: str) -> None:
+    subprocess.run(["git", *words], cwd=directory, check=True, capture_output=True, timeout=60)
+
+
+def test_a_secret_gets_into_no_repository(project: Path, home: Path) -> None:
+    _git(project, "init")
+    local = project / ".claude" / "settings.local.json"
+    with pytest.raises(SettingsError, match=r"settings\.local\.json: git does not ignore it"):
+        orchwatch("install", "--local")
+    assert not local.parent.exists()
+    (project / ".gitignore").write_text("/.claude/settings.local.json\n")
+    orchwatch("install", "--local")
+    assert (registration.read_secret() or "no secret") in local.read_text()
+    _git(project, "add", "--force", str(local))
+    with pytest.raises(SettingsError, match="git tracks it, and the secret"):
+        orchwatch("install", "--local")
+    orchwatch("install", "--local", "--hooks", "command")
+    assert (registration.read_secret() or "no secret") not in local.read_text()
+    assert home.exists()
+
+
+def test_the_users_own_settings_may_lie_in_a_repository_too(settings: Path, tmp_path: Path) -> None:
+    target = tmp_path / "dotfiles" / "settings.json"
+    target.parent.mkdir()
+    target.write_text(OTHERS)
+    _git(target.parent, "init")
+    _git(target.parent, "add", ".")
+    settings.symlink_to(target)
+    with pytest.raises(SettingsError, match="git tracks it"):
+        orchwatch("install")
+    assert target.read_text() == OTHERS
+
+
+def test_looking_at_a_repository_runs_nothing_of_its(project: Path, tmp_path: Path) -> None:
+    _git(project, "init")
+    touched = tmp_path / "touched"
+    monitor = tmp_path / "fsmonitor"
+    monitor.write_text(f"#!/bin/sh\ntouch {touched}\n")
+    monitor.chmod(0o755)
+    _git(project, "config", "core.fsmonitor", str(monitor))
+    with pytest.raises(SettingsError, match="git does not ignore it"):
+        orchwatch("install", "--local")
+    assert not touched.exists()
 
 
 def test_without_a_configured_directory_it_is_the_one_at_home(

@@ -6,6 +6,8 @@ import difflib
 import sys
 from typing import TYPE_CHECKING
 
+from orchwatch.errors import UsageError
+
 if TYPE_CHECKING:
     import argparse
 
@@ -23,9 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--hooks",
         choices=("http", "command"),
-        default="http",
-        help="http: events go to the monitor, and nowhere while it is down; "
-        "command: to the spool, by one short process an event (default: %(default)s)",
+        help="http: events go to the monitor, and nowhere while it is down; command: to the spool,"
+        " by one short process an event (default: http, and command with --project, whose file is"
+        " no place for the secret of the others)",
     )
     parser.add_argument(
         "--wrap", action="store_true", help="measure everybody else's command hooks in there too"
@@ -55,15 +57,23 @@ def run(arguments: argparse.Namespace) -> int:
     """Shows the change, and makes it; asks before where a person is there to answer.
 
     Raises:
+        UsageError: Others would get the secret.
         SettingsError: The file cannot be read or changed, or is not what it should be.
         SecretError: The secret cannot be read or written.
     """
     from orchwatch.claude import installation, locations  # noqa: PLC0415 - slow, see `commands`
 
+    if arguments.hooks is None:
+        arguments.hooks = "command" if arguments.scope == "project" else "http"
+    elif arguments.hooks == "http" and arguments.scope == "project":
+        raise UsageError(
+            "--project --hooks http would put a secret into a file that others get; use --local, or"
+            " --hooks command"
+        )
     path = locations.settings_file(arguments.scope)
     while True:
         change = installation.plan_install(path, lambda: _additions(arguments))
-        if change.new == change.current:
+        if not change.changes:
             _say(f"{change.path}: nothing to change")
             break
         _say(*_diff(change))
@@ -143,6 +153,8 @@ def _summary(change: Change) -> str:
         parts.append(f"{wrapped} other hooks wrapped")
     if change.env:
         parts.append(f"{len(change.env)} variables set")
+    if change.new_mode != change.mode:
+        parts.append("others may not read it any more, as it holds a secret")
     return ", ".join(parts)
 
 

@@ -6,7 +6,6 @@ import difflib
 import fcntl
 import os
 import platform
-import re
 import shutil
 import stat
 import tempfile
@@ -21,6 +20,7 @@ from orchwatch.home import DIRECTORY_MODE, FILE_MODE, home, spool_directory
 from orchwatch.integrations.callables import configured
 from orchwatch.monitor import native_stack, project, spool_backlog
 from orchwatch.monitor.check import Check
+from orchwatch.monitor.extras import check_extras
 from orchwatch.monitor.secret_checks import check_secrets
 from orchwatch.monitor.server_checks import check_servers
 from orchwatch.monitor.servers import VISIBLE_AFTER_S
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from orchwatch.monitor.spool_health import Newest
-
-# As in `duckdb>=2.0; extra == 'local'`.
-_REQUIREMENT = re.compile(r"(?P<name>[\w.-]+).*;.*extra == ['\"](?P<extra>[\w.-]+)")
 
 # How alike two names are that differ by a slip: 1 is the same.
 _SIMILAR_NAMES = 0.85
@@ -100,32 +97,7 @@ def _check_environment() -> Iterator[Check]:
             remedy="pip install orchwatch",
         )
         return
-    for extra in metadata.metadata("orchwatch").get_all("Provides-Extra") or ():
-        yield _check_extra(extra)
-
-
-def _check_extra(extra: str) -> Check:
-    missing = []
-    for requirement in metadata.requires("orchwatch") or ():
-        parts = _REQUIREMENT.match(requirement)
-        if parts and parts["extra"] == extra and not _is_installed(parts["name"]):
-            missing.append(parts["name"])
-    if not missing:
-        return Check(name=f"extra {extra}", state="ok", found="installed")
-    return Check(
-        name=f"extra {extra}",
-        state="warn",
-        found=f"{', '.join(missing)} not installed: what needs it says so",
-        remedy=f"pip install 'orchwatch[{extra}]'",
-    )
-
-
-def _is_installed(distribution: str) -> bool:
-    try:
-        metadata.version(distribution)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
+    yield from check_extras()
 
 
 def _check_configuration() -> Iterator[Check]:

@@ -7,12 +7,18 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import jsonpath_rfc9535 as jsonpath
-from jsonpath_rfc9535 import filter_expressions as expressions
-from jsonpath_rfc9535 import segments, selectors
-
 from orchwatch import names, operation
 from orchwatch.errors import OrchwatchError
+
+try:
+    import jsonpath_rfc9535 as jsonpath
+    from jsonpath_rfc9535 import filter_expressions as expressions
+    from jsonpath_rfc9535 import segments, selectors
+except ImportError as error:
+    # Its next version can be imported, and has no such module.
+    raise OrchwatchError(
+        f"queries need jsonpath-rfc9535 1.x ({error}); pip install 'orchwatch[local]'"
+    ) from error
 
 if TYPE_CHECKING:
     from orchwatch.runtime.state import StateStore

@@ -3,7 +3,9 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-PYTHON ?= python3
+# Which Python to use; by default `python3`, or the newest that can be found where that one is too old.
+PYTHON ?=
+python = $(or $(PYTHON),$(shell .ci/pythons --first),false)
 BIN := .venv/bin
 SOURCES := instrumentation stack tests benchmarks
 
@@ -11,14 +13,15 @@ SOURCES := instrumentation stack tests benchmarks
 help: ## List what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-16s %s\n", $$1, $$2}'
 
-# Made anew whenever a lock file or the project file is newer than the environment.
+# Made anew whenever a lock file or the project file is newer than the environment, or PYTHON names another version.
 .venv/ready: requirements/dev.txt pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "orchwatch needs Python 3.11 or newer; set PYTHON=…")'
-	@echo "setting up .venv"
-	@$(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
-	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
-	@touch $@
+	@.ci/environment .venv $(PYTHON)
+ifneq ($(PYTHON),)
+version = $(shell $(1) -Ic 'import sys; print(sys.version)' 2>&1)
+ifneq ($(call version,$(PYTHON)),$(call version,$(BIN)/python))
+.PHONY: .venv/ready
+endif
+endif
 
 .PHONY: setup
 setup: .venv/ready ## Make the environment in .venv
@@ -40,6 +43,10 @@ test: setup stack ## Run every test, the real servers included
 .PHONY: test-unit
 test-unit: setup ## Run the tests that need no server
 	$(BIN)/pytest -n 2 tests/unit
+
+.PHONY: test-pythons
+test-pythons: setup ## Run those and the demo on every other Python that is here
+	@.ci/test-pythons
 
 .PHONY: test-compose
 test-compose: setup stack ## Start docker-compose.yml on a real engine and send operations through
@@ -68,15 +75,15 @@ generate: setup ## Write everything that follows from targets.toml
 
 .PHONY: stack
 stack: ## Build the servers and the tools that check their files into a cache
-	@$(PYTHON) stack/build.py
+	@$(python) stack/build.py
 
 .PHONY: up
 up: setup stack | .env ## Start that stack on loopback, without Docker
-	@$(PYTHON) stack/native.py up
+	@$(python) stack/native.py up
 
 .PHONY: down
 down: ## Stop it
-	@$(PYTHON) stack/native.py down
+	@$(python) stack/native.py down
 
 .PHONY: bench-overhead
 bench-overhead: setup ## Measure what an operation costs its host, as ratios

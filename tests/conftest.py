@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PACKAGE_ROOT = Path(orchwatch.__file__).parent.parent
+# What Python 3.12 and newer say of a fork in a process that has threads: here it is meant so.
+FORKS_WITH_THREADS = {"PYTHONWARNINGS": "ignore:This process:DeprecationWarning"}
 
 
 @pytest.fixture
@@ -114,7 +116,12 @@ def start_python(home: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
         program = f"import sys; sys.path.insert(0, {str(PACKAGE_ROOT)!r})\n{dedent(code)}"
         process = subprocess.Popen(
             [sys.executable, *flags, "-c", program, *map(str, args)],
-            env={**os.environ, "ORCHWATCH_HOME": str(home), **environ},
+            env={
+                **os.environ,
+                "ORCHWATCH_HOME": str(home),
+                **(FORKS_WITH_THREADS if "fork" in code else {}),
+                **environ,
+            },
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -101,3 +101,34 @@ def test_otlp_is_chosen_where_the_environment_names_it(
         monkeypatch.setenv(variable, value)
 
     assert otlp.is_configured() is configured
+
+
+def test_the_exporters_over_otlp_are_imported_only_where_otlp_is_used(
+    run_python: Callable[..., str],
+) -> None:
+    code = """
+        import sys
+        import orchwatch
+        from orchwatch.sdk import providers
+
+        prefix = "opentelemetry.exporter.otlp.proto."
+        exporters = (prefix + "http", prefix + "grpc", "grpc", "requests")
+
+        class NotInstalled:
+            def find_spec(self, name, path=None, target=None):
+                if name.startswith(exporters):
+                    raise ModuleNotFoundError(name)
+
+        sys.meta_path.insert(0, NotInstalled())
+        try:
+            orchwatch.configure(export=sys.argv[1])
+        except ModuleNotFoundError as error:
+            print("missing", error)
+            sys.exit()
+        with orchwatch.operation("state.query"):
+            orchwatch.count("my.counter")
+        providers.export_metrics()
+        print(*[name for name in sys.modules if name.startswith(exporters)])
+    """
+    assert run_python(code, "spool").split() == []
+    assert run_python(code, "otlp").startswith("missing opentelemetry.exporter.otlp.proto.http")

@@ -7,10 +7,13 @@ The child's `PYTHONPATH` gets one directory that holds nothing but a `sitecustom
 from __future__ import annotations
 
 import os
+import time
 
 from orchwatch.home import user_file
 
 INSTRUMENT_VARIABLE = "ORCHWATCH_INSTRUMENT"
+# Unix time in nanoseconds since when whoever says what was never called has been watching.
+SINCE_VARIABLE = "ORCHWATCH_WATCHING_SINCE"
 SITE_DIRECTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "site")
 
 
@@ -27,7 +30,7 @@ def environment(environ: dict[str, str]) -> dict[str, str]:
     file = configured_file()
     if file is None and not environ.get(INSTRUMENT_VARIABLE):
         return environ
-    changed = dict(environ)
+    changed = {SINCE_VARIABLE: str(time.time_ns()), **environ}
     if file is not None:
         changed["ORCHWATCH_CONFIG"] = file
     python_path = environ.get("PYTHONPATH")

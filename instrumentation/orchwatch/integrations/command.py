@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sys
 
 from orchwatch import losses, names
 from orchwatch.errors import OrchwatchError
@@ -90,7 +91,9 @@ def run(
             operation_name, {**(attributes or {}), names.PROCESS_EXECUTABLE_NAME: executable_name}
         ) as span:
             try:
-                pid = _start(command, activation.environment(child_environment()), mask)
+                environ = child_environment()
+                watching = activation.environment(environ)
+                pid = _start(command, watching, mask)
             except CommandNotStartedError as error:
                 span.set_attribute(names.PROCESS_EXIT_CODE, error.exit_code)
                 span.fail(str(error.exit_code))
@@ -100,12 +103,21 @@ def run(
                 span.set_attribute(names.PROCESS_EXIT_CODE, outcome)
             if outcome:
                 span.fail(str(outcome) if outcome > 0 else _signal_name(-outcome))
+        if watching is not environ and activation.SINCE_VARIABLE not in environ:
+            _say_what_was_never_called(watching)
     finally:
         # What still waits was meant for the command, which is gone.
         while signal.sigtimedwait(_WATCHED, 0):
             pass
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     return outcome
+
+
+def _say_what_was_never_called(watching: Mapping[str, str]) -> None:
+    from orchwatch.integrations import record  # noqa: PLC0415 - only where something is watched
+
+    for line in record.never_called(int(watching[activation.SINCE_VARIABLE])):
+        sys.stderr.write(f"orchwatch: {line}\n")
 
 
 def end_like(outcome: int) -> int:

@@ -1,72 +1,78 @@
-"""Wraps the callables that configuration names, so that each of their calls is an operation.
+"""Watches the callables that configuration names, so that each of their calls is an operation.
 
 Standard library only: `orchwatch run` makes it active in programs that have no OpenTelemetry.
 Modules that are not imported yet are left alone until the program imports them; `wrapt`'s import
 hooks would do that too, but cannot be taken back.
 
-The usual limits of wrapping: whoever did `from module import name` before keeps the original, and
-what stands in the script that was started itself (`__main__`) was never imported by anybody.
+A Python function is watched in place, see `shim`: inside its decorators, and wherever it has been
+handed to before. What has no Python code (built-in functions, callable objects, what a class
+inherits) is replaced where it is named, and seen by whoever looks it up there.
 """
 
 from __future__ import annotations
 
-import atexit
 import sys
+from functools import partial
 from types import BuiltinFunctionType, FunctionType, MethodType
 
 from orchwatch.errors import OrchwatchError
-from orchwatch.integrations import import_hook
-from orchwatch.timing import timed
+from orchwatch.integrations import import_hook, main_script, outcomes, shim
+from orchwatch.integrations.shim import CannotWatchError, Watch
+from orchwatch.timing import time_calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from types import ModuleType
+    from types import CodeType, ModuleType
     from typing import Any
+
+    Restore = Callable[[], bool]
 
 _ABSENT = object()
 _PLAIN_CALLABLES = (FunctionType, BuiltinFunctionType, MethodType)
+_MOST_LAYERS = 32
 
-_wrapped: dict[str, _Wrapped] = {}
-_waiting: dict[str, str] = {}
+_watches: dict[str, Watch] = {}
+_waiting: dict[str, Watch] = {}
+_restores: dict[str, Restore] = {}
 
 
 def apply(callables: Mapping[str, str]) -> None:
-    """Wraps each callable, now or when its module is imported; one that is wrapped stays as it is.
+    """Watches each callable, now or when its module is imported or run.
 
-    A callable that its module turns out not to have, or that cannot be replaced, is one warning.
+    One that is watched stays as it is. One that its module turns out not to have, or that cannot be
+    watched, is one warning.
 
     Args:
         callables: Operation name by `"package.module:Class.method"`.
     """
+    running = main_script.is_running()
     for target, operation_name in callables.items():
-        if target in _wrapped:
+        if target in _watches:
             continue
-        _waiting[target] = operation_name
-        module_name = target.partition(":")[0]
-        module = sys.modules.get(module_name)
-        if module is None:
-            if _is_the_script(module_name):
-                _warn(
-                    f"{target} cannot be watched as {operation_name}: {module_name} is the script"
-                    " that was started, which nobody imports; move the callable to a module"
-                )
-            import_hook.when_imported(module_name, _wrap_waiting)
-            atexit.unregister(_warn_of_missing_modules)
-            atexit.register(_warn_of_missing_modules)
+        watch = Watch(target, operation_name, outcomes.first_call)
+        _watches[target] = _waiting[target] = watch
+        module = sys.modules.get(watch.module_name)
+        if module is not None and (running or watch.module_name != main_script.MAIN):
+            _settle(module, watch)
         else:
-            _wrap_waiting(module, module_name)
+            import_hook.when_imported(watch.module_name, _watch_attributes, _rewrite_module)
+    if callables:
+        main_script.when_run(_of_script, _rewrite_script)
+        outcomes.report_at_exit(_watches, _waiting)
+        if not running:
+            main_script.announce()
 
 
 def apply_configured() -> None:
-    """Wraps what the user's configuration names; a broken one is one warning and wraps nothing."""
+    """Watches what the user's configuration names; nothing, and one warning, if it is broken."""
     # It needs a TOML parser; who names the callables in code does without.
     from orchwatch.integrations.callables import configured  # noqa: PLC0415
 
     try:
         callables = configured()
     except OrchwatchError as error:
-        _warn(f"nothing is watched: {error}")
+        outcomes.warn(f"nothing is watched: {error}")
     else:
         apply(callables)
 
@@ -75,106 +81,96 @@ def remove() -> None:
     """Puts every original back and waits for no more modules."""
     _waiting.clear()
     import_hook.forget()
-    while _wrapped:
-        target, wrapped = _wrapped.popitem()
-        if not wrapped.restore():
-            _warn(f"{target} was wrapped once more by somebody else and stays wrapped")
+    for watch in _watches.values():
+        watch.active = False
+    _watches.clear()
+    while _restores:
+        target, restore = _restores.popitem()
+        if not restore():
+            outcomes.warn(f"{target} was wrapped once more by somebody else and stays wrapped")
 
 
-class CannotWrapError(Exception):
-    """What a target names is missing, or is nothing that a call of can be timed."""
+def _rewrite_module(code: CodeType, module_name: str) -> CodeType:
+    return _rewrite(code, _of_module(module_name))
 
 
-class _Wrapped:
-    """One attribute that was replaced, and what it takes to put it back."""
-
-    def __init__(self, owner: Any, attribute: str, operation_name: str) -> None:
-        self._owner = owner
-        self._attribute = attribute
-        self._own = getattr(owner, "__dict__", {}).get(attribute, _ABSENT)
-        self._replacement = _replacement(owner, attribute, operation_name)
-        setattr(owner, attribute, self._replacement)
-
-    def restore(self) -> bool:
-        """Puts the original back; False where the replacement has been replaced since."""
-        if self._owner.__dict__.get(self._attribute) is not self._replacement:
-            return False
-        if self._own is _ABSENT:  # it was inherited, or came from a module's __getattr__
-            delattr(self._owner, self._attribute)
-        else:
-            setattr(self._owner, self._attribute, self._own)
-        return True
+def _of_module(module_name: str) -> list[Watch]:
+    return [watch for watch in _watches.values() if watch.module_name == module_name]
 
 
-def _warn_of_missing_modules() -> None:
-    """Says which of the modules that nobody imported do not exist in a package that was imported.
-
-    Of a package that was not, nothing can be said: any Python process below `orchwatch run` comes
-    here, and most have nothing to do with it.
-    """
-    from importlib.util import find_spec  # noqa: PLC0415 - only where something was never found
-
-    for target, operation_name in _waiting.items():
-        module_name = target.partition(":")[0]
-        package = module_name.rpartition(".")[0]
-        if package in sys.modules and module_name not in sys.modules:
-            try:
-                found = find_spec(module_name) is not None
-            except (ImportError, ValueError):
-                found = False
-            if not found:
-                _warn(
-                    f"{target} could not be watched as {operation_name}: the package {package} has"
-                    f" no module {module_name.rpartition('.')[2]!r}"
-                )
+def _of_script(names: list[str]) -> list[Watch]:
+    return [watch for watch in _watches.values() if main_script.is_named(watch.module_name, names)]
 
 
-def _is_the_script(module_name: str) -> bool:
-    """Whether the interpreter was started with that very module, as `app.py` or `-m app`."""
-    started = sys.argv[0] if sys.argv else ""
-    if started == "-m":  # as long as the interpreter still starts
-        words = sys.orig_argv
-        started = words[words.index("-m") + 1] if "-m" in words[:-1] else ""
-        return module_name in (started, f"{started}.__main__")
-    return started.rpartition("/")[2] == f"{module_name}.py"
+def _rewrite_script(code: CodeType, watches: list[Watch]) -> CodeType:
+    changed = _rewrite(code, watches)
+    for watch in watches:
+        if watch.state == shim.WAITING and watch.module_name != main_script.MAIN:
+            file = code.co_filename.rpartition("/")[2]
+            outcomes.problem(watch, f"{file} defines no function {'.'.join(watch.path)!r}")
+    return changed
 
 
-def _wrap_waiting(module: ModuleType, module_name: str) -> None:
-    for target in [target for target in _waiting if target.partition(":")[0] == module_name]:
-        operation_name = _waiting.pop(target)
+def _rewrite(code: CodeType, watches: list[Watch]) -> CodeType:
+    for watch in watches:
         try:
-            _wrapped[target] = _wrap(module, target.partition(":")[2], operation_name)
-        except CannotWrapError as error:
-            _warn(f"{target} cannot be watched as {operation_name}: {error}")
+            changed = shim.instrument(code, watch.path, watch)
+        except CannotWatchError as error:
+            outcomes.problem(watch, str(error))
+        else:
+            if changed is not None:
+                code = changed
+                watch.state = shim.DEFINED
+                _waiting.pop(watch.target, None)
+    return code
 
 
-def _wrap(module: ModuleType, path: str, operation_name: str) -> _Wrapped:
-    *owner_names, attribute = path.split(".")
+def _watch_attributes(module: ModuleType, module_name: str) -> None:
+    for watch in _of_module(module_name):
+        _settle(module, watch)
+
+
+def _settle(module: ModuleType, watch: Watch) -> None:
+    """Watches what the module's code did not define, or something else has taken the place of."""
+    _waiting.pop(watch.target, None)
+    by_code = watch.state == shim.DEFINED and watch.target not in _restores
+    if watch.state == shim.WAITING or (by_code and _is_replaced(module, watch)):
+        try:
+            _restores[watch.target] = _watch_attribute(module, watch)
+        except CannotWatchError as error:
+            if main_script.runs_as_script(module):
+                _waiting[watch.target] = watch
+            else:
+                outcomes.problem(watch, str(error))
+        else:
+            watch.state = shim.DEFINED
+
+
+def _is_replaced(module: ModuleType, watch: Watch) -> bool:
+    """Whether a built-in function has taken the place of the one that the module defines."""
+    found: Any = module
+    for name in watch.path:
+        found = getattr(found, name, None)
+    return isinstance(found, BuiltinFunctionType)
+
+
+def _watch_attribute(module: ModuleType, watch: Watch) -> Restore:
     owner: Any = module
-    for name in owner_names:
+    *owner_names, attribute = watch.path
+    for index, name in enumerate(owner_names):
         owner = getattr(owner, name, _ABSENT)
         if owner is _ABSENT:
-            raise CannotWrapError(f"there is no {name!r}")
-    try:
-        return _Wrapped(owner, attribute, operation_name)
-    except (AttributeError, TypeError) as error:  # slots, built-in types, read-only objects
-        raise CannotWrapError(str(error)) from error
-
-
-def _replacement(owner: Any, attribute: str, operation_name: str) -> Any:
+            raise CannotWatchError(f"there is no {name!r}")
+        if isinstance(owner, FunctionType):
+            return _watch_inside(owner, watch.path[index + 1 :], watch)
     original = _raw(owner, attribute)
-    decorate: Callable[[Any], Any] = timed(operation_name)
-    if isinstance(original, staticmethod | classmethod):
-        return type(original)(decorate(original.__func__))
-    if isinstance(original, type):
-        raise CannotWrapError("it is a class; name its method, such as __init__")
-    if not callable(original):
-        raise CannotWrapError(f"it is not callable but of type {type(original).__name__}")
-    if not isinstance(original, _PLAIN_CALLABLES):
-        return _transparent(original, decorate)
-    # A Python function in a class binds to the instance, what stood there may not have.
-    bound = not isinstance(owner, type) or hasattr(original, "__get__")
-    return decorate(original) if bound else staticmethod(decorate(original))
+    function = _own_function(owner, attribute, original)
+    if function is not None:
+        return _watch_in_place(function, watch)
+    try:
+        return _replace(owner, attribute, original, watch)
+    except (AttributeError, TypeError) as error:  # slots, built-in types, read-only objects
+        raise CannotWatchError(str(error)) from error
 
 
 def _raw(owner: Any, attribute: str) -> Any:
@@ -184,26 +180,122 @@ def _raw(owner: Any, attribute: str) -> Any:
             return vars(holder)[attribute]
     found = getattr(owner, attribute, _ABSENT)
     if found is _ABSENT:
-        raise CannotWrapError(f"there is no {attribute!r}")
+        raise CannotWatchError(f"there is no {attribute!r}")
     return found
 
 
-def _transparent(original: Any, decorate: Callable[[Any], Any]) -> Any:
-    """Wraps a callable object such that its other attributes still work, `cache_clear` say."""
+def _own_function(owner: Any, attribute: str, found: Any) -> FunctionType | None:
+    """The Python function behind what stands under a name, inside all that was put around it.
+
+    None where there is none, or where it belongs to another owner: watching it in place would be
+    watching that one.
+    """
+    if isinstance(owner, type) and attribute not in vars(owner):
+        return None
+    if isinstance(found, MethodType) and not isinstance(owner, type):
+        return None
+    for _ in range(_MOST_LAYERS):
+        inner = _inside(found, attribute)
+        if inner is None:
+            break
+        found = inner
+    return found if isinstance(found, FunctionType) else None
+
+
+def _inside(found: Any, attribute: str) -> Any:
+    """What a decorator was applied to, as far as it can be seen from its result."""
+    if isinstance(found, staticmethod | classmethod | MethodType):
+        return found.__func__
+    if isinstance(found, property):
+        return found.fget
+    wrapped = getattr(found, "__wrapped__", None)
+    if callable(wrapped) and not isinstance(found, type):
+        return wrapped
+    if isinstance(found, FunctionType | type | partial):
+        return None
+    # A command of Click, a task of a queue, a tool of an agent: an object that holds the function.
+    held = getattr(found, "__dict__", {})
+    for value in list(held.values()) if isinstance(held, dict) else ():
+        if isinstance(value, FunctionType) and value.__name__ == attribute:
+            return value
+    return None
+
+
+def _watch_in_place(function: FunctionType, watch: Watch) -> Restore:
+    already = shim.watch_of(function.__code__)
+    if already is not None:
+        raise CannotWatchError(
+            f"it is {already.target}, which is watched as {already.operation_name}"
+        )
+    return _exchange(function, shim.shim(function.__code__, watch))
+
+
+def _watch_inside(function: FunctionType, path: list[str], watch: Watch) -> Restore:
+    changed = shim.instrument(function.__code__, path, watch)
+    if changed is None:
+        raise CannotWatchError(f"{function.__qualname__} defines no function {'.'.join(path)!r}")
+    return _exchange(function, changed)
+
+
+def _exchange(function: FunctionType, changed: CodeType) -> Restore:
+    code = function.__code__
+    function.__code__ = changed
+
+    def restore() -> bool:
+        if function.__code__ is not changed:
+            return False
+        function.__code__ = code
+        return True
+
+    return restore
+
+
+def _replace(owner: Any, attribute: str, original: Any, watch: Watch) -> Restore:
+    own = getattr(owner, "__dict__", {}).get(attribute, _ABSENT)
+    if type(original) is partial:
+        state = (original.func, original.args, original.keywords, vars(original))
+        original.__setstate__((time_calls(original.func, watch.begin), *state[1:]))  # type: ignore[attr-defined]
+        return lambda: original.__setstate__(state) is None  # type: ignore[attr-defined]
+    replacement = _replacement(owner, original, watch)
+    setattr(owner, attribute, replacement)
+
+    def restore() -> bool:
+        if owner.__dict__.get(attribute) is not replacement:
+            return False
+        if own is _ABSENT:  # it was inherited, or came from a module's __getattr__
+            delattr(owner, attribute)
+        else:
+            setattr(owner, attribute, own)
+        return True
+
+    return restore
+
+
+def _replacement(owner: Any, original: Any, watch: Watch) -> Any:
+    if isinstance(original, staticmethod | classmethod):
+        return type(original)(time_calls(original.__func__, watch.begin))
+    if isinstance(original, type):
+        raise CannotWatchError("it is a class; name its method, such as __init__")
+    if not callable(original):
+        raise CannotWatchError(f"it is not callable but of type {type(original).__name__}")
+    if not isinstance(original, _PLAIN_CALLABLES):
+        return _transparent(original, watch)
+    timed = time_calls(original, watch.begin)
+    # A Python function in a class binds to the instance, what stood there may not have.
+    bound = not isinstance(owner, type) or hasattr(original, "__get__")
+    return timed if bound else staticmethod(timed)
+
+
+def _transparent(original: Any, watch: Watch) -> Any:
+    """Wraps a callable object such that its other attributes still work."""
     try:
         from wrapt import FunctionWrapper  # noqa: PLC0415 - third-party, and rarely needed
     except ImportError:
-        raise CannotWrapError(
+        raise CannotWatchError(
             f"a {type(original).__name__} object can only be wrapped where wrapt is installed"
         ) from None
 
     def call(wrapped: Any, _instance: Any, args: Any, kwargs: Any) -> Any:
-        return decorate(wrapped)(*args, **kwargs)
+        return time_calls(wrapped, watch.begin)(*args, **kwargs)
 
     return FunctionWrapper(original, call)
-
-
-def _warn(message: str) -> None:
-    import logging  # noqa: PLC0415 - slow, and most programs never need it
-
-    logging.getLogger("orchwatch").warning("orchwatch: %s", message)

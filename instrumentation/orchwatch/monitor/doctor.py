@@ -25,6 +25,7 @@ from orchwatch.monitor.secret_checks import check_secrets
 from orchwatch.monitor.server_checks import check_servers
 from orchwatch.monitor.servers import VISIBLE_AFTER_S
 from orchwatch.monitor.spool_health import check_spool, newest_operation
+from orchwatch.monitor.watched import check_watched
 from orchwatch.monitor.wording import counted, size
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def examine() -> list[Check]:
     return [
         *_check_environment(),
         *_check_configuration(),
+        *check_watched(),
         *_check_home(),
         *check_secrets(),
         *check_spool(),

@@ -193,12 +193,12 @@ def test_a_type_of_the_interpreter_is_one_warning(caplog: pytest.LogCaptureFixtu
 def test_what_somebody_wrapped_once_more_is_left_to_them(
     module: ModuleType, caplog: pytest.LogCaptureFixture
 ) -> None:
-    wrapping.apply({"subject:function": "a"})
-    theirs = functools.partial(module.function)
-    vars(module)["function"] = theirs
+    wrapping.apply({"subject:Store.builtin": "a"})
+    theirs = functools.partial(module.Store.builtin)
+    module.Store.builtin = theirs
     wrapping.remove()
-    assert module.function is theirs
+    assert module.Store.builtin is theirs
     (record,) = caplog.records
     assert record.getMessage() == (
-        "orchwatch: subject:function was wrapped once more by somebody else and stays wrapped"
+        "orchwatch: subject:Store.builtin was wrapped once more by somebody else and stays wrapped"
     )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 from orchwatch import targets
 from orchwatch.errors import OrchwatchError
+from orchwatch.files import read, replace
 from orchwatch.mixin import (
     alerts,
     collector,
@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 BEGIN = "generated from targets.toml by orchwatch generate: begin"
 END = "generated from targets.toml by orchwatch generate: end"
+
+_MOST_BYTES = 16 * 1024 * 1024
+# Servers of other users read what is written.
+_MODE = 0o644
 
 # Which part of which file: the lines that belong between its markers.
 PARTS: dict[str, Callable[[Targets], list[str]]] = {
@@ -71,12 +75,7 @@ def write(root: Path, *, checkout: bool = True) -> list[Path]:
 def _put(path: Path, text: str) -> None:
     """Replaces a file as a whole: a server may read it at this moment, or the disk be full."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unnamed = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unnamed.write_text(text, encoding="utf-8")
-        os.replace(unnamed, path)
-    finally:
-        unnamed.unlink(missing_ok=True)
+    replace(path, text.encode(), mode=_MODE)
 
 
 def check(root: Path, *, checkout: bool = True) -> list[Path]:
@@ -116,7 +115,7 @@ def _changed(root: Path, *, checkout: bool) -> dict[Path, str]:
 
 def _read(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8")
+        return read(path, _MOST_BYTES).decode()
     except FileNotFoundError:
         return None
     except UnicodeDecodeError:

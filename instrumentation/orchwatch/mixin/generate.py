@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchwatch import targets
@@ -15,11 +17,11 @@ from orchwatch.mixin import (
     promtool,
     runbook,
     runbook_page,
+    stack_files,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from orchwatch.targets import Targets
 
@@ -66,7 +68,10 @@ def write(root: Path, *, checkout: bool = True) -> list[Path]:
     changed = _changed(root, checkout=checkout)
     for path, text in changed.items():
         try:
-            _put(path, text)
+            if text is None:
+                path.unlink()
+            else:
+                _put(path, text)
         except OSError as error:
             raise OrchwatchError(f"{path}: {error.strerror}") from error
     return list(changed)
@@ -88,10 +93,10 @@ def is_checkout(root: Path) -> bool:
     return all((root / name).exists() for name in PARTS)
 
 
-def _changed(root: Path, *, checkout: bool) -> dict[Path, str]:
+def _changed(root: Path, *, checkout: bool) -> dict[Path, str | None]:
     table = targets.load()
     files = dict(FILES)
-    changed = {}
+    changed: dict[Path, str | None] = {}
     if is_checkout(root):
         for name, make_part in PARTS.items():
             path = root / name
@@ -105,12 +110,22 @@ def _changed(root: Path, *, checkout: bool) -> dict[Path, str]:
         )
     else:
         files |= OWN_FILES
+        changed |= stack_files.changes(root, _read, _without_part, partial(_with_part, table))
     for name, make_file in files.items():
         path = root / name
         new = make_file(table)
         if new != _read(path):
             changed[path] = new
     return changed
+
+
+def _with_part(table: Targets, name: str, text: str) -> str:
+    """A file of that name with what follows from the table in it."""
+    return _replace(Path(name), text, PARTS[name](table)) if name in PARTS else text
+
+
+def _without_part(name: str, text: str) -> str:
+    return _replace(Path(name), text, []) if name in PARTS else text
 
 
 def _read(path: Path) -> str | None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import orchwatch
-from orchwatch import home
+from orchwatch import files, home
 from orchwatch.errors import OrchwatchError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ NEW_SUFFIX: Final = ".new"
 
 _PACKAGE: Final = Path(orchwatch.__file__).parent
 _PACKAGED: Final = _PACKAGE / "stack"
+_MOST_BYTES: Final = 1024 * 1024
 _LEFT_OUT: Final = {"__pycache__", _PACKAGED.name}
 
 
@@ -46,12 +47,12 @@ def shipped() -> dict[str, str]:
         found |= dict(_below(_PACKAGED))
     else:
         found |= _of_checkout(_PACKAGE.parents[1])
-    return {name: path.read_text(encoding="utf-8") for name, path in sorted(found.items())}
+    return {name: files.read(path, _MOST_BYTES).decode() for name, path in sorted(found.items())}
 
 
 def _of_checkout(root: Path) -> dict[str, Path]:
     try:
-        project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
+        project = tomllib.loads(files.read(root / "pyproject.toml", _MOST_BYTES).decode())
         names = project["tool"]["hatch"]["build"]["hooks"]["custom"]["files"]
     except (OSError, KeyError) as error:
         raise OrchwatchError(

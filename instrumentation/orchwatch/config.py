@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from orchwatch import files
 from orchwatch.errors import OrchwatchError
-from orchwatch.home import USER_FILE_BYTES, user_file
+from orchwatch.home import user_file
 
 TARGET_TABLES = ("operations", "reliability", "levels")
 INSTRUMENT_TABLE = "instrument"
@@ -52,7 +50,7 @@ def find() -> Path | None:
     if file is None:
         return None
     path = Path(file)
-    if not os.path.lexists(path):
+    if not path.is_file():
         raise ConfigError(path, "", "ORCHWATCH_CONFIG names it, and no such file exists")
     return path
 
@@ -99,7 +97,7 @@ def read_toml(file: Path) -> dict[str, Any]:
         ConfigError: The file cannot be read or is not TOML.
     """
     try:
-        return tomllib.loads(files.read(file, USER_FILE_BYTES).decode())
+        return tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(file, "", f"cannot be read: {error.strerror}") from error
     except RecursionError as error:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import os
 import secrets
 
-from orchwatch import files
 from orchwatch.errors import OrchwatchError
-from orchwatch.home import DIRECTORY_MODE
+from orchwatch.home import DIRECTORY_MODE, FILE_MODE
 
 _SECRET_BYTES = 32
-_MOST_BYTES = 4096
 
 
 class SecretError(OrchwatchError):
@@ -24,7 +22,8 @@ def read(path: str) -> str | None:
         SecretError: Its file cannot be read, or is empty.
     """
     try:
-        secret = files.read(path, _MOST_BYTES, links=False).decode("ascii").strip()
+        with open(path, encoding="ascii") as file:
+            secret = file.read().strip()
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -49,11 +48,9 @@ def make(path: str) -> str:
     unnamed = f"{path}.{os.getpid()}"
     try:
         os.makedirs(os.path.dirname(path), DIRECTORY_MODE, exist_ok=True)
-        file = files.create(unnamed)
-        try:
-            files.write_all(file, f"{secret}\n".encode())
-        finally:
-            os.close(file)
+        file = os.open(unnamed, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE)
+        with os.fdopen(file, "w") as stream:
+            stream.write(secret + "\n")
         try:
             os.link(unnamed, path)  # whoever is first decides, and nobody sees half of it
         except FileExistsError:

@@ -12,7 +12,8 @@ import sys
 from importlib import import_module
 
 from orchwatch.__about__ import __version__
-from orchwatch.cli.output import Output
+from orchwatch.cli.output import Output, charset
+from orchwatch.cli.suggestions import did_you_mean
 from orchwatch.errors import OrchwatchError, UsageError
 from orchwatch.safe_text import safe
 
@@ -20,12 +21,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
-    from typing import NoReturn
 
 COMMANDS = (
     "run",
     "demo",
     "current",
+    "sessions",
+    "agents",
+    "traces",
     "trace",
     "events",
     "status-line",
@@ -107,14 +110,13 @@ def command_module(name: str) -> ModuleType:
         UsageError: There is no such command.
     """
     if name not in COMMANDS:
-        raise UsageError(f"unknown command {name!r}; known are {', '.join(COMMANDS)}")
+        hint = did_you_mean(name, COMMANDS) or f"known are {', '.join(COMMANDS)}"
+        raise UsageError(f"unknown command {name!r}; {hint}")
     return import_module("orchwatch.cli.commands." + name.replace("-", "_"))
 
 
 def _dispatch(words: list[str]) -> int:
-    if not words:
-        raise UsageError("a command is missing; orchwatch --help lists them")
-    name, *rest = words
+    name, *rest = words or ["--help"]
     if name == "help" and rest:
         return _dispatch([*rest, "--help"])
     if name in ("-h", "--help", "help"):
@@ -124,7 +126,8 @@ def _dispatch(words: list[str]) -> int:
         sys.stdout.write(f"orchwatch {__version__}\n")
         return 0
     if name.startswith("-"):
-        raise UsageError(f"unknown option {name}; orchwatch --help lists them")
+        hint = did_you_mean(name, ("--help", "--version")) or "orchwatch --help lists them"
+        raise UsageError(f"unknown option {name}; {hint}")
     module = command_module(name)
     if hasattr(module, "main"):
         return int(module.main(rest))
@@ -132,13 +135,7 @@ def _dispatch(words: list[str]) -> int:
 
 
 def _run_parsed(name: str, module: ModuleType, words: list[str]) -> int:
-    import argparse  # noqa: PLC0415 - commands that must start fast do without
-
-    class Parser(argparse.ArgumentParser):
-        """A parser whose complaints are one line, like every other error."""
-
-        def error(self, message: str) -> NoReturn:
-            raise UsageError(f"{name}: {message}; see {self.prog} --help")
+    from orchwatch.cli.parser import Parser  # noqa: PLC0415 - what must start fast does without
 
     parser = Parser(prog=f"orchwatch {name}", description=module.HELP)
     module.add_arguments(parser)
@@ -153,9 +150,9 @@ def _prepare_output() -> None:
         reconfigure = getattr(sys.stdout, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="replace")
-    sys.stdout = Output(sys.stdout)
+    sys.stdout = Output(sys.stdout, charset=charset(sys.stdout))
     if sys.stderr is not None:
-        sys.stderr = Output(sys.stderr)
+        sys.stderr = Output(sys.stderr, charset=charset(sys.stderr))
 
 
 def _explained(error: OSError | RuntimeError) -> OrchwatchError | None:

@@ -6,6 +6,8 @@ behind all of them, behind `argparse`, `logging` and every message of an error, 
 
 from __future__ import annotations
 
+import os
+
 from orchwatch.safe_text import escaped
 
 TYPE_CHECKING = False
@@ -13,6 +15,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any, TextIO
 
+# Each as wide as what it stands for, but for the arrow, which ends sentences only.
+_IN_ASCII = str.maketrans(
+    {"µ": "u", "├": "|", "└": "`", "│": "|", "─": "-", "…": "~", "·": "-", "\u00d7": "x", "→": "->"}
+    | {"≤": "<", "≥": ">", "█": "#", "░": "."}
+)
 _COLOUR_START = "\x1b["
 _COLOUR_DIGITS = "0123456789;"
 _COLOUR_END = "m"
@@ -20,14 +27,28 @@ _LONGEST_COLOUR = 20
 
 
 class Output:
-    """A text stream that shows control characters instead of passing them on."""
+    """A text stream that shows control characters instead of passing them on.
 
-    def __init__(self, stream: TextIO) -> None:
+    Args:
+        stream: Where to.
+        charset: What it can take, if that is less than Unicode: what this package writes itself
+            comes in ASCII then, `us` for µs, and trees of `|` and `-`. JSON asks for `encoding`,
+            and escapes instead.
+    """
+
+    def __init__(self, stream: TextIO, *, charset: str | None = None) -> None:
         self._stream = stream
+        self._charset = charset
+        if charset is not None:
+            self.encoding = charset
 
     def write(self, text: str) -> int:
         """Writes lines; colours stay, and tabs do."""
-        self._stream.write(text if text.isprintable() else _shown(text))
+        shown = text if text.isprintable() else _shown(text)
+        if self._charset is not None and not shown.isascii():
+            shown = shown.translate(_IN_ASCII)
+            shown = shown.encode(self._charset, "replace").decode(self._charset)
+        self._stream.write(shown)
         return len(text)
 
     def writelines(self, lines: Iterable[str]) -> None:
@@ -68,3 +89,14 @@ def _colour_length(text: str, start: int) -> int:
     if end < 0 or text[first:end].strip(_COLOUR_DIGITS):
         return 0
     return end + 1 - start
+
+
+def charset(stream: TextIO) -> str | None:
+    """What a stream, or the person's locale, is restricted to; None where it takes Unicode.
+
+    Python takes the locale C for UTF-8 (PEP 540); who sets LC_ALL to it means it.
+    """
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    if encoding.lower().replace("-", "") != "utf8":
+        return encoding
+    return "ascii" if os.environ.get("LC_ALL") in ("C", "POSIX") else None

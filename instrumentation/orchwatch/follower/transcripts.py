@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from orchwatch import files
 from orchwatch.claude.session_files import agent_origin, owner
 from orchwatch.claude.transcript import Transcript
 from orchwatch.follower.tail import PIECE_BYTES, Tail
@@ -64,7 +63,7 @@ def _prime(reader: Transcript, path: str, end: int) -> None:
     How the session began and what its current prompt is stand at the two ends of what is left out.
     """
     try:
-        with files.reader(path) as file:
+        with open(path, "rb") as file:
             lines = file.read(min(PIECE_BYTES, end)).splitlines()
             if end > PIECE_BYTES:
                 file.seek(max(PIECE_BYTES, end - PIECE_BYTES))

@@ -1,7 +1,11 @@
-"""The store's Parquet files: one for each closed segment of the spool.
+"""The store's Parquet files: one for each segment of the spool, or for as much as was read of it.
 
 The name says all a reader has to know before it opens one, and appears by a rename, so a file is
-there whole or not at all: `<segment>.<segment id>.<bytes of the segment>.<unreadable>.parquet`.
+there whole or not at all: `<segment>.<segment id>.<bytes of the segment>.<unreadable>.v2.parquet`.
+The first version, without `v2`, lacks the columns `agent_id` and `covered_ns`.
+
+`covered_ns` is what most of the work of key figures is saved by: until when others of the same
+file, agent, kind and outcome that began earlier had gone on. What ended before is inside of them.
 """
 
 from __future__ import annotations
@@ -10,10 +14,10 @@ import fcntl
 import os
 import re
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from orchwatch.files import descriptor, reader
+from orchwatch import names
 from orchwatch.home import DIRECTORY_MODE, FILE_MODE
 from orchwatch.monitor.segments import SPAN_FAMILIES
 
@@ -26,16 +30,57 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(
     rf"(?P<segment>(?P<family>{'|'.join(SPAN_FAMILIES)})-\d+)"
-    r"\.(?P<id>[0-9a-f]{32})\.(?P<bytes>\d+)\.(?P<unreadable>\d+)\.parquet"
+    r"\.(?P<id>[0-9a-f]{32})\.(?P<bytes>\d+)\.(?P<unreadable>\d+)(?P<version>\.v2)?\.parquet"
 )
 _TEMPORARY_SUFFIX = ".tmp"
 _MAGIC = b"PAR1"
 
 # Version 2 has delta encoding: times take 3.5 bytes instead of 8.
+_NEW = "SELECT * EXCLUDE (segment, family) FROM spool WHERE segment = $segment"
+# Which of an agent's tool calls are waiting is known only when all are there: they cover nothing.
 _COPY = """
-COPY (SELECT * EXCLUDE (segment, family) FROM spool WHERE segment = $segment ORDER BY end_ns)
+COPY (
+    SELECT * EXCLUDE (covered_ns, reached_ns),
+        CASE WHEN reached_ns > end_ns - duration_ns AND operation <> $tool
+            THEN reached_ns END AS covered_ns
+    FROM (
+        SELECT *, max(end_ns) OVER (
+            PARTITION BY session_id, agent, agent_id, status = 2, CASE
+                WHEN operation IN ($turn, $run) THEN 1
+                WHEN operation IN (
+                    $spawn, $recovery, $message,
+                    $tool) THEN 2
+                WHEN operation IS NULL THEN 3 END
+            ORDER BY end_ns - duration_ns ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        ) AS reached_ns
+        FROM ({rows})
+    ) ORDER BY end_ns
+)
 TO $path (FORMAT parquet, PARQUET_VERSION v2, COMPRESSION zstd, USE_TMP_FILE false)
 """
+
+_COPY_NAMES = {
+    "tool": names.TOOL_EXECUTE,
+    "turn": names.AGENT_TURN,
+    "run": names.AGENT_RUN,
+    "spawn": names.AGENT_SPAWN,
+    "recovery": names.RECOVERY_RUN,
+    "message": names.MESSAGE_DELIVER,
+}
+_OUTDATED = """
+SELECT *, CASE WHEN contains(attributes, $agent_key)
+    THEN nullif(regexp_extract(attributes, $agent_value, 1), '') END AS agent_id,
+    NULL::BIGINT AS covered_ns
+FROM read_parquet($outdated)
+"""
+_LOAD = f"""
+INSERT INTO spool BY NAME
+SELECT $segment AS segment, $family AS family, * FROM ({_OUTDATED})
+"""  # noqa: S608 - no value stands in it
+_AGENT_ID = {
+    "agent_key": f'"{names.GEN_AI_AGENT_ID}"',
+    "agent_value": rf'"{names.GEN_AI_AGENT_ID}","value":\s*\{{\s*"stringValue"\s*:\s*"([^"]*)"',
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +94,7 @@ class Compacted:
         id: That segment's id.
         source_bytes: How much of the segment it holds.
         unreadable: How many lines or spans of the segment could not be read.
+        current: Whether it has every column.
     """
 
     path: Path
@@ -57,6 +103,7 @@ class Compacted:
     id: str
     source_bytes: int
     unreadable: int
+    current: bool = True
 
 
 def find(directory: Path) -> dict[str, Compacted]:
@@ -80,9 +127,10 @@ def find(directory: Path) -> dict[str, Compacted]:
             id=match["id"],
             source_bytes=int(match["bytes"]),
             unreadable=int(match["unreadable"]),
+            current=match["version"] is not None,
         )
         known = found.get(compacted.id)
-        if known is None or known.source_bytes < compacted.source_bytes:
+        if known is None or _worth(known) < _worth(compacted):
             found[compacted.id] = compacted
     return found
 
@@ -92,7 +140,7 @@ def exclusively(directory: Path) -> Iterator[bool]:
     """Whether this process may compact: not while another does, or where it cannot write."""
     try:
         directory.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
-        lock = descriptor(directory / "lock", os.O_RDWR | os.O_CREAT, links=False)
+        lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
     except OSError:
         yield False
         return
@@ -111,42 +159,99 @@ def exclusively(directory: Path) -> Iterator[bool]:
 
 
 def write(
-    connection: engine.Connection, directory: Path, segment: Segment, unreadable: int
+    connection: engine.Connection,
+    directory: Path,
+    segment: Segment,
+    *,
+    source_bytes: int,
+    unreadable: int,
+    before: Compacted | None,
 ) -> Compacted:
     """Writes what the table `spool` holds of a segment; the caller holds the lock.
+
+    Args:
+        connection: Has the table.
+        directory: The store's.
+        segment: Which one.
+        source_bytes: How much of it is read.
+        unreadable: How many of its lines and spans could not be.
+        before: The file that holds the beginning, which the table then lacks.
 
     Raises:
         OSError: It could not be written.
         engine.Error: It could not be written.
     """
-    name = f"{segment.name}.{segment.id}.{segment.size_bytes}.{unreadable}.parquet"
+    name = f"{segment.name}.{segment.id}.{source_bytes}.{unreadable}.v2.parquet"
     path = directory / name
     temporary = directory / (name + _TEMPORARY_SUFFIX)
-    connection.execute(_COPY, {"segment": segment.id, "path": str(temporary)})
-    file = descriptor(temporary, os.O_RDWR, links=False)
-    try:
-        os.fchmod(file, FILE_MODE)
-        # Its age is that of its operations, whenever somebody came to compact them.
-        os.utime(file, ns=(segment.modified_ns, segment.modified_ns))
-        # The spool may drop the segment from now on: the file must survive a power cut.
-        os.fsync(file)
-    finally:
-        os.close(file)
-    temporary.replace(path)
+    rows, asked = _NEW, {**_COPY_NAMES, "segment": segment.id, "path": str(temporary)}
+    if before is not None:
+        rows += " UNION ALL BY NAME FROM read_parquet($before)"
+        asked["before"] = str(before.path)
+    connection.execute(_COPY.format(rows=rows), asked)
+    _publish(temporary, path, segment.modified_ns)
     return Compacted(
         path=path,
         segment=segment.name,
         family=segment.family,
         id=segment.id,
-        source_bytes=segment.size_bytes,
+        source_bytes=source_bytes,
         unreadable=unreadable,
     )
+
+
+def modernise(connection: engine.Connection, file: Compacted) -> Compacted:
+    """Writes a file of the first version anew, with every column; the caller holds the lock.
+
+    Raises:
+        OSError: It could not be written.
+        engine.Error: It could not be read or written.
+    """
+    path = file.path.with_name(file.path.name.removesuffix(".parquet") + ".v2.parquet")
+    temporary = path.with_name(path.name + _TEMPORARY_SUFFIX)
+    connection.execute(
+        _COPY.format(rows=_OUTDATED),
+        {**_COPY_NAMES, **_AGENT_ID, "outdated": str(file.path), "path": str(temporary)},
+    )
+    _publish(temporary, path, file.path.stat().st_mtime_ns)
+    file.path.unlink(missing_ok=True)
+    return replace(file, path=path, current=True)
+
+
+def load_outdated(connection: engine.Connection, file: Compacted) -> None:
+    """Puts the rows of a file of the first version into the table `spool`.
+
+    Raises:
+        engine.Error: It could not be read.
+    """
+    connection.execute(
+        _LOAD,
+        {**_AGENT_ID, "outdated": str(file.path), "segment": file.id, "family": file.family},
+    )
+
+
+def _publish(temporary: Path, path: Path, modified_ns: int) -> None:
+    """Makes a file that is written whole one of the store's."""
+    file = os.open(temporary, os.O_RDWR)
+    try:
+        os.fchmod(file, FILE_MODE)
+        # Its age is that of its operations, whenever somebody came to compact them.
+        os.utime(file, ns=(modified_ns, modified_ns))
+        # The spool may drop the segment from now on: the file must survive a power cut.
+        os.fsync(file)
+    finally:
+        os.close(file)
+    temporary.replace(path)
+
+
+def _worth(file: Compacted) -> tuple[int, bool]:
+    return file.source_bytes, file.current
 
 
 def _whole(path: Path) -> bool:
     """Whether the file ends as a Parquet file does; a power cut can leave an empty one."""
     try:
-        with reader(path, links=False) as file:
+        with path.open("rb") as file:
             file.seek(-len(_MAGIC), os.SEEK_END)
             return file.read() == _MAGIC
     except OSError:

@@ -54,6 +54,41 @@ class Agent:
         return sum(end - start for start, end in self.busy)
 
 
+class Times(NamedTuple):
+    """What all agents did, in nanoseconds.
+
+    Attributes:
+        agents: How many there were.
+        active: How many of them were busy at a given moment or later.
+        available_ns: From its first sign of life to its last, added up over all agents.
+        busy_ns: How long they were busy, likewise.
+        useful_ns: How long of that outside of what failed.
+        any_ns: How long one agent or more of `teams` was busy.
+        parallel_ns: How long two or more of them were.
+    """
+
+    agents: int
+    active: int
+    available_ns: int
+    busy_ns: int
+    useful_ns: int
+    any_ns: int
+    parallel_ns: int
+
+
+def times(intervals: Iterable[Interval], *, active_ns: int) -> Times:
+    """Adds up what agents did; who was busy at `active_ns` or later is active."""
+    found = agents(intervals)
+    return Times(
+        len(found),
+        sum(bool(agent.busy) and agent.busy[-1][1] >= active_ns for agent in found),
+        sum(agent.available_ns for agent in found),
+        sum(agent.busy_ns for agent in found),
+        sum(agent.useful_ns for agent in found),
+        *any_and_parallel_ns(teams(found)),
+    )
+
+
 def agents(intervals: Iterable[Interval]) -> list[Agent]:
     """Each agent that occurs; what overlaps within one agent is counted once."""
     found: defaultdict[tuple[str, str], list[Interval]] = defaultdict(list)

@@ -1,27 +1,30 @@
 """The event stream: alerts, operations that failed, and operations that went beyond their warning.
 
 Alerts are what `alert_events` wrote; operations are those of the store, judged by the table as it
-is now. Imported history did not happen now and is left out.
+is now. Imported history is among them at its own time where the selection says so, never as news.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from heapq import merge
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchwatch import spool
-from orchwatch.monitor import alert_events, segments
+from orchwatch.monitor import alert_events, segments, small_answers, views
+from orchwatch.monitor.selection import ALL
+from orchwatch.monitor.small import SmallStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from orchwatch.monitor.alert_events import AlertEvent, State
+    from orchwatch.monitor.selection import Selection
     from orchwatch.monitor.store import Store
     from orchwatch.targets import Targets
 
@@ -34,14 +37,12 @@ _PAGE = 10_000
 _LATE_NS = 3600 * _NS_PER_S
 _STATUS_ERROR = 2  # OTLP
 _LAST_TRACE_ID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
-# The same span may lie in two families, see `views`: it is then in two neighbouring rows.
 _OPERATIONS = """
 WITH warning AS (SELECT unnest($operations) AS operation, unnest($warnings_ns) AS warning_ns)
 SELECT end_ns, trace_id::VARCHAR, span_id, operation, duration_ns, status, error_type, session_id,
     agent
-FROM span LEFT JOIN warning USING (operation)
-WHERE family <> 'history' AND operation IS NOT NULL
-    AND (status = 2 OR duration_ns > warning_ns)
+FROM ({chosen}) LEFT JOIN warning USING (operation)
+WHERE (status = 2 OR duration_ns > warning_ns)
     AND (end_ns, trace_id, span_id) > ($end_ns, $trace_id::UUID, $span_id::UBIGINT)
 ORDER BY end_ns, trace_id, span_id LIMIT $page
 """
@@ -101,12 +102,16 @@ class EventStream:
         home: The home directory, which need not exist.
         store: Its store.
         table: What operations are judged by.
+        selection: Which operations; alerts are those of its window, and of its operation.
     """
 
-    def __init__(self, home: Path, store: Store, table: Targets) -> None:
+    def __init__(
+        self, home: Path, store: Store | SmallStore, table: Targets, selection: Selection = ALL
+    ) -> None:
         self._spool = home / "spool"
         self._store = store
         self._table = table
+        self._selection = selection
         self._warnings_ns = {
             row.id: int(Decimal(str(row.warning_s)) * _NS_PER_S)
             for row in table.operations.values()
@@ -124,10 +129,11 @@ class EventStream:
         """
         self._since_ns = since_ns
         self._sizes = self._look()
-        self._store.refresh()
+        self._refresh()
         alerts = [event for event in self._alerts() if event.time_ns >= since_ns]
         alerts.sort(key=attrgetter("time_ns"))
-        yield from merge(alerts, self._operations(since_ns), key=attrgetter("time_ns"))
+        operations = self._operations(replace(self._selection, since_ns=since_ns))
+        yield from merge(alerts, operations, key=attrgetter("time_ns"))
 
     def news(self) -> list[Event]:
         """What has been recorded since the last look, oldest first.
@@ -139,11 +145,17 @@ class EventStream:
         if sizes == self._sizes:
             return []
         self._sizes = sizes
-        self._store.refresh()
+        self._refresh()
         since_ns = max(self._since_ns, time.time_ns() - _LATE_NS)
         self._seen = {span: end_ns for span, end_ns in self._seen.items() if end_ns >= since_ns}
-        found = [*self._alerts(), *self._operations(since_ns)]
+        # What is imported now happened before.
+        recent = replace(self._selection, since_ns=since_ns, history=False)
+        found = [*self._alerts(), *self._operations(recent)]
         return sorted(found, key=attrgetter("time_ns"))
+
+    def _refresh(self) -> None:
+        if not isinstance(self._store, SmallStore):
+            self._store.refresh()
 
     def _look(self) -> dict[str, int]:
         try:
@@ -154,7 +166,7 @@ class EventStream:
 
     def _alerts(self) -> list[Event]:
         """Those that were not read yet."""
-        found = []
+        found: list[Event] = []
         offsets = {}
         for segment in segments.find(self._spool, (spool.EVENTS,)):
             offset = self._offsets.get(segment.id, 0)
@@ -162,12 +174,21 @@ class EventStream:
                 for piece, end in segments.read(segment, offset):
                     offset = end
                     for line in piece.splitlines():
-                        found += [self._alert(event) for event in alert_events.read(line)]
+                        events = map(self._alert, alert_events.read(line))
+                        found += filter(self._is_chosen, events)
             except OSError:  # dropped meanwhile, or not ours to read
                 pass
             offsets[segment.id] = offset
         self._offsets = offsets
         return found
+
+    def _is_chosen(self, alert: Event) -> bool:
+        """An alert is about an operation at most, never about one session, agent or service."""
+        chosen = self._selection
+        if any(one is not None for one in (chosen.session_id, chosen.agent, chosen.service)):
+            return False
+        within = chosen.until_ns is None or alert.time_ns <= chosen.until_ns
+        return within and chosen.operation in (None, alert.operation)
 
     def _alert(self, event: AlertEvent) -> Event:
         value, target, unit = event.value, None, None
@@ -195,14 +216,27 @@ class EventStream:
             dashboard=event.dashboard,
         )
 
-    def _operations(self, since_ns: int) -> Iterator[Event]:
-        """Those that ended then or later and were not seen yet."""
+    def _operations(self, selection: Selection) -> Iterator[Event]:
+        """Those of a selection that were not seen yet."""
         recent_ns = time.time_ns() - _LATE_NS
-        last: tuple[int, str, int] = since_ns - 1, _LAST_TRACE_ID, 0
+        for end_ns, trace_id, span_id, *row in self._rows(selection):
+            key = trace_id, span_id
+            if key not in self._seen:
+                if end_ns >= recent_ns:
+                    self._seen[key] = end_ns
+                yield self._operation(end_ns, trace_id, *row)
+
+    def _rows(self, selection: Selection) -> Iterator[tuple[Any, ...]]:
+        if isinstance(self._store, SmallStore):
+            yield from small_answers.remarkable(self._store, selection, self._warnings_ns)
+            return
+        sql, values = views.chosen(self._store, selection)
+        last: tuple[int, str, int] = -1, _LAST_TRACE_ID, 0
         while True:
             rows = self._store.query(
-                _OPERATIONS,
+                _OPERATIONS.format(chosen=sql),
                 {
+                    **values,
                     "operations": list(self._warnings_ns),
                     "warnings_ns": list(self._warnings_ns.values()),
                     "end_ns": last[0],
@@ -211,15 +245,10 @@ class EventStream:
                     "page": _PAGE,
                 },
             )
-            for end_ns, trace_id, span_id, *row in rows:
-                is_second = (trace_id, span_id) == last[1:]
-                last = end_ns, trace_id, span_id
-                if not is_second and last[1:] not in self._seen:
-                    if end_ns >= recent_ns:
-                        self._seen[last[1:]] = end_ns
-                    yield self._operation(end_ns, trace_id, *row)
+            yield from rows
             if len(rows) < _PAGE:
                 return
+            last = rows[-1][:3]
 
     def _operation(
         self,

@@ -18,16 +18,20 @@ and after nobody has measured. Spans are cut at the window's edges.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import starmap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchwatch import names
-from orchwatch.monitor import busy
+from orchwatch.monitor import busy, small_answers
 from orchwatch.monitor.busy import Interval
+from orchwatch.monitor.selection import ALL
+from orchwatch.monitor.small import SmallStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from orchwatch.monitor.busy import Kind
+    from orchwatch.monitor.selection import Selection
+    from orchwatch.monitor.small import Row
     from orchwatch.monitor.store import Store
 
 HOUR_S = 3600
@@ -38,67 +42,138 @@ WINDOW_S = HOUR_S
 ACTIVE_NS = 60 * 1_000_000_000
 
 _NS = 1_000_000_000
+_STATUS_ERROR = 2  # OTLP
 
 _TASKS = """
 SELECT count(*), count(*) FILTER (failed), count(*) FILTER (end_ns >= $hour_ns AND NOT failed)
 FROM (
     SELECT DISTINCT ON (trace_id, span_id) end_ns, status = 2 AS failed
-    FROM (FROM operations UNION ALL BY NAME FROM undelivered)
-    WHERE end_ns BETWEEN $since_ns AND $now_ns AND (
+    FROM ({spans})
+    WHERE end_ns BETWEEN $since_ns AND $now_ns AND {where} AND (
         operation = $task
         OR (operation = $run AND agent IS DISTINCT FROM $helper)
-        OR (operation = $turn AND agent IS NULL
-            AND NOT coalesce(contains(attributes, $agent_id), false))
+        OR (operation = $turn AND agent IS NULL AND agent_id IS NULL)
     )
 )
 """
-# A span whose end is not beyond all earlier ones' of its agent and kind lies inside of them; of the
-# others only what is beyond is kept. That leaves few to be swept.
-_INTERVALS = """
-WITH acting AS MATERIALIZED (
-    SELECT span_id, parent_span_id, operation, coalesce(session_id, '') AS session,
-        coalesce(
-            CASE WHEN contains(attributes, $agent_id) THEN
-                nullif(regexp_extract(attributes, $agent_id_value, 1), '') END,
-            agent, '') AS agent,
-        greatest(end_ns - duration_ns, $since_ns) AS start_ns, least(end_ns, $now_ns) AS end_ns,
-        status = 2 AS failed
-    FROM (FROM operations UNION ALL BY NAME FROM undelivered)
+# Who an agent is takes two texts; their hash is as good among some thousands, and sorted ten times
+# faster. What lies inside of earlier work of its own, see `archive`, is left out.
+_TOLD = """
+WITH spans AS (
+    SELECT *, coalesce(session_id, '') AS session,
+        coalesce(nullif(agent_id, ''), agent, '') AS who_text,
+        greatest(end_ns - duration_ns, {covered} $since_ns) AS start_ns,
+        least(end_ns, $now_ns) AS stop_ns
+    FROM ({spans})
     WHERE end_ns >= $since_ns AND end_ns - duration_ns <= $now_ns AND operation IS NOT NULL
-        AND agent IS DISTINCT FROM $helper
+        AND agent IS DISTINCT FROM $helper AND {where}
         AND (agent IS NOT NULL OR (session_id IS NOT NULL AND operation IN ($turn, $run, $tool)))
 ),
 callers AS (
-    SELECT DISTINCT ON (span_id) span_id, agent AS caller FROM acting WHERE agent <> ''
+    SELECT span_id, min(who_text) AS caller FROM spans
+    WHERE who_text <> '' AND span_id IN (
+        SELECT parent_span_id FROM spans WHERE who_text = '' AND operation = $tool)
+    GROUP BY span_id
 ),
-kinds AS (
-    SELECT session, CASE WHEN agent = '' AND operation = $tool THEN coalesce(caller, '')
-            ELSE agent END AS agent,
-        start_ns, end_ns, failed, CASE
+waiting AS (
+    SELECT DISTINCT parent_span_id AS span_id FROM spans
+    WHERE operation = $run AND parent_span_id IS NOT NULL
+),
+told AS MATERIALIZED (
+    SELECT hash(session, who_text) AS who, hash(session) AS team, start_ns, stop_ns AS end_ns,
+        status = 2 AS failed, CASE
         WHEN operation IN ($turn, $run) THEN 'turn'
         WHEN operation IN ($spawn, $recovery, $message) THEN 'alive'
-        WHEN operation = $tool AND acting.span_id IN (
-            SELECT parent_span_id FROM acting
-            WHERE operation = $run AND parent_span_id IS NOT NULL) THEN 'waiting'
         ELSE 'work' END AS kind
-    FROM acting LEFT JOIN callers ON acting.parent_span_id = callers.span_id
+    FROM spans WHERE operation <> $tool AND {beyond}
+    UNION ALL
+    SELECT hash(session, coalesce(nullif(who_text, ''), caller, '')), hash(session),
+        start_ns, stop_ns, status = 2,
+        CASE WHEN waiting.span_id IS NULL THEN 'work' ELSE 'waiting' END
+    FROM (FROM spans WHERE operation = $tool) AS tools
+    LEFT JOIN callers ON who_text = '' AND parent_span_id = callers.span_id
+    LEFT JOIN waiting ON tools.span_id = waiting.span_id
+    UNION ALL
+    SELECT hash(session, agent), hash(session), start_ns, $now_ns, false, kind FROM (
+        SELECT unnest($open_sessions::VARCHAR[]) AS session,
+            unnest($open_agents::VARCHAR[]) AS agent,
+            unnest($open_starts_ns::BIGINT[]) AS start_ns, unnest($open_kinds::VARCHAR[]) AS kind)
 ),
-pieces AS (
-    SELECT *, max(end_ns) OVER (
-        PARTITION BY session, agent, kind ORDER BY start_ns
-        ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS covered_ns
+"""
+# Of each agent and kind only what is beyond all earlier ends is kept, without overlaps; then what
+# goes on is counted up and down from moment to moment, first for each agent, then for all.
+_SWEEP = """
+pieces AS MATERIALIZED (
+    SELECT who, kind, greatest(start_ns, coalesce(covered_ns, start_ns)) AS start_ns, end_ns
     FROM (
-        SELECT session, agent, kind, start_ns, end_ns FROM kinds WHERE kind <> 'alive'
-        UNION ALL
-        SELECT session, agent, 'failed', start_ns, end_ns FROM kinds
-        WHERE failed AND kind <> 'alive'
+        SELECT *, max(end_ns) OVER (
+            PARTITION BY who, kind ORDER BY start_ns
+            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS covered_ns
+        FROM (
+            SELECT who, kind, start_ns, end_ns FROM told WHERE kind <> 'alive'
+            UNION ALL
+            SELECT who, 'failed', start_ns, end_ns FROM told
+            WHERE failed AND kind NOT IN ('alive', 'failed')
+        )
     )
+    WHERE covered_ns IS NULL OR end_ns > covered_ns
+),
+changes AS (
+    SELECT who, kind, start_ns AS at_ns, 1 AS change FROM pieces
+    UNION ALL SELECT who, kind, end_ns, -1 FROM pieces
+),
+moments AS (
+    SELECT who, at_ns, lead(at_ns) OVER own AS next_ns,
+        sum(change) FILTER (kind = 'work') OVER own AS work,
+        sum(change) FILTER (kind = 'turn') OVER own AS turn,
+        sum(change) FILTER (kind = 'waiting') OVER own AS waiting,
+        sum(change) FILTER (kind = 'failed') OVER own AS failed
+    FROM changes WINDOW own AS (PARTITION BY who ORDER BY at_ns
+        ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
+),
+mixed AS (SELECT DISTINCT who FROM pieces WHERE kind <> 'work'),
+busy AS MATERIALIZED (
+    SELECT who, start_ns, end_ns, true AS useful FROM pieces ANTI JOIN mixed USING (who)
+    WHERE end_ns > start_ns
+    UNION ALL
+    SELECT who, at_ns, next_ns, coalesce(failed, 0) = 0
+    FROM (FROM moments SEMI JOIN mixed USING (who))
+    WHERE next_ns > at_ns AND (work > 0 OR (turn > 0 AND coalesce(waiting, 0) = 0))
+),
+"""
+_TOTALS = """
+agents AS MATERIALIZED (
+    SELECT who, team, last_ns - first_ns AS available_ns, busy_ns, useful_ns, busy_until_ns
+    FROM (
+        SELECT who, any_value(team) AS team, max(end_ns) AS last_ns,
+            min(CASE WHEN kind = 'alive' THEN end_ns ELSE start_ns END) AS first_ns
+        FROM told GROUP BY who
+    )
+    LEFT JOIN (
+        SELECT who, sum(end_ns - start_ns) AS busy_ns, max(end_ns) AS busy_until_ns,
+            sum(end_ns - start_ns) FILTER (useful) AS useful_ns
+        FROM busy GROUP BY who
+    ) USING (who)
+),
+members AS (
+    SELECT who FROM agents WHERE busy_ns > 0
+    AND team IN (SELECT team FROM agents WHERE busy_ns > 0 GROUP BY team HAVING count(*) > 1)
+),
+steps AS (
+    SELECT at_ns, change, sum(change) OVER (ORDER BY at_ns, change
+        ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS working
+    FROM (
+        SELECT who, start_ns AS at_ns, 1 AS change FROM busy
+        UNION ALL SELECT who, end_ns, -1 FROM busy
+    ) SEMI JOIN members USING (who)
 )
-SELECT session, agent, kind, greatest(start_ns, coalesce(covered_ns, start_ns)), end_ns
-FROM pieces WHERE covered_ns IS NULL OR end_ns > covered_ns
-UNION ALL
-SELECT session, agent, 'alive', min(end_ns), max(end_ns)
-FROM kinds WHERE kind = 'alive' GROUP BY session, agent
+SELECT count(*), count(*) FILTER (busy_until_ns >= $active_ns), sum(available_ns), sum(busy_ns),
+    sum(useful_ns),
+    (SELECT sum(CASE WHEN working = 0 AND change < 0 THEN at_ns::HUGEINT
+        WHEN working = 1 AND change > 0 THEN -at_ns::HUGEINT END) FROM steps),
+    (SELECT sum(CASE WHEN working = 1 AND change < 0 THEN at_ns::HUGEINT
+        WHEN working = 2 AND change > 0 THEN -at_ns::HUGEINT END) FROM steps)
+FROM agents
 """
 # While it compacts a session's context, its main agent waits: neither work of its own nor a task.
 _HELPER = "compact"
@@ -107,7 +182,6 @@ _TASK_NAMES = {
     "task": names.AGENT_TASK,
     "run": names.AGENT_RUN,
     "turn": names.AGENT_TURN,
-    "agent_id": f'"{names.GEN_AI_AGENT_ID}"',
 }
 _INTERVAL_NAMES = {
     "helper": _HELPER,
@@ -117,12 +191,17 @@ _INTERVAL_NAMES = {
     "spawn": names.AGENT_SPAWN,
     "recovery": names.RECOVERY_RUN,
     "message": names.MESSAGE_DELIVER,
-    "agent_id": f'"{names.GEN_AI_AGENT_ID}"',
-    "agent_id_value": rf'"{names.GEN_AI_AGENT_ID}","value":\s*\{{\s*"stringValue"\s*:\s*"([^"]*)"',
+}
+_OF_MAIN = (names.AGENT_TURN, names.AGENT_RUN, names.TOOL_EXECUTE)
+_KINDS: dict[str, Kind] = {
+    names.AGENT_TURN: "turn",
+    names.AGENT_RUN: "turn",
+    names.AGENT_SPAWN: "alive",
+    names.RECOVERY_RUN: "alive",
+    names.MESSAGE_DELIVER: "alive",
 }
 _FIRST = """
-SELECT min(end_ns - duration_ns) FROM (FROM operations UNION ALL BY NAME FROM undelivered)
-WHERE operation IS NOT NULL
+SELECT min(end_ns - duration_ns) FROM ({spans}) WHERE operation IS NOT NULL AND {where}
 """
 
 
@@ -158,8 +237,18 @@ class Kpis:
     agents: int | None = None
 
 
+class _Window(NamedTuple):
+    since_ns: int
+    now_ns: int
+
+
 def measure(
-    store: Store, *, now_ns: int, since_ns: int | None, unfinished: Iterable[Interval] = ()
+    store: Store | SmallStore,
+    *,
+    now_ns: int,
+    since_ns: int | None,
+    unfinished: Iterable[Interval] = (),
+    selection: Selection = ALL,
 ) -> Kpis:
     """Computes the figures of a window.
 
@@ -168,41 +257,143 @@ def measure(
         now_ns: Where the window ends, in Unix nanoseconds.
         since_ns: Where it begins; None for the first operation there is.
         unfinished: What is known to go on, which no span tells before it ends.
+        selection: Which spans; its own window is not looked at.
 
     Raises:
         OrchwatchError: The store's files cannot be read.
     """
     if since_ns is None:
-        first_ns = store.query(_FIRST)[0][0]
-        since_ns = now_ns if first_ns is None else min(int(first_ns), now_ns)
-    window = {"since_ns": since_ns, "now_ns": now_ns}
+        first_ns = _first_ns(store, selection)
+        since_ns = now_ns if first_ns is None else min(first_ns, now_ns)
     hour_ns = max(since_ns, now_ns - HOUR_S * _NS)
-    tasks, failed, recent = store.query(_TASKS, {**_TASK_NAMES, **window, "hour_ns": hour_ns})[0]
-    rows = store.query(_INTERVALS, {**_INTERVAL_NAMES, **window})
-    going_on = (
+    window = _Window(since_ns, now_ns)
+    tasks, failed, recent = _tasks(store, selection, window, hour_ns)
+    going_on = [
         open_one._replace(start_ns=max(open_one.start_ns, since_ns), end_ns=now_ns)
         for open_one in unfinished
-    )
-    agents = busy.agents([*starmap(Interval, rows), *going_on])
-    available_ns = sum(agent.available_ns for agent in agents)
-    any_ns, parallel_ns = busy.any_and_parallel_ns(busy.teams(agents))
+    ]
+    if isinstance(store, SmallStore):
+        told = small_intervals(small_answers.acting(store, selection), window)
+        times = busy.times([*told, *going_on], active_ns=now_ns - ACTIVE_NS)
+    else:
+        times = _times(store, selection, window, going_on)
     return Kpis(
-        active_agents=_active(agents, now_ns) if agents else None,
+        active_agents=times.active if times.agents else None,
         tasks_per_hour=recent * HOUR_S * _NS / (now_ns - hour_ns)
         if tasks and now_ns > hour_ns
         else None,
         success_ratio=_share(tasks - failed, tasks),
         error_ratio=_share(failed, tasks),
-        agent_utilization=_share(sum(agent.busy_ns for agent in agents), available_ns),
-        parallel_ratio=_share(parallel_ns, any_ns),
-        efficiency_ratio=_share(sum(agent.useful_ns for agent in agents), available_ns),
+        agent_utilization=_share(times.busy_ns, times.available_ns),
+        parallel_ratio=_share(times.parallel_ns, times.any_ns),
+        efficiency_ratio=_share(times.useful_ns, times.available_ns),
         tasks=tasks or None,
-        agents=len(agents) or None,
+        agents=times.agents or None,
     )
 
 
-def _active(agents: Iterable[busy.Agent], now_ns: int) -> int:
-    return sum(bool(agent.busy) and agent.busy[-1][1] >= now_ns - ACTIVE_NS for agent in agents)
+def _first_ns(store: Store | SmallStore, selection: Selection) -> int | None:
+    if isinstance(store, SmallStore):
+        rows = small_answers.acting(store, selection)
+        return min((row.end_ns - row.duration_ns for row in rows), default=None)
+    sql, values = _spans(selection)
+    found = store.query(_FIRST.format(**sql), values)[0][0]
+    return None if found is None else int(found)
+
+
+def _tasks(
+    store: Store | SmallStore, selection: Selection, window: _Window, hour_ns: int
+) -> tuple[int, int, int]:
+    """How many tasks ended, how many of them failed, and how many did not in the last hour."""
+    if isinstance(store, SmallStore):
+        ended = [
+            row
+            for row in small_answers.distinct(small_answers.acting(store, selection))
+            if window.since_ns <= row.end_ns <= window.now_ns and _is_task(row)
+        ]
+        failed = sum(row.status == _STATUS_ERROR for row in ended)
+        recent = sum(row.end_ns >= hour_ns and row.status != _STATUS_ERROR for row in ended)
+        return len(ended), failed, recent
+    sql, values = _spans(selection)
+    asked = {**_TASK_NAMES, **window._asdict(), "hour_ns": hour_ns, **values}
+    found, failed, recent = store.query(_TASKS.format(**sql), asked)[0]
+    return found, failed, recent
+
+
+def _times(
+    store: Store, selection: Selection, window: _Window, going_on: list[Interval]
+) -> busy.Times:
+    """What `busy.times` says, asked of the store."""
+    sql, values = _spans(selection)
+    # A span of an operation, or of a service, may lie inside of another one's.
+    compact = selection.operation is None and selection.service is None
+    question = (_TOLD + _SWEEP + _TOTALS).format(
+        **sql,
+        covered="covered_ns," if compact else "",
+        beyond="(covered_ns IS NULL OR end_ns > covered_ns)" if compact else "true",
+    )
+    asked = {
+        **_INTERVAL_NAMES,
+        **window._asdict(),
+        "active_ns": window.now_ns - ACTIVE_NS,
+        "open_sessions": [one.session_id for one in going_on],
+        "open_agents": [one.agent for one in going_on],
+        "open_starts_ns": [one.start_ns for one in going_on],
+        "open_kinds": [one.kind for one in going_on],
+        **values,
+    }
+    return busy.Times(*(int(value or 0) for value in store.query(question, asked)[0]))
+
+
+def _spans(selection: Selection) -> tuple[dict[str, str], dict[str, Any]]:
+    """Where the spans are and what selects them, and the parameters of that."""
+    where, values = selection.where(window=False)
+    families = " UNION ALL BY NAME ".join(f"FROM {family}" for family in selection.families)
+    return {"spans": families, "where": where}, values
+
+
+def _is_task(row: Row) -> bool:
+    if row.operation == names.AGENT_TURN:
+        return row.agent is None and row.agent_id is None
+    return row.operation == names.AGENT_TASK or (
+        row.operation == names.AGENT_RUN and row.agent != _HELPER
+    )
+
+
+def small_intervals(rows: Iterable[Row], window: _Window) -> list[Interval]:
+    """What agents did within a window, as the query says it of a store."""
+    acting = [
+        row
+        for row in rows
+        if row.end_ns >= window.since_ns
+        and row.end_ns - row.duration_ns <= window.now_ns
+        and row.agent != _HELPER
+        and (row.agent is not None or (row.session_id is not None and row.operation in _OF_MAIN))
+    ]
+    callers: dict[int, str] = {}
+    for row in acting:
+        if _who(row):
+            callers[row.span_id] = min(_who(row), callers.get(row.span_id, _who(row)))
+    waiting = {row.parent_span_id for row in acting if row.operation == names.AGENT_RUN}
+    found = []
+    for row in acting:
+        who, kind = _who(row), _KINDS.get(row.operation or "", "work")
+        if row.operation == names.TOOL_EXECUTE:
+            who = who or callers.get(row.parent_span_id or 0, "")
+            kind = "waiting" if row.span_id in waiting else "work"
+        start_ns = max(row.end_ns - row.duration_ns, window.since_ns)
+        end_ns = min(row.end_ns, window.now_ns)
+        session = row.session_id or ""
+        if kind == "alive":
+            start_ns = end_ns
+        elif row.status == _STATUS_ERROR:
+            found.append(Interval(session, who, "failed", start_ns, end_ns))
+        found.append(Interval(session, who, kind, start_ns, end_ns))
+    return found
+
+
+def _who(row: Row) -> str:
+    return row.agent_id or row.agent or ""
 
 
 def _share(part: float, whole: float) -> float | None:

@@ -31,14 +31,17 @@ COLUMNS = """
     service VARCHAR,
     session_id VARCHAR,
     agent VARCHAR,
+    agent_id VARCHAR,
     attributes VARCHAR,
     resource VARCHAR,
     scope VARCHAR,
-    details VARCHAR
+    details VARCHAR,
+    covered_ns BIGINT
 """
 """What is kept of a span. `attributes` and `resource` are the OTLP/JSON lists without what has a
-column of its own; `details` holds what most spans lack: events, links, trace state, message. The
-end is kept rather than the start because a window asks for it."""
+column of its own, but for `agent_id`, which is kept in both; `details` holds what most spans lack:
+events, links, trace state, message. The end is kept rather than the start because a window asks for
+it. `covered_ns` stands in the store's files only, see `archive`."""
 
 _PAIRS = [{"key": "VARCHAR", "value": "JSON"}]
 _SPAN = {
@@ -70,6 +73,7 @@ _KEYS = {
     "error_type": names.ERROR_TYPE,
     "session_id": names.SESSION_ID,
     "agent": names.GEN_AI_AGENT_NAME,
+    "agent_id": names.GEN_AI_AGENT_ID,
     "service": names.SERVICE_NAME,
     # Drawn at random by every process: 17 bytes an operation that host and process id tell as well.
     "instance": names.SERVICE_INSTANCE_ID,
@@ -113,6 +117,7 @@ SELECT
     text_of(resource, resource_keys, $service) AS service,
     text_of(attributes, keys, $session_id) AS session_id,
     text_of(attributes, keys, $agent) AS agent,
+    text_of(attributes, keys, $agent_id) AS agent_id,
     rest_of(attributes, [$operation, $error_type, $session_id, $agent]) AS attributes,
     rest_of(resource, [$service, $instance]) AS resource,
     scope::VARCHAR AS scope,
@@ -125,7 +130,9 @@ FROM keyed
 """
 _NO_SPAN = "SELECT count(*) FROM flat WHERE NOT readable"
 _INSERT = """
-INSERT INTO spool SELECT $segment, $family, * EXCLUDE (start_ns, readable) FROM flat WHERE readable
+INSERT INTO spool BY NAME
+SELECT $segment AS segment, $family AS family, * EXCLUDE (start_ns, readable)
+FROM flat WHERE readable
 """
 
 

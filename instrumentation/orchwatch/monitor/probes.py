@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from orchwatch import names
+from orchwatch import names, spool
+from orchwatch.monitor import small_answers
+from orchwatch.monitor.small import SmallStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -82,7 +84,7 @@ class Sessions:
                 self._roots[parent] = owners[parent.pid] = session_id
 
 
-def recorders(store: Store, *, since_ns: int) -> dict[str, list[psutil.Process]]:
+def recorders(store: Store | SmallStore, *, since_ns: int) -> dict[str, list[psutil.Process]]:
     """The running processes of this machine that recorded a session's spans, by session id.
 
     Raises:
@@ -91,8 +93,13 @@ def recorders(store: Store, *, since_ns: int) -> dict[str, list[psutil.Process]]
     host = os.uname().nodename
     found: dict[str, list[psutil.Process]] = {}
     asked = {"since_ns": since_ns, "followed": names.CLAUDE_CODE_SERVICE}
-    for session_id, resource, end_ns in store.query(_RECORDERS, asked):
-        pid = _pid(resource, host)
+    rows = (
+        _small_recorders(store, since_ns)
+        if isinstance(store, SmallStore)
+        else store.query(_RECORDERS, asked)
+    )
+    for session_id, resource, end_ns in rows:
+        pid = _pid(json.loads(resource), host)
         if pid is None:
             continue
         with suppress(psutil.Error, ValueError, OverflowError):
@@ -130,9 +137,24 @@ def _owner(
     return None
 
 
-def _pid(resource: str, host: str) -> int | None:
+def _small_recorders(store: SmallStore, since_ns: int) -> list[tuple[str, str, int]]:
+    latest: dict[tuple[str, str], int] = {}
+    for row in small_answers.distinct(store.rows):
+        if (
+            row.end_ns >= since_ns
+            and row.session_id is not None
+            and row.resource
+            and row.family != spool.HISTORY
+            and row.service != names.CLAUDE_CODE_SERVICE
+        ):
+            key = row.session_id, json.dumps(row.resource)
+            latest[key] = max(row.end_ns, latest.get(key, 0))
+    return [(*key, end_ns) for key, end_ns in latest.items()]
+
+
+def _pid(resource: list[dict[str, Any]], host: str) -> int | None:
     values: dict[str, Any] = {}
-    for pair in json.loads(resource):
+    for pair in resource:
         values[pair["key"]] = next(iter((pair["value"] or {}).values()), None)
     if values.get(names.HOST_NAME) != host:
         return None

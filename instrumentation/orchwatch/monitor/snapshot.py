@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchwatch import targets as targets_table
 from orchwatch.monitor import levels, spans, storage
-from orchwatch.monitor.store import Store
+from orchwatch.monitor.selection import ALL
+from orchwatch.monitor.small import SmallStore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from orchwatch.monitor.selection import Selection
+    from orchwatch.monitor.store import Store
     from orchwatch.targets import Direction, Status, Targets
-
-_BEGINNING_NS = 0
 
 # CPU is measured from one look to the next, the first one from the import on.
 _machine = levels.Machine()
@@ -97,12 +98,13 @@ class Snapshot:
     """What was measured.
 
     Attributes:
-        as_of: When it was taken, UTC.
+        as_of: When it was taken, UTC, or where the window ends.
         since: Operations that ended then or later are counted; None for all.
         operations: Every row of the table, then operations without a target that occurred.
         levels: Every row of the table.
         earlier: How many operations ended before the window.
         unreadable: Lines and spans nobody could read, by segment of the spool.
+        later: How many operations ended after the window.
     """
 
     as_of: datetime
@@ -111,13 +113,19 @@ class Snapshot:
     levels: tuple[LevelReading, ...]
     earlier: int
     unreadable: Mapping[str, int]
+    later: int = 0
+
+    @property
+    def outside(self) -> int:
+        """How many operations ended before or after the window."""
+        return self.earlier + self.later
 
 
 def take(
     home: Path,
     *,
-    since_ns: int | None = None,
-    store: Store | None = None,
+    selection: Selection = ALL,
+    store: Store | SmallStore | None = None,
     targets: Targets | None = None,
     measured: Mapping[str, float] | None = None,
     samples: Mapping[str, Sample] | None = None,
@@ -126,7 +134,8 @@ def take(
 
     Args:
         home: The directory, see `orchwatch.home`.
-        since_ns: Count operations that ended at this Unix time in nanoseconds or later.
+        selection: Which operations count; where it ends, or filters, only they are looked at, not
+            the machine.
         store: The home's store, held open by a caller that looks again and again.
         targets: The table; by default it is loaded.
         measured: Levels by id that the caller knows, see `orchwatch.monitor.status`.
@@ -136,40 +145,55 @@ def take(
         OrchwatchError: The table breaks a rule, or the store cannot be read.
     """
     targets = targets or targets_table.load()
-    since_ns = _BEGINNING_NS if since_ns is None else since_ns
-    as_of = datetime.now(UTC)
     with ExitStack() as stack:
         if store is None:
-            store = stack.enter_context(Store(home))
-        else:
+            store = stack.enter_context(_opened(home))
+        elif not isinstance(store, SmallStore):
             store.refresh()
+        as_of = datetime.now(UTC)
         summaries = spans.summaries(
             store,
-            since_ns=since_ns,
+            selection,
             targets_s={row.id: row.target_s for row in targets.operations.values()},
         )
-        earlier = spans.count_before(store, since_ns) if since_ns > _BEGINNING_NS else 0
+        outside = spans.outside(store, selection) if selection.is_window else None
         unreadable = store.unreadable()
     known = targets.operations
     shares = levels.of_operations(summaries, known)
     values: dict[str, float | None] = {
         **shares,
-        "storage.growth": storage.growth_bytes(home, int(as_of.timestamp() * 1e9)),
-        "cpu.utilization": _machine.cpu_utilization(),
-        "memory.utilization": _machine.memory_utilization(),
         **(measured or {}),
     }
+    if not selection.filters and selection.until_ns is None:
+        values |= {
+            "storage.growth": storage.growth_bytes(home, int(as_of.timestamp() * 1e9)),
+            "cpu.utilization": _machine.cpu_utilization(),
+            "memory.utilization": _machine.memory_utilization(),
+        }
     ended = Sample(
         sum(summary.count for summary in summaries if summary.operation in known), "operation"
     )
     return Snapshot(
-        as_of=as_of,
-        since=datetime.fromtimestamp(since_ns / 1e9, UTC) if since_ns > _BEGINNING_NS else None,
+        as_of=as_of if selection.until_ns is None else _moment(selection.until_ns),
+        since=None if selection.since_ns is None else _moment(selection.since_ns),
         operations=_operations(targets, {summary.operation: summary for summary in summaries}),
         levels=_levels(targets, values, {**dict.fromkeys(shares, ended), **(samples or {})}),
-        earlier=earlier,
+        earlier=outside.earlier if outside else 0,
+        later=outside.later if outside else 0,
         unreadable=unreadable,
     )
+
+
+@contextmanager
+def _opened(home: Path) -> Iterator[Store]:
+    from orchwatch.monitor.store import Store  # noqa: PLC0415 - DuckDB is slow to import
+
+    with Store(home) as store:
+        yield store
+
+
+def _moment(time_ns: int) -> datetime:
+    return datetime.fromtimestamp(time_ns / 1e9, UTC)
 
 
 def _operations(

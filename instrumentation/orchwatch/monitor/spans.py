@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from orchwatch.monitor import small_answers, views
+from orchwatch.monitor.selection import ALL, LAST_NS
+from orchwatch.monitor.small import SmallStore
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from orchwatch.monitor.selection import Selection
+    from orchwatch.monitor.small import Row
     from orchwatch.monitor.store import Store
 
 NS_PER_S = 1_000_000_000
@@ -18,29 +24,21 @@ _SUMMARIES = """
 WITH target AS (SELECT unnest($operations) AS operation, unnest($targets_ns) AS target_ns)
 SELECT operation, count(*), count(*) FILTER (status = 2),
     quantile_disc(duration_ns, [0.5, 0.95, 0.99]), count(*) FILTER (duration_ns <= target_ns)
-FROM counted LEFT JOIN target USING (operation)
-WHERE end_ns >= $since_ns
+FROM ({chosen}) LEFT JOIN target USING (operation)
 GROUP BY operation ORDER BY operation
 """
 _WORK = """
 SELECT operation, count(*), count(*) FILTER (status = 2), sum(duration_ns)
 FROM counted WHERE end_ns >= $since_ns GROUP BY operation
 """
-_EARLIER = "SELECT count(*) FROM counted WHERE end_ns < $since_ns"
+_OUTSIDE = """
+SELECT count(*) FILTER (end_ns < $since_ns), count(*) FILTER (end_ns > $until_ns), max(end_ns)
+FROM ({chosen})
+"""
 _TOTALS = "SELECT family, count(*) FROM span GROUP BY family"
-_LATEST = """
-SELECT replace(trace_id::VARCHAR, '-', '') FROM span
-WHERE family <> 'history' AND operation IS NOT NULL ORDER BY end_ns DESC LIMIT 1
-"""
-_SLOWEST = """
-SELECT replace(trace_id::VARCHAR, '-', '') FROM span
-WHERE family <> 'history' AND operation = $operation ORDER BY duration_ns DESC, end_ns DESC LIMIT 1
-"""
-_LATEST_FAILED = """
-SELECT replace(trace_id::VARCHAR, '-', '') FROM span
-WHERE family <> 'history' AND operation IS NOT NULL AND status = 2
-    AND ($operation IS NULL OR operation = $operation)
-ORDER BY end_ns DESC LIMIT 1
+_BEST = """
+SELECT replace(trace_id::VARCHAR, '-', '') FROM ({chosen}) WHERE {condition}
+ORDER BY {order}end_ns DESC, trace_id, span_id LIMIT 1
 """
 _BEGINS = """
 SELECT DISTINCT replace(trace_id::VARCHAR, '-', '') FROM span
@@ -121,16 +119,31 @@ class Span:
     resource: Mapping[str, Any]
 
 
-def summaries(store: Store, *, since_ns: int, targets_s: Mapping[str, float]) -> list[Summary]:
-    """Each operation that ended at `since_ns` (Unix nanoseconds) or later, by name."""
-    rows = store.query(
-        _SUMMARIES,
-        {
-            "operations": list(targets_s),
-            "targets_ns": [_whole_ns(target_s) for target_s in targets_s.values()],
-            "since_ns": since_ns,
-        },
-    )
+class Outside(NamedTuple):
+    """What is stored besides a window.
+
+    Attributes:
+        earlier: How many operations ended before it.
+        later: How many ended after it.
+        latest_ns: When the last of all ended, in Unix nanoseconds; None where there is none.
+    """
+
+    earlier: int
+    later: int
+    latest_ns: int | None
+
+
+def summaries(
+    store: Store | SmallStore, selection: Selection = ALL, *, targets_s: Mapping[str, float]
+) -> list[Summary]:
+    """Each operation that ended within a selection, by name."""
+    targets_ns = {operation: _whole_ns(target_s) for operation, target_s in targets_s.items()}
+    if isinstance(store, SmallStore):
+        rows = small_answers.summaries(store, selection, targets_ns)
+    else:
+        sql, values = views.chosen(store, selection)
+        asked = {"operations": list(targets_ns), "targets_ns": list(targets_ns.values())}
+        rows = store.query(_SUMMARIES.format(chosen=sql), {**values, **asked})
     return [
         Summary(
             operation=operation,
@@ -153,9 +166,15 @@ def work(store: Store, *, since_ns: int) -> list[Work]:
     ]
 
 
-def count_before(store: Store, since_ns: int) -> int:
-    """How many operations ended before a moment."""
-    return int(store.query(_EARLIER, {"since_ns": since_ns})[0][0])
+def outside(store: Store | SmallStore, selection: Selection) -> Outside:
+    """What ended before and after a selection's window, and the last of all."""
+    since_ns = selection.since_ns or 0
+    until_ns = LAST_NS if selection.until_ns is None else selection.until_ns
+    if isinstance(store, SmallStore):
+        return Outside(*small_answers.outside(store, selection, since_ns, until_ns))
+    sql, values = views.chosen(store, selection, window=False)
+    asked = {**values, "since_ns": since_ns, "until_ns": until_ns}
+    return Outside(*store.query(_OUTSIDE.format(chosen=sql), asked)[0])
 
 
 def totals(store: Store) -> dict[str, int]:
@@ -163,35 +182,75 @@ def totals(store: Store) -> dict[str, int]:
     return dict(store.query(_TOTALS))
 
 
-def latest_trace_id(store: Store) -> str | None:
+def latest_trace_id(store: Store | SmallStore, selection: Selection = ALL) -> str | None:
     """The trace of the operation that ended last; None where there is none."""
-    return _one(store.query(_LATEST))
+    return _best(store, selection)
 
 
-def slowest_trace_id(store: Store, operation: str) -> str | None:
-    """The trace of an operation's slowest call, the latest of equals; None where there is none."""
-    return _one(store.query(_SLOWEST, {"operation": operation}))
+def slowest_trace_id(store: Store | SmallStore, selection: Selection = ALL) -> str | None:
+    """The trace of the slowest call, the latest of equals; None where there is none."""
+    return _best(store, selection, slowest=True)
 
 
-def latest_failed_trace_id(store: Store, operation: str | None = None) -> str | None:
-    """The trace of the operation that failed last, of that name if one is given."""
-    return _one(store.query(_LATEST_FAILED, {"operation": operation}))
+def latest_failed_trace_id(store: Store | SmallStore, selection: Selection = ALL) -> str | None:
+    """The trace of the operation that failed last; None where there is none."""
+    return _best(store, selection, failed=True)
 
 
-def trace_ids(store: Store, start: str) -> list[str]:
+def _best(
+    store: Store | SmallStore,
+    selection: Selection,
+    *,
+    slowest: bool = False,
+    failed: bool = False,
+) -> str | None:
+    if isinstance(store, SmallStore):
+        return small_answers.best(store, selection, slowest=slowest, failed=failed)
+    sql, values = views.chosen(store, selection)
+    question = _BEST.format(
+        chosen=sql,
+        condition="status = 2" if failed else "true",
+        order="duration_ns DESC, " if slowest else "",
+    )
+    rows = store.query(question, values)
+    return str(rows[0][0]) if rows else None
+
+
+def trace_ids(store: Store | SmallStore, start: str) -> list[str]:
     """The first few of the ids that begin with these hexadecimal digits."""
+    if isinstance(store, SmallStore):
+        return small_answers.trace_ids(store, start.lower())
     ends = {"lowest": start.ljust(32, "0"), "highest": start.ljust(32, "f")}
     return [str(row[0]) for row in store.query(_BEGINS, ends)]
 
 
-def trace(store: Store, trace_id: str) -> list[Span]:
+def trace(store: Store | SmallStore, trace_id: str) -> list[Span]:
     """The spans of a trace, by start; none where the id is unknown or no id at all."""
+    if isinstance(store, SmallStore):
+        return [_span(row) for row in small_answers.trace(store, trace_id.lower())]
     rows = store.query(_TRACE, {"trace_id": trace_id})
     return [Span(*(*row[:-2], _values(row[-2]), _values(row[-1]))) for row in rows]
 
 
-def _one(rows: list[tuple[Any, ...]]) -> str | None:
-    return str(rows[0][0]) if rows else None
+def _span(row: Row) -> Span:
+    return Span(
+        family=row.family,
+        trace_id=row.trace_id,
+        span_id=f"{row.span_id:016x}",
+        parent_span_id=None if row.parent_span_id is None else f"{row.parent_span_id:016x}",
+        name=row.name,
+        operation=row.operation,
+        kind=row.kind,
+        start_ns=row.end_ns - row.duration_ns,
+        duration_ns=row.duration_ns,
+        status=row.status,
+        error_type=row.error_type,
+        service=row.service,
+        session_id=row.session_id,
+        agent=row.agent,
+        attributes=_dictionary(row.attributes),
+        resource=_dictionary(row.resource),
+    )
 
 
 def _whole_ns(target_s: float) -> int:
@@ -202,10 +261,14 @@ def _whole_ns(target_s: float) -> int:
 def _values(pairs: str | None) -> dict[str, Any]:
     """An OTLP/JSON attribute list as a dict; bytes and nested maps stay as OTLP writes them."""
     try:
-        return {pair["key"]: _value(pair["value"]) for pair in json.loads(pairs or "[]")}
+        return _dictionary(json.loads(pairs or "[]"))
     except RecursionError:
         # Somebody nested thousands of lists in each other: the span is worth more than those.
         return {}
+
+
+def _dictionary(pairs: list[dict[str, Any]]) -> dict[str, Any]:
+    return {pair["key"]: _value(pair["value"]) for pair in pairs}
 
 
 def _value(value: dict[str, Any] | None) -> Any:

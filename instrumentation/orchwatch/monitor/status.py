@@ -7,12 +7,14 @@ less recently stays in the snapshot as it was.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from orchwatch import targets as targets_table
 from orchwatch.monitor import health, kpis, probes, project, snapshot, storage
 from orchwatch.monitor.kpis import Kpis
+from orchwatch.monitor.selection import ALL
+from orchwatch.monitor.small import SmallStore
 from orchwatch.monitor.snapshot import Sample
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from orchwatch.monitor.busy import Interval
     from orchwatch.monitor.health import Alert, Health
     from orchwatch.monitor.project import Figure
+    from orchwatch.monitor.selection import Selection
     from orchwatch.monitor.snapshot import Snapshot
     from orchwatch.monitor.store import Store
 
@@ -97,15 +100,23 @@ class Gatherer:
         store: Its store.
         project: Where coverage and state files are looked for.
         window_s: How far back spans are taken into account; None for all.
+        within: Filters; a beginning or an end of its own goes before the window's.
     """
 
     def __init__(
-        self, home: Path, store: Store, project: Path, window_s: float | None = kpis.WINDOW_S
+        self,
+        home: Path,
+        store: Store | SmallStore,
+        project: Path,
+        window_s: float | None = kpis.WINDOW_S,
+        *,
+        within: Selection = ALL,
     ) -> None:
         self._home = home
         self._store = store
         self._project = project
         self._window_s = window_s
+        self._within = within
         self._sessions = probes.Sessions()
         self._targets = targets_table.load()
         self._rules = health.load(self._targets)
@@ -136,10 +147,15 @@ class Gatherer:
         Raises:
             OrchwatchError: The store's files cannot be read.
         """
-        self._store.refresh()
-        now_ns = time.time_ns()
+        if not isinstance(self._store, SmallStore):
+            self._store.refresh()
+        now_ns = self._now_ns()
         computed = kpis.measure(
-            self._store, now_ns=now_ns, since_ns=self._since_ns(now_ns), unfinished=unfinished
+            self._store,
+            now_ns=now_ns,
+            since_ns=self._since_ns(now_ns),
+            unfinished=unfinished,
+            selection=self._within,
         )
         figures, notes = project.figures(self._project, self._home)
         self._business = Business(kpis=computed, project=figures, notes=tuple(notes))
@@ -155,10 +171,10 @@ class Gatherer:
         Raises:
             OrchwatchError: The store's files cannot be read.
         """
-        now_ns = time.time_ns()
+        now_ns = self._now_ns()
         taken = snapshot.take(
             self._home,
-            since_ns=self._since_ns(now_ns),
+            selection=replace(self._within, since_ns=self._since_ns(now_ns)),
             store=self._store,
             targets=self._targets,
             measured=self.levels(),
@@ -178,7 +194,13 @@ class Gatherer:
             alerts=tuple(health.alerts(self._targets, figures)),
         )
 
+    def _now_ns(self) -> int:
+        until_ns = self._within.until_ns
+        return time.time_ns() if until_ns is None else until_ns
+
     def _since_ns(self, now_ns: int) -> int | None:
+        if self._within.since_ns is not None:
+            return self._within.since_ns
         return None if self._window_s is None else max(0, now_ns - int(self._window_s * _NS))
 
 

@@ -1,17 +1,20 @@
 """The embedded store: everything measured on this machine, with no server.
 
-Closed segments of the spool are compacted to Parquet by whoever reads next; DuckDB reads those
-files together with what only the spool holds so far. A segment is told by the id in its header and
-read from exactly one of the two places, so it makes no difference whether a reader is killed,
-whether two compact at once, or whether a segment is rotated or dropped in between.
+Segments of the spool are compacted to Parquet by whoever reads next: closed ones, and the lines so
+far of one that is written to, so that no line is parsed by every command. DuckDB reads those files
+together with what only the spool holds so far. A segment is identified by the id in its header, and
+each of its bytes is read from exactly one of the two places, so it makes no difference whether a
+reader is killed, whether two compact at once, or whether a segment is rotated or dropped meanwhile.
 """
 
 from __future__ import annotations
 
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from orchwatch import spool
 from orchwatch.errors import OrchwatchError
 from orchwatch.monitor import archive, engine, lines, segments
 from orchwatch.monitor.views import Views
@@ -26,13 +29,25 @@ if TYPE_CHECKING:
 _ATTEMPTS = 5
 _DAMAGED_SUFFIX = ".damaged"
 _READ_ALL = "SELECT max(hash(stored)) FROM read_parquet($path) AS stored"
+# So much of a segment that is still written to is worth a file: less is parsed sooner than that.
+_PIECE_BYTES = 1024 * 1024
+# What was sent again or imported is told as young by the segment that it is in, see `audit`.
+_SETTLED_NS = 60 * 1_000_000_000
 
 
 @dataclass
 class _Progress:
-    """How far a segment of the spool is read."""
+    """How far a segment is read.
+
+    Attributes:
+        segment: Which one.
+        base: The file of the store that holds its beginning; None where there is none.
+        offset: Up to where it is read, in that file and in the table `spool`.
+        unreadable: How many lines and spans could not be, up to there.
+    """
 
     segment: Segment
+    base: Compacted | None
     offset: int = 0
     unreadable: int = 0
 
@@ -51,6 +66,8 @@ class Store:
         self._views = Views(self._connection)
         self._progress: dict[str, _Progress] = {}
         self._files: dict[str, Compacted] = {}
+        # Files of an earlier version that could not be written anew; the table has their rows.
+        self._by_itself: set[str] = set()
         self.refresh()
 
     def __enter__(self) -> Self:
@@ -119,6 +136,12 @@ class Store:
             found[progress.segment.name] = progress.unreadable
         return {name: count for name, count in found.items() if count}
 
+    def holds_history(self) -> bool:
+        """Whether anything was imported."""
+        return any(file.family == spool.HISTORY for file in self._files.values()) or any(
+            progress.segment.family == spool.HISTORY for progress in self._progress.values()
+        )
+
     def live_since(self, since_ns: int, families: Collection[str]) -> list[str]:
         """Ids of the segments that only the spool holds and that were written to since."""
         return [
@@ -135,15 +158,47 @@ class Store:
         """
         found = segments.find(self._spool)
         self._files = archive.find(self._directory)
+        self._modernise({segment.id: segment.size_bytes for segment in found})
         pending = [segment for segment in found if not self._holds(segment)]
         for identity in self._progress.keys() - {segment.id for segment in pending}:
             self._forget(identity)
-        closed = [segment for segment in pending if segment.closed and segment.size_bytes]
-        if closed:
-            self._compact(closed)
+        worth = [segment for segment in pending if self._is_worth_a_file(segment)]
+        if worth:
+            self._compact(worth)
         for segment in pending:
             if not self._holds(segment):
                 self._load(segment)
+
+    def _is_worth_a_file(self, segment: Segment) -> bool:
+        if segment.closed:
+            return segment.size_bytes > 0
+        file = self._files.get(segment.id)
+        unread = segment.size_bytes - (file.source_bytes if file else 0)
+        settled = segment.family == spool.OPERATIONS or (
+            time.time_ns() - segment.modified_ns > _SETTLED_NS
+        )
+        return unread >= _PIECE_BYTES and settled
+
+    def _modernise(self, in_spool: Mapping[str, int]) -> None:
+        """Writes the files of an earlier version anew; where that cannot be, reads them by itself.
+
+        Args:
+            in_spool: The size of each segment that the spool holds, by id.
+        """
+        outdated = [file for file in self._files.values() if not file.current]
+        if not outdated:
+            return
+        with archive.exclusively(self._directory) as mine:
+            for file in outdated if mine else ():
+                with suppress(engine.Error, OSError), engine.interruptible():
+                    self._files[file.id] = archive.modernise(self._connection, file)
+        for file in outdated:
+            if self._files[file.id].current:
+                continue
+            del self._files[file.id]
+            if file.id not in self._by_itself and in_spool.get(file.id, 0) < file.source_bytes:
+                self._by_itself.add(file.id)
+                archive.load_outdated(self._connection, file)
 
     def _holds(self, segment: Segment) -> bool:
         file = self._files.get(segment.id)
@@ -151,11 +206,15 @@ class Store:
 
     def _load(self, segment: Segment) -> None:
         progress = self._progress.get(segment.id)
-        if progress is not None and progress.offset > segment.size_bytes:
+        base = self._files.get(segment.id)
+        # Another reader may have written a file that holds more.
+        if progress is not None and (progress.offset > segment.size_bytes or progress.base != base):
             self._forget(segment.id)
             progress = None
         if progress is None:
-            progress = self._progress[segment.id] = _Progress(segment)
+            progress = self._progress[segment.id] = _Progress(segment, base)
+            if base is not None:
+                progress.offset, progress.unreadable = base.source_bytes, base.unreadable
         progress.segment = segment
         for piece, end in segments.read(segment, progress.offset):
             progress.unreadable += lines.load(
@@ -167,13 +226,13 @@ class Store:
         del self._progress[identity]
         self._connection.execute("DELETE FROM spool WHERE segment = $id", {"id": identity})
 
-    def _compact(self, closed: list[Segment]) -> None:
+    def _compact(self, worth: list[Segment]) -> None:
         with archive.exclusively(self._directory) as mine:
             if not mine:
                 return
             # Another reader may have finished between our look at the store and the lock.
             self._files = archive.find(self._directory)
-            for segment in closed:
+            for segment in worth:
                 if self._holds(segment):
                     continue
                 self._load(segment)
@@ -183,22 +242,28 @@ class Store:
 
     def _replace(self, segment: Segment) -> None:
         outdated = self._files.get(segment.id)
+        progress = self._progress[segment.id]
+        if outdated is not None and outdated.source_bytes >= progress.offset:
+            return  # there was no whole line behind it
         self._files[segment.id] = archive.write(
             self._connection,
             self._directory,
             segment,
-            self._progress[segment.id].unreadable,
+            source_bytes=progress.offset,
+            unreadable=progress.unreadable,
+            before=progress.base,
         )
         self._forget(segment.id)
         if outdated is not None:
             outdated.path.unlink(missing_ok=True)
 
     def _stored(self, family: str) -> list[str]:
-        return [
-            str(file.path)
+        read = (
+            self._progress[identity].base if identity in self._progress else file
             for identity, file in self._files.items()
-            if file.family == family and identity not in self._progress
-        ]
+            if file.family == family
+        )
+        return [str(file.path) for file in read if file is not None]
 
     def _set_damaged_aside(self) -> bool:
         """Whether a damaged file was renamed, whose segment is then read from the spool again.

@@ -15,8 +15,11 @@ from orchwatch.monitor.segments import SPAN_FAMILIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
 
     from orchwatch.monitor import engine
+    from orchwatch.monitor.selection import Selection
+    from orchwatch.monitor.store import Store
 
 _LIVE = """
 CREATE OR REPLACE TEMP VIEW {family} AS
@@ -33,37 +36,62 @@ CREATE OR REPLACE TEMP VIEW span AS
 SELECT * FROM operations UNION ALL BY NAME SELECT * FROM undelivered
 UNION ALL BY NAME SELECT * FROM history
 """
-_NO_LATE = """
-CREATE OR REPLACE TEMP TABLE late (
-    trace_id UUID, span_id UBIGINT, operation VARCHAR, end_ns BIGINT, duration_ns BIGINT,
-    status UTINYINT
-)
+_COLUMNS = """
+    trace_id, span_id, parent_span_id, name, operation, end_ns, duration_ns, status, error_type,
+    service, session_id, agent, agent_id
 """
+_NO_LATE = "CREATE OR REPLACE TEMP TABLE late AS SELECT {columns} FROM spool LIMIT 0".replace(
+    "{columns}", _COLUMNS
+)
 _LATE = """
 INSERT INTO late
-SELECT DISTINCT ON (trace_id, span_id)
-    trace_id, span_id, operation, end_ns, duration_ns, status
+SELECT DISTINCT ON (trace_id, span_id) {columns}
 FROM read_parquet(getvariable('undelivered_files')) WHERE operation IS NOT NULL
-"""
+""".replace("{columns}", _COLUMNS)
 _NOT_LATE = """
 DELETE FROM late USING read_parquet(getvariable('operations_files')) AS stored
 WHERE late.trace_id = stored.trace_id AND late.span_id = stored.span_id
 """
 _OPERATIONS = """
-SELECT operation, end_ns, duration_ns, status FROM operations WHERE operation IS NOT NULL
-"""
+SELECT {columns} FROM operations WHERE operation IS NOT NULL
+""".replace("{columns}", _COLUMNS)
 _LATE_STORED = """
-SELECT operation, end_ns, duration_ns, status FROM late
+SELECT {columns} FROM late
 ANTI JOIN (FROM spool WHERE family = 'operations') USING (trace_id, span_id)
-"""
+""".replace("{columns}", _COLUMNS)
 _LATE_LIVE = """
-SELECT operation, end_ns, duration_ns, status FROM (
-    SELECT DISTINCT ON (trace_id, span_id)
-        trace_id, span_id, operation, end_ns, duration_ns, status
+SELECT {columns} FROM (
+    SELECT DISTINCT ON (trace_id, span_id) {columns}
     FROM spool WHERE family = 'undelivered' AND operation IS NOT NULL
 )
 ANTI JOIN operations USING (trace_id, span_id) ANTI JOIN late USING (trace_id, span_id)
+""".replace("{columns}", _COLUMNS)
+
+
+_IMPORTED = """
+FROM (
+    SELECT DISTINCT ON (trace_id, span_id) {columns} FROM history
+    WHERE operation IS NOT NULL AND {where}
+)
+ANTI JOIN (FROM operations UNION ALL BY NAME FROM undelivered) USING (trace_id, span_id)
 """
+
+
+def chosen(
+    store: Store, selection: Selection, *, window: bool = True
+) -> tuple[str, dict[str, Any]]:
+    """The operations that a selection is about, each once, as SQL and its parameters.
+
+    Args:
+        store: What is asked.
+        selection: What for.
+        window: Whether within its window only.
+    """
+    where, values = selection.where(window=window)
+    sql = f"SELECT * FROM counted WHERE {where}"  # noqa: S608 - no value stands in it
+    if selection.history and store.holds_history():
+        sql += " UNION ALL " + _IMPORTED.format(columns=_COLUMNS, where=where)
+    return sql, values
 
 
 class Views:

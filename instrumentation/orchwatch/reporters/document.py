@@ -44,6 +44,8 @@ def as_dict(snapshot: Snapshot) -> dict[str, Any]:
         },
         "as_of": _iso(snapshot.as_of),
         "since": None if snapshot.since is None else _iso(snapshot.since),
+        "earlier": snapshot.earlier,
+        "later": snapshot.later,
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, TextIO
 
 from orchwatch.monitor import project, status
@@ -27,6 +28,7 @@ _FIGURES = {
     "session_memory_bytes": ("Memory of the largest session", "By"),
     "storage_bytes": ("Storage", "By"),
 }
+_WIDTH = 80
 _PROJECT = {
     "test_coverage": project.TEST_COVERAGE,
     "code_quality": project.CODE_QUALITY,
@@ -43,13 +45,13 @@ _TASKS = ("success_ratio", "error_ratio")
 _AGENTS = ("agent_utilization", "parallel_ratio")
 
 
-def render(system: System, business: Business, window: str, file: TextIO) -> None:
+def render(system: System, business: Business, covered: str, file: TextIO) -> None:
     """Writes a table, then what it covers; a dash where nobody measured.
 
     Args:
         system: What is used.
         business: What is achieved.
-        window: How far back, as it was asked for: `1h`, or `all`.
+        covered: A sentence about what it covers.
         file: Where to write.
     """
     values = status.kpi_values(system, business)
@@ -59,10 +61,7 @@ def render(system: System, business: Business, window: str, file: TextIO) -> Non
         note = f"  {_note(name, business)}" if values[name] is not None else ""
         file.write(f"{title:{title_width}}  {value:>12}{note}".rstrip() + "\n")
     file.write("\n")
-    if window == "all":
-        file.write("All that was recorded.\n")
-    else:
-        file.write(f"What was recorded within the last {window}; --since looks further back.\n")
+    file.write(textwrap.fill(covered, _WIDTH, break_on_hyphens=False) + "\n")
     if not all(name in business.project for name in _PROJECT.values()):
         file.write("Set what only you can measure: orchwatch kpi set test.coverage 83%\n")
     file.writelines(f"note: {safe(note)}\n" for note in business.notes)

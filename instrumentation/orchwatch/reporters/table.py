@@ -96,8 +96,13 @@ def _notes(snapshot: Snapshot) -> list[str]:
         to = "%H:%M:%S" if snapshot.as_of - snapshot.since < _SHORT else "%H:%M"
         since = snapshot.since.strftime(f"%Y-%m-%d {to}")
         covered = f"Operations that ended since {since} until {taken}."
-    if snapshot.earlier:
-        covered += f" {snapshot.earlier} ended earlier: orchwatch current --since all."
+    if snapshot.outside:
+        apart = [
+            f"{count} ended {when}"
+            for count, when in ((snapshot.earlier, "earlier"), (snapshot.later, "later"))
+            if count
+        ]
+        covered += f" {' and '.join(apart)}: orchwatch current --since all."
     notes = [*_about_failed(snapshot), *_about_slow(snapshot), covered]
     unreadable = sum(snapshot.unreadable.values())
     if unreadable:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchwatch.monitor.wording import size, three_digits
 
-__all__ = ["ABSENT", "duration", "level", "share", "size", "three_digits"]
+__all__ = ["ABSENT", "duration", "level", "share", "size", "three_digits", "whole_share"]
 
 ABSENT = "-"
 
@@ -36,6 +36,13 @@ def share(value: float | None) -> str:
     if 0 < value < 1:
         percent = min(max(percent, _FINEST_PERCENT), 100 - _FINEST_PERCENT)
     return f"{percent:.2f}".rstrip("0").rstrip(".") + "%"
+
+
+def whole_share(value: float | None) -> str:
+    """Whole per cent, for a look at many; `<1%` of what is not nothing."""
+    if value is None:
+        return ABSENT
+    return "<1%" if 0 < value < 0.005 else f"{value:.0%}"  # noqa: PLR2004 - what rounds to 0
 
 
 def level(value: float | None, unit: str) -> str:

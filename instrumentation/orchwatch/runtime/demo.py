@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from orchwatch import configure, home, targets
 from orchwatch.errors import OrchwatchError
 from orchwatch.monitor import snapshot
+from orchwatch.monitor.selection import Selection
 from orchwatch.monitor.store import Store
 from orchwatch.reporters import colour, table
 from orchwatch.runtime import sessions, signals, symbols
@@ -121,7 +122,7 @@ class Demo:
         with signals.held_back():
             return snapshot.take(
                 self._home,
-                since_ns=self._started_ns,
+                selection=Selection(since_ns=self._started_ns),
                 store=self._store,
                 targets=self._targets,
             )

@@ -74,7 +74,7 @@ def test_shares_say_of_how_many_and_the_list_how_far_back(
     assert "100%  of 3 tasks\n" in text
     assert "%  of 1 agent\n" in text
     assert max(map(len, text.splitlines())) <= 80
-    assert "within the last 1h; --since looks further back" in text
+    assert "in the last 1h; --since looks further back" in text
     assert "--since" not in listed(capsys, "--since", "all")
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 ORCHWATCH = [sys.executable, "-m", "orchwatch.cli"]
 
+SEE = "; see orchwatch {} --help"
+
 
 def orchwatch(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -33,6 +35,11 @@ def test_help_lists_every_command_with_what_it_does() -> None:
     for name in cli.COMMANDS:
         assert f"  {name}" in shown.stdout
         assert cli.command_module(name).HELP in shown.stdout
+
+
+def test_without_a_command_there_is_help() -> None:
+    ended = orchwatch()
+    assert (ended.returncode, ended.stdout) == (0, orchwatch("--help").stdout)
 
 
 def test_help_can_be_asked_for_as_a_command() -> None:
@@ -55,12 +62,28 @@ def test_the_version_is_the_packages() -> None:
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        ([], "a command is missing; orchwatch --help lists them"),
         (["--no-such"], "unknown option --no-such; orchwatch --help lists them"),
+        (["--hlep"], "unknown option --hlep; did you mean --help?"),
+        (["curent"], "unknown command 'curent'; did you mean current?"),
         (["no-such"], f"unknown command 'no-such'; known are {', '.join(cli.COMMANDS)}"),
         (
             ["doctor", "--no-such"],
-            "doctor: unrecognized arguments: --no-such; see orchwatch doctor --help",
+            "doctor: unknown argument '--no-such'" + SEE.format("doctor"),
+        ),
+        (
+            ["current", "--formt=json"],
+            "current: unknown argument '--formt=json'; did you mean --format?"
+            + SEE.format("current"),
+        ),
+        (
+            ["current", "--format", "jsn"],
+            "current: --format must be one of table, json, not 'jsn'; did you mean json?"
+            + SEE.format("current"),
+        ),
+        (
+            ["claude", "imprt"],
+            "claude: COMMAND must be one of import, install, uninstall, not 'imprt'; did you mean"
+            " import?" + SEE.format("claude"),
         ),
     ],
 )

@@ -75,7 +75,8 @@ def test_the_trace_of_the_latest_failure_is_found_of_all_or_of_one_name(
         ["ab" * 16, "--failed"],
         ["ab" * 16, "--slowest", "state.query"],
         ["--slowest", "state.query", "--failed"],
-        ["--slowest"],
+        ["ab" * 16, "--session", "s"],
+        ["--slowest", "state.query", "--operation", "state.query"],
     ],
 )
 def test_one_trace_is_shown_so_only_one_way_to_find_it_can_be_given(words: list[str]) -> None:

@@ -64,7 +64,7 @@ def test_what_is_sent_again_is_counted_once_and_history_stays_history(
         assert resend.resend(store, both) == 2
         store.refresh()
         assert spans.totals(store) == {"operations": 1, "undelivered": 1, "history": 2}
-        (found,) = spans.summaries(store, since_ns=0, targets_s={})
+        (found,) = spans.summaries(store, targets_s={})
         assert found.count == 1
 
 

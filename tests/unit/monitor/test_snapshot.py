@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from orchwatch import targets
 from orchwatch.monitor import snapshot
+from orchwatch.monitor.selection import Selection
 from orchwatch.monitor.store import Store
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def test_the_window_leaves_out_what_ended_before_and_says_how_many(
     now_ns = time.time_ns()
     record(end_ns=now_ns - 3600 * 10**9)
     record(end_ns=now_ns)
-    taken = snapshot.take(home, since_ns=now_ns - 60 * 10**9)
+    taken = snapshot.take(home, selection=Selection(since_ns=now_ns - 60 * 10**9))
     assert sum(reading.count for reading in taken.operations) == 1
     assert taken.earlier == 1
     assert snapshot.take(home).earlier == 0

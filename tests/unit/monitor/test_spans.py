@@ -9,6 +9,7 @@ import pytest
 
 from orchwatch import spool
 from orchwatch.monitor import spans
+from orchwatch.monitor.selection import Selection
 from orchwatch.monitor.store import Store
 
 if TYPE_CHECKING:
@@ -22,7 +23,9 @@ MS = 1_000_000
 
 def summary(home: Path, since_ns: int = 0, target_s: float = 0.05) -> spans.Summary:
     with Store(home) as store:
-        (found,) = spans.summaries(store, since_ns=since_ns, targets_s={"state.query": target_s})
+        (found,) = spans.summaries(
+            store, Selection(since_ns=since_ns), targets_s={"state.query": target_s}
+        )
     return found
 
 
@@ -66,7 +69,7 @@ def test_a_window_counts_what_ended_in_it(home: Path, record: Record) -> None:
     record(end_ns=NOW_NS + 1)
     assert summary(home, since_ns=NOW_NS).count == 2
     with Store(home) as store:
-        assert spans.count_before(store, NOW_NS) == 1
+        assert spans.outside(store, Selection(since_ns=NOW_NS)).earlier == 1
 
 
 def test_a_clock_that_was_set_back_gives_a_duration_of_nothing(home: Path, record: Record) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from orchwatch.cli import window
+from orchwatch.cli import options, window
 from orchwatch.errors import CheckFailedError
 
 if TYPE_CHECKING:
@@ -16,9 +16,7 @@ HELP = "compare what was emitted with what Tempo and Prometheus hold"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own options."""
-    parser.add_argument(
-        "--format", choices=("table", "json"), default="table", help="default: %(default)s"
-    )
+    options.add_format(parser)
     window.add_argument(parser)
     parser.add_argument(
         "--resend", action="store_true", help="send what is missing in Tempo again, uncounted"
@@ -51,7 +49,8 @@ def run(arguments: argparse.Namespace) -> int:
             store,
             tempo_url=arguments.tempo_url or tempo.url,
             prometheus_url=arguments.prometheus_url or prometheus.url,
-            since_ns=window.since_ns(arguments.since) or 0,
+            since_ns=window.since_ns(window.DEFAULT if arguments.since is None else arguments.since)
+            or 0,
             progress=_progress,
         )
         resent = 0

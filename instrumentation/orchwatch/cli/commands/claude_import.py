@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from orchwatch.cli import window
+from orchwatch.cli import options, window
 
 if TYPE_CHECKING:
     import argparse
@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--project", metavar="NAME", help="only this project's: its directory, or the end of that"
     )
-    parser.add_argument("--format", choices=("table", "json"), default="table")
+    options.add_format(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

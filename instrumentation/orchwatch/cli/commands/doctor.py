@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from orchwatch.cli import options
 from orchwatch.errors import CheckFailedError
 
 if TYPE_CHECKING:
@@ -23,9 +24,7 @@ HELP = "say what works and what does not, each with its remedy"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own options."""
-    parser.add_argument(
-        "--format", choices=("table", "json"), default="table", help="default: %(default)s"
-    )
+    options.add_format(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -9,8 +9,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from orchwatch.cli import window
-from orchwatch.safe_text import safe
+from orchwatch.cli import filters, options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,19 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         f"  {line}\n" for line in event_list.KEYS.splitlines()
     )
     parser.add_argument("--follow", action="store_true", help="go on until interrupted")
-    window.add_argument(parser)
-    parser.add_argument(
-        "--format",
-        choices=("table", "json"),
-        default="table",
-        help="table: for a person, in local time; json: one object a line",
-    )
-    parser.add_argument(
-        "--color",
-        choices=("auto", "always", "never"),
-        default="auto",
-        help="auto: on a terminal, unless NO_COLOR is set",
-    )
+    filters.add_arguments(parser)
+    options.add_format(parser, "; table: for a person, in local time; json: one object a line")
+    options.add_color(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -55,19 +44,19 @@ def run(arguments: argparse.Namespace) -> int:
     from orchwatch import targets  # noqa: PLC0415
     from orchwatch.home import home  # noqa: PLC0415
     from orchwatch.monitor.event_stream import EventStream  # noqa: PLC0415
-    from orchwatch.monitor.store import Store  # noqa: PLC0415
 
-    since_ns = window.since_ns(arguments.since)
     directory = Path(home())
     show = _shower(arguments)
-    with Store(directory) as store:
-        stream = EventStream(directory, store, targets.load())
+    # What is followed is read again and again, and grows.
+    with filters.opened(directory, small=not arguments.follow) as store:
+        chosen = filters.chosen(arguments, store, directory, moved=False)
+        stream = EventStream(directory, store, targets.load(), chosen.selection)
         nothing = True
-        for event in stream.past(since_ns or 0):
+        for event in stream.past(chosen.selection.since_ns or 0):
             show(event)
             nothing = False
         if nothing and arguments.format == "table":
-            sys.stdout.write(_nothing(arguments.since, str(directory)))
+            sys.stdout.write(_nothing(chosen, str(directory)))
         if arguments.follow:
             _follow(stream, show)
     return 0
@@ -83,11 +72,12 @@ def _shower(arguments: argparse.Namespace) -> Callable[[Event], None]:
     return event_list.EventList(sys.stdout, width=width, colour=painted).write
 
 
-def _nothing(since: str, directory: str) -> str:
-    when = "yet" if since == "all" else f"in the last {since}"
+def _nothing(chosen: filters.Chosen, directory: str) -> str:
+    when = f" {chosen.words}" if chosen.words else " yet"
+    more = "; --since all looks at all there is" if chosen.selection.since_ns is not None else ""
     return (
-        f"Nothing happened {when} in {safe(directory)}:\n"
-        "no alert, no failure, nothing beyond its warning.\n"
+        f"Nothing happened{when} in {directory}:\n"
+        f"no alert, no failure, nothing beyond its warning{more}.\n"
     )
 
 

@@ -6,7 +6,8 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from orchwatch.cli import window
+from orchwatch.cli import filters, options
+from orchwatch.cli.suggestions import did_you_mean
 from orchwatch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's own commands."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="list|set")
     listing = actions.add_parser("list", help="every key figure; a dash where nobody measured it")
-    listing.add_argument("--format", choices=("table", "json"), default="table")
-    window.add_argument(listing, default=_WINDOW)
+    options.add_format(listing)
+    filters.add_arguments(listing, _WINDOW)
     setting = actions.add_parser(
         "set", help="keep a figure until a newer one is set or found in the project's files"
     )
@@ -45,24 +46,31 @@ def run(arguments: argparse.Namespace) -> int:
         from orchwatch.monitor import project  # noqa: PLC0415
 
         if arguments.name not in project.HIGHEST:
-            known = ", ".join(project.HIGHEST)
-            raise UsageError(f"kpi set: {arguments.name!r} is computed or unknown; set {known}")
+            hint = did_you_mean(arguments.name, project.HIGHEST)
+            known = hint or f"set {', '.join(project.HIGHEST)}"
+            raise UsageError(f"kpi set: {arguments.name!r} is computed or unknown; {known}")
         value = _number(arguments.value)
         project.set_by_hand(directory, arguments.name, value, time.time_ns())
         sys.stdout.write(f"{arguments.name} is {arguments.value} until a newer figure is found\n")
         return 0
     from orchwatch.monitor.status import Gatherer  # noqa: PLC0415
-    from orchwatch.monitor.store import Store  # noqa: PLC0415
     from orchwatch.reporters import kpi_list  # noqa: PLC0415
 
-    with Store(directory) as store:
-        gatherer = Gatherer(directory, store, Path.cwd(), window.length_s(arguments.since))
+    with filters.opened(directory) as store:
+        chosen = filters.chosen(arguments, store, directory)
+        gatherer = Gatherer(directory, store, Path.cwd(), None, within=chosen.selection)
         system, business = gatherer.measure_system(), gatherer.measure_business()
     if arguments.format == "json":
         kpi_list.render_json(system, business, sys.stdout)
     else:
-        kpi_list.render(system, business, arguments.since, sys.stdout)
+        kpi_list.render(system, business, chosen.note or _covered(chosen.words), sys.stdout)
     return 0
+
+
+def _covered(words: str) -> str:
+    if not words:
+        return "All that was recorded."
+    return f"What was recorded {words}; --since looks further back."
 
 
 def _number(text: str) -> float:

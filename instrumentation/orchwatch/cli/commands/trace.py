@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from orchwatch.errors import OrchwatchError
+from orchwatch.cli import filters, options, window
+from orchwatch.cli.suggestions import did_you_mean
+from orchwatch.errors import OrchwatchError, UsageError
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
+    from orchwatch.cli.filters import Chosen
+    from orchwatch.monitor.small import SmallStore
     from orchwatch.monitor.store import Store
 
 HELP = "show a trace as a tree: who called what, how often, for how long"
@@ -29,7 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="its id, or the first digits of it (default: the latest)",
     )
     which.add_argument(
-        "--slowest", metavar="NAME", help="the trace that holds that operation's slowest call"
+        "--slowest",
+        nargs="?",
+        const=_ANY,
+        metavar="NAME",
+        help="the trace that holds the slowest call, of all operations or of that name",
     )
     which.add_argument(
         "--failed",
@@ -38,7 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="the trace of the latest operation that failed, of all or of that name",
     )
-    parser.add_argument("--format", choices=("table", "json"), default="table")
+    options.add_format(parser)
+    filters.add_arguments(parser, window.ALL)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -51,14 +61,16 @@ def run(arguments: argparse.Namespace) -> int:
 
     from orchwatch.home import home  # noqa: PLC0415
     from orchwatch.monitor import spans  # noqa: PLC0415
-    from orchwatch.monitor.store import Store  # noqa: PLC0415
     from orchwatch.reporters import json_document, tree  # noqa: PLC0415
 
-    with Store(Path(home())) as store:
-        trace_id = _chosen(arguments, store)
+    directory = Path(home())
+    with filters.opened(directory) as store:
+        trace_id = _chosen(arguments, store, directory)
         found = spans.trace(store, trace_id)
     if not found:
-        raise OrchwatchError(f"trace: no span of {trace_id} is stored in {home()}")
+        raise OrchwatchError(
+            f"trace: no span of {trace_id} is stored in {directory}; orchwatch traces lists them"
+        )
     if arguments.format == "json":
         json_document.render([asdict(span) for span in found], sys.stdout)
     else:
@@ -66,27 +78,51 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _chosen(arguments: argparse.Namespace, store: Store) -> str:
-    from orchwatch.home import home  # noqa: PLC0415 - as above
-    from orchwatch.monitor import spans  # noqa: PLC0415
+def _chosen(arguments: argparse.Namespace, store: Store | SmallStore, directory: Path) -> str:
+    from orchwatch.monitor import spans  # noqa: PLC0415 - as above
 
     if arguments.trace_id:
+        given = filters.given(arguments)
+        if given:
+            raise UsageError(f"trace: an ID names one trace, so {given[0]} has nothing to choose")
         return _whole(str(arguments.trace_id), store)
+    named = arguments.slowest or arguments.failed
+    if named and arguments.operation is not None:
+        raise UsageError(f"trace: {named} and --operation {arguments.operation}: give one name")
+    chosen = filters.chosen(arguments, store, directory)
+    selection = replace(chosen.selection, operation=named) if named else chosen.selection
     if arguments.slowest is not None:
-        found = spans.slowest_trace_id(store, arguments.slowest)
-        none = f"{arguments.slowest} was not measured yet in {home()}; see orchwatch current"
+        found = spans.slowest_trace_id(store, selection)
     elif arguments.failed is not None:
-        found = spans.latest_failed_trace_id(store, arguments.failed or None)
-        none = f"no {arguments.failed or 'operation'} has failed in {home()}"
+        found = spans.latest_failed_trace_id(store, selection)
     else:
-        found = spans.latest_trace_id(store)
-        none = f"nothing was measured yet in {home()}; orchwatch demo shows how it looks"
+        found = spans.latest_trace_id(store, selection)
     if found is None:
-        raise OrchwatchError(f"trace: {none}")
+        raise OrchwatchError(f"trace: {_none(arguments, store, chosen, directory)}")
     return found
 
 
-def _whole(start: str, store: Store) -> str:
+def _none(
+    arguments: argparse.Namespace, store: Store | SmallStore, chosen: Chosen, directory: Path
+) -> str:
+    """Why there is no trace to show, and what to do about it."""
+    from orchwatch.monitor import listing  # noqa: PLC0415 - as above
+
+    named = arguments.slowest or arguments.failed
+    known = listing.values(store, chosen.selection, "operation")
+    hint = "orchwatch demo shows how it looks"
+    if named and named not in known and known:
+        hint = did_you_mean(named, known) or "orchwatch current shows what was"
+    elif known:
+        hint = "orchwatch traces lists what there is"
+    within = f" ({chosen.words})" if chosen.words else ""
+    if arguments.failed is not None:
+        return f"no {named or 'operation'} has failed in {directory}{within}; {hint}"
+    what = f"{named} was not" if named else "nothing was"
+    return f"{what} measured yet in {directory}{within}; {hint}"
+
+
+def _whole(start: str, store: Store | SmallStore) -> str:
     """The one id that begins so; the same where there is none."""
     from orchwatch.monitor import spans  # noqa: PLC0415 - as above
 

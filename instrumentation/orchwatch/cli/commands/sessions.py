@@ -1,0 +1,22 @@
+"""`orchwatch sessions`: the sessions that are stored on this machine, the latest first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchwatch.cli import list_command
+
+if TYPE_CHECKING:
+    import argparse
+
+HELP = "list sessions, the latest first: when, how long, what failed, where time went"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's options."""
+    list_command.add_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Prints them."""
+    return list_command.run("session", arguments)

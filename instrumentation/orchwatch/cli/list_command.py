@@ -1,0 +1,70 @@
+"""What `sessions`, `agents` and `traces` have in common: what is there, the latest first."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from orchwatch.cli import filters, options, window
+
+if TYPE_CHECKING:
+    from orchwatch.monitor.listing import Kind
+
+_LIMIT = 20
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the options."""
+    options.add_format(parser)
+    parser.add_argument(
+        "--limit",
+        type=_number,
+        default=_LIMIT,
+        metavar="N",
+        help="how many at most (default: %(default)s; 0: all)",
+    )
+    filters.add_arguments(parser, window.ALL)
+
+
+def run(kind: Kind, arguments: argparse.Namespace) -> int:
+    """Prints them."""
+    from pathlib import Path  # noqa: PLC0415 - slow, see `commands`, and so are the next ones
+
+    from orchwatch.home import home  # noqa: PLC0415
+    from orchwatch.monitor import listing  # noqa: PLC0415
+    from orchwatch.reporters import group_list  # noqa: PLC0415
+
+    directory = Path(home())
+    with filters.opened(directory) as store:
+        chosen = filters.chosen(arguments, store, directory)
+        limit = arguments.limit or listing.ENDLESS
+        found, of_all = listing.groups(store, kind, chosen.selection, limit)
+    if arguments.format == "json":
+        group_list.render_json(kind, found, of_all, sys.stdout)
+        return 0
+    if not found:
+        sys.stdout.write(nothing(f"No {kind}", chosen, str(directory)))
+        return 0
+    group_list.render(kind, found, of_all, sys.stdout)
+    return 0
+
+
+def nothing(what: str, chosen: filters.Chosen, directory: str) -> str:
+    """One line that says where nothing was found, and what shows more."""
+    if chosen.words:
+        return f"{what} is stored in {directory} {chosen.words}.\n"
+    return (
+        f"{what} is stored in {directory} yet; orchwatch demo shows how it looks, and"
+        " orchwatch claude import takes in recorded sessions.\n"
+    )
+
+
+def _number(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, not {text!r}")
+    return number

@@ -1,0 +1,58 @@
+"""The parser of every command that has one: its complaints are one line, and say what was meant."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from orchwatch.cli.suggestions import did_you_mean
+from orchwatch.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
+
+class Parser(argparse.ArgumentParser):
+    """Options are taken as they are spelt; whoever misspells one is told which it may be."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
+
+    def parse_args(self, words: Sequence[str], namespace: Any = None) -> Any:  # type: ignore[override]
+        """Parses all words.
+
+        Raises:
+            UsageError: They do not fit.
+        """
+        found, unknown = self.parse_known_args(words, namespace)
+        if unknown:
+            known = [word for parser in self._all() for word in parser._option_string_actions]
+            hint = did_you_mean(unknown[0].partition("=")[0], known)
+            self.error(f"unknown argument {unknown[0]!r}" + (f"; {hint}" if hint else ""))
+        return found
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            name = "/".join(action.option_strings) or action.metavar or action.dest
+            hint = did_you_mean(str(value), map(str, action.choices))
+            known = ", ".join(map(str, action.choices))
+            said = f"{name} must be one of {known}, not {value!r}"
+            raise argparse.ArgumentError(None, said + (f"; {hint}" if hint else ""))
+
+    def error(self, message: str) -> NoReturn:
+        """Raises instead of writing to stderr and ending the process.
+
+        Raises:
+            UsageError: Always.
+        """
+        command = self.prog.removeprefix("orchwatch ")
+        raise UsageError(f"{command}: {message}; see {self.prog} --help")
+
+    def _all(self) -> list[argparse.ArgumentParser]:
+        """This parser and those of its own commands."""
+        found: list[argparse.ArgumentParser] = [self]
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                found += action.choices.values()
+        return found

@@ -1,0 +1,122 @@
+"""Sessions, agents and traces as a table in 80 columns, or as JSON."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TextIO
+
+from orchwatch.reporters import json_document, units
+from orchwatch.safe_text import ljust, rjust, safe, width
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from orchwatch.monitor.listing import Group, Kind
+
+_WIDTH = 80
+_NS = 1_000_000_000
+_ID_LENGTH = 8
+_NAME_COLUMNS = 40
+_SHARES = ("tools", "model", "hooks")
+_HEADS = {
+    "session": ("session", "started", "took", "busy", "ops", "errors", *_SHARES),
+    "agent": ("agent", "session", "started", "took", "busy", "ops", "errors", *_SHARES),
+    "trace": ("trace", "started", "took", "ops", "errors", *_SHARES, "name"),
+}
+_TEXTS = ("session", "agent", "trace", "started", "name")
+_NOTE = "Times are UTC. Of the busy time: tools, the model (and waiting for a person), hooks.\n"
+_NEXT = {
+    "session": "orchwatch traces --session ID goes on; the first letters of an id are enough",
+    "agent": "orchwatch traces --agent NAME goes on; so does --agent with an id's first letters",
+    "trace": "orchwatch trace ID shows one; the first letters of an id are enough",
+}
+
+
+def render(kind: Kind, groups: Sequence[Group], of_all: int, file: TextIO) -> None:
+    """Writes one a line, then how many there are and how to go on.
+
+    Args:
+        kind: What they are.
+        groups: At least one.
+        of_all: How many there are in all.
+        file: Where to write.
+    """
+    rows = [_HEADS[kind], *(_row(kind, group, _dates(groups)) for group in groups)]
+    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
+    last = 1 if kind == "trace" else 0
+    gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= _WIDTH else " "
+    for row in rows:
+        cells = [
+            ljust(cell, room) if head in _TEXTS else rjust(cell, room)
+            for head, cell, room in zip(_HEADS[kind], row, widths, strict=True)
+        ]
+        line = gap.join(cells).rstrip()
+        if last and width(line) > _WIDTH:
+            # A name that is too long stands on a line of its own: nothing is cut off.
+            line = f"{gap.join(cells[:-1]).rstrip()}\n    {row[-1]}"
+        file.write(line + "\n")
+    more = f"{len(groups)} of {of_all}; --limit shows more. " if of_all > len(groups) else ""
+    file.write(f"\n{_NOTE}{more}{_NEXT[kind]}.\n")
+
+
+def render_json(kind: Kind, groups: Iterable[Group], of_all: int, file: TextIO) -> None:
+    """Writes one JSON object: the list, named as the command, and how many there are in all."""
+    json_document.render(
+        {f"{kind}s": [as_dict(kind, group) for group in groups], "of_all": of_all}, file
+    )
+
+
+def as_dict(kind: Kind, group: Group) -> dict[str, Any]:
+    """One of the list; times in ISO 8601, durations in seconds, shares from 0 to 1."""
+    own: dict[str, Any] = {"id": group.id}
+    if kind != "session":
+        own |= {"name": group.name, "session_id": group.session_id}
+    return own | {
+        "started": _iso(group.start_ns),
+        "ended": _iso(group.end_ns),
+        "duration_s": (group.end_ns - group.start_ns) / _NS,
+        "busy_s": group.busy_ns / _NS,
+        "operations": group.operations,
+        "errors": group.errors,
+        **({} if kind == "agent" else {"agents": group.agents}),
+        "tools_share": group.share(group.tools_ns),
+        "model_share": group.share(group.model_ns),
+        "hooks_share": group.share(group.hooks_ns),
+    }
+
+
+def _row(kind: Kind, group: Group, date: str) -> tuple[str, ...]:
+    started = f"{_moment(group.start_ns):{date}%H:%M:%S}"
+    took = units.duration((group.end_ns - group.start_ns) / _NS)
+    counts = (str(group.operations), str(group.errors))
+    shares = tuple(
+        units.whole_share(group.share(part))
+        for part in (group.tools_ns, group.model_ns, group.hooks_ns)
+    )
+    short = safe(group.id)[:_ID_LENGTH]
+    if kind == "trace":
+        return (short, started, took, *counts, *shares, safe(group.name or "", _NAME_COLUMNS))
+    busy = units.duration(group.busy_ns / _NS)
+    if kind == "session":
+        return (short, started, took, busy, *counts, *shares)
+    name = safe(group.name or "", _NAME_COLUMNS // 2)
+    who = name if group.name == group.id else f"{name} {short}".strip()
+    session = safe(group.session_id or units.ABSENT)[:_ID_LENGTH]
+    return (who if group.name != "main" else "main", session, started, took, busy, *counts, *shares)
+
+
+def _dates(groups: Iterable[Group]) -> str:
+    """How much of the dates has to be said."""
+    moments = [_moment(group.start_ns) for group in groups]
+    today = datetime.now(UTC)
+    if all(moment.date() == today.date() for moment in moments):
+        return ""
+    return "%m-%d " if all(moment.year == today.year for moment in moments) else "%Y-%m-%d "
+
+
+def _moment(time_ns: int) -> datetime:
+    return datetime.fromtimestamp(time_ns / _NS, UTC)
+
+
+def _iso(time_ns: int) -> str:
+    return _moment(time_ns).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -7,7 +7,7 @@ SHELL := bash
 PYTHON ?=
 python = $(or $(PYTHON),$(shell .ci/pythons --first),false)
 BIN := .venv/bin
-SOURCES := instrumentation stack tests benchmarks
+SOURCES := instrumentation stack tests benchmarks .ci hatch_build.py
 
 .PHONY: help
 help: ## List what can be made
@@ -55,6 +55,10 @@ test-compose: setup stack ## Start docker-compose.yml on a real engine and send 
 .PHONY: test-claude
 test-claude: setup ## Run the real Claude Code client on a scripted model; needs npm
 	$(BIN)/python -m pytest tests/claude_client
+
+.PHONY: dist
+dist: setup ## Build sdist and wheel, check them, and try both on every Python that is here
+	@.ci/dist
 
 .PHONY: check
 check: setup ## Format, lint, types, imports, drift of what is generated

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from orchwatch import files
 from orchwatch.errors import OrchwatchError
-from orchwatch.home import user_file
+from orchwatch.home import USER_FILE_BYTES, user_file
 
 TARGET_TABLES = ("operations", "reliability", "levels")
 INSTRUMENT_TABLE = "instrument"
@@ -50,7 +52,7 @@ def find() -> Path | None:
     if file is None:
         return None
     path = Path(file)
-    if not path.is_file():
+    if not os.path.lexists(path):
         raise ConfigError(path, "", "ORCHWATCH_CONFIG names it, and no such file exists")
     return path
 
@@ -97,7 +99,7 @@ def read_toml(file: Path) -> dict[str, Any]:
         ConfigError: The file cannot be read or is not TOML.
     """
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        return tomllib.loads(files.read(file, USER_FILE_BYTES).decode())
     except OSError as error:
         raise ConfigError(file, "", f"cannot be read: {error.strerror}") from error
     except RecursionError as error:

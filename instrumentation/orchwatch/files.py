@@ -117,6 +117,15 @@ def read(path: StrPath, most_bytes: int, *, links: bool = True) -> bytes:
     return b"".join(chunks)
 
 
+def directory(path: StrPath) -> int:
+    """Opens a directory, to lock it or to have its entries survive a power cut.
+
+    Raises:
+        OSError: It is none, or cannot be opened.
+    """
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | _ALWAYS)
+
+
 def lines(file: BinaryIO, most_bytes: int = LONGEST_LINE_BYTES) -> Iterator[bytes]:
     """The lines of an open file; of one that is longer its first `most_bytes`, with no newline."""
     while line := file.readline(most_bytes):
@@ -140,7 +149,7 @@ def create(path: StrPath) -> int:
         return descriptor(path, flags, links=False)
 
 
-def replace(path: StrPath, content: bytes, *, sync: bool = False) -> None:
+def replace(path: StrPath, content: bytes, *, mode: int = FILE_MODE, sync: bool = False) -> None:
     """Replaces a file as a whole: a reader sees the old one or the new one.
 
     A link or a pipe in its place is replaced too, not written through. Only one thread of a process
@@ -149,6 +158,7 @@ def replace(path: StrPath, content: bytes, *, sync: bool = False) -> None:
     Args:
         path: Where it lies.
         content: What it holds afterwards.
+        mode: Its rights.
         sync: Whether it must survive a power cut.
 
     Raises:
@@ -158,6 +168,7 @@ def replace(path: StrPath, content: bytes, *, sync: bool = False) -> None:
     file = create(temporary)
     try:
         try:
+            os.fchmod(file, mode)
             write_all(file, content)
             if sync:
                 os.fsync(file)

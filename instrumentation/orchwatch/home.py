@@ -10,6 +10,8 @@ DIRECTORY_MODE = 0o700
 FILE_MODE = 0o600
 
 _USER_FILE = "orchwatch.toml"
+USER_FILE_BYTES = 1024 * 1024
+"""What a user's file may hold; a few hundred rows take a tenth of that."""
 
 
 def home() -> str:
@@ -33,7 +35,8 @@ def user_file() -> str | None:
         return explicit
     config_home = environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     for file in (_USER_FILE, os.path.join(config_home, "orchwatch", _USER_FILE)):
-        if os.path.isfile(file):
+        # What is no file there, or a link to nothing, is for whoever reads it to complain about.
+        if os.path.lexists(file):
             return file
     return None
 

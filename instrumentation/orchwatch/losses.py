@@ -13,7 +13,8 @@ import time
 from _signal import NSIG, getsignal  # type: ignore[import-not-found]  # `signal` needs `enum`
 from _thread import allocate_lock
 
-from orchwatch.home import DIRECTORY_MODE, FILE_MODE, home
+from orchwatch import files
+from orchwatch.home import DIRECTORY_MODE, home
 from orchwatch.locks import lock_exclusively
 
 # Reason: what it means, what to do about it.
@@ -87,6 +88,7 @@ REASONS = {
 _FLUSH_INTERVAL_S = 1.0
 _EXIT_WAIT_S = 0.05
 _LEDGER_BYTES = 65_536
+_MOST_DIGITS = 20
 # The `stat` module's S_IFMT, S_IFDIR and S_IWGRP | S_IWOTH.
 _FORMAT_BITS, _DIRECTORY_FORMAT, _OTHERS_WRITE = 0o170000, 0o040000, 0o022
 
@@ -161,7 +163,7 @@ def read() -> dict[str, int]:
         try:
             if shared and not _is_private(os.path.dirname(path)):
                 continue
-            with open(path, "rb") as ledger:
+            with files.reader(path, links=False) as ledger:
                 counts = _parse(ledger.read(_LEDGER_BYTES))
         except OSError:
             continue
@@ -210,7 +212,7 @@ def _add(path: str, counts: dict[str, int], wait_s: float, *, shared: bool) -> b
         os.makedirs(directory, DIRECTORY_MODE, exist_ok=True)
         if shared and not _is_private(directory):
             return False
-        ledger = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE)
+        ledger = files.descriptor(path, os.O_RDWR | os.O_CREAT, links=False)
     except OSError:
         return False
     try:
@@ -238,7 +240,7 @@ def _parse(text: bytes) -> dict[str, int]:
     counts: dict[str, int] = {}
     for line in text.split(b"\n"):
         reason, _, number = line.strip().rpartition(b" ")
-        if reason and number.isdigit():
+        if reason and number.isdigit() and len(number) <= _MOST_DIGITS:
             counts[reason.strip().decode("ascii", "replace")] = int(number)
     return counts
 

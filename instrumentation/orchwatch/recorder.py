@@ -9,10 +9,9 @@ import os
 import time
 from _contextvars import ContextVar
 
-from orchwatch import losses, names, spool
+from orchwatch import files, losses, names, spool
 from orchwatch.__about__ import __version__
 from orchwatch.context import ROOT, Context, parse
-from orchwatch.home import FILE_MODE
 from orchwatch.locks import lock_exclusively
 from orchwatch.otlp_json import (
     LINE_SUFFIX,
@@ -68,7 +67,6 @@ if TYPE_CHECKING:
             """Sets a gauge."""
 
 
-_LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
 _LOCK_WAIT_S = 1.0
 _IDS_AT_ONCE = 64
 _CONTEXT_VARIABLES = (b"TRACEPARENT", b"BAGGAGE", b"CLAUDE_CODE_SESSION_ID")
@@ -202,7 +200,9 @@ class SpoolRecorder:
 
     def _lock_metrics(self) -> int:
         try:
-            lock = os.open(f"{spool.make_directory()}/.metrics.lock", _LOCK_FLAGS, FILE_MODE)
+            lock = files.descriptor(
+                f"{spool.make_directory()}/.metrics.lock", os.O_RDWR | os.O_CREAT, links=False
+            )
         except OSError:
             return -1  # appending will fail too, and count it
         # Whoever has the lock may wait for a processor for long; one that is stopped altogether is

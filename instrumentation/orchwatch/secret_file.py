@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 
+from orchwatch import files
 from orchwatch.errors import OrchwatchError
-from orchwatch.home import DIRECTORY_MODE, FILE_MODE
+from orchwatch.home import DIRECTORY_MODE
 
 _SECRET_BYTES = 32
+_MOST_BYTES = 4096
 
 
 class SecretError(OrchwatchError):
@@ -22,8 +24,7 @@ def read(path: str) -> str | None:
         SecretError: Its file cannot be read, or is empty.
     """
     try:
-        with open(path, encoding="ascii") as file:
-            secret = file.read().strip()
+        secret = files.read(path, _MOST_BYTES, links=False).decode("ascii").strip()
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -48,9 +49,11 @@ def make(path: str) -> str:
     unnamed = f"{path}.{os.getpid()}"
     try:
         os.makedirs(os.path.dirname(path), DIRECTORY_MODE, exist_ok=True)
-        file = os.open(unnamed, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE)
-        with os.fdopen(file, "w") as stream:
-            stream.write(secret + "\n")
+        file = files.create(unnamed)
+        try:
+            files.write_all(file, f"{secret}\n".encode())
+        finally:
+            os.close(file)
         try:
             os.link(unnamed, path)  # whoever is first decides, and nobody sees half of it
         except FileExistsError:

@@ -14,12 +14,11 @@ so that nothing but the partial line is lost.
 import errno
 import fcntl
 import os
-import stat
 import time
 from _thread import RLock
 
-from orchwatch import losses, spool_budget
-from orchwatch.home import DIRECTORY_MODE, FILE_MODE, spool_directory
+from orchwatch import files, losses, spool_budget
+from orchwatch.home import DIRECTORY_MODE, spool_directory
 
 OPERATIONS = "operations"  # counted, and stored as traces
 UNDELIVERED = "undelivered"  # could not be sent over OTLP: stored as traces, counted by its sender
@@ -37,10 +36,7 @@ _SUFFIX = ".jsonl"
 _RETRY_INTERVAL_S = 1.0
 _LOOK_INTERVAL_S = 1.0
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-# Not waiting matters only where somebody has put a pipe in a segment's place.
-_OPEN_FLAGS = os.O_RDWR | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-# What stands there is no segment: a directory, a link, a socket.
-_NO_SEGMENT = (errno.EISDIR, errno.ELOOP, errno.ENXIO, errno.ENOENT)
+_OPEN_FLAGS = os.O_RDWR | os.O_APPEND
 
 
 class _ShortWriteError(OSError):
@@ -229,18 +225,16 @@ def segment_numbers(directory: str, family: str) -> list[int]:
 def _join(path: str, limit_bytes: int) -> int:
     """Opens a segment that exists and is not full; -1 where another one has to be used."""
     try:
-        segment = os.open(path, _OPEN_FLAGS)
-    except OSError as error:
-        if error.errno in _NO_SEGMENT:
-            return -1
-        raise
+        segment = files.descriptor(path, _OPEN_FLAGS, links=False)
+    except (FileNotFoundError, files.NotRegularError):
+        return -1
     try:
         fcntl.flock(segment, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:  # somebody is about to drop it
         os.close(segment)
         return -1
     status = os.fstat(segment)
-    if status.st_size < limit_bytes and status.st_nlink and stat.S_ISREG(status.st_mode):
+    if status.st_size < limit_bytes and status.st_nlink:
         return segment
     os.close(segment)
     return -1
@@ -258,7 +252,7 @@ def _create(path: str, family: str) -> int:
     segment_id = os.urandom(16).hex()
     header = f'{{"orchwatch":{{"segment":"{name}","id":"{segment_id}"}}{payload}}}\n'.encode()
     unnamed = f"{directory}/.{segment_id}"
-    segment = os.open(unnamed, _OPEN_FLAGS | os.O_CREAT | os.O_EXCL, FILE_MODE)
+    segment = files.descriptor(unnamed, _OPEN_FLAGS | os.O_CREAT | os.O_EXCL, links=False)
     try:
         fcntl.flock(segment, fcntl.LOCK_SH)
         _write_all(segment, header)

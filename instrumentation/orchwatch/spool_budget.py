@@ -4,7 +4,7 @@ import fcntl
 import os
 import stat
 
-from orchwatch import losses
+from orchwatch import files, losses
 
 BUDGET_BYTES = 256 * 1024 * 1024
 VARIABLE = "ORCHWATCH_SPOOL_BUDGET_BYTES"
@@ -63,9 +63,9 @@ def _look(path: str) -> tuple[int, int]:
 def _drop(path: str) -> bool:
     """Removes a segment that no writer has open any more."""
     try:
-        with open(path, "rb") as segment:
+        with files.reader(path, links=False) as segment:
             fcntl.flock(segment, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            lines = sum(line != b"\n" for line in segment) - 1  # the header
+            lines = sum(line != b"\n" for line in files.lines(segment)) - 1  # the header
             os.unlink(path)
     except OSError:  # still in use, or another process was faster
         return False

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from tests.compose import images
-from tests.compose.engine import Engine, Project
+from tests.compose.engine import ROOT, Engine, Project
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,8 +28,8 @@ def start(engine: Engine) -> Iterator[Callable[..., Project]]:
     """Makes the project of a user with these settings; what it started ends with the test."""
     projects = []
 
-    def make(home: Path, **settings: str) -> Project:
-        projects.append(Project(engine, home, **settings))
+    def make(home: Path, directory: Path = ROOT, **settings: str) -> Project:
+        projects.append(Project(engine, home, directory, **settings))
         return projects[-1]
 
     yield make

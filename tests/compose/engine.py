@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+
+import yaml
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -92,17 +95,31 @@ class Engine:
         )
 
 
+def by_tag(image: str) -> str:
+    """The image without its digest, which nothing that is made here can have."""
+    return image.partition("@")[0]
+
+
+def python_image(directory: Path) -> str:
+    """The image that a Dockerfile begins with."""
+    dockerfile = (directory / "Dockerfile").read_text()
+    (image,) = re.findall(r"^ARG PYTHON=(\S+)", dockerfile, re.MULTILINE)
+    return str(image)
+
+
 class Project:
-    """The repository's docker-compose.yml with the settings of one user.
+    """A docker-compose.yml with the settings of one user.
 
     Attributes:
+        directory: Where it lies: the repository, or what `orchwatch generate --output` wrote.
         home: `ORCHWATCH_HOME` on the host.
         claude: `CLAUDE_CONFIG_DIR` there.
         settings: What that user has set besides.
     """
 
-    def __init__(self, engine: Engine, home: Path, **settings: str) -> None:
+    def __init__(self, engine: Engine, home: Path, directory: Path = ROOT, **settings: str) -> None:
         self.engine = engine
+        self.directory = directory
         self.home = home
         self.claude = home.with_name(f"{home.name}-claude")
         self.settings: Mapping[str, str] = settings
@@ -110,9 +127,15 @@ class Project:
     def compose(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Runs a docker compose command."""
         done = subprocess.run(
-            # No .env: the one of this checkout is somebody's own.
-            [os.environ["ORCHWATCH_TEST_COMPOSE"], "--env-file", os.devnull, *arguments],
-            cwd=ROOT,
+            [
+                os.environ["ORCHWATCH_TEST_COMPOSE"],
+                # No .env: the one of this checkout is somebody's own.
+                f"--env-file={os.devnull}",
+                "--file=docker-compose.yml",
+                f"--file={self._images_by_tag()}",
+                *arguments,
+            ],
+            cwd=self.directory,
             env={
                 "PATH": os.environ["PATH"],
                 "HOME": os.environ["HOME"],
@@ -129,6 +152,17 @@ class Project:
         )
         assert done.returncode == 0 or not check, f"{done.stdout}\n{done.stderr}"
         return done
+
+    def _images_by_tag(self) -> Path:
+        services = yaml.safe_load((self.directory / "docker-compose.yml").read_text())["services"]
+        build = {"build": {"args": {"PYTHON": by_tag(python_image(self.directory))}}}
+        changed = {
+            name: {"image": by_tag(settings["image"])} if "image" in settings else build
+            for name, settings in services.items()
+        }
+        file = self.engine.directory / "by-tag.yml"
+        file.write_text(yaml.safe_dump({"services": changed}))
+        return file
 
     def up(self, *services: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Starts services, and what they depend on."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
-from tests.compose.engine import ROOT, Engine
+from tests.compose.engine import ROOT, Engine, by_tag, python_image
 
 from build import binaries
 
@@ -93,9 +93,7 @@ def import_all(engine: Engine) -> None:
     alertmanager = services["alertmanager"]["image"]
     _import(engine, alertmanager, _alertmanager, "USER nobody", "/bin/alertmanager")
     _import(engine, services["tempo"]["image"], _tempo, "USER 10001:10001", "/tempo")
-    base = set(re.findall(r"^FROM (\S+)", (ROOT / "Dockerfile").read_text(), re.MULTILINE))
-    assert len(base) == 1
-    _import(engine, base.pop(), _python, "ENV PATH=/usr/local/bin:/bin", "")
+    _import(engine, python_image(ROOT), _python, "ENV PATH=/usr/local/bin:/bin", "")
 
 
 def _import(
@@ -109,7 +107,7 @@ def _import(
         tree = Tree(archive)
         fill(tree)
         tree.close()
-        engine.docker("import", *changes, "-", image, stdin=archive)
+        engine.docker("import", *changes, "-", by_tag(image), stdin=archive)
 
 
 def _collector(tree: Tree) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import subprocess
+import sys
 import time
 import urllib.parse
 import urllib.request
@@ -16,6 +18,7 @@ import pytest
 import yaml
 from tests.compose.engine import ROOT, Project, wait_until
 
+import orchwatch
 from orchwatch import targets
 from orchwatch.monitor import alert_events
 
@@ -363,6 +366,26 @@ def write_session(file: Path) -> None:
     ]
     file.parent.mkdir()
     file.write_text("".join(f"{json.dumps(line)}\n" for line in lines))
+
+
+def test_what_generate_writes_starts_where_there_is_no_checkout(
+    start: Callable[..., Project], home: Path, tmp_path: Path
+) -> None:
+    stack = tmp_path / "stack"
+    subprocess.run(
+        [sys.executable, "-m", "orchwatch.cli", "generate", "--output", str(stack)],
+        check=True,
+        cwd=tmp_path,
+    )
+    project = start(home, stack)
+    project.compose("build", "monitor")
+    project.up("monitor", *SERVERS)
+    trace_id = write_segment(home, 1, [0.01] * 5)
+
+    wait_for(trace_id, spans=5, counted=5)
+    wait_until("the monitor runs", (home / "monitor" / "lock").exists)
+    version = project.compose("exec", "-T", "monitor", "/opt/orchwatch/bin/orchwatch", "--version")
+    assert version.stdout == f"orchwatch {orchwatch.__version__}\n"
 
 
 def test_only_grafana_is_not_started_here() -> None:

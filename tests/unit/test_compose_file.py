@@ -100,7 +100,9 @@ def test_every_port_is_on_loopback_and_named_like_the_native_stacks(
 
 
 def test_the_images_are_those_of_the_versions_that_are_built_natively() -> None:
-    images = {name: settings.get("image", "") for name, settings in SERVICES.items()}
+    images = {
+        name: settings.get("image", "").partition("@")[0] for name, settings in SERVICES.items()
+    }
     collector = _component("collector").version()
     # Prometheus 3.14.0 is module v0.314.0.
     prometheus = re.sub(r"^0\.(\d)(\d\d)", r"\1.\2", _component("prometheus").version())
@@ -206,10 +208,17 @@ def test_grafana_leads_from_an_exemplar_to_its_trace_and_from_a_span_to_its_metr
         assert any(published.endswith(f":{address[2]}") for published in ports)
 
 
+def test_images_are_pinned_by_digest_but_for_two_whose_digests_could_not_be_confirmed() -> None:
+    images = {settings["image"] for settings in SERVICES.values() if "image" in settings}
+    by_tag = {image for image in images if not re.search(r"@sha256:[0-9a-f]{64}$", image)}
+    assert {image.partition(":")[0] for image in by_tag} == {"grafana/grafana", "grafana/tempo"}
+
+
 def test_the_demo_image_is_built_from_one_pinned_image_and_hashed_packages() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
-    (base,) = set(re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE))
-    assert re.fullmatch(r"python:\d+\.\d+\.\d+-slim-\w+", base)
+    (base,) = re.findall(r"^ARG PYTHON=(\S+)", dockerfile, re.MULTILINE)
+    assert re.fullmatch(r"python:\d+\.\d+\.\d+-slim-\w+@sha256:[0-9a-f]{64}", base)
+    assert set(re.findall(r"^FROM (\S+)", dockerfile, re.MULTILINE)) == {"${PYTHON}"}
     installs = re.findall(r"pip install (.*)", dockerfile)
     assert installs
     assert all("--require-hashes" in line or "--no-deps" in line for line in installs)

@@ -95,5 +95,5 @@ def test_bytes_that_are_no_utf8_are_no_toml(user_file: Path, content: bytes) -> 
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(config.ConfigError, match=f"{tmp_path}: cannot be read: Is a directory"):
+    with pytest.raises(config.ConfigError, match=f"{tmp_path}: cannot be read: it is a directory"):
         config.load(tmp_path)

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from orchwatch import spool
 from orchwatch.errors import OrchwatchError
-from orchwatch.home import DIRECTORY_MODE, FILE_MODE, home
+from orchwatch.files import descriptor, reader
+from orchwatch.files import lines as lines_of
+from orchwatch.home import DIRECTORY_MODE, home
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -44,14 +46,15 @@ class ImportRecord:
         self._path = os.path.join(directory, f"{_NAME}.sqlite")
         try:
             os.makedirs(directory, DIRECTORY_MODE, exist_ok=True)
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            self._lock = os.open(os.path.join(directory, f"{_NAME}.lock"), flags, FILE_MODE)
+            flags = os.O_RDWR | os.O_CREAT
+            lock = os.path.join(directory, f"{_NAME}.lock")
+            self._lock = descriptor(lock, flags, links=False)
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 on_wait()
                 fcntl.flock(self._lock, fcntl.LOCK_EX)
-            os.close(os.open(self._path, flags, FILE_MODE))
+            os.close(descriptor(self._path, flags, links=False))
             self._connection = sqlite3.connect(self._path, isolation_level=None)
             self._connection.execute("PRAGMA journal_mode = WAL")
             # Survives a killed process, not a power failure: no more does the spool.
@@ -157,9 +160,9 @@ def _arrived(segment: int, offset: int) -> set[str] | None:
         return None
     arrived: set[str] = set()
     for number in (number for number in numbers if number >= segment):
-        with open(spool.segment_path(directory, spool.HISTORY, number), "rb") as stream:
+        with reader(spool.segment_path(directory, spool.HISTORY, number)) as stream:
             stream.seek(offset if number == segment else 0)
-            for line in stream:
+            for line in lines_of(stream):
                 arrived.update(span["spanId"] for span in _spans(line))
     return arrived
 

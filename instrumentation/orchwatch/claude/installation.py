@@ -18,9 +18,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from orchwatch import files
 from orchwatch.claude import secrecy, settings
 from orchwatch.claude.settings import Additions, Removed, SettingsError
-from orchwatch.home import DIRECTORY_MODE, FILE_MODE, home
+from orchwatch.home import DIRECTORY_MODE, home
 from orchwatch.locks import lock_exclusively
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ _LOCK_WAIT_S = 10.0
 _TEMPORARY_SUFFIX = ".orchwatch-tmp"
 _BEFORE, _RECORD = "before", "record.json"
 _WRITE_BITS = 0o222
+_MOST_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,8 +216,7 @@ def _read(path: str) -> tuple[str, bytes | None]:
 
 
 def _load(path: str) -> bytes:
-    with open(path, "rb") as file:
-        return file.read()
+    return files.read(path, _MOST_BYTES)
 
 
 def _decode(path: str, content: bytes) -> tuple[str, str]:
@@ -258,7 +259,7 @@ def _locked(directory: str) -> Iterator[None]:
     if not os.path.isdir(directory):  # nothing to write, then
         yield
         return
-    handle = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    handle = files.directory(directory)
     try:
         if not lock_exclusively(handle, _LOCK_WAIT_S):
             raise SettingsError(f"{directory}: another installation has been at work for too long")
@@ -285,19 +286,20 @@ def _put(path: str, content: bytes | None, mode: int | None = None) -> None:
         return
     # A fixed name, so that what a kill leaves can be found; only under the lock.
     temporary = path + _TEMPORARY_SUFFIX
-    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     try:
-        with os.fdopen(os.open(temporary, flags, FILE_MODE), "wb") as file:
+        file = files.create(temporary)
+        try:
             with suppress(FileNotFoundError):
                 status = os.stat(path)
                 if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
                     with suppress(PermissionError):
-                        os.fchown(file.fileno(), status.st_uid, status.st_gid)
+                        os.fchown(file, status.st_uid, status.st_gid)
             if mode is not None:
-                os.fchmod(file.fileno(), mode)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+                os.fchmod(file, mode)
+            files.write_all(file, content)
+            os.fsync(file)
+        finally:
+            os.close(file)
         os.replace(temporary, path)
     except OSError:
         with suppress(OSError):

@@ -8,13 +8,14 @@ import os
 import re
 from typing import TYPE_CHECKING, BinaryIO
 
+from orchwatch import files
 from orchwatch.claude.fields import time_ns
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Iterator, Sequence
 
-MAX_LINE_BYTES = 64 * 1024 * 1024
+MAX_LINE_BYTES = files.LONGEST_LINE_BYTES
 
 _TIME = re.compile(rb'"timestamp":"([^"]{10,40})"')
 
@@ -39,7 +40,7 @@ class LineFile:
     def peek(self) -> bool:
         """Reads the next line; False at the end, or where only half a line is left."""
         if self._stream is None:
-            self._stream = open(self._path, "rb")  # noqa: SIM115 - kept over many lines
+            self._stream = files.reader(self._path)
             self._stream.seek(self.offset)
         while True:
             line = self._stream.readline(MAX_LINE_BYTES)

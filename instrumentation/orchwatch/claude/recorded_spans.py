@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from orchwatch import spool
+from orchwatch import files, spool
 from orchwatch.otlp_json import LINE_SUFFIX
 
 if TYPE_CHECKING:
@@ -31,10 +31,10 @@ def span_ids(family: str, number: int = 0, offset: int = 0) -> Iterator[str]:
         if found < number:
             continue
         try:
-            with open(spool.segment_path(directory, family, found), "rb") as segment:
+            with files.reader(spool.segment_path(directory, family, found)) as segment:
                 segment.seek(offset if found == number else 0)
-                for line in segment:
+                for line in files.lines(segment):
                     if line.endswith(_LINE_END):  # not what a killed process left of one
                         yield from (digits.decode() for digits in _SPAN_ID.findall(line))
-        except FileNotFoundError:  # dropped to keep the budget
+        except (FileNotFoundError, files.NotRegularError):  # dropped to keep the budget, or none
             continue

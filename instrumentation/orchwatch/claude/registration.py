@@ -29,7 +29,7 @@ PORT_VARIABLE = "ORCHWATCH_MONITOR_PORT"
 HOOK_PATH = "/claude/hook"
 SECRET_HEADER = "X-Orchwatch-Secret"  # noqa: S105 - the header's name
 
-# The agent waits for a hook that is not asynchronous: a monitor that hangs costs it this much.
+# The agent waits for its hooks: a monitor that hangs costs it this much.
 HTTP_TIMEOUT_S = 1
 COMMAND_TIMEOUT_S = 10
 # Events at the end of a session share 1.5 s unless a hook has a timeout of its own.
@@ -109,13 +109,13 @@ def command_entry(event: str) -> Entry:
     """A hook that appends the event to the spool.
 
     It is one line for a shell: a version of Claude Code that does not know `args` would start the
-    interpreter alone, which then runs the payload as a program.
+    interpreter alone, which then runs the payload as a program. It is not `async`: Claude Code ends
+    those that still run when it exits, and with them the end of the last turn.
     """
     words = [*interpreter(), HOOK_SCRIPT, *own_home()]
     entry: Entry = {"type": "command", "command": shlex.join(words)}
-    if event == "SessionEnd":  # Claude Code exits right after it
-        return {**entry, "timeout": SESSION_END_TIMEOUT_S}
-    return {**entry, "timeout": COMMAND_TIMEOUT_S, "async": True}
+    timeout_s = SESSION_END_TIMEOUT_S if event == "SessionEnd" else COMMAND_TIMEOUT_S
+    return {**entry, "timeout": timeout_s}
 
 
 def interpreter() -> list[str]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from orchwatch.claude.fields import mapping, text, time_ns
 from orchwatch.errors import UsageError
+from orchwatch.files import reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -91,7 +92,7 @@ def find(paths: Iterable[str]) -> tuple[list[RecordedSession], list[str]]:
 def agent_origin(path: str) -> dict[str, str]:
     """What newer versions keep beside a sub-agent's file: its type and the call that started it."""
     try:
-        with open(path.removesuffix(_SUFFIX) + ".meta.json", "rb") as stream:
+        with reader(path.removesuffix(_SUFFIX) + ".meta.json") as stream:
             told = mapping(json.loads(stream.read(_HEAD_BYTES)))
     except (OSError, ValueError, RecursionError):
         return {}
@@ -115,10 +116,13 @@ def last_time_ns(session: RecordedSession) -> int:
     """The latest time at the end of a session's files, Unix nanoseconds; 0 where there is none."""
     latest = 0
     for file in session.files:
-        with open(file.path, "rb") as stream:
-            size_bytes = stream.seek(0, os.SEEK_END)
-            stream.seek(max(size_bytes - _TAIL_BYTES, 0))
-            found = _TIME.findall(stream.read(_TAIL_BYTES))
+        try:
+            with reader(file.path) as stream:
+                size_bytes = stream.seek(0, os.SEEK_END)
+                stream.seek(max(size_bytes - _TAIL_BYTES, 0))
+                found = _TIME.findall(stream.read(_TAIL_BYTES))
+        except OSError:  # deleted since
+            continue
         latest = max(
             [latest, *(time_ns(moment.decode("ascii", "replace")) or 0 for moment in found)]
         )
@@ -159,7 +163,7 @@ def owner(path: str) -> tuple[str, str | None]:
 
 def _told_session(path: str) -> str:
     try:
-        with open(path, "rb") as stream:
+        with reader(path) as stream:
             head = stream.read(_HEAD_BYTES)
     except OSError:
         return ""
@@ -176,7 +180,7 @@ def _told_session(path: str) -> str:
 def _identity(path: str) -> str:
     """Of the first line, once that is whole; empty before, and where it cannot be read."""
     try:
-        with open(path, "rb") as stream:
+        with reader(path) as stream:
             first = stream.readline(_HEAD_BYTES)
     except OSError:
         return ""

@@ -7,10 +7,13 @@ import json
 import os
 from typing import Any
 
+from orchwatch import files
 from orchwatch.errors import OrchwatchError
-from orchwatch.home import DIRECTORY_MODE, FILE_MODE, home
+from orchwatch.home import DIRECTORY_MODE, home
 
 _VERSION = 1
+# Thousands of sessions, each with what is open in it.
+_MOST_BYTES = 256 * 1024 * 1024
 
 
 class Checkpoint:
@@ -26,8 +29,8 @@ class Checkpoint:
         try:
             for made in (os.path.dirname(home()), home(), directory):
                 os.makedirs(made, DIRECTORY_MODE, exist_ok=True)
-            flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-            self._lock = os.open(os.path.join(directory, "lock"), flags, FILE_MODE)
+            lock = os.path.join(directory, "lock")
+            self._lock = files.descriptor(lock, os.O_RDWR | os.O_CREAT, links=False)
         except OSError as error:
             raise OrchwatchError(
                 f"{directory} cannot be written: {error.strerror};"
@@ -42,8 +45,7 @@ class Checkpoint:
     def load(self) -> dict[str, Any] | None:
         """What `save` was last given; None where there is nothing, or nothing of use."""
         try:
-            with open(self._path, encoding="utf-8") as file:
-                saved = json.load(file)
+            saved = json.loads(files.read(self._path, _MOST_BYTES, links=False))
         except (OSError, ValueError, RecursionError):
             return None
         if not isinstance(saved, dict) or saved.get("version") != _VERSION:
@@ -57,14 +59,7 @@ class Checkpoint:
             OSError: It cannot be written; what was stored before stays.
         """
         text = json.dumps({"version": _VERSION, **values}, separators=(",", ":"))
-        unnamed = f"{self._path}.new"
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-        file = os.open(unnamed, flags, FILE_MODE)
-        with os.fdopen(file, "w", encoding="utf-8") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(unnamed, self._path)
+        files.replace(self._path, text.encode(), sync=True)
 
     def close(self) -> None:
         """Lets another monitor begin."""

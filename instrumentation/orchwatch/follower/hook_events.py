@@ -12,7 +12,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
-from orchwatch import losses, spool
+from orchwatch import files, losses, spool
 from orchwatch.claude import hook_line, hook_payload, registration
 from orchwatch.follower.route import Answer, Route
 from orchwatch.follower.tail import Tail
@@ -125,7 +125,7 @@ def _facts(line: bytes) -> list[Fact]:
 
 def _remove(path: str, read_bytes: int) -> bool:
     try:
-        with open(path, "rb") as segment:
+        with files.reader(path, links=False) as segment:
             # As in `spool`: whoever may still write to it holds a shared lock.
             fcntl.flock(segment, fcntl.LOCK_EX | fcntl.LOCK_NB)
             rest = os.pread(segment.fileno(), 1 << 20, read_bytes)

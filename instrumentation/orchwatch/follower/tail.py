@@ -7,11 +7,12 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from orchwatch import files
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 PIECE_BYTES = 1024 * 1024
-LONGEST_LINE_BYTES = 64 * 1024 * 1024
 _HEAD_BYTES = 1024
 
 
@@ -29,7 +30,7 @@ class Tail:
         head_bytes: How many of its first bytes `head` stands for.
         head: Their digest.
         size_bytes: At the last look.
-        too_long: Lines longer than `LONGEST_LINE_BYTES`, skipped.
+        too_long: Lines longer than `files.LONGEST_LINE_BYTES`, skipped.
         in_too_long: The next bytes belong to such a line.
     """
 
@@ -66,7 +67,7 @@ class Tail:
     def skip_to_end(self) -> None:
         """Takes what it holds by now as read."""
         try:
-            file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            file = files.descriptor(self.path)
         except OSError:
             return  # deleted since, or not ours to read
         try:
@@ -82,7 +83,7 @@ class Tail:
         A last line without its newline is still being written, and left for the next time.
         """
         try:
-            file = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+            file = files.descriptor(self.path)
         except OSError:
             return  # deleted since, or not ours to read
         try:
@@ -114,8 +115,8 @@ class Tail:
                 return found[:end]
             if len(found) < wanted:
                 return b""
-            wanted = min(2 * wanted, LONGEST_LINE_BYTES + 1)
-            if len(found) > LONGEST_LINE_BYTES:
+            wanted = min(2 * wanted, files.LONGEST_LINE_BYTES + 1)
+            if len(found) > files.LONGEST_LINE_BYTES:
                 return found
 
     def _recognise(self, file: int) -> None:

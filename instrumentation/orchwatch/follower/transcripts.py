@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from orchwatch import files
 from orchwatch.claude.session_files import agent_origin, owner
 from orchwatch.claude.transcript import Transcript
 from orchwatch.follower.tail import PIECE_BYTES, Tail
@@ -63,7 +64,7 @@ def _prime(reader: Transcript, path: str, end: int) -> None:
     How the session began and what its current prompt is stand at the two ends of what is left out.
     """
     try:
-        with open(path, "rb") as file:
+        with files.reader(path) as file:
             lines = file.read(min(PIECE_BYTES, end)).splitlines()
             if end > PIECE_BYTES:
                 file.seek(max(PIECE_BYTES, end - PIECE_BYTES))

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import time
 
-from orchwatch.home import user_file
+from orchwatch import files
+from orchwatch.home import USER_FILE_BYTES, user_file
 
 INSTRUMENT_VARIABLE = "ORCHWATCH_INSTRUMENT"
 # Unix time in nanoseconds since when whoever says what was never called has been watching.
@@ -51,7 +52,7 @@ def configured_file() -> str | None:
     if file is None:
         return None
     try:
-        with open(file, "rb") as stream:
-            return os.path.abspath(file) if b"instrument" in stream.read() else None
+        found = b"instrument" in files.read(file, USER_FILE_BYTES)
     except OSError:
         return None  # what cannot be read is for `orchwatch doctor` to say
+    return os.path.abspath(file) if found else None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import os
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchwatch import targets
 from orchwatch.errors import OrchwatchError
+from orchwatch.files import read, replace
 from orchwatch.mixin import (
     alerts,
     collector,
@@ -15,16 +17,20 @@ from orchwatch.mixin import (
     promtool,
     runbook,
     runbook_page,
+    stack_files,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from orchwatch.targets import Targets
 
 BEGIN = "generated from targets.toml by orchwatch generate: begin"
 END = "generated from targets.toml by orchwatch generate: end"
+
+_MOST_BYTES = 16 * 1024 * 1024
+# Servers of other users read what is written.
+_MODE = 0o644
 
 # Which part of which file: the lines that belong between its markers.
 PARTS: dict[str, Callable[[Targets], list[str]]] = {
@@ -62,7 +68,10 @@ def write(root: Path, *, checkout: bool = True) -> list[Path]:
     changed = _changed(root, checkout=checkout)
     for path, text in changed.items():
         try:
-            _put(path, text)
+            if text is None:
+                path.unlink()
+            else:
+                _put(path, text)
         except OSError as error:
             raise OrchwatchError(f"{path}: {error.strerror}") from error
     return list(changed)
@@ -71,12 +80,7 @@ def write(root: Path, *, checkout: bool = True) -> list[Path]:
 def _put(path: Path, text: str) -> None:
     """Replaces a file as a whole: a server may read it at this moment, or the disk be full."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    unnamed = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unnamed.write_text(text, encoding="utf-8")
-        os.replace(unnamed, path)
-    finally:
-        unnamed.unlink(missing_ok=True)
+    replace(path, text.encode(), mode=_MODE)
 
 
 def check(root: Path, *, checkout: bool = True) -> list[Path]:
@@ -89,10 +93,10 @@ def is_checkout(root: Path) -> bool:
     return all((root / name).exists() for name in PARTS)
 
 
-def _changed(root: Path, *, checkout: bool) -> dict[Path, str]:
+def _changed(root: Path, *, checkout: bool) -> dict[Path, str | None]:
     table = targets.load()
     files = dict(FILES)
-    changed = {}
+    changed: dict[Path, str | None] = {}
     if is_checkout(root):
         for name, make_part in PARTS.items():
             path = root / name
@@ -106,6 +110,7 @@ def _changed(root: Path, *, checkout: bool) -> dict[Path, str]:
         )
     else:
         files |= OWN_FILES
+        changed |= stack_files.changes(root, _read, _without_part, partial(_with_part, table))
     for name, make_file in files.items():
         path = root / name
         new = make_file(table)
@@ -114,9 +119,18 @@ def _changed(root: Path, *, checkout: bool) -> dict[Path, str]:
     return changed
 
 
+def _with_part(table: Targets, name: str, text: str) -> str:
+    """A file of that name with what follows from the table in it."""
+    return _replace(Path(name), text, PARTS[name](table)) if name in PARTS else text
+
+
+def _without_part(name: str, text: str) -> str:
+    return _replace(Path(name), text, []) if name in PARTS else text
+
+
 def _read(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8")
+        return read(path, _MOST_BYTES).decode()
     except FileNotFoundError:
         return None
     except UnicodeDecodeError:

@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from orchwatch import names
+from orchwatch.files import descriptor, reader
 from orchwatch.home import DIRECTORY_MODE, FILE_MODE
 from orchwatch.monitor.segments import SPAN_FAMILIES
 
@@ -140,7 +141,7 @@ def exclusively(directory: Path) -> Iterator[bool]:
     """Whether this process may compact: not while another does, or where it cannot write."""
     try:
         directory.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
-        lock = os.open(directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, FILE_MODE)
+        lock = descriptor(directory / "lock", os.O_RDWR | os.O_CREAT, links=False)
     except OSError:
         yield False
         return
@@ -232,7 +233,7 @@ def load_outdated(connection: engine.Connection, file: Compacted) -> None:
 
 def _publish(temporary: Path, path: Path, modified_ns: int) -> None:
     """Makes a file that is written whole one of the store's."""
-    file = os.open(temporary, os.O_RDWR)
+    file = descriptor(temporary, os.O_RDWR, links=False)
     try:
         os.fchmod(file, FILE_MODE)
         # Its age is that of its operations, whenever somebody came to compact them.
@@ -251,7 +252,7 @@ def _worth(file: Compacted) -> tuple[int, bool]:
 def _whole(path: Path) -> bool:
     """Whether the file ends as a Parquet file does; a power cut can leave an empty one."""
     try:
-        with path.open("rb") as file:
+        with reader(path, links=False) as file:
             file.seek(-len(_MAGIC), os.SEEK_END)
             return file.read() == _MAGIC
     except OSError:

@@ -13,6 +13,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
+from orchwatch import files
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -45,7 +47,7 @@ def get(path: Path, bucket: bytes, key: bytes) -> bytes | None:
     """The value of a key, empty where there is no such key; None where nothing can be read."""
     for _ in range(_ATTEMPTS):
         try:
-            with path.open("rb") as file:
+            with files.reader(path) as file:
                 content = file.read(_MOST_BYTES)
                 meta = _meta(content)
                 found = _look_up(content, meta, bucket, key)

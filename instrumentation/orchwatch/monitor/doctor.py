@@ -14,7 +14,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchwatch import config, losses, spool, targets
+from orchwatch import config, files, losses, spool, targets
 from orchwatch.errors import OrchwatchError
 from orchwatch.home import DIRECTORY_MODE, FILE_MODE, home, spool_directory
 from orchwatch.integrations.callables import configured
@@ -76,7 +76,7 @@ def _check_monitor() -> Iterator[Check]:
 
 def _is_held(lock: Path) -> bool:
     try:
-        with lock.open("rb") as file:
+        with files.reader(lock) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

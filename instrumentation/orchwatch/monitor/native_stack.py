@@ -5,20 +5,24 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from orchwatch import files
 from orchwatch.home import home
+
+_MOST_BYTES = 1024 * 1024
+_PROC_BYTES = 64 * 1024
 
 
 def find() -> tuple[dict[str, int], dict[str, str]]:
     """The ports that it chose, and the version of each of its servers that still runs."""
     try:
-        state = json.loads((Path(home()) / "stack" / "state.json").read_text())
+        state = json.loads(files.read(f"{home()}/stack/state.json", _MOST_BYTES))
         versions = {
             component: _built_version(component, process["pid"])
             for component, process in state["processes"].items()
             if _runs(process["pid"], process["started"])
         }
         return (state["ports"] if versions else {}), versions
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return {}, {}
 
 
@@ -30,8 +34,8 @@ def log(title: str) -> str:
 def _runs(pid: int, started: str) -> bool:
     """Whether that very process runs: `started` is its start in clock ticks, `@` and the boot."""
     try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        stat = files.read(f"/proc/{pid}/stat", _PROC_BYTES).decode()
+        boot = files.read("/proc/sys/kernel/random/boot_id", _PROC_BYTES).decode().strip()
     except OSError:
         return False
     # Behind the command's name, which may hold anything: field 3 is the state, 22 the start.

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 from xml.parsers import expat
 
+from orchwatch import files
 from orchwatch.errors import OrchwatchError
 from orchwatch.home import DIRECTORY_MODE
-from orchwatch.monitor import snapshot_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,15 +118,13 @@ def set_by_hand(home: Path, kpi: str, value: float, at_ns: int) -> None:
     text = json.dumps({name: asdict(figure) for name, figure in known.items()})
     try:
         home.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
-        snapshot_file.replace(str(path), text)
+        files.replace(path, text.encode())
     except OSError as error:
         raise OrchwatchError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def _measured(path: Path, name: str, read: Callable[[Path], dict[str, float]]) -> dict[str, Figure]:
     status = os.stat(path)
-    if status.st_size > _MOST_BYTES:
-        raise _BrokenError(f"{status.st_size} bytes are more than it should hold")
     known = read(path)
     for kpi, value in known.items():
         _check(kpi, value)
@@ -137,7 +135,7 @@ def _measured(path: Path, name: str, read: Callable[[Path], dict[str, float]]) -
 
 
 def _read_set(path: Path) -> dict[str, Figure]:
-    known = _object(path.read_bytes())
+    known = _object(files.read(path, _MOST_BYTES))
     found = {}
     for kpi, entry in known.items():
         value, at_ns = _member(entry, "value"), _member(entry, "at_ns")
@@ -156,7 +154,7 @@ def _coverage_xml(path: Path) -> dict[str, float]:
 
     parser = expat.ParserCreate()
     parser.StartElementHandler = start
-    with path.open("rb") as file:
+    with files.reader(path) as file:
         try:
             parser.Parse(file.read(_HEAD_BYTES), False)  # noqa: FBT003 - takes no keywords
         except expat.ExpatError as error:
@@ -171,7 +169,7 @@ def _coverage_xml(path: Path) -> dict[str, float]:
 
 
 def _coverage_json(path: Path) -> dict[str, float]:
-    totals = _member(_object(path.read_bytes()), "totals")
+    totals = _member(_object(files.read(path, _MOST_BYTES)), "totals")
     if _member(totals, "num_statements") == 0:
         return {}
     percent = _member(totals, "percent_covered")
@@ -181,7 +179,7 @@ def _coverage_json(path: Path) -> dict[str, float]:
 
 
 def _state(path: Path) -> dict[str, float]:
-    quality: Any = _object(path.read_bytes())
+    quality: Any = _object(files.read(path, _MOST_BYTES))
     for key in _QUALITY:
         quality = _member(quality, key)
     return {

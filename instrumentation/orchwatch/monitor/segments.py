@@ -8,9 +8,10 @@ import json
 import os
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from orchwatch import spool
+from orchwatch.files import LONGEST_LINE_BYTES, reader
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -22,6 +23,8 @@ _NAME = re.compile(r"([a-z]+)-(\d+)\.jsonl")
 _ID = re.compile(r"[0-9a-f]{32}")
 _HEADER_BYTES = 4096
 _CHUNK_BYTES = 4 * 1024 * 1024
+# Of a line that is too long.
+_CUT_BYTES = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,38 +89,41 @@ def read(segment: Segment, start: int) -> Iterator[tuple[bytes, int]]:
     Raises:
         OSError: The segment is gone or cannot be read.
     """
-    with segment.path.open("rb") as file:
+    with reader(segment.path) as file:
         file.seek(start)
-        rest = b""
-        while start + len(rest) < segment.size_bytes:
-            chunk = file.read(min(_CHUNK_BYTES, segment.size_bytes - start - len(rest)))
+        end = start
+        rest: list[bytes] = []  # of a line whose end is not found yet
+        while end < segment.size_bytes:
+            chunk = file.read(min(_CHUNK_BYTES, segment.size_bytes - end))
             if not chunk:
                 break
+            end += len(chunk)
             lines, newline, tail = chunk.rpartition(b"\n")
             if newline:
-                piece = rest + lines + newline
-                start += len(piece)
-                yield piece, start
-                rest = tail
-            else:
-                rest += chunk
-        if rest and segment.closed:
-            yield rest, start + len(rest)
+                start = end - len(tail)
+                yield b"".join([*rest, lines, newline]), start
+                rest = [tail]
+                continue
+            rest.append(chunk)
+            if end - start > LONGEST_LINE_BYTES:
+                # No memory should hold it: its start stands for it, as one line nobody can read.
+                start = end
+                yield rest[0][:_CUT_BYTES] + b"\n", start
+                rest = []
+        if start < end and segment.closed:
+            yield b"".join(rest), end
 
 
 def _look(path: Path, family: str, number: int, *, highest: bool) -> Segment | None:
     try:
-        if not path.is_file():  # a pipe that somebody has put there would never be opened
-            return None
-        with path.open("rb") as file:
+        with reader(path) as file:
             closed = not highest and _released(file.fileno())
             status = os.fstat(file.fileno())
             header = file.readline(_HEADER_BYTES)
             identity = _id(header)
             if identity is None:
                 # A writer killed in its very first write: what the file holds tells it apart.
-                file.seek(0)
-                identity = hashlib.sha256(file.read(status.st_size)).hexdigest()[:32]
+                identity = _digest(file, status.st_size)
     except OSError:
         return None
     return Segment(
@@ -137,6 +143,15 @@ def _id(header: bytes) -> str | None:
     except (ValueError, RecursionError, LookupError, TypeError):
         return None
     return identity if isinstance(identity, str) and _ID.fullmatch(identity) else None
+
+
+def _digest(file: BinaryIO, size_bytes: int) -> str:
+    """Of both ends and the size: whatever changes it changes one of them."""
+    file.seek(0)
+    content = file.read(_HEADER_BYTES)
+    file.seek(max(size_bytes - _CHUNK_BYTES, 0))
+    content += file.read(_CHUNK_BYTES)
+    return hashlib.sha256(b"%d %b" % (size_bytes, content)).hexdigest()[:32]
 
 
 def _released(file: int) -> bool:

@@ -5,10 +5,9 @@ What reads it must start fast, so nothing but the standard library's built-in pa
 
 from __future__ import annotations
 
-import errno
 import os
 
-from orchwatch.home import FILE_MODE
+from orchwatch import files
 from orchwatch.json_text import loads
 
 TYPE_CHECKING = False
@@ -29,47 +28,20 @@ def write(home: str, document: dict[str, Any]) -> None:
 
     _shrink(document)
     text = json.dumps(document, separators=(",", ":"), allow_nan=False)
-    replace(os.path.join(home, _NAME), text)
+    files.replace(os.path.join(home, _NAME), text.encode())
 
 
 def read(home: str) -> dict[str, Any] | None:
     """The snapshot; None where there is none, or what lies there is none."""
     try:
-        file = os.open(os.path.join(home, _NAME), os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        text = files.read(os.path.join(home, _NAME), MOST_BYTES, links=False)
     except OSError:
         return None
-    try:
-        text = os.read(file, MOST_BYTES + 1)
-    except OSError:
-        return None
-    finally:
-        os.close(file)
     try:
         document = loads(text.decode())
     except (ValueError, RecursionError):
         return None
     return document if isinstance(document, dict) else None
-
-
-def replace(path: str, text: str) -> None:
-    """Replaces a small file of the home directory, private and whole.
-
-    Raises:
-        OSError: It cannot be written.
-    """
-    temporary = f"{path}.{os.getpid()}.tmp"
-    content = text.encode()
-    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
-    try:
-        try:
-            if os.write(file, content) != len(content):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
-        finally:
-            os.close(file)
-        os.replace(temporary, path)
-    except OSError:
-        os.unlink(temporary)
-        raise
 
 
 def pid_namespace() -> str | None:

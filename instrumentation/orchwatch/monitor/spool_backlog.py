@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchwatch import spool, spool_budget
+from orchwatch import files, spool, spool_budget
 from orchwatch.home import spool_directory
 from orchwatch.monitor import collector_offsets
 from orchwatch.monitor.check import Check
@@ -128,7 +128,7 @@ class Looker:
 
 
 def _first_line(path: str) -> bytes:
-    file = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    file = files.descriptor(path, links=False)
     try:
         return collector_offsets.first_line(os.read(file, _HEAD_BYTES))
     finally:
@@ -157,7 +157,7 @@ def _age_s(segment: _Segment, offset: int) -> float:
     """Of the first line behind an offset that says when it happened."""
     moment_ns = segment.modified_ns
     try:
-        with open(segment.path, "rb") as file:
+        with files.reader(segment.path, links=False) as file:
             file.seek(offset)
             found = _MOMENT.search(file.read(_LINE_BYTES))
     except OSError:

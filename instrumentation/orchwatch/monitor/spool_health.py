@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchwatch import spool
+from orchwatch import files, spool
 from orchwatch.home import home, spool_directory
 from orchwatch.monitor import archive, segments
 from orchwatch.monitor.check import Check
@@ -65,14 +65,19 @@ def newest_operation(until_s: float = math.inf) -> Newest | None:
 def _pieces(segment: Segment) -> Iterator[list[bytes]]:
     """The lines of a segment in bounded pieces, the last piece first."""
     try:
-        with segment.path.open("rb") as file:
-            rest = b""
+        with files.reader(segment.path) as file:
+            rest: list[bytes] = []  # of a line whose start is not found yet, its end first
             for end in range(segment.size_bytes, 0, -_PIECE_BYTES):
                 start = max(0, end - _PIECE_BYTES)
                 file.seek(start)
-                rest, *lines = (file.read(end - start) + rest).split(b"\n")
-                yield lines
-            yield [rest]
+                first, newline, others = file.read(end - start).partition(b"\n")
+                if newline:
+                    yield b"".join([others, *reversed(rest)]).split(b"\n")
+                    rest = []
+                elif sum(map(len, rest)) > files.LONGEST_LINE_BYTES:
+                    rest = []  # no line of ours
+                rest.append(first)
+            yield [b"".join(reversed(rest))]
     except OSError:
         return  # dropped meanwhile, or not ours to read
 

@@ -9,9 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from orchwatch import names, operation
+from orchwatch import files, names, operation
 from orchwatch.errors import OrchwatchError
-from orchwatch.home import FILE_MODE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +42,7 @@ class EventLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, FILE_MODE)
+        self._file = files.descriptor(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, links=False)
 
     def append(self, event: Event) -> None:
         """Write one event with one `write(2)`, so that a reader never sees half of two.
@@ -62,9 +61,9 @@ class EventLog:
 
     def read(self) -> Iterator[Event]:
         """The events so far, oldest first, without a last line that was cut off."""
-        with self.path.open(encoding="utf-8") as file:
-            for line in file:
-                if line.endswith("\n"):
+        with files.reader(self.path, links=False) as file:
+            for line in files.lines(file):
+                if line.endswith(b"\n"):
                     entry = json.loads(line)
                     yield Event(entry["name"], entry["data"], entry["time_ns"])
 

@@ -8,9 +8,9 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from orchwatch import count, names, operation
+from orchwatch import count, files, names, operation
 from orchwatch.errors import OrchwatchError
-from orchwatch.home import DIRECTORY_MODE, FILE_MODE
+from orchwatch.home import DIRECTORY_MODE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 CURRENT_FILE = "state.json"
 PREVIOUS_FILE = "state.previous.json"
 LOCK_FILE = "state.lock"
+_MOST_BYTES = 1024 * 1024 * 1024
 
 
 class StateError(OrchwatchError):
@@ -114,16 +115,13 @@ class StateStore:
         current = self.directory / CURRENT_FILE
         fresh = self.directory / f"{CURRENT_FILE}.new"
         kept = self.directory / f"{PREVIOUS_FILE}.new"
-        with open(fresh, "wb", opener=_private) as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        files.replace(fresh, data, sync=True)
         if current.exists():
             kept.unlink(missing_ok=True)
             os.link(current, kept)
             kept.replace(self.directory / PREVIOUS_FILE)
         fresh.replace(current)
-        directory = os.open(self.directory, os.O_RDONLY)
+        directory = files.directory(self.directory)
         try:
             os.fsync(directory)
         finally:
@@ -137,17 +135,13 @@ def own(directory: Path) -> int:
         StateError: Another process, or another store, owns the session.
     """
     path = directory / LOCK_FILE
-    lock = os.open(path, os.O_RDWR | os.O_CREAT, FILE_MODE)
+    lock = files.descriptor(path, os.O_RDWR | os.O_CREAT, links=False)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         os.close(lock)
         raise StateError(f"{path}: another process owns this session's state") from error
     return lock
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, FILE_MODE)
 
 
 def _count_violation(kind: str) -> None:
@@ -166,7 +160,7 @@ def _encode(directory: Path, document: dict[str, Any], version: int) -> bytes:
 def _read(path: Path) -> tuple[int, dict[str, Any]]:
     """The version and state in a file; the checksum is that of the state written compactly."""
     try:
-        whole = json.loads(path.read_bytes())
+        whole = json.loads(files.read(path, _MOST_BYTES, links=False))
         version, checksum, document = whole["version"], whole["checksum"], whole["state"]
     except OSError as error:
         raise StateError(f"{path}: cannot be read: {error.strerror}") from error

@@ -8,9 +8,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from orchwatch import files
+
 LIBRARY = Path(sysconfig.get_path("stdlib"))
 # What others installed is not the standard library, and its own tests are twice its size.
 OTHERS = frozenset({"site-packages", "dist-packages", "__pycache__", "test", "tests", "idle_test"})
+# Twenty times the largest there is.
+_MOST_BYTES = 16 * 1024 * 1024
 
 
 @dataclass
@@ -48,7 +52,7 @@ def read_module(file: str, library: Path = LIBRARY) -> Module:
     """Parse one file; one that this Python cannot parse counts as unreadable."""
     module = Module(file, Totals(files=1))
     try:
-        tree = ast.parse((library / file).read_bytes())
+        tree = ast.parse(files.read(library / file, _MOST_BYTES))
     except (OSError, SyntaxError, ValueError):
         module.totals.unreadable = 1
         return module

@@ -76,7 +76,7 @@ def test_a_directory_for_servers_of_ones_own_gets_what_they_read(tmp_path: Path)
     assert (ended.returncode, ended.stderr) == (0, "")
     own = tmp_path / "monitoring"
     written = {str(path.relative_to(own)) for path in own.rglob("*") if path.is_file()}
-    assert written == {*generate.FILES, *generate.OWN_FILES}
+    assert written > {*generate.FILES, *generate.OWN_FILES}
     for name in OF_EACH_OPERATION:
         if name in generate.FILES:
             assert "review.run" in (own / name).read_text()

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from orchwatch import files
 from orchwatch.follower import tail
 from orchwatch.follower.tail import Tail
 
@@ -112,7 +113,7 @@ def test_a_line_that_no_memory_should_hold_is_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail, "PIECE_BYTES", 64)
-    monkeypatch.setattr(tail, "LONGEST_LINE_BYTES", 256)
+    monkeypatch.setattr(files, "LONGEST_LINE_BYTES", 256)
     file = tmp_path / "a.jsonl"
     file.write_bytes(b"1\n" + b"z" * 1000 + b"\n2\n")
     found = Tail(path=str(file))

@@ -6,10 +6,11 @@ import sys
 from typing import TYPE_CHECKING
 
 from orchwatch.errors import CheckFailedError, UsageError
-from orchwatch.safe_text import safe
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
+    from pathlib import Path
 
 HELP = "write what derives from the table of targets, or check it for drift"
 
@@ -25,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         metavar="DIR",
-        help="another checkout than this one, or a directory for servers of your own",
+        help="another checkout, or a directory for all that docker compose and servers of your own"
+        " read",
     )
 
 
@@ -49,10 +51,21 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.check and files:
         names = ", ".join(map(str, files))
         raise CheckFailedError(f"drifted from the table: {names}; orchwatch generate writes them")
-    if files:
-        sys.stdout.write(f"wrote {safe(', '.join(map(str, files)), _MOST)}\n")
-        if arguments.output is None:
-            sys.stdout.write("a stack that runs reads them when it starts anew: make down up\n")
-    else:
+    if not files:
         sys.stdout.write("nothing to write: every file follows from the table\n")
+    elif arguments.output is None:
+        sys.stdout.write(f"wrote {', '.join(map(str, files))}\n")
+        sys.stdout.write("a stack that runs reads them when it starts anew: make down up\n")
+    else:
+        _say_what_is_new(root, files)
     return 0
+
+
+def _say_what_is_new(root: Path, files: Sequence[Path]) -> None:
+    from orchwatch.mixin.stack_files import NEW_SUFFIX  # noqa: PLC0415 - as above
+
+    sys.stdout.write(f"wrote or removed {len(files)} files in {root}\n")
+    for path in files:
+        if path.suffix == NEW_SUFFIX:
+            sys.stdout.write(f"{path.stem} was changed and stays; what it would be is {path}\n")
+    sys.stdout.write(f"cd {root} && docker compose up    # starts the stack\n")

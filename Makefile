@@ -17,7 +17,7 @@ help: ## List what can be made
 .venv/ready: requirements/dev.txt pyproject.toml
 	@.ci/environment .venv $(PYTHON)
 ifneq ($(PYTHON),)
-version = $(shell $(1) -Ic 'import sys; print(sys.version)' 2>&1)
+version = $(shell { $(1) -Ic 'import sys; print(sys.version)'; } 2>/dev/null)
 ifneq ($(call version,$(PYTHON)),$(call version,$(BIN)/python))
 .PHONY: .venv/ready
 endif

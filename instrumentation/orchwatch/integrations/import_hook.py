@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     Callback = Callable[[ModuleType, str], None]
     Rewrite = Callable[[CodeType, str], CodeType]
 
-_awaited: dict[str, tuple[Callback, Rewrite | None]] = {}
+_awaited: dict[str, list[tuple[Callback, Rewrite | None]]] = {}
 
 # Of the interpreter's own loaders: it executes what their `get_code` returns, and nothing else.
 _execute = getattr(importlib._bootstrap_external, "_LoaderBasics").exec_module  # noqa: B009
@@ -33,7 +33,9 @@ def when_imported(module_name: str, callback: Callback, rewrite: Rewrite | None 
         rewrite: Called with the module's code and name before; what it returns is executed
             instead. Not called for a module whose loader executes it in a way of its own.
     """
-    _awaited[module_name] = (callback, rewrite)
+    awaited = _awaited.setdefault(module_name, [])
+    if (callback, rewrite) not in awaited:
+        awaited.append((callback, rewrite))
     if _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)
 
@@ -84,22 +86,24 @@ class _Loader:
         if module.__spec__ is not None:
             module.__spec__.loader = self.own
         module.__loader__ = self.own
-        callback, rewrite = _awaited.get(self._name, (None, None))
+        awaited = _awaited.get(self._name, [])[:]
         try:
-            self._execute(module, rewrite)
+            self._execute(module, [rewrite for _, rewrite in awaited if rewrite is not None])
         except BaseException as error:
             # Importing takes its own frames out of a traceback unless others stand between them.
             if error.__traceback__ is not None:
                 error.__traceback__ = error.__traceback__.tb_next
             raise
-        if callback is not None:
+        for callback, _ in awaited:
             callback(module, self._name)
 
-    def _execute(self, module: ModuleType, rewrite: Rewrite | None) -> None:
-        if rewrite is not None and getattr(type(self.own), "exec_module", None) is _execute:
+    def _execute(self, module: ModuleType, rewrites: list[Rewrite]) -> None:
+        if rewrites and getattr(type(self.own), "exec_module", None) is _execute:
             code = self.own.get_code(self._name)  # type: ignore[attr-defined]
             if code is not None:
-                _call(exec, rewrite(code, self._name), module.__dict__)
+                for rewrite in rewrites:
+                    code = rewrite(code, self._name)
+                _call(exec, code, module.__dict__)
                 return
         self.own.exec_module(module)
 

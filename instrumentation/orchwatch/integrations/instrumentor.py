@@ -12,7 +12,7 @@ from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-de
 )
 
 from orchwatch import recorder
-from orchwatch.integrations import wrapping
+from orchwatch.integrations import children, wrapping
 from orchwatch.sdk.providers import use_global_providers
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class OrchestrationInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
             use_global_providers()
         self._recorder = recorder.active
+        children.follow()
         callables = kwargs.get("callables")
         if callables is None:
             wrapping.apply_configured()
@@ -46,5 +47,6 @@ class OrchestrationInstrumentor(BaseInstrumentor):  # type: ignore[misc]
 
     def _uninstrument(self, **kwargs: Any) -> None:
         wrapping.remove()
+        children.forget()
         if recorder.active is self._recorder:  # and not another, by configure() since
             recorder.use(self._recorder_before)

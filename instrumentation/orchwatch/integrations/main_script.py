@@ -105,6 +105,13 @@ def is_running() -> bool:
     return False
 
 
+def names_of_main() -> list[str]:
+    """What a user may call what runs already."""
+    main = sys.modules[MAIN]
+    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    return names_of(file or MAIN, spec.name if spec is not None else "")
+
+
 def runs_as_script(package: ModuleType) -> bool:
     """Whether the name may also mean what `python -m` runs of a package, its `__main__`."""
     places = getattr(package, "__path__", ())

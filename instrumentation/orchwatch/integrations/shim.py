@@ -80,7 +80,7 @@ class Watch:
         self.state = WAITING
         self.active = True
         self.called = False
-        self.quiet = _QUIET
+        self.quiet = QUIET
         self._first_call = first_call
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -101,7 +101,7 @@ class Watch:
     def begin(self) -> Any:
         """The operation of a call that begins."""
         if not self.active:
-            return _QUIET
+            return QUIET
         if not self.called:
             self.called = True
             if self._first_call is not None:
@@ -111,7 +111,7 @@ class Watch:
     def steps(self, generator: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
         """Drives a generator as one operation."""
         begun = self.begin()
-        return generator if begun is _QUIET else timing.steps(begun, generator)
+        return generator if begun is QUIET else timing.steps(begun, generator)
 
     def async_steps(self, generator: AsyncGenerator[Any, Any]) -> timing.AsyncSteps:
         """Drives an asynchronous generator as one operation."""
@@ -142,7 +142,7 @@ class _Quiet:
         pass
 
 
-_QUIET = _Quiet()
+QUIET = _Quiet()
 
 
 class _Call(operation):
@@ -178,11 +178,11 @@ class _QuietAsyncSteps(timing.AsyncSteps):
 def _forget_frames(error: BaseException) -> None:
     """Takes the shim, which has just caught the error, and what drove it out of the traceback."""
     step = error.__traceback__
-    while step is not None and step.tb_next is not None:
+    if step is not None:
         step = step.tb_next
-        if step.tb_frame.f_globals is not vars(timing):
-            error.__traceback__ = step
-            return
+    while step is not None and step.tb_frame.f_globals is vars(timing):
+        step = step.tb_next
+    error.__traceback__ = step
 
 
 def watch_of(code: CodeType) -> Watch | None:
@@ -207,17 +207,18 @@ def instrument(code: CodeType, path: Sequence[str], watch: Watch) -> CodeType | 
     name, *rest = path
     constants = list(code.co_consts)
     found = False
+    shimmed = watch_of(code) is not None
     for index, constant in enumerate(constants):
         if not isinstance(constant, CodeType):
             continue
-        if constant.co_name == name and rest:
-            changed = instrument(constant, rest, watch)
-        elif constant.co_name == name:
-            changed = shim(constant, watch)
-        elif constant.co_name.startswith(_TYPE_PARAMETERS):
+        if shimmed or constant.co_name.startswith(_TYPE_PARAMETERS):
             changed = instrument(constant, path, watch)
-        else:
+        elif constant.co_name != name:
             continue
+        elif rest:
+            changed = instrument(constant, rest, watch)
+        else:
+            changed = shim(constant, watch)
         if changed is not None:
             constants[index] = changed
             found = True

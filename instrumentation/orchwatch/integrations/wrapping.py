@@ -53,14 +53,18 @@ def apply(callables: Mapping[str, str]) -> None:
         watch = Watch(target, operation_name, outcomes.first_call)
         _watches[target] = _waiting[target] = watch
         module = sys.modules.get(watch.module_name)
-        if module is not None and (running or watch.module_name != main_script.MAIN):
+        if module is not None and watch.module_name != main_script.MAIN:
             _settle(module, watch)
         else:
             import_hook.when_imported(watch.module_name, _watch_attributes, _rewrite_module)
     if callables:
         main_script.when_run(_of_script, _rewrite_script)
         outcomes.report_at_exit(_watches, _waiting)
-        if not running:
+        if running:
+            main = sys.modules[main_script.MAIN]
+            for watch in _of_script(main_script.names_of_main()):
+                _settle(main, watch)
+        else:
             main_script.announce()
 
 

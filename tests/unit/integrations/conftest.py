@@ -13,8 +13,10 @@ if TYPE_CHECKING:
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home, and an empty working directory to find no configuration in."""
-    for variable in ("TRACEPARENT", "BAGGAGE", "ORCHWATCH_CONFIG", "ORCHWATCH_INSTRUMENT"):
+    for variable in ("TRACEPARENT", "BAGGAGE"):
         monkeypatch.delenv(variable, raising=False)
+    for variable in ("CONFIG", "INSTRUMENT", "WATCHING_SINCE"):
+        monkeypatch.delenv(f"ORCHWATCH_{variable}", raising=False)
     monkeypatch.setenv("ORCHWATCH_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "runtime"))

@@ -294,6 +294,12 @@ def test_what_the_code_does_not_define_is_not_found() -> None:
         assert shim.instrument(code, path, Watch("s:a", "a")) is None
 
 
+def test_a_function_and_one_inside_it_are_watched_in_either_order(spans: Spans) -> None:
+    for paths in (("make", "make.inner"), ("make.inner", "make")):
+        assert namespace(*paths).make(1)(2) == 6
+    assert [span["name"] for span in spans()] == ["make", "make.inner"] * 2
+
+
 def test_code_is_changed_once() -> None:
     code = compile(SOURCE, "<subject>", "exec")
     once = shim.instrument(code, ["fail"], Watch("s:fail", "a"))

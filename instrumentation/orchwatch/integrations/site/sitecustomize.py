@@ -17,8 +17,9 @@ def _wrap_configured() -> None:
         import orchwatch  # noqa: F401 - the program's own, where it has one
     except ImportError:
         _make_importable()
-    from orchwatch.integrations import wrapping
+    from orchwatch.integrations import children, wrapping
 
+    children.follow()
     wrapping.apply_configured()
 
 

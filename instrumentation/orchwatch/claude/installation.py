@@ -15,11 +15,11 @@ import json
 import os
 import stat
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchwatch import files
-from orchwatch.claude import secrecy, settings
+from orchwatch.claude import secrecy, settings, wrapped_hooks
 from orchwatch.claude.settings import Additions, Removed, SettingsError
 from orchwatch.home import DIRECTORY_MODE, home
 from orchwatch.locks import lock_exclusively
@@ -48,6 +48,7 @@ class Change:
         new_mode: Likewise.
         removed: What of ours stood in it, where that had to be looked for.
         additions: What is to stand in it; None where it is uninstalled from.
+        launchers: What wrapped hooks run through, by path.
     """
 
     path: str
@@ -59,11 +60,16 @@ class Change:
     new_mode: int | None = None
     removed: Removed | None = None
     additions: Additions | None = None
+    launchers: dict[str, bytes] = field(default_factory=dict)
 
     @property
     def changes(self) -> bool:
         """Whether there is anything to do."""
-        return self.new != self.current or self.new_mode != self.mode
+        return (
+            self.new != self.current
+            or self.new_mode != self.mode
+            or any(_load_if_there(path) != content for path, content in self.launchers.items())
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +120,7 @@ def plan_install(path: str, additions: Callable[[], Additions]) -> Change:
         mode=mode,
         new_mode=new_mode,
         additions=wanted,
+        launchers=settings.launchers(text) if wanted.wrap else {},
     )
 
 
@@ -164,8 +171,11 @@ def write(change: Change) -> bool:
                     _put(change.path, change.new, change.new_mode)
                 _forget(change.path)
             else:
-                # First what undoes it: a kill between the two leaves a record of nothing.
+                # First what undoes it, and what the hooks will run through: a kill in between
+                # leaves a record and launchers of nothing.
                 _remember(change)
+                for path, content in change.launchers.items():
+                    wrapped_hooks.write_launcher(path, content)
                 _put(change.path, change.new, change.new_mode)
     except OSError as error:
         name = error.filename or change.path
@@ -217,6 +227,13 @@ def _read(path: str) -> tuple[str, bytes | None]:
 
 def _load(path: str) -> bytes:
     return files.read(path, _MOST_BYTES)
+
+
+def _load_if_there(path: str) -> bytes | None:
+    try:
+        return _load(path)
+    except OSError:
+        return None
 
 
 def _decode(path: str, content: bytes) -> tuple[str, str]:

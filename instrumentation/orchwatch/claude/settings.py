@@ -137,8 +137,19 @@ def remove(text: str, before: Mapping[str, Any] | None, env: Mapping[str, str]) 
 
 
 def wrapped_count(text: str) -> int:
-    """How many hooks in the settings run through `orchwatch run`."""
+    """How many hooks in the settings run through a launcher of ours."""
     return sum(wrapped_hooks.is_wrapped(hook.value) for _, _, hook in _hooks(text))
+
+
+def launchers(text: str) -> dict[str, bytes]:
+    """What the launchers hold that the hooks need once they are wrapped, by path."""
+    if not parse(text):
+        return {}
+    return dict(
+        wrapped_hooks.launcher(hook.value, event, group.value.get("matcher"))
+        for event, group, hook in _hooks(text)
+        if wrapped_hooks.can_wrap(hook.value)
+    )
 
 
 def _wrappings(text: str) -> list[Edit]:

@@ -1,7 +1,8 @@
-"""The user's own command hooks, run through `orchwatch run` so that each one's time is measured.
+"""The user's own command hooks, run through a launcher so that each one's time is measured.
 
 The wrapped command holds the one it replaces whole, so that taking the wrapping off needs nothing
-but the command itself.
+but the command itself. All else stands in the launcher, a small script of ours: Claude Code shows
+the model the command of a hook that blocks.
 """
 
 from __future__ import annotations
@@ -9,18 +10,20 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import zlib
 
-from orchwatch import names
-from orchwatch.claude.registration import Entry, command_words, interpreter, is_own, own_home
+from orchwatch import files, names
+from orchwatch.claude.registration import Entry, command_words, interpreter, is_own
+from orchwatch.home import DIRECTORY_MODE, home
 
-# The command line's entry for an isolated interpreter; next to it in the package, and above it in
-# the order of imports, so it is named and not imported.
-RUN_SCRIPT = os.path.join(
-    os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "cli", "isolated.py"
+# Above this in the order of imports, so it is named and not imported.
+_SCRIPT_PATH = os.path.join(
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "integrations", "wrapped_hook.py"
 )
-_RUN_SCRIPT_TAIL = "/orchwatch/cli/isolated.py"
-_RUN_SCRIPT_INDEX = 3  # python -I -S isolated.py [--home …] run …
+_DIRECTORY = "wrapped-hooks"
+_LAUNCHER_MODE = 0o700
 _END_OF_OPTIONS = "--"
+_SHELL_WORDS = 5  # exec LAUNCHER SHELL -c COMMAND
 
 _EXACT_MATCHER = re.compile(r"[A-Za-z0-9_-]+")
 _TOOL_EVENTS = frozenset(
@@ -43,19 +46,14 @@ def is_wrapped(hook: object) -> bool:
     if not isinstance(hook, dict):
         return False
     words = command_words(hook)
-    if "args" not in hook:
-        words = words[1:]  # exec
-    return (
-        len(words) > _RUN_SCRIPT_INDEX + 1
-        and words[_RUN_SCRIPT_INDEX].endswith(_RUN_SCRIPT_TAIL)
-        and words[_RUN_SCRIPT_INDEX + 1] in {"--home", "run"}
-        and _END_OF_OPTIONS in words
-    )
+    if "args" in hook:
+        return len(words) > 1 and _is_launcher(words[0])
+    return len(words) == _SHELL_WORDS and words[0] == "exec" and _is_launcher(words[1])
 
 
 def is_wrapped_command(command: str) -> bool:
     """The same for a command as a session file names it."""
-    return _RUN_SCRIPT_TAIL in command
+    return f"/{_DIRECTORY}/" in command
 
 
 def can_wrap(hook: object) -> bool:
@@ -74,25 +72,44 @@ def can_wrap(hook: object) -> bool:
 
 
 def wrap(hook: Entry, event: str, matcher: object) -> Entry:
-    """The members to set so that the hook runs as an operation.
+    """The members to set so that the hook runs as an operation, by the `launcher` of the same.
 
     Args:
         hook: One that `can_wrap`.
         event: What it is registered for.
         matcher: As the settings have it.
     """
-    words = [*interpreter(), RUN_SCRIPT]
-    for directory in own_home():
-        words += ("--home", directory)
-    words += ("run", "--operation", names.HOOK_PROCESS)
-    for key, value in _attributes(hook, event, matcher).items():
-        words += ("--attribute", f"{key}={value}")
-    words.append(_END_OF_OPTIONS)
+    path, _ = launcher(hook, event, matcher)
     if "args" in hook:
-        return {"command": words[0], "args": [*words[1:], hook["command"], *hook["args"]]}
+        return {"command": path, "args": [hook["command"], *hook["args"]]}
     # $0 is the shell that reads this, whichever it is: the hook gets the one it always had. That
     # shell gives way, or a signal that ends the hook would become an exit code.
-    return {"command": f'exec {shlex.join(words)} "$0" -c {shlex.quote(hook["command"])}'}
+    return {"command": f'exec {shlex.quote(path)} "$0" -c {shlex.quote(hook["command"])}'}
+
+
+def launcher(hook: Entry, event: str, matcher: object) -> tuple[str, bytes]:
+    """Where the launcher of a wrapped hook lies, and what it holds.
+
+    The same hook name, event and matcher share one, whatever the command.
+    """
+    name = hook_name(command_words(hook))
+    words = [*interpreter(), _SCRIPT_PATH, home()]
+    words += [f"{key}={value}" for key, value in _attributes(name, event, matcher).items()]
+    content = f'#!/bin/sh\nexec {shlex.join(words)} {_END_OF_OPTIONS} "$@"\n'
+    file = f"{event if _NAME.fullmatch(event) else _UNNAMED}-{name}"
+    if isinstance(matcher, str) and matcher:
+        file += f"-{zlib.crc32(matcher.encode('utf-8', 'replace')):08x}"
+    return os.path.join(home(), _DIRECTORY, file), content.encode()
+
+
+def write_launcher(path: str, content: bytes) -> None:
+    """Puts a launcher in its place, whole or not at all.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    os.makedirs(os.path.dirname(path), DIRECTORY_MODE, exist_ok=True)
+    files.replace(path, content, mode=_LAUNCHER_MODE)
 
 
 def unwrap(hook: Entry) -> Entry:
@@ -100,8 +117,7 @@ def unwrap(hook: Entry) -> Entry:
     words = command_words(hook)
     if "args" not in hook:
         return {"command": words[-1]}
-    command, *arguments = words[words.index(_END_OF_OPTIONS) + 1 :]
-    return {"command": command, "args": arguments}
+    return {"command": words[1], "args": words[2:]}
 
 
 def hook_name(words: list[str]) -> str:
@@ -120,8 +136,12 @@ def hook_name(words: list[str]) -> str:
     return program if _NAME.fullmatch(program) else _UNNAMED
 
 
-def _attributes(hook: Entry, event: str, matcher: object) -> dict[str, str]:
-    attributes = {names.HOOK_EVENT_NAME: event, names.HOOK_NAME: hook_name(command_words(hook))}
+def _is_launcher(path: str) -> bool:
+    return os.path.basename(os.path.dirname(path)) == _DIRECTORY
+
+
+def _attributes(name: str, event: str, matcher: object) -> dict[str, str]:
+    attributes = {names.HOOK_EVENT_NAME: event, names.HOOK_NAME: name}
     if isinstance(matcher, str) and matcher:
         attributes[names.HOOK_MATCHER] = matcher
         if event in _TOOL_EVENTS and _EXACT_MATCHER.fullmatch(matcher):

@@ -94,7 +94,7 @@ def test_only_commands_of_others_are_wrapped() -> None:
     added = plain(settings.add(WITH_HOOKS, ALL))
     assert settings.wrapped_count(json.dumps(added)) == 2
     (guard, web), *_ = (group["hooks"] for group in added["hooks"]["PreToolUse"])
-    assert "orchestration.hook.name=guard.sh" in guard["command"]
+    assert "/wrapped-hooks/PreToolUse-guard.sh-" in guard["command"]
     assert guard["timeout"] == 5
     assert web == {"type": "http", "url": "https://example.com/x"}
 

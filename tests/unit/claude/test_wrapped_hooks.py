@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -8,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchwatch.claude import registration, wrapped_hooks
+from orchwatch.claude import ids, registration, wrapped_hooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +47,7 @@ def run(hook: dict[str, Any], body: bytes = b'{"a": "\xc3\xa9"}\n') -> tuple[int
 
 def wrapped(hook: dict[str, Any], event: str = "PreToolUse", matcher: object = None) -> Any:
     assert wrapped_hooks.can_wrap(hook)
+    wrapped_hooks.write_launcher(*wrapped_hooks.launcher(hook, event, matcher))
     return {**hook, **wrapped_hooks.wrap(hook, event, matcher)}
 
 
@@ -81,6 +84,7 @@ def test_the_shell_stays_the_one_that_reads_the_command() -> None:
     assert subprocess.run(words, check=True, capture_output=True, timeout=60).stdout == b"2\n"
 
 
+@pytest.mark.usefixtures("home")
 @pytest.mark.parametrize("command", SHELL_COMMANDS)
 def test_unwrapping_gives_the_command_back(command: str) -> None:
     for hook in ({"command": command}, {"command": command, "args": ["--", command, ""]}):
@@ -108,6 +112,48 @@ def test_its_time_is_an_operation_without_its_arguments(home: Path, named: Named
 
 
 @pytest.mark.parametrize(
+    ("payload", "trace", "parent"),
+    [
+        ({"prompt_id": "p"}, "p", ids.turn("s", "p")),
+        ({"prompt_id": "p", "tool_use_id": "t"}, "p", ids.tool("s", "t")),
+        ({"prompt_id": "p", "agent_id": "a"}, "p", ids.agent_run("s", "a")),
+        ({"prompt_id": "p", "agent_id": "a", "tool_use_id": "t"}, "p", ids.tool("s", "t")),
+    ],
+)
+def test_it_stands_in_the_trace_of_its_turn(
+    named: Named, payload: dict[str, str], trace: str, parent: str
+) -> None:
+    body = json.dumps({"session_id": "s", "hook_event_name": "Stop", **payload}).encode()
+    assert run(wrapped({"command": "cat"}), body) == (0, body, b"")
+    span = named("hook.process")
+    assert (span["traceId"], span["parentSpanId"]) == (ids.trace_id("s", trace), parent)
+    assert span["attributes"]["session.id"] == {"stringValue": "s"}
+
+
+def test_one_outside_of_a_turn_has_a_trace_of_its_own(named: Named) -> None:
+    run(wrapped({"command": "cat"}, "SessionStart"), b'{"session_id": "s"}')
+    span = named("hook.process")
+    assert not span.get("parentSpanId")
+    assert span["attributes"]["session.id"] == {"stringValue": "s"}
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(
+    "body", [b"", b"no JSON", b"[1]", b"\xff", b'{"session_id": 7}', b"[" * 99999]
+)
+def test_a_payload_that_says_nothing_reaches_the_hook_all_the_same(body: bytes) -> None:
+    assert run(wrapped({"command": "cat"}), body) == (0, body, b"")
+
+
+@pytest.mark.usefixtures("home")
+def test_the_command_shows_little_more_than_the_one_it_wraps() -> None:
+    path, _ = wrapped_hooks.launcher({"command": "/opt/guard --all"}, "Stop", None)
+    around = wrapped({"command": "/opt/guard --all"}, "Stop")
+    assert around["command"] == f"exec {path} \"$0\" -c '/opt/guard --all'"
+    assert path.endswith("/wrapped-hooks/Stop-guard")
+
+
+@pytest.mark.parametrize(
     ("event", "matcher", "tool"),
     [
         ("PreToolUse", "Bash", "Bash"),
@@ -121,7 +167,8 @@ def test_its_time_is_an_operation_without_its_arguments(home: Path, named: Named
 def test_the_tool_is_named_where_the_matcher_is_one(
     event: str, matcher: str, tool: str | None
 ) -> None:
-    words = registration.command_words(wrapped({"command": "x"}, event, matcher))
+    _, content = wrapped_hooks.launcher({"command": "x"}, event, matcher)
+    words = shlex.split(content.decode().splitlines()[1])
     told = [word for word in words if word.startswith("gen_ai.tool.name=")]
     assert told == ([f"gen_ai.tool.name={tool}"] if tool else [])
 

@@ -9,7 +9,10 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from grafana_foundation_sdk.models.prometheus import Dataquery
 from tests.stack.conftest import eventually, samples, search, value
+
+from orchwatch.mixin.dashboards.queries import reported
 
 if TYPE_CHECKING:
     from native import Stack
@@ -92,6 +95,23 @@ def test_cumulative_sums_arrive_as_they_are(stack: Stack, session_id: str) -> No
         _sum(stack, "claude_code.token.usage", "tokens", total, CUMULATIVE, **more)
     query = f'claude_code_token_usage_tokens_total{{session_id="{session_id}"}}'
     assert eventually(lambda: value(stack, query) == 25)
+
+
+def test_the_cost_of_sessions_of_a_second_is_shown_to_the_cent(stack: Stack) -> None:
+    model = f"claude-{secrets.token_hex(4)}"
+    for cents in (25, 50, 12):
+        more = {"session.id": secrets.token_hex(16), "model": model}
+        _sum(stack, "claude_code.cost.usage", "USD", cents / 100, CUMULATIVE, **more)
+    series = f'claude_code_cost_usage_USD_total{{model="{model}"}}'
+    assert eventually(lambda: len(samples(stack, series)) == 3)
+
+    shown = reported("A", "claude_code_cost_usage_USD_total", "model", "").build()
+    assert isinstance(shown, Dataquery)
+    expr = shown.expr.replace("$__interval", "10m").replace(
+        "_total[", f'_total{{model="{model}"}}['
+    )
+    for _ in range(10):
+        assert value(stack, expr) == pytest.approx(0.87)
 
 
 def test_no_metric_names_the_person(stack: Stack, session_id: str) -> None:

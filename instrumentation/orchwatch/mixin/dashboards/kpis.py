@@ -83,13 +83,8 @@ def _tokens() -> Panel:
         "from and written to the cache.",
         _NO_TOKENS,
     )
-    query = queries.counted(
-        "A",
-        _TOKENS,
-        f"{_MODEL}, {_KIND}",
-        f"{{{{{_MODEL}}}}} {{{{{_KIND}}}}}",
-        queries.COUNTED_REPORTS,
-    )
+    by, legend = f"{_MODEL}, {_KIND}", f"{{{{{_MODEL}}}}} {{{{{_KIND}}}}}"
+    query = queries.reported("A", _TOKENS, by, legend)
     return panels.bars(panels.graph(text, query, unit=units.NUMBER, decimals=1))
 
 
@@ -100,7 +95,7 @@ def _cost() -> Panel:
         "--telemetry`. Session files hold no prices.",
         "needs orchwatch claude install --telemetry",
     )
-    query = queries.counted("A", _COST, "model", "{{model}}", queries.COUNTED_REPORTS)
+    query = queries.reported("A", _COST, "model", "{{model}}")
     return panels.bars(panels.graph(text, query, unit=units.DOLLARS, decimals=2))
 
 
@@ -112,5 +107,5 @@ def _completed() -> Panel:
     )
     completed = f'{_COMPLETED}{{{queries.SERVICE}=~"$service"}}'
     legend = f"{{{{{queries.SERVICE}}}}}"
-    query = queries.counted("A", completed, queries.SERVICE, legend, queries.COUNTED_REPORTS)
+    query = queries.reported("A", completed, queries.SERVICE, legend)
     return panels.bars(panels.graph(text, query, unit=units.NUMBER, decimals=0))

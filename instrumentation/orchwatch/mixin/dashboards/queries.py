@@ -22,6 +22,8 @@ REPORTED: Final = "1m"
 COUNTED: Final = "30s"
 COUNTED_REPORTS: Final = "2m"
 LATEST: Final = "1d"
+# For how long a report may have been missing before all that it counts is taken for new.
+_REMEMBERED: Final = "1h"
 # What a variable holds where nothing is chosen: a pattern that matches all.
 ANY: Final = ".*"
 ACTIVE_AGENTS: Final = f"max({promql.series(names.AGENT_ACTIVE, '{agent}')})"
@@ -53,6 +55,19 @@ def rows(ref: str, expr: str) -> prometheus.Dataquery:
 def counted(ref: str, counter: str, by: str, legend: str, every: str) -> prometheus.Dataquery:
     """What a counter counted in each interval: each thing in one bar, which is no rate's window."""
     return lines(ref, f"sum by ({by}) ({_counted(counter)})", legend).interval(every)
+
+
+def reported(ref: str, counter: str, by: str, legend: str) -> prometheus.Dataquery:
+    """What a counter that is reported now and then counted in each interval, to the unit.
+
+    `increase` extrapolates: of a session of a second, whose series has two samples, it makes one
+    and a half times what was counted. Here it is the newest value without the one before the
+    interval, or all of it where the series began in there, or began again.
+    """
+    now = f"last_over_time({counter}[$__interval])"
+    before = f"last_over_time({counter}[{_REMEMBERED}] offset $__interval)"
+    exact = f"{now} - ({before} <= {now} or {now} * 0)"
+    return lines(ref, f"sum by ({by}) ({exact})", legend).interval(COUNTED_REPORTS)
 
 
 def buckets(ref: str, counter: str) -> prometheus.Dataquery:

@@ -9,7 +9,7 @@ import os
 import time
 from _contextvars import ContextVar
 
-from orchwatch import files, losses, names, spool
+from orchwatch import files, losses, names, services, spool
 from orchwatch.__about__ import __version__
 from orchwatch.context import ROOT, Context, parse
 from orchwatch.locks import lock_exclusively
@@ -121,6 +121,7 @@ class SpoolRecorder:
             end_ns=end_ns,
             attributes=attributes_json,
             status=STATUS_ERROR if op.error_type else STATUS_OK,
+            more=_link() if services.is_one and not op.parent_span_id else "",
         )
         prefix = self._prefix or self._make_prefix()
         spool.append(spool.OPERATIONS, to_bytes(f"{prefix}{span}{LINE_SUFFIX}"))
@@ -239,7 +240,23 @@ def environment() -> Context:
         if session_id and names.SESSION_ID not in context.baggage:
             context = context.with_baggage({names.SESSION_ID: session_id})
         _handed_over = (values, context)
-    return _handed_over[1]
+    context = _handed_over[1]
+    if context.trace_id and services.look():
+        return Context("", "", context.baggage)
+    return context
+
+
+def started_by() -> Context | None:
+    """What handed this process its context, where it is a service and not a part of that."""
+    context = _handed_over[1]
+    return context if services.is_one and context.trace_id else None
+
+
+def _link() -> str:
+    context = started_by()
+    if context is None:
+        return ""
+    return f',"links":[{{"traceId":"{context.trace_id}","spanId":"{context.span_id}"}}]'
 
 
 def span_attributes(op: operation) -> dict[str, AttributeValue]:

@@ -6,12 +6,19 @@ import time
 from typing import TYPE_CHECKING
 
 from opentelemetry import baggage, context, trace
-from opentelemetry.trace import NonRecordingSpan, SpanContext, Status, StatusCode, TraceFlags
+from opentelemetry.trace import (
+    Link,
+    NonRecordingSpan,
+    SpanContext,
+    Status,
+    StatusCode,
+    TraceFlags,
+)
 
 from orchwatch import losses, names
 from orchwatch.context import ROOT, Context
 from orchwatch.otlp_json import clean_attributes
-from orchwatch.recorder import environment
+from orchwatch.recorder import environment, started_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,8 +61,12 @@ class SdkRecorder:
     def start(self, op: operation) -> None:
         here = context.get_current()
         in_span = trace.get_current_span(here).get_span_context().is_valid
+        links = None
         if not in_span and environment() is not ROOT:
             here = _to_otel(self.current(), here)
+            starter = started_by()
+            if starter is not None:
+                links = [Link(_span_context(starter))]
         op.name = _text(op.name)
         attributes: dict[str, AttributeValue] = {names.OPERATION_NAME: op.name}
         entries = baggage.get_all(here)
@@ -69,7 +80,9 @@ class SdkRecorder:
             attributes.update(op.attributes)
             attributes[names.OPERATION_NAME] = op.name
         op.start_ns = time.time_ns()
-        span = self._tracer.start_span(op.name, here, attributes=attributes, start_time=op.start_ns)
+        span = self._tracer.start_span(
+            op.name, here, attributes=attributes, links=links, start_time=op.start_ns
+        )
         op.clock_ns = time.perf_counter_ns()
         span_context = span.get_span_context()
         op.trace_id = f"{span_context.trace_id:032x}"
@@ -183,7 +196,10 @@ def _to_otel(ours: Context, here: context.Context) -> context.Context:
         here = baggage.set_baggage(key, value, here)
     if not ours.trace_id:
         return here
-    span_context = SpanContext(
+    return trace.set_span_in_context(NonRecordingSpan(_span_context(ours)), here)
+
+
+def _span_context(ours: Context) -> SpanContext:
+    return SpanContext(
         int(ours.trace_id, 16), int(ours.span_id, 16), is_remote=True, trace_flags=_SAMPLED
     )
-    return trace.set_span_in_context(NonRecordingSpan(span_context), here)

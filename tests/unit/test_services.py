@@ -12,7 +12,7 @@ import pytest
 from orchwatch import services
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     Spans = Callable[[], list[dict[str, Any]]]
 
@@ -81,10 +81,9 @@ def test_a_worker_that_a_service_forks_is_one_too(
 
 
 @pytest.fixture
-def fresh(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(services, "is_one", False)
     monkeypatch.setattr(services, "_looks", 0)
-    return
 
 
 def listens(listener: socket.socket, address: Any) -> bool:

@@ -41,7 +41,7 @@ def _check(target: str, entry: record.Entry | None) -> Check | None:
         return Check(
             name="watched, never called",
             state="unknown",
-            found=f"{target}: no program has run that would watch it",
+            found=f"{target}: no program that watches it has called it or ended yet",
             remedy="start it with orchwatch run, or with opentelemetry-instrument",
         )
     if entry.called_ns > entry.seen_ns or (entry.called_ns and entry.state != record.PROBLEM):

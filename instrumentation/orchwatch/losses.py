@@ -67,6 +67,14 @@ REASONS = {
         "hook events whose payload is no JSON object that names the event, ignored",
         "see what starts orchwatch's hook, `orchwatch claude install` registers it",
     ),
+    "bad_session_line": (
+        "lines of session files that cannot be read, or not as a whole",
+        "nothing to do: a process that wrote them was killed, or the disk was full",
+    ),
+    "rewritten_session": (
+        "session files that were rewritten; what went before it was read is not known",
+        "see what shortens or restores the files below the projects folder",
+    ),
     "bad_alert": (
         "notifications and alerts that are not as Alertmanager sends them, ignored",
         "see what posts to /alerts of `orchwatch monitor`",

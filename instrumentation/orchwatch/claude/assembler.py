@@ -5,9 +5,13 @@ following, the files' own times when importing), what is complete and what will 
 
 - A tool, a task or a turn is complete when both ends are known and half a second has passed in
   which the other source can tell the same.
-- A turn ends when the model or the host says so, or when the next prompt comes.
+- A turn ends when its file says so for good, or when the next prompt comes. An answer that asks
+  for no tool only looks like an end: it is one when the file then stays as it is for a while.
 - Whatever stays open for `silence_s` without any sign of life of its session, or when the session
   ends, is closed as unfinished, with the reason in `orchestration.unfinished.reason`.
+
+What the order of lines in one file decides is decided by its reader (`turns`), so that neither the
+clock nor the moment of a look has a part in it.
 """
 
 from __future__ import annotations
@@ -20,13 +24,15 @@ from orchwatch.claude.entities import Session
 from orchwatch.claude.merging import merge
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orchwatch.claude.facts import Fact
     from orchwatch.claude.spans import Span
 
 SILENCE_S = 3600.0
 
 _NS_PER_S = 1_000_000_000
-_VERSION = 1
+_VERSION = 2
 
 
 class Assembler:
@@ -34,40 +40,51 @@ class Assembler:
 
     Args:
         silence_s: Seconds without a sign of life after which what is open is closed.
+        written: Whether a span, by its id, went out in an earlier look at the same files.
     """
 
-    def __init__(self, *, silence_s: float = SILENCE_S) -> None:
+    def __init__(
+        self, *, silence_s: float = SILENCE_S, written: Callable[[str], bool] = lambda _: False
+    ) -> None:
+        self._written = written
         self._silence_ns = int(silence_s * _NS_PER_S)
         self._sessions: dict[str, Session] = {}
         self._open: set[str] = set()  # sessions that have something to decide
 
-    def add(self, fact: Fact) -> None:
-        """Merges one fact."""
+    def add(self, fact: Fact, arrived_ns: int = 0) -> None:
+        """Merges one fact.
+
+        Args:
+            fact: The fact.
+            arrived_ns: When the file that tells it was last written to; 0 to go by the fact's own.
+        """
         session = self._sessions.get(fact.session_id)
         if session is None:
             session = self._sessions[fact.session_id] = Session(session_id=fact.session_id)
         self._open.add(fact.session_id)
         session.last_ns = max(session.last_ns, fact.time_ns)
+        session.arrived_ns = max(session.arrived_ns, arrived_ns)
         if fact.source == "hook":
             placed = hook_turns.place(session, fact)
             if placed is None:
                 session.held.append(fact)
                 return
             fact = placed
-        merge(session, fact)
+        merge(session, fact, self._written)
 
-    def finished(self, now_ns: int) -> list[Span]:
+    def finished(self, now_ns: int, *, reading: bool = False) -> list[Span]:
         """The spans that became complete, or are given up, by this time.
 
         Args:
             now_ns: Unix time in nanoseconds.
+            reading: More of the same files is about to come, so nothing is given up.
         """
         spans: list[Span] = []
         for session_id in sorted(self._open):
             session = self._sessions[session_id]
             for fact in hook_turns.released(session, now_ns):
-                merge(session, fact)
-            spans += finished(session, now_ns, self._silence_ns)
+                merge(session, fact, self._written)
+            spans += finished(session, now_ns, self._silence_ns, reading=reading)
             if not _is_open(session):
                 self._open.discard(session_id)
         return spans

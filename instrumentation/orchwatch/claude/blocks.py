@@ -43,20 +43,24 @@ def answer(block: dict[str, Any], line: dict[str, Any], common: dict[str, Any]) 
         error_type="tool_error" if block.get("is_error") is True else None,
         agent=text(outcome.get("agentId") or outcome.get("agent_id")) or _named_agent(block),
         background=outcome.get("status") in BACKGROUND or outcome.get("isAsync") is True,
+        run=text(outcome.get("runId")) or _last_part(outcome.get("transcriptDir")),
     )
 
 
 def usage(message: dict[str, Any], used: dict[str, Any], common: dict[str, Any]) -> ApiUsage:
-    """A message's `usage`."""
+    """A message's `usage`; how the message is known stands in `common`."""
     return ApiUsage(
         **common,
-        message_id=text(message.get("id")) or str(common["time_ns"]),
         model=text(message.get("model")),
         input_tokens=count(used.get("input_tokens")),
         output_tokens=count(used.get("output_tokens")),
         cache_read_tokens=count(used.get("cache_read_input_tokens")),
         cache_creation_tokens=count(used.get("cache_creation_input_tokens")),
     )
+
+
+def _last_part(path: object) -> str:
+    return text(path).rstrip("/").rpartition("/")[2]
 
 
 def _named_agent(block: dict[str, Any]) -> str:

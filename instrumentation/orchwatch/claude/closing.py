@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchwatch.claude import ids, places, spans
 from orchwatch.claude.entities import REMEMBER_NS
-from orchwatch.claude.facts import Compacted, HookRan
+from orchwatch.claude.facts import (
+    MICRO,
+    NEXT_PROMPT,
+    NO_END,
+    NO_START,
+    SESSION_ENDED,
+    SILENCE,
+    Compacted,
+    HookRan,
+)
 from orchwatch.claude.spans import Place, Span
 
 if TYPE_CHECKING:
     from orchwatch.claude.entities import Agent, Life, Session, Tool, Turn
-
-# Reasons for which something is closed unfinished.
-SILENCE = "silence"
-SESSION_ENDED = "session_ended"
-NEXT_PROMPT = "next_prompt"
-NO_START = "no_start_seen"
-NO_END = "no_end_seen"
 
 _NS_PER_S = 1_000_000_000
 _SETTLE_NS = _NS_PER_S // 2  # in which the other source tells the same
@@ -26,13 +28,16 @@ _AGENT_NS = 2 * _NS_PER_S  # by which a sub-agent's file may lag behind the sess
 _START_NS = 5 * _NS_PER_S  # that a start may come later than its end
 _SAID_NS = 5 * _NS_PER_S  # after a message that says it is the last one
 _QUIET_NS = 120 * _NS_PER_S  # after one that only looks so: a long tool call may be in the making
-_LATE_NS = 60 * _NS_PER_S  # for the answer of a tool when the next prompt is there
+_LATE_NS = 60 * _NS_PER_S  # by which a file of the session may come later than the others
+_LONG_NS = 600 * _NS_PER_S  # for a compaction
 _REMEMBERED = 1000
 
 
-def finished(session: Session, now_ns: int, silence_ns: int) -> list[Span]:
+def finished(
+    session: Session, now_ns: int, silence_ns: int, *, reading: bool = False
+) -> list[Span]:
     """The spans that are complete, or given up; what they were made of is let go."""
-    closing = _Closing(session, now_ns, silence_ns)
+    closing = _Closing(session, now_ns, silence_ns, reading=reading)
     closing.start()
     closing.tools()
     closing.moments()
@@ -43,21 +48,27 @@ def finished(session: Session, now_ns: int, silence_ns: int) -> list[Span]:
     return closing.spans
 
 
+class _End(NamedTuple):
+    """How something ended: when, and what was wrong."""
+
+    time_ns: int
+    error_type: str = ""
+    reason: str = ""
+
+
 class _Closing:
     """One pass over a session."""
 
-    def __init__(self, session: Session, now_ns: int, silence_ns: int) -> None:
+    def __init__(self, session: Session, now_ns: int, silence_ns: int, *, reading: bool) -> None:
         self.spans: list[Span] = []
         self._session = session
         self._now_ns = now_ns
+        self._reading = reading
         self._gives_up = ""
         if session.ended_ns and session.ended_ns >= session.last_ns - _END_NS:
-            self._gives_up = SESSION_ENDED if self._past(session.last_ns, _AGENT_NS) else ""
-        elif self._past(session.last_ns, silence_ns):
+            self._gives_up = SESSION_ENDED if self._quiet(session.last_ns, _AGENT_NS) else ""
+        elif self._quiet(session.last_ns, silence_ns):
             self._gives_up = SILENCE
-        begun = [turn.start_ns for turn in session.turns.values() if turn.agent_id is None]
-        begun += [start_ns for key, (start_ns, _) in session.closed.items() if "/" not in key]
-        self._latest_prompt_ns = max(begun, default=0)
 
     def start(self) -> None:
         session = self._session
@@ -76,7 +87,7 @@ class _Closing:
                 continue
             place = places.inside(
                 self._session, tool.prompt_id, tool.agent_id, tool.agent_turn
-            ) or self._last_resort(tool.start_ns or end_ns, tool.agent_id)
+            ) or self._last_resort(tool.start_ns or end_ns, tool.agent_id, tool.agent_turn)
             if place is None:
                 continue
             tool.start_ns = tool.start_ns or end_ns - (tool.duration_ns or 0)
@@ -87,19 +98,28 @@ class _Closing:
         session = self._session
         waiting, session.moments = session.moments, []
         for fact in waiting:
-            if isinstance(fact, Compacted) and not self._past(fact.time_ns, _SETTLE_NS):
+            if isinstance(fact, Compacted) and not self._knows_start(fact):
                 session.moments.append(fact)
                 continue
             place = places.inside(session, fact.prompt_id, fact.agent_id, fact.agent_turn)
-            if place is None and fact.agent_id is None:
+            if place is None and fact.agent_id is None and fact.prompt_id is None:
                 place = self._outside()
-            place = place or self._last_resort(fact.time_ns, fact.agent_id)
+            place = place or self._last_resort(fact.time_ns, fact.agent_id, fact.agent_turn)
             if place is None:
                 session.moments.append(fact)
                 continue
-            if isinstance(fact, HookRan) and fact.tool_use_id:
+            if isinstance(fact, HookRan) and fact.tool_use_id and fact.of_call:
                 place = place._replace(parent=ids.tool(session.session_id, fact.tool_use_id))
             self._emit(spans.moment(place, fact, session.compact_starts))
+
+    def _knows_start(self, fact: Compacted) -> bool:
+        """Whether it is known when a compaction began, or nobody is left who could tell."""
+        if self._gives_up or self._quiet(fact.time_ns, _LATE_NS):
+            return True
+        if fact.duration_ns is not None or fact.trigger == MICRO:
+            return self._past(fact.time_ns, _SETTLE_NS)
+        earlier = [at for at in self._session.compact_starts if at <= fact.time_ns]
+        return bool(earlier) and fact.time_ns - max(earlier) < _LONG_NS
 
     def tasks(self) -> None:
         session = self._session
@@ -111,42 +131,45 @@ class _Closing:
             if not end_ns or not (self._gives_up or self._past(end_ns, wait_ns)):
                 continue
             place = places.inside(session, task.prompt_id, None) or self._outside()
+            if place is None:
+                continue
             del session.tasks[task_id]
             self._emit(spans.task(place, task_id, task, end_ns, reason))
 
     def agents(self) -> None:
-        for agent in self._session.agents.values():
+        for agent in list(self._session.agents.values()):
             if agent.done:
                 continue
-            ended, reason = self._ended(agent, _AGENT_NS)
+            end = self._agent_end(agent)
             if not agent.call:
-                self._adopt(agent, ended=ended)
-            self._spawn(agent, ended=ended)
+                self._adopt(agent, ended=end is not None)
+            self._spawn(agent, ended=end is not None)
             # Its call's answer may be all that will name that call, and comes a little later.
-            linked = agent.call or places.is_helper(agent.agent_id) or self._gives_up
-            if not ended or not (linked or self._past(agent.last_ns, _LATE_NS)):
+            linked = agent.call in self._session.calls or places.is_helper(agent.agent_id)
+            late = self._is_late(agent)
+            if end is None or not (linked or late):
                 continue
-            if not agent.start_ns and not self._past(agent.stopped_ns, _LATE_NS):
-                continue  # its own file lags behind
-            place = places.of_agent(self._session, agent) or self._last_resort(
-                agent.start_ns, agent.agent_id
-            )
+            place = places.of_agent(self._session, agent, last=late)
             if place is not None:
-                self._finish_agent(agent, place, reason)
+                self._finish_agent(agent, place, end)
 
     def turns(self) -> None:
         session = self._session
         for key, turn in list(session.turns.items()):
-            ended, reason = self._turn_ended(turn)
-            if not ended:
+            if not turn.start_ns:
+                if turn.copied:  # nothing but a copy
+                    del session.turns[key]
+                continue
+            end = self._turn_end(turn)
+            if end is None:
                 continue
             place = self._turn_place(turn)
             if place is None:
                 continue
             del session.turns[key]
             session.closed[key] = [turn.start_ns, turn.last_ns]
-            reason = reason or ("" if turn.prompted else NO_START)
-            self._emit(spans.turn(place, turn, turn.last_ns, reason))
+            reason = end.reason or ("" if turn.prompted or turn.part_of else NO_START)
+            self._emit(spans.turn(place, turn, end.time_ns, end.error_type, reason))
 
     def remember(self) -> None:
         session = self._session
@@ -167,23 +190,43 @@ class _Closing:
     def _past(self, time_ns: int, wait_ns: int) -> bool:
         return self._now_ns - time_ns >= wait_ns
 
+    def _quiet(self, time_ns: int, wait_ns: int) -> bool:
+        """Whether that long ago was the last that came, by its own time and by the clock."""
+        if self._reading:
+            return False
+        return self._past(max(time_ns, self._session.arrived_ns), wait_ns)
+
+    def _is_late(self, agent: Agent) -> bool:
+        """Whether what other files tell about a sub-agent would be there by now."""
+        last_ns = max(agent.last_ns, agent.stopped_ns)
+        return bool(self._gives_up) or self._quiet(last_ns, _LATE_NS)
+
     def _emit(self, span: Span) -> None:
         if span.span_id not in self._session.emitted:
             self._session.emitted[span.span_id] = self._now_ns
             self.spans.append(span)
 
-    def _outside(self) -> Place:
-        session_id = self._session.session_id
-        return Place(session_id, "", ids.session_init(session_id))
+    def _outside(self) -> Place | None:
+        """Beside the session's start; not before that is known, for it may be the parent."""
+        if not (self._session.started or self._gives_up):
+            return None
+        return places.outside(self._session)
 
-    def _last_resort(self, time_ns: int, agent_id: str | None) -> Place | None:
-        """When nothing more can come: the turn that ran at the time, or none."""
+    def _last_resort(
+        self, time_ns: int, agent_id: str | None, agent_turn: str | None
+    ) -> Place | None:
+        """When nothing more can come: in its sub-agent, else in the turn of the time, or none."""
+        session = self._session
+        agent = session.agents.get(agent_id or "")
+        if agent and self._is_late(agent):
+            place = places.inside(session, None, agent_id, agent_turn, last=True)
+            if place:
+                return place
         if not self._gives_up:
             return None
-        prompt_id = places.turn_at(self._session, time_ns)
-        if prompt_id is None:
-            return self._outside()
-        return places.inside(self._session, prompt_id, agent_id)
+        prompt_id = places.turn_at(session, time_ns)
+        place = places.inside(session, prompt_id, None) or places.outside(session)
+        return place._replace(agent_id=agent_id) if agent_id else place
 
     def _tool_end(self, tool: Tool) -> tuple[int, str]:
         """When a tool call ended, 0 while it may go on; and why it is unfinished."""
@@ -191,65 +234,93 @@ class _Closing:
             settled = self._gives_up or self._past(tool.end_ns, _SETTLE_NS)
             return (tool.end_ns if settled else 0), ""
         if tool.end_ns:
-            late = self._gives_up or self._past(tool.end_ns, _START_NS)
+            late = self._gives_up or self._quiet(tool.end_ns, _START_NS)
             return (tool.end_ns if late else 0), NO_START
+        if tool.cut_ns:
+            settled = self._gives_up or self._past(tool.cut_ns, _SETTLE_NS)
+            return (max(tool.cut_ns, tool.start_ns) if settled else 0), tool.cut_reason
         reason = self._gives_up
         agent = self._session.agents.get(tool.agent_id) if tool.agent_id else None
         if not reason and agent is not None and agent.done:
             reason = NO_END
-        if (
-            not reason
-            and tool.agent_id is None
-            and self._latest_prompt_ns > (tool.start_ns or tool.seen_ns)
-        ):
-            reason = NEXT_PROMPT if self._past(self._latest_prompt_ns, _LATE_NS) else ""
         return (max(tool.start_ns, tool.seen_ns) if reason else 0), reason
 
-    def _ended(self, life: Life, settle_ns: int) -> tuple[bool, str]:
-        """Whether something has ended, and why it is unfinished."""
+    def _ended(self, life: Life, settle_ns: int) -> _End | None:
+        """How something has ended by what it says itself; None while it may go on."""
         last_ns = max(life.last_ns, life.ended_ns)
         told = bool(life.ended_ns) and life.ended_ns >= life.last_ns - _END_NS
-        if told and (self._gives_up or self._past(last_ns, settle_ns)):
-            return True, life.reason
+        if told and (self._gives_up or self._quiet(last_ns, settle_ns)):
+            return _End(last_ns, life.error_type, life.reason)
         final = bool(life.final_ns) and life.final_ns >= life.last_ns
         wait_ns = _SAID_NS if life.said_done else _QUIET_NS
-        if not told and final and (self._gives_up or self._past(last_ns, wait_ns)):
-            life.error_type = ""  # of an end after which it went on
-            return True, ""
-        if self._gives_up:
-            life.error_type = ""
-            return True, self._gives_up
-        return False, ""
+        if not told and final and (self._gives_up or self._quiet(last_ns, wait_ns)):
+            return _End(last_ns)  # without the error of an end after which it went on
+        return _End(life.last_ns, reason=self._gives_up) if self._gives_up else None
 
-    def _turn_ended(self, turn: Turn) -> tuple[bool, str]:
-        ended, reason = self._ended(turn, _END_NS)
-        if ended:
-            return True, reason
-        next_ns = min(
-            [
-                other.start_ns
-                for other in self._session.turns.values()
-                if other.agent_id == turn.agent_id and other.start_ns > turn.start_ns
-            ],
-            default=0,
-        )
-        if next_ns and self._past(next_ns, _AGENT_NS):
+    def _turn_end(self, turn: Turn) -> _End | None:
+        if turn.over:
+            if not (self._gives_up or self._past(turn.last_ns, _END_NS)):
+                return None
             if turn.ended_ns >= turn.last_ns - _END_NS:
-                return True, turn.reason
-            turn.error_type = ""
-            return True, "" if turn.final_ns >= turn.last_ns else NEXT_PROMPT
-        agent = self._session.agents.get(turn.agent_id) if turn.agent_id else None
-        return bool(agent and agent.done and self._past(turn.last_ns, _QUIET_NS)), ""
+                return _End(max(turn.last_ns, turn.ended_ns), turn.error_type, turn.reason)
+            return _End(turn.last_ns, reason=turn.over_reason)
+        if turn.agent_id:
+            agent = self._session.agents.get(turn.agent_id)
+            done = agent is None or agent.done
+            return _End(turn.last_ns) if done and self._quiet(turn.last_ns, _QUIET_NS) else None
+        hooked = turn.hooked_ns and turn.hooked_ns >= turn.ended_ns
+        return self._ended(turn, _END_NS if hooked else _SAID_NS)
+
+    def _agent_end(self, agent: Agent) -> _End | None:
+        """How a sub-agent ended, by its own word, its caller's or the host's."""
+        if not agent.start_ns and not self._is_late(agent):
+            return None  # its own file lags behind
+        told = self._agent_told(agent)
+        if told is None:
+            return self._ended(agent, _SAID_NS)
+        settled = self._quiet(max(told.time_ns, agent.last_ns), _AGENT_NS)
+        return told if self._gives_up or settled else None
+
+    def _agent_told(self, agent: Agent) -> _End | None:
+        session = self._session
+        final = bool(agent.final_ns) and agent.final_ns >= agent.last_ns
+        notice = next(
+            (
+                _End(int(at), error or "")
+                for at, error in session.notices.get(agent.agent_id, [])
+                if at >= agent.last_ns - _END_NS
+            ),
+            None,
+        )
+        own_ns = agent.ended_ns if agent.ended_ns >= agent.last_ns - _END_NS else 0
+        if notice:
+            at = agent.last_ns if final or own_ns else max(notice.time_ns, agent.last_ns)
+            return _End(at, notice.error_type or (agent.error_type if own_ns else ""))
+        if own_ns:
+            end_ns = own_ns if agent.reason else agent.last_ns or agent.stopped_ns
+            return _End(end_ns, agent.error_type, agent.reason)
+        call = session.calls.get(agent.call)
+        if call and call.cut_ns and not call.background and call.cut_reason != NEXT_PROMPT:
+            return _End(max(call.cut_ns, agent.last_ns), reason=call.cut_reason)
+        if session.exited_ns >= agent.last_ns > 0:
+            return _End(agent.last_ns, reason="" if final else SESSION_ENDED)
+        return None
 
     def _turn_place(self, turn: Turn) -> Place | None:
+        session = self._session
         if turn.agent_id is None:
-            return Place(self._session.session_id, turn.prompt_id, "")
-        place = places.inside(self._session, None, turn.agent_id)
-        return place or self._last_resort(turn.start_ns, turn.agent_id)
+            if turn.part_of:
+                return Place(
+                    session.session_id, turn.part_of, ids.turn(session.session_id, turn.part_of)
+                )
+            return Place(session.session_id, turn.prompt_id, "")
+        agent = session.agents.get(turn.agent_id)
+        late = agent is None or self._is_late(agent)
+        return places.inside(session, None, turn.agent_id, last=late)
 
     def _adopt(self, agent: Agent, *, ended: bool) -> None:
         """Takes the only call that fits for the one that started a sub-agent."""
-        if not (ended and self._past(agent.last_ns, _LATE_NS)):
+        if not (ended and self._is_late(agent)):
             return
         call = places.likely_call(self._session, agent, guess=True)
         if call:
@@ -266,15 +337,18 @@ class _Closing:
             agent.spawned = True
             self._emit(spans.agent_spawn(place, agent, call))
 
-    def _finish_agent(self, agent: Agent, place: Place, reason: str) -> None:
+    def _finish_agent(self, agent: Agent, place: Place, end: _End) -> None:
         agent.done = True
         call = self._session.calls.get(agent.call)
-        agent.start_ns = agent.start_ns or (call.start_ns if call else agent.stopped_ns)
-        end_ns = agent.last_ns or agent.stopped_ns
-        self._emit(spans.agent_run(place, agent, end_ns, reason))
+        agent.start_ns = (
+            agent.start_ns or agent.glimpsed_ns or (call.start_ns if call else end.time_ns)
+        )
+        self._emit(spans.agent_run(place, agent, *end))
+        if agent.part:
+            return
         for key, turn in list(self._session.turns.items()):
             if turn.agent_id == agent.agent_id:
                 del self._session.turns[key]
                 self._session.closed[key] = [turn.start_ns, turn.last_ns]
                 inner = place._replace(parent=ids.agent_run(place.session_id, agent.agent_id))
-                self._emit(spans.turn(inner, turn, turn.last_ns, reason))
+                self._emit(spans.turn(inner, turn, turn.last_ns, turn.error_type, end.reason))

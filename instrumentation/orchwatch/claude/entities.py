@@ -68,6 +68,7 @@ class Life:
     final_ns: int = 0  # of the last message that asks for no tool
     said_done: bool = False  # that message says so
     ended_ns: int = 0
+    hooked_ns: int = 0  # when a hook said that it ended
     error_type: str = ""
     reason: str = ""
     usage: Usage = field(default_factory=Usage)
@@ -92,12 +93,52 @@ class Life:
 
 @dataclass(slots=True, kw_only=True)
 class Turn(Life):
-    """A turn of the session, or of a sub-agent."""
+    """A turn of the session, or of a sub-agent.
+
+    Attributes:
+        prompted: Its prompt was seen.
+        over: Its file says that nothing more can come.
+        over_reason: Why it was left unfinished then.
+        part_of: The turn that it goes on with, whose span was out already.
+        asked: When each of its prompts was asked, by the record's id.
+        copied: Those of them that are copies, and count for nothing.
+        began_ns: The first sign of life besides the prompts.
+    """
 
     prompt_id: str
     agent_id: str | None = None
-    prompted: bool = False  # its prompt was seen
+    prompted: bool = False
     derived: bool = False
+    over: bool = False
+    over_reason: str = ""
+    part_of: str = ""
+    asked: dict[str, int] = field(default_factory=dict)
+    copied: list[str] = field(default_factory=list)
+    began_ns: int = 0
+
+    def see(self, time_ns: int) -> None:
+        """A sign of life."""
+        self.began_ns = min(self.began_ns or time_ns, time_ns)
+        self.last_ns = max(self.last_ns, time_ns)
+        self._settle()
+
+    def ask(self, record_id: str, time_ns: int) -> None:
+        """It was asked for."""
+        self.asked[record_id] = min(self.asked.get(record_id, time_ns), time_ns)
+        self._settle()
+
+    def copy(self, record_id: str) -> None:
+        """One that asked for it was only a copy."""
+        if record_id not in self.copied:
+            self.copied.append(record_id)
+        self._settle()
+
+    def _settle(self) -> None:
+        own = [at for record_id, at in self.asked.items() if record_id not in self.copied]
+        begun = [*own, *([self.began_ns] if self.began_ns else [])]
+        self.prompted = bool(own)
+        self.start_ns = min(begun, default=0)
+        self.last_ns = max([self.last_ns if self.began_ns else 0, *own])
 
 
 @dataclass(slots=True, kw_only=True)
@@ -106,7 +147,11 @@ class Agent(Life):
 
     Attributes:
         call: The tool call that started it.
-        prompt_id: The user's prompt, where a source says so.
+        prompt_id: The user's prompt, where its file says so.
+        hinted: The same from a hook, which names the one that runs at the moment.
+        run: The run of several sub-agents that it is one of.
+        part: What tells it from its earlier part, whose span was out already.
+        glimpsed_ns: When its session's file showed it first; its own file knows better.
         spawned: Its `agent.spawn` is out.
         done: Its `agent.run` is out.
     """
@@ -115,15 +160,19 @@ class Agent(Life):
     agent_type: str = ""
     call: str = ""
     prompt_id: str | None = None
+    hinted: str | None = None
+    run: str = ""
+    part: str = ""
     task_digest: str = ""
     stopped_ns: int = 0
+    glimpsed_ns: int = 0
     spawned: bool = False
     done: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
 class Call:
-    """A tool call that starts a sub-agent; kept to hang that one under it."""
+    """A tool call that may start a sub-agent; kept to hang that one under it."""
 
     tool_use_id: str
     agent_type: str
@@ -132,6 +181,9 @@ class Call:
     prompt_id: str | None
     agent_id: str | None
     agent: str = ""  # the sub-agent it started, once known
+    background: bool = False  # which goes on when the call is answered
+    cut_ns: int = 0  # when it was left without an answer
+    cut_reason: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -149,6 +201,8 @@ class Tool:
     error_type: str = ""
     duration_ns: int | None = None
     asked: bool = False
+    cut_ns: int = 0
+    cut_reason: str = ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -174,6 +228,11 @@ class Session:
         asked_ns: When a hook said that a prompt was submitted, by its prompt id.
         compact_starts: When the last compactions began.
         emitted: Span ids and when they went out; the oldest are forgotten.
+        runs: The call that started a run of several sub-agents.
+        notices: Ends of sub-agents that the session was told: time and error type.
+        parts: The part of a turn, or sub-agent, that goes on after its span was out.
+        arrived_ns: When its files were last written to, or a hook came.
+        exited_ns: When Claude Code ended.
     """
 
     session_id: str
@@ -195,6 +254,11 @@ class Session:
     asked_ns: dict[str, int] = field(default_factory=dict)
     compact_starts: list[int] = field(default_factory=list)
     emitted: dict[str, int] = field(default_factory=dict)
+    runs: dict[str, str] = field(default_factory=dict)
+    notices: dict[str, list[list[Any]]] = field(default_factory=dict)
+    parts: dict[str, str] = field(default_factory=dict)
+    arrived_ns: int = 0
+    exited_ns: int = 0
 
     def save(self) -> dict[str, Any]:
         """As JSON."""

@@ -12,6 +12,16 @@ Source = Literal["file", "hook"]
 
 AGENT_TOOLS = ("Task", "Agent")  # the calls that start a sub-agent: older and newer name
 DEFAULT_AGENT = "general-purpose"  # the type when such a call names none
+# Reasons for which something is closed unfinished.
+INTERRUPTED = "interrupted"
+SILENCE = "silence"
+SESSION_ENDED = "session_ended"
+NEXT_PROMPT = "next_prompt"
+NO_START = "no_start_seen"
+NO_END = "no_end_seen"
+
+MICRO = "micro"  # the trigger of a compaction that takes no time
+
 # Outcomes of such a call whose sub-agent goes on.
 BACKGROUND = ("async_launched", "remote_launched", "teammate_spawned")
 
@@ -27,6 +37,8 @@ class Fact:
         prompt_id: The user's prompt that it belongs to, where that is known.
         agent_id: The sub-agent in which it happened, None for the main conversation.
         agent_turn: The prompt inside that sub-agent, where that is known.
+        passive: It keeps nothing alive: it comes after an end that was told, or is another
+            turn's.
     """
 
     session_id: str
@@ -35,6 +47,7 @@ class Fact:
     prompt_id: str | None = None
     agent_id: str | None = None
     agent_turn: str | None = None
+    passive: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,9 +77,22 @@ class PromptSubmitted(Fact):
 
     Attributes:
         derived: The source has no prompt id; the record's own id stands for it.
+        record_id: The record's own id.
     """
 
     derived: bool = False
+    record_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptCopied(Fact):
+    """A prompt turned out to be a copy: what follows it was answered elsewhere before.
+
+    Attributes:
+        record_id: The prompt's own id.
+    """
+
+    record_id: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +106,22 @@ class TurnEnded(Fact):
 
     error_type: str | None = None
     reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnOver(Fact):
+    """Nothing that comes later in the file belongs to the turn any more.
+
+    Attributes:
+        reason: Why it was left unfinished, if its end was not told.
+    """
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessEnded(Fact):
+    """Claude Code itself ended; the session may be resumed later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +163,7 @@ class ToolEnded(Fact):
         duration_ns: Its own time without waiting for a permission, where the source says so.
         agent: The sub-agent that it started.
         background: That sub-agent goes on.
+        run: The run of several sub-agents that it started (a workflow).
     """
 
     tool_use_id: str
@@ -129,6 +172,20 @@ class ToolEnded(Fact):
     duration_ns: int | None = None
     agent: str = ""
     background: bool = False
+    run: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCut(Fact):
+    """A tool call got no answer and will get none: what it was part of has ended.
+
+    Attributes:
+        tool_use_id: Which call.
+        reason: Why it is unfinished.
+    """
+
+    tool_use_id: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,18 +204,26 @@ class AgentStarted(Fact):
         agent_type: Its type, where known.
         tool_use_id: The call that started it, where known.
         task_digest: See `ToolStarted`.
+        run: The run of several sub-agents that it is one of.
     """
 
     agent_type: str = ""
     tool_use_id: str = ""
     task_digest: str = ""
+    run: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentEnded(Fact):
-    """A sub-agent is done; `agent_id` names itself."""
+    """A sub-agent is done; `agent_id` names itself.
+
+    Attributes:
+        error_type: Why it failed.
+        noticed: Its session was told so; the sub-agent may have said its last word before.
+    """
 
     error_type: str | None = None
+    noticed: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,6 +237,7 @@ class HookRan(Fact):
         end_ns: When it was done, where that is recorded.
         error_type: Why it failed.
         tool_use_id: The tool call that it hangs on.
+        of_call: Whether the file holds that call.
     """
 
     record_id: str
@@ -180,6 +246,7 @@ class HookRan(Fact):
     end_ns: int | None = None
     error_type: str | None = None
     tool_use_id: str = ""
+    of_call: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,6 +260,9 @@ class ApiUsage(Fact):
         output_tokens: All output.
         cache_read_tokens: Input that came from the cache.
         cache_creation_tokens: Input that went to the cache.
+        fresh: It was not read in an earlier look.
+        after: Where messages of its turn were read in an earlier look and this one was not: the
+            first that was not. Should the turn's span be out, they make one of their own.
     """
 
     message_id: str
@@ -201,6 +271,8 @@ class ApiUsage(Fact):
     output_tokens: int
     cache_read_tokens: int
     cache_creation_tokens: int
+    fresh: bool = False
+    after: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

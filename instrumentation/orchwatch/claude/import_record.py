@@ -1,7 +1,10 @@
 """What was imported already: durable, and exact through a kill at any moment.
 
+No file is trusted to be what it was: a session with a file that has changed is read again from its
+start, and the record tells which of its spans are out.
+
 Spool and record are two files, so nothing can write both at once. Before spans are appended, one
-transaction keeps them here together with how far the files were read; afterwards they are struck
+transaction keeps them here together with their ids; afterwards they are struck
 out. Whoever finds some after a kill looks in the spool which of them arrived, and appends the rest.
 """
 
@@ -11,6 +14,8 @@ import fcntl
 import json
 import os
 import sqlite3
+from array import array
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from orchwatch import spool
@@ -20,15 +25,30 @@ from orchwatch.files import lines as lines_of
 from orchwatch.home import DIRECTORY_MODE, home
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
     from types import TracebackType
 
 _NAME = "claude-import"
+_IDS = "Q"  # of spans: 8 bytes each
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS file (key TEXT PRIMARY KEY, "offset" INTEGER, state TEXT);
-CREATE TABLE IF NOT EXISTS session (id TEXT PRIMARY KEY, open INTEGER, state TEXT);
+CREATE TABLE IF NOT EXISTS seen (session TEXT PRIMARY KEY, open INTEGER, files TEXT, spans BLOB);
 CREATE TABLE IF NOT EXISTS pending (segment INTEGER, "offset" INTEGER, lines BLOB);
 """
+
+
+@dataclass
+class Seen:
+    """What was imported of a session.
+
+    Attributes:
+        is_open: Something in it may still go on.
+        files: How each of its files looked, by path.
+        spans: The ids of its spans that are out.
+    """
+
+    is_open: bool
+    files: dict[str, list[int]]
+    spans: set[int]
 
 
 class ImportRecord:
@@ -76,30 +96,18 @@ class ImportRecord:
         self._connection.close()
         os.close(self._lock)
 
-    def file(self, key: str) -> tuple[int, dict[str, Any] | None]:
-        """How far a file was read, and what its reader kept."""
+    def session(self, session_id: str) -> Seen:
+        """What was seen of a session."""
         row = self._connection.execute(
-            'SELECT "offset", state FROM file WHERE key = ?', [key]
+            "SELECT open, files, spans FROM seen WHERE session = ?", [session_id]
         ).fetchone()
-        return (row[0], json.loads(row[1])) if row else (0, None)
+        if row is None:
+            return Seen(is_open=False, files={}, spans=set())
+        spans = array(_IDS, row[2])
+        return Seen(is_open=bool(row[0]), files=json.loads(row[1]), spans=set(spans))
 
-    def session(self, session_id: str) -> tuple[bool, dict[str, Any] | None]:
-        """Whether something of a session was left open, and what is known of it."""
-        row = self._connection.execute(
-            "SELECT open, state FROM session WHERE id = ?", [session_id]
-        ).fetchone()
-        return (bool(row[0]), json.loads(row[1])) if row else (False, None)
-
-    def keep(
-        self,
-        session_id: str,
-        state: dict[str, Any],
-        *,
-        is_open: bool,
-        files: Iterable[tuple[str, int, dict[str, Any]]],
-        lines: Sequence[bytes],
-    ) -> None:
-        """Appends spans to the spool and keeps how far the files were read, both or neither.
+    def keep(self, session_id: str, seen: Seen, lines: Sequence[bytes]) -> None:
+        """Appends spans to the spool and keeps what was seen, both or neither.
 
         Raises:
             OrchwatchError: The record or the spool cannot be written.
@@ -107,13 +115,10 @@ class ImportRecord:
         try:
             execute = self._connection.execute
             execute("BEGIN IMMEDIATE")
+            spans = array(_IDS, sorted(seen.spans)).tobytes()
             execute(
-                "INSERT OR REPLACE INTO session VALUES (?, ?, ?)",
-                [session_id, is_open, json.dumps(state)],
-            )
-            self._connection.executemany(
-                "INSERT OR REPLACE INTO file VALUES (?, ?, ?)",
-                [(key, offset, json.dumps(kept)) for key, offset, kept in files],
+                "INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?)",
+                [session_id, seen.is_open, json.dumps(seen.files), spans],
             )
             if lines:
                 execute("INSERT INTO pending VALUES (?, ?, ?)", [*_end(), b"".join(lines)])

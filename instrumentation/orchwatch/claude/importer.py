@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from orchwatch import names
 from orchwatch.claude.assembler import Assembler
+from orchwatch.claude.claims import StoredClaims
 from orchwatch.claude.lines import LineFile, merged, size_bytes
 from orchwatch.claude.recorded_spans import FAMILIES, span_ids
 from orchwatch.claude.session_files import agent_origin
@@ -18,7 +20,6 @@ from orchwatch.claude.transcript import Transcript
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Sequence
 
-    from orchwatch.claude.facts import Fact
     from orchwatch.claude.import_record import ImportRecord
     from orchwatch.claude.session_files import RecordedSession, SessionFile
     from orchwatch.claude.spans import Span
@@ -49,6 +50,8 @@ class Summary:
         start_ns: When the first of them began, Unix nanoseconds; none without spans.
         end_ns: When the last of them ended.
         read_bytes: How much was read.
+        slowest_ns: How long the slowest turn took, 0 where there is none.
+        slowest_trace: Its trace.
     """
 
     sessions: int = 0
@@ -67,6 +70,8 @@ class Summary:
     start_ns: int | None = None
     end_ns: int = 0
     read_bytes: int = 0
+    slowest_ns: int = 0
+    slowest_trace: str = ""
 
     def add(self, spans: Sequence[Span]) -> None:
         """Counts finished spans."""
@@ -80,6 +85,9 @@ class Summary:
                 self.tools[tool] += 1
                 self.failed[tool] += bool(span.error_type)
             self.turns += span.operation == names.AGENT_TURN
+            if span.operation == names.AGENT_TURN and span.end_ns - span.start_ns > self.slowest_ns:
+                self.slowest_ns = span.end_ns - span.start_ns
+                self.slowest_trace = span.trace_id
             self.agents += span.operation == names.AGENT_RUN
             self.api_errors += span.name == names.API_ERROR
             self.hooks += span.name == names.HOOK_PROCESS
@@ -104,8 +112,12 @@ def import_sessions(
     summary = Summary()
     # The monitor process may have followed some of them.
     recorded = {int(span_id, 16) for family in FAMILIES for span_id in span_ids(family)}
-    for session in sessions:
-        _SessionImport(session, record, recorded, summary, progress).run()
+    claims = StoredClaims()
+    try:
+        for session in sessions:
+            _SessionImport(session, record, claims, recorded, summary, progress).run()
+    finally:
+        claims.close()
     summary.failed = +summary.failed
     summary.skipped = +summary.skipped
     return summary
@@ -114,94 +126,99 @@ def import_sessions(
 class _SessionImport:
     """One session's files, in the order of their lines' times."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0917 - what all sessions of an import share
         self,
         session: RecordedSession,
         record: ImportRecord,
+        claims: StoredClaims,
         recorded: Container[int],
         summary: Summary,
         progress: Callable[[int], None],
     ) -> None:
         self._session = session
         self._record = record
+        self._claims = claims
         self._recorded = recorded
         self._summary = summary
         self._progress = progress
-        self._assembler = Assembler()
+        self._seen = record.session(session.session_id)
+        self._assembler = Assembler(written=self._is_written)
         self._spans: list[Span] = []
         self._clock_ns = 0  # the latest time in the files
         self._unkept_bytes = 0
 
     def run(self) -> None:
-        was_open, state = self._record.session(self._session.session_id)
-        files, readers, keys = self._open_files()
-        has_news = any(
-            file.offset < size_bytes(found.path)
-            for file, found in zip(files, self._session.files, strict=True)
-        )
-        if not has_news and not was_open:
+        looks = {found.path: _look(found.path) for found in self._session.files}
+        known = self._seen.files
+        if not self._seen.is_open and all(known.get(path) == looks[path] for path in looks):
             self._summary.unchanged += 1
-            self._progress(sum(size_bytes(found.path) for found in self._session.files))
+            self._progress(sum(size_bytes(path) for path in looks))
             return
-        if state:
-            self._assembler.restore(state)
         begun = self._summary.spans
-        self._read(files, readers, keys)
+        # Until all is read: whoever is killed before has to read it again.
+        self._seen.files = {path: look for path, look in known.items() if path not in looks}
+        self._read()
         self._spans += self._assembler.finished(max(time.time_ns(), self._clock_ns))
-        self._keep(files, readers, keys)
+        self._seen.files |= looks
+        self._seen.is_open = self._assembler.is_open()
+        self._keep()
         self._summary.open_turns += self._assembler.open_turns()
-        for reader in readers:
-            self._summary.skipped += reader.skipped
         changed = self._summary.spans > begun
         self._summary.sessions += changed
         self._summary.unchanged += not changed
 
-    def _open_files(self) -> tuple[list[LineFile], list[Transcript], list[str]]:
-        files, readers, keys = [], [], []
-        for found in self._session.files:
-            key = self._key(found)
-            offset, state = self._record.file(key)
-            if offset > size_bytes(found.path):
-                self._summary.skipped["file is shorter than it was"] += 1
-            files.append(LineFile(found.path, offset, self._summary.skipped))
-            origin = agent_origin(found.path) if found.agent_id else {}
-            readers.append(Transcript(self._session.session_id, found.agent_id, state, **origin))
-            keys.append(key)
-            self._progress(offset)
-        return files, readers, keys
-
-    def _key(self, found: SessionFile) -> str:
-        return f"{self._session.session_id}/{found.agent_id or ''}/{found.identity}"
-
-    def _read(self, files: list[LineFile], readers: list[Transcript], keys: list[str]) -> None:
+    def _read(self) -> None:
+        found = self._session.files
+        files = [LineFile(file.path, self._summary.skipped) for file in found]
+        readers = [self._reader(file) for file in found]
         for number, index in enumerate(merged(files), 1):
-            line = files[index].take()
-            self._unkept_bytes += len(line)
-            for fact in readers[index].read(line):
-                self._add(fact)
+            records, read_bytes = files[index].take()
+            self._unkept_bytes += read_bytes
+            for record in records:
+                for fact in readers[index].read_record(record):
+                    self._clock_ns = max(self._clock_ns, fact.time_ns)
+                    self._assembler.add(fact)
             if number % _LINES_A_LOOK == 0:
-                self._spans += self._assembler.finished(self._clock_ns)
+                self._spans += self._assembler.finished(self._clock_ns, reading=True)
                 if len(self._spans) >= _SPANS_A_WRITE or self._unkept_bytes >= _BYTES_A_WRITE:
-                    self._keep(files, readers, keys)
+                    self._keep()
+        for reader in readers:
+            self._summary.skipped += reader.skipped
 
-    def _add(self, fact: Fact) -> None:
-        self._clock_ns = max(self._clock_ns, fact.time_ns)
-        self._assembler.add(fact)
+    def _reader(self, file: SessionFile) -> Transcript:
+        origin = agent_origin(file.path) if file.agent_id else {}
+        session_id = self._session.session_id
+        return Transcript(session_id, file.agent_id, None, self._claims, **origin)
 
-    def _keep(self, files: list[LineFile], readers: list[Transcript], keys: list[str]) -> None:
-        self._spans = [span for span in self._spans if int(span.span_id, 16) not in self._recorded]
-        self._record.keep(
-            self._session.session_id,
-            self._assembler.save(),
-            is_open=self._assembler.is_open(),
-            files=[
-                (key, file.offset, reader.state())
-                for key, file, reader in zip(keys, files, readers, strict=True)
-            ],
-            lines=encode(self._spans),
-        )
-        self._summary.add(self._spans)
+    def _is_written(self, span_id: str) -> bool:
+        number = int(span_id, 16)
+        return number in self._seen.spans or number in self._recorded
+
+    def _keep(self) -> None:
+        new: dict[int, Span] = {}
+        for span in self._spans:
+            if not self._is_written(span.span_id):
+                new.setdefault(int(span.span_id, 16), span)
+        # Known first: a process that is killed in between must not take what it had read, and
+        # written, for news.
+        self._claims.keep()
+        self._seen.spans |= new.keys()
+        self._record.keep(self._session.session_id, self._seen, encode(list(new.values())))
+        self._summary.add(list(new.values()))
         self._summary.read_bytes += self._unkept_bytes
         self._progress(self._unkept_bytes)
         self._spans = []
         self._unkept_bytes = 0
+
+
+def _look(path: str) -> list[int]:
+    """What differs when a file, or what lies beside it, is not what it was."""
+    look: list[int] = []
+    for beside in (path, path.removesuffix(".jsonl") + ".meta.json"):
+        try:
+            status = os.stat(beside)
+        except OSError:
+            look.append(0)
+            continue
+        look += [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+    return look

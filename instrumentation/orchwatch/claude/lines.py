@@ -1,14 +1,14 @@
-"""The lines of several files, in the order of their times, with memory for one line of each."""
+"""The records of several files, in the order of their times, with memory for one line of each."""
 
 from __future__ import annotations
 
 import heapq
 import json
 import os
-import re
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from orchwatch import files
+from orchwatch.claude import records
 from orchwatch.claude.fields import time_ns
 
 if TYPE_CHECKING:
@@ -17,30 +17,31 @@ if TYPE_CHECKING:
 
 MAX_LINE_BYTES = files.LONGEST_LINE_BYTES
 
-_TIME = re.compile(rb'"timestamp":"([^"]{10,40})"')
-
 
 class LineFile:
-    """Reads one file from an offset; open only while lines are taken from it.
+    """Reads one file from its start; open only while lines are taken from it.
 
     Attributes:
         offset: Where the line begins that is next in turn; everything before is dealt with.
         time_ns: About when that line was written: the one before where it does not say.
     """
 
-    def __init__(self, path: str, offset: int, skipped: Counter[str]) -> None:
-        self.offset = offset
+    def __init__(self, path: str, skipped: Counter[str]) -> None:
+        self.offset = 0
         self.time_ns = 0
         self._path = path
         self._skipped = skipped
         self._stream: BinaryIO | None = None
-        self._next_offset = offset
-        self._line = b""
+        self._next_offset = 0
+        self._records: list[dict[str, Any]] = []
 
     def peek(self) -> bool:
         """Reads the next line; False at the end, or where only half a line is left."""
         if self._stream is None:
-            self._stream = files.reader(self._path)
+            try:
+                self._stream = files.reader(self._path)
+            except OSError:  # deleted since it was found
+                return False
             self._stream.seek(self.offset)
         while True:
             line = self._stream.readline(MAX_LINE_BYTES)
@@ -48,22 +49,25 @@ class LineFile:
                 if len(line) == MAX_LINE_BYTES:
                     self._pass_over(len(line))
                     continue
-                if not _is_whole(line):
-                    self._skipped["half-written last line"] += bool(line)
+                if not is_whole(line):
+                    self._skipped["half-written last line"] += bool(line.strip())
                     self.close()
                     return False
             break
-        self._line = line
+        self._records = records.parse(line, self._skipped)
         self._next_offset = self.offset + len(line)
-        found = _TIME.search(line)
-        if found:
-            self.time_ns = time_ns(found[1].decode("ascii", "replace")) or self.time_ns
+        for record in self._records:
+            found = time_ns(record.get("timestamp"))
+            if found:
+                self.time_ns = found
+                break
         return True
 
-    def take(self) -> bytes:
-        """The line that `peek` has read, which then counts as dealt with."""
+    def take(self) -> tuple[list[dict[str, Any]], int]:
+        """The records that `peek` has read, which then count as dealt with, and their bytes."""
+        size_bytes = self._next_offset - self.offset
         self.offset = self._next_offset
-        return self._line
+        return self._records, size_bytes
 
     def close(self) -> None:
         """Lets go of the file; `peek` opens it again at `offset`."""
@@ -109,7 +113,7 @@ def size_bytes(path: str) -> int:
         return 0
 
 
-def _is_whole(line: bytes) -> bool:
+def is_whole(line: bytes) -> bool:
     """Whether the last line lacks nothing but its newline."""
     if not line.rstrip().endswith(b"}"):
         return False

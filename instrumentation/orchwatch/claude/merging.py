@@ -12,14 +12,24 @@ if TYPE_CHECKING:
 
     from orchwatch.claude.facts import Fact
 
-    _AboutTool = facts.ToolStarted | facts.ToolEnded | facts.PermissionAsked
+    _AboutTool = facts.ToolStarted | facts.ToolEnded | facts.ToolCut | facts.PermissionAsked
 
 _COMPACT_STARTS = 16
+_MOST_CALLS = 2000
+_MOST_NOTICES = 1000
 
 
-def merge(session: Session, fact: Fact) -> None:
-    """Adds what a fact tells."""
-    if not _is_repeated(session, fact):
+def merge(session: Session, fact: Fact, written: Callable[[str], bool]) -> None:
+    """Adds what a fact tells.
+
+    Args:
+        session: What it is about.
+        fact: The fact.
+        written: Whether a span, by its id, went out before this session was looked at.
+    """
+    if isinstance(fact, facts.ApiUsage):
+        _api_usage(session, fact, written)
+    elif not _is_repeated(session, fact):
         _MERGERS[type(fact)](session, fact)
 
 
@@ -37,13 +47,9 @@ def _is_repeated(session: Session, fact: Fact) -> bool:
     return closed is not None and fact.time_ns <= closed[1]
 
 
-def _life(session: Session, fact: Fact) -> Turn | None:
-    """The turn in which a fact lies, which it keeps alive; likewise its sub-agent."""
-    if fact.agent_id:
-        _agent(session, fact).see(fact.time_ns)
-        prompt_id = fact.agent_turn
-    else:
-        prompt_id = fact.prompt_id
+def _turn(session: Session, fact: Fact) -> Turn | None:
+    """The turn in which a fact lies; None where its span is out."""
+    prompt_id = fact.agent_turn if fact.agent_id else fact.prompt_id
     if prompt_id is None:
         return None
     key = turn_key(prompt_id, fact.agent_id)
@@ -53,7 +59,18 @@ def _life(session: Session, fact: Fact) -> Turn | None:
     if turn is None:
         turn = Turn(prompt_id=prompt_id, agent_id=fact.agent_id)
         session.turns[key] = turn
-    turn.see(fact.time_ns)
+    return turn
+
+
+def _life(session: Session, fact: Fact) -> Turn | None:
+    """The turn in which a fact lies, which it keeps alive; likewise its sub-agent."""
+    if fact.passive:
+        return None
+    if fact.agent_id:
+        _agent(session, fact).see(fact.time_ns)
+    turn = _turn(session, fact)
+    if turn:
+        turn.see(fact.time_ns)
     return turn
 
 
@@ -62,8 +79,12 @@ def _agent(session: Session, fact: Fact) -> Agent:
     agent = session.agents.get(fact.agent_id)
     if agent is None:
         agent = session.agents[fact.agent_id] = Agent(agent_id=fact.agent_id)
-    agent.prompt_id = agent.prompt_id or fact.prompt_id
-    return agent
+    if fact.source == "file":
+        agent.prompt_id = agent.prompt_id or fact.prompt_id
+    else:
+        agent.hinted = agent.hinted or fact.prompt_id
+    part = session.agents.get(session.parts.get(turn_key("", fact.agent_id), ""))
+    return part or agent
 
 
 def _owners(session: Session, fact: Fact) -> list[Turn | Agent]:
@@ -87,18 +108,42 @@ def _session_ended(session: Session, fact: facts.SessionEnded) -> None:
 
 
 def _prompt_submitted(session: Session, fact: facts.PromptSubmitted) -> None:
-    turn = _life(session, fact)
+    if fact.agent_id:
+        _agent(session, fact).see(fact.time_ns)
+    turn = _turn(session, fact)
     if turn:
-        turn.prompted = True
+        turn.ask(fact.record_id or fact.source, fact.time_ns)
         turn.derived = turn.derived or fact.derived
 
 
+def _prompt_copied(session: Session, fact: facts.PromptCopied) -> None:
+    turn = _turn(session, fact)
+    if turn:
+        turn.copy(fact.record_id)
+
+
+def _turn_over(session: Session, fact: facts.TurnOver) -> None:
+    turn = _turn(session, fact)
+    if turn:
+        turn.over, turn.over_reason = True, fact.reason
+
+
+def _process_ended(session: Session, fact: facts.ProcessEnded) -> None:
+    session.exited_ns = max(session.exited_ns, fact.time_ns)
+
+
 def _turn_ended(session: Session, fact: facts.TurnEnded) -> None:
+    if fact.passive:
+        return
     for owner in _owners(session, fact):
         owner.end(fact.time_ns, fact.error_type, fact.reason)
+        if fact.source == "hook":
+            owner.hooked_ns = max(owner.hooked_ns, fact.time_ns)
 
 
 def _activity(session: Session, fact: facts.Activity) -> None:
+    if fact.passive:
+        return
     for owner in _owners(session, fact):
         owner.finish(fact.time_ns, fact.last)
 
@@ -109,24 +154,35 @@ def _tool(session: Session, fact: _AboutTool) -> Tool | None:
     tool = session.tools.get(fact.tool_use_id)
     if tool is None:
         tool = session.tools[fact.tool_use_id] = Tool(tool_use_id=fact.tool_use_id)
-    tool.name = tool.name or fact.tool_name
+    if not isinstance(fact, facts.ToolCut):
+        tool.name = tool.name or fact.tool_name
+        tool.seen_ns = max(tool.seen_ns, fact.time_ns)
     tool.prompt_id = tool.prompt_id or fact.prompt_id
     tool.agent_id = tool.agent_id or fact.agent_id
     tool.agent_turn = tool.agent_turn or fact.agent_turn
-    tool.seen_ns = max(tool.seen_ns, fact.time_ns)
     return tool
 
 
 def _tool_started(session: Session, fact: facts.ToolStarted) -> None:
     _life(session, fact)
-    if fact.agent_type:
-        _call(session, fact)
+    call = _call(session, fact)
     tool = _tool(session, fact)
     if tool:
+        if tool.cut_ns:
+            call.cut_ns, call.cut_reason = tool.cut_ns, tool.cut_reason
         tool.start_ns = min(tool.start_ns or fact.time_ns, fact.time_ns)
 
 
-def _call(session: Session, fact: facts.ToolStarted) -> None:
+def _tool_cut(session: Session, fact: facts.ToolCut) -> None:
+    tool = _tool(session, fact)
+    if tool and not tool.cut_ns:
+        tool.cut_ns, tool.cut_reason = fact.time_ns, fact.reason
+    call = session.calls.get(fact.tool_use_id)
+    if call and not call.cut_ns:
+        call.cut_ns, call.cut_reason = fact.time_ns, fact.reason
+
+
+def _call(session: Session, fact: facts.ToolStarted) -> Call:
     call = session.calls.get(fact.tool_use_id)
     if call is None:
         call = Call(
@@ -144,12 +200,30 @@ def _call(session: Session, fact: facts.ToolStarted) -> None:
     call.start_ns = min(call.start_ns, fact.time_ns)
     call.prompt_id = call.prompt_id or fact.prompt_id
     call.agent_id = call.agent_id or fact.agent_id
+    if len(session.calls) > _MOST_CALLS:
+        _forget_calls(session)
+    return call
+
+
+def _forget_calls(session: Session) -> None:
+    """Those that nobody can ask for any more: old ones that started nothing."""
+    for key, call in list(session.calls.items())[: _MOST_CALLS // 2]:
+        if not call.agent and not call.agent_type:
+            del session.calls[key]
 
 
 def _tool_ended(session: Session, fact: facts.ToolEnded) -> None:
     _life(session, fact)
+    if fact.run:
+        session.runs[fact.run] = fact.tool_use_id
+        for agent in session.agents.values():
+            if agent.run == fact.run:
+                agent.call = agent.call or fact.tool_use_id
     if fact.agent:
         _link(session, fact.agent, fact.tool_use_id)
+        call = session.calls.get(fact.tool_use_id)
+        if call:
+            call.background = fact.background
         agent = session.agents[fact.agent]
         if not fact.background:
             agent.stopped_ns = max(agent.stopped_ns, fact.time_ns)
@@ -186,11 +260,24 @@ def _agent_started(session: Session, fact: facts.AgentStarted) -> None:
     agent = _agent(session, fact)
     agent.agent_type = agent.agent_type or fact.agent_type
     agent.task_digest = agent.task_digest or fact.task_digest
+    if fact.passive:
+        agent.glimpsed_ns = min(agent.glimpsed_ns or fact.time_ns, fact.time_ns)
+    agent.run = agent.run or fact.run
     if fact.tool_use_id:
         _link(session, agent.agent_id, fact.tool_use_id)
+    elif agent.run:
+        agent.call = agent.call or session.runs.get(agent.run, "")
 
 
 def _agent_ended(session: Session, fact: facts.AgentEnded) -> None:
+    if fact.noticed:
+        told = session.notices.setdefault(str(fact.agent_id), [])
+        if [fact.time_ns, fact.error_type] not in told:
+            told.append([fact.time_ns, fact.error_type])
+            told.sort(key=lambda notice: int(notice[0]))
+        while len(session.notices) > _MOST_NOTICES:
+            del session.notices[next(iter(session.notices))]
+        return
     agent = _agent(session, fact)
     agent.see(fact.time_ns)
     agent.stopped_ns = max(agent.stopped_ns, fact.time_ns)
@@ -203,9 +290,56 @@ def _moment(session: Session, fact: Fact) -> None:
     session.moments.append(fact)
 
 
-def _api_usage(session: Session, fact: facts.ApiUsage) -> None:
-    for owner in [_agent(session, fact)] if fact.agent_id else _owners(session, fact):
-        owner.usage.add(fact)
+def _api_usage(session: Session, fact: facts.ApiUsage, written: Callable[[str], bool]) -> None:
+    """What an answer used: to its turn, or where that one's span is out to a part of its own."""
+    if fact.agent_id:
+        _usage_of_agent(session, fact, written)
+        return
+    prompt_id = fact.prompt_id
+    if prompt_id is None:
+        return
+    key = turn_key(prompt_id, None)
+    span_id = ids.turn(session.session_id, prompt_id)
+    if _goes_on(fact, span_id, written, done=key in session.closed):
+        part = session.parts.setdefault(key, f"{prompt_id}+{fact.after or fact.message_id}")
+        if part in session.closed:
+            return
+        turn = session.turns.get(part)
+        if turn is None:
+            turn = session.turns[part] = Turn(prompt_id=part, part_of=prompt_id)
+        turn.see(fact.time_ns)
+        turn.finish(fact.time_ns, 2)
+        turn.usage.add(fact)
+        return
+    found = _turn(session, fact) if fact.passive else _life(session, fact)
+    if found:
+        found.usage.add(fact)
+
+
+def _usage_of_agent(session: Session, fact: facts.ApiUsage, written: Callable[[str], bool]) -> None:
+    agent = _agent(session, fact)
+    run = ids.agent_run(session.session_id, agent.agent_id)
+    if not agent.part and _goes_on(fact, run, written, done=agent.done):
+        part = f"{agent.agent_id}+{fact.after or fact.message_id}"
+        session.parts[turn_key("", agent.agent_id)] = part
+        session.agents[part] = Agent(
+            agent_id=agent.agent_id,
+            agent_type=agent.agent_type,
+            call=agent.call,
+            prompt_id=agent.prompt_id,
+            part=part,
+            spawned=True,
+        )
+        agent = session.agents[part]
+        agent.see(fact.time_ns)
+    agent.usage.add(fact)
+
+
+def _goes_on(
+    fact: facts.ApiUsage, span_id: str, written: Callable[[str], bool], *, done: bool
+) -> bool:
+    """Whether it came after the span of what it belongs to went out."""
+    return fact.fresh and (done or (bool(fact.after) and written(span_id)))
 
 
 def _compact_started(session: Session, fact: facts.CompactStarted) -> None:
@@ -227,16 +361,19 @@ _MERGERS: dict[type, Callable[[Session, Any], None]] = {
     facts.SessionReady: _session_ready,
     facts.SessionEnded: _session_ended,
     facts.PromptSubmitted: _prompt_submitted,
+    facts.PromptCopied: _prompt_copied,
     facts.TurnEnded: _turn_ended,
+    facts.TurnOver: _turn_over,
+    facts.ProcessEnded: _process_ended,
     facts.Activity: _activity,
     facts.ToolStarted: _tool_started,
     facts.ToolEnded: _tool_ended,
+    facts.ToolCut: _tool_cut,
     facts.PermissionAsked: _permission_asked,
     facts.AgentStarted: _agent_started,
     facts.AgentEnded: _agent_ended,
     facts.HookRan: _moment,
     facts.ApiFailed: _moment,
-    facts.ApiUsage: _api_usage,
     facts.CompactStarted: _compact_started,
     facts.Compacted: _moment,
     facts.TaskChanged: _task_changed,

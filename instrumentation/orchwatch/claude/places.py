@@ -18,32 +18,89 @@ _MAX_DEPTH = 64
 _SKEW_NS = 1_000_000_000
 
 
+def outside(session: Session) -> Place:
+    """The place of what no turn holds: beside the session's start."""
+    parent = ids.session_init(session.session_id) if session.started else ""
+    return Place(session.session_id, "", parent)
+
+
 def inside(
-    session: Session, prompt_id: str | None, agent_id: str | None, agent_turn: str | None = None
+    session: Session,
+    prompt_id: str | None,
+    agent_id: str | None,
+    agent_turn: str | None = None,
+    *,
+    last: bool = False,
 ) -> Place | None:
-    """The place of what happened in a sub-agent's turn, or in a turn of the session."""
+    """The place of what happened in a sub-agent's turn, or in a turn of the session.
+
+    None while the turn is not known. A place's span is written for certain.
+
+    Args:
+        session: Where.
+        prompt_id: The session's turn.
+        agent_id: The sub-agent.
+        agent_turn: That one's turn.
+        last: Nothing more will come: a sub-agent's place is the best that there is.
+    """
     if agent_id is None:
-        if prompt_id is None:
+        if prompt_id is None or not is_known(session, prompt_id):
             return None
         return Place(session.session_id, prompt_id, ids.turn(session.session_id, prompt_id))
-    prompt_id = prompt_of(session, agent_id) or prompt_id
-    if prompt_id is None:
+    agent = session.agents.get(agent_id)
+    if agent is None:
+        return None
+    found = _prompt_of_agent(session, agent, last=last)
+    if found is None:
         return None
     if agent_turn:
         parent = ids.agent_turn(session.session_id, agent_id, agent_turn)
     else:
         parent = ids.agent_run(session.session_id, agent_id)
-    return Place(session.session_id, prompt_id, parent, agent_id, type_of(session, agent_id))
+    return Place(session.session_id, found, parent, agent_id, type_of(session, agent_id))
 
 
-def of_agent(session: Session, agent: Agent) -> Place | None:
-    """The place of a sub-agent itself: under its call, or where there is none under the turn."""
-    place = inside(session, agent.prompt_id, agent.agent_id)
+def of_agent(session: Session, agent: Agent, *, last: bool = False) -> Place | None:
+    """The place of a sub-agent itself: under its call, else under the turn, else under nothing.
+
+    Args:
+        session: Where.
+        agent: The sub-agent.
+        last: As for `inside`.
+    """
+    place = inside(session, None, agent.agent_id, last=last)
     if place is None:
         return None
-    if agent.call:
+    if agent.part:
+        return place  # under the run that it goes on with
+    call = session.calls.get(agent.call)
+    if call and (call.agent_id or call.prompt_id == place.prompt_id):
         return place._replace(parent=ids.tool(session.session_id, agent.call))
-    return place._replace(parent=ids.turn(session.session_id, place.prompt_id))
+    if is_known(session, place.prompt_id):
+        return place._replace(parent=ids.turn(session.session_id, place.prompt_id))
+    if place.prompt_id == "":
+        return place._replace(parent=outside(session).parent)
+    return place._replace(parent="")
+
+
+def _prompt_of_agent(session: Session, agent: Agent, *, last: bool) -> str | None:
+    """The trace of a sub-agent: of its call's turn, else of its own, else of the time."""
+    found = prompt_of(session, agent.agent_id)
+    if found is not None and (last or (is_known(session, found) and _has_caller(session, agent))):
+        return found
+    if not last:
+        return None
+    if agent.hinted:
+        return agent.hinted
+    return turn_at(session, agent.start_ns) or ""
+
+
+def _has_caller(session: Session, agent: Agent) -> bool:
+    """Whether it is known who started a sub-agent, and of what type it is."""
+    if is_helper(agent.agent_id):
+        return True
+    call = session.calls.get(agent.call) or likely_call(session, agent)
+    return call is not None and bool(agent.agent_type or call.agent_type)
 
 
 def is_helper(agent_id: str) -> bool:
@@ -72,7 +129,8 @@ def prompt_of(session: Session, agent_id: str) -> str | None:
             break
         call = session.calls.get(agent.call) or likely_call(session, agent)
         if call is None:
-            found = agent.prompt_id or found
+            hinted = agent.hinted if agent.hinted and is_known(session, agent.hinted) else None
+            found = agent.prompt_id or found or hinted
             if found is None and is_helper(agent.agent_id):
                 found = turn_at(session, agent.start_ns)
             break
@@ -92,7 +150,8 @@ def likely_call(session: Session, agent: Agent, *, guess: bool = False) -> Call 
     """
     if is_helper(agent.agent_id):
         return None
-    known = agent.prompt_id if agent.prompt_id and is_known(session, agent.prompt_id) else None
+    told = agent.prompt_id or agent.hinted
+    known = told if told and is_known(session, told) else None
     fitting = [
         call
         for call in session.calls.values()
@@ -114,12 +173,12 @@ def turn_at(session: Session, time_ns: int) -> str | None:
     begun = [
         (turn.start_ns, turn.prompt_id)
         for turn in session.turns.values()
-        if turn.agent_id is None and turn.start_ns <= time_ns
+        if turn.agent_id is None and not turn.part_of and 0 < turn.start_ns <= time_ns
     ]
     begun += [
         (start_ns, key)
         for key, (start_ns, _) in session.closed.items()
-        if "/" not in key and start_ns <= time_ns
+        if "/" not in key and "+" not in key and start_ns <= time_ns
     ]
     return max(begun)[1] if begun else None
 
@@ -127,4 +186,5 @@ def turn_at(session: Session, time_ns: int) -> str | None:
 def is_known(session: Session, prompt_id: str) -> bool:
     """Whether the session's file, or an earlier decision, has that turn."""
     key = turn_key(prompt_id, None)
-    return key in session.closed or key in session.turns
+    turn = session.turns.get(key)
+    return key in session.closed or (turn is not None and turn.start_ns > 0)

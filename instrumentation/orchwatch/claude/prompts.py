@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from orchwatch.claude.fields import mapping, text
@@ -11,6 +10,7 @@ PROMPT = "prompt"  # somebody asked for something
 REQUEST = "request"  # a command or a notice: a turn only if the model answers it
 INTERRUPTION = "interruption"  # somebody stopped the model
 INJECTED = "injected"  # part of the turn that runs
+UNKNOWN = "unknown"  # of a shape that nobody knows
 
 _INTERRUPTED = "[Request interrupted by user"
 _REQUESTS = ("<command-name>", "<command-message>")
@@ -24,11 +24,8 @@ _NOTICES = (
     "<user-memory-input>",
     "Caveat: The messages below",
 )
-# Since this version a prompt's line says how it was asked, which tells a list of texts that is a
-# prompt from one that is the host's.
-_MARKED_SINCE = (2, 1)
-_MARKS = ("permissionMode", "promptId", "promptSource", "thinkingMetadata", "todos", "origin")
-_VERSION = re.compile(r"(\d{1,4})\.(\d{1,4})")
+# What an editor or the host puts in front of a person's words.
+_CONTEXT = ("<system-reminder>", "<ide_")
 
 
 def classify(line: dict[str, Any], content: object) -> tuple[str, str]:
@@ -44,7 +41,9 @@ def classify(line: dict[str, Any], content: object) -> tuple[str, str]:
 def _kind(line: dict[str, Any], content: object, named: str) -> str:
     first = _first_text(content)
     kind = PROMPT
-    if line.get("isMeta") or line.get("isCompactSummary"):
+    if not isinstance(content, str | list) or not content:
+        kind = UNKNOWN
+    elif line.get("isMeta") or line.get("isCompactSummary"):
         kind = INJECTED
     elif line.get("interruptedMessageId") or first.startswith(_INTERRUPTED):
         kind = INTERRUPTION
@@ -54,21 +53,18 @@ def _kind(line: dict[str, Any], content: object, named: str) -> str:
         kind = REQUEST if named and first.startswith("<task-") else INJECTED
     elif mapping(line.get("origin")).get("kind", "human") != "human":
         kind = REQUEST if named else INJECTED
-    elif isinstance(content, list) and _is_marked_version(line):
-        kind = PROMPT if any(mark in line for mark in _MARKS) else INTERRUPTION
+    elif isinstance(content, list) and first.startswith(_CONTEXT):
+        kind = INJECTED
     return kind
 
 
 def _first_text(content: object) -> str:
-    if isinstance(content, list):
-        for block in content:
-            found = mapping(block).get("text")
-            if isinstance(found, str):
-                return found
-        return ""
-    return content if isinstance(content, str) else ""
-
-
-def _is_marked_version(line: dict[str, Any]) -> bool:
-    found = _VERSION.match(text(line.get("version")))
-    return found is not None and tuple(map(int, found.groups())) >= _MARKED_SINCE
+    """The first text, if any, that is not mere context of what follows."""
+    if not isinstance(content, list):
+        return content if isinstance(content, str) else ""
+    texts = [told for block in content if isinstance(told := mapping(block).get("text"), str)]
+    others = any(mapping(block).get("type") not in (None, "text") for block in content)
+    said = [told for told in texts if not told.startswith(_CONTEXT)]
+    if said:
+        return said[0]
+    return "" if others or not texts else texts[0]

@@ -1,7 +1,8 @@
 """Where Claude Code keeps session files, and which of them make up a session.
 
 A session is `<project>/<session>.jsonl` with `<session>/subagents/**/agent-<id>.jsonl`; older
-versions put `agent-<id>.jsonl` beside the session's own file.
+versions put `agent-<id>.jsonl` beside the session's own file. What the lines say counts for more
+than how files and folders are called: people move and rename them.
 """
 
 from __future__ import annotations
@@ -10,24 +11,27 @@ import hashlib
 import json
 import os
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from orchwatch.claude import records
 from orchwatch.claude.fields import mapping, text, time_ns
 from orchwatch.errors import UsageError
 from orchwatch.files import reader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 _SUFFIX = ".jsonl"
 _AGENT = "agent-"
 _SUBAGENTS = "subagents"
+_WORKFLOWS = "workflows"
 _SESSION_ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_FIRST_BYTES = 1 << 16
 _HEAD_BYTES = 1 << 20
 _TAIL_BYTES = 1 << 16
-_TIME = re.compile(rb'"timestamp":"([^"]{10,40})"')
+_JOURNAL = "journal"  # of a workflow: which sub-agents it started
 
 
 @dataclass(frozen=True)
@@ -38,20 +42,30 @@ class SessionFile:
         path: Where it lies.
         agent_id: The sub-agent that it is about, None for a session's own file.
         identity: The same for a copy, another for another file: of its first line.
+        size_bytes: How large it was when it was found.
     """
 
     path: str
     agent_id: str | None
     identity: str
+    size_bytes: int = 0
 
 
 @dataclass(frozen=True)
 class RecordedSession:
-    """A session's files, its own before those of its sub-agents."""
+    """A session's files, its own before those of its sub-agents.
+
+    Attributes:
+        session_id: Its id.
+        project: The name of the folder that its own file lies in.
+        files: Its files.
+        began_ns: When its first record was written; 0 where nothing says so.
+    """
 
     session_id: str
     project: str
     files: tuple[SessionFile, ...]
+    began_ns: int = 0
 
 
 def projects_directory() -> str:
@@ -61,42 +75,68 @@ def projects_directory() -> str:
 
 
 def find(paths: Iterable[str]) -> tuple[list[RecordedSession], list[str]]:
-    """The sessions in these files and directories, by id; and the files that belong to none.
+    """The sessions in these files and directories, by age; and the files that belong to none.
 
     Raises:
         UsageError: A path does not exist.
     """
     sessions: dict[str, dict[str, SessionFile]] = defaultdict(dict)
     projects: dict[str, str] = {}
+    began_ns: dict[str, int] = {}
     strange = []
     for path in _expand(paths):
-        session_id, agent_id = owner(path)
-        identity = _identity(path)
-        if not session_id or not identity:
+        head = _head(path)
+        if not head.strip() or _is_journal(path, head):
+            continue
+        session_id, agent_id = _owner(path, head)
+        identity = hashlib.sha256(head.split(b"\n", 1)[0]).hexdigest()[:16]
+        if not session_id:
             strange.append(path)
             continue
         key = f"{agent_id or ''}/{identity}"
-        sessions[session_id].setdefault(key, SessionFile(path, agent_id, identity))
+        found = SessionFile(path, agent_id, identity, _size_bytes(path))
+        known = sessions[session_id].get(key)
+        # Of two copies the longer one holds what the other holds.
+        if known is None or known.size_bytes < found.size_bytes:
+            sessions[session_id][key] = found
         if agent_id is None:
             projects.setdefault(session_id, os.path.basename(os.path.dirname(path)))
-    return [
+            began_ns.setdefault(session_id, _first_time_ns(head))
+    recorded = [
         RecordedSession(
             session_id,
             projects.get(session_id, ""),
             tuple(sorted(files.values(), key=lambda file: (file.agent_id or "", file.path))),
+            began_ns.get(session_id, 0),
         )
-        for session_id, files in sorted(sessions.items())
-    ], strange
+        for session_id, files in sessions.items()
+    ]
+    return sorted(recorded, key=_age(recorded)), strange
+
+
+def _age(recorded: list[RecordedSession]) -> Callable[[RecordedSession], tuple[int, int, str]]:
+    """The older session first: of two that begin alike the shorter one, as the other is a fork."""
+    alike = Counter(session.began_ns for session in recorded)
+
+    def age(session: RecordedSession) -> tuple[int, int, str]:
+        ended_ns = last_time_ns(session) if alike[session.began_ns] > 1 else 0
+        return session.began_ns, ended_ns, session.session_id
+
+    return age
 
 
 def agent_origin(path: str) -> dict[str, str]:
-    """What newer versions keep beside a sub-agent's file: its type and the call that started it."""
+    """What lies beside a sub-agent's file: its type, the call that started it, its workflow."""
+    told: dict[str, object] = {}
     try:
         with reader(path.removesuffix(_SUFFIX) + ".meta.json") as stream:
             told = mapping(json.loads(stream.read(_HEAD_BYTES)))
     except (OSError, ValueError, RecursionError):
-        return {}
+        pass
+    folder, _ = os.path.split(os.path.abspath(path))
+    above, run = os.path.split(folder)
     return {
+        "run": run if os.path.basename(above) == _WORKFLOWS else "",
         "agent_type": text(told.get("agentType")),
         "tool_use_id": text(told.get("toolUseId") or told.get("toolUseID")),
     }
@@ -114,19 +154,32 @@ def is_in_project(session: RecordedSession, project: str) -> bool:
 
 def last_time_ns(session: RecordedSession) -> int:
     """The latest time at the end of a session's files, Unix nanoseconds; 0 where there is none."""
-    latest = 0
-    for file in session.files:
-        try:
-            with reader(file.path) as stream:
-                size_bytes = stream.seek(0, os.SEEK_END)
-                stream.seek(max(size_bytes - _TAIL_BYTES, 0))
-                found = _TIME.findall(stream.read(_TAIL_BYTES))
-        except OSError:  # deleted since
-            continue
-        latest = max(
-            [latest, *(time_ns(moment.decode("ascii", "replace")) or 0 for moment in found)]
-        )
-    return latest
+    return max((_last_time_ns(file.path) for file in session.files), default=0)
+
+
+def _last_time_ns(path: str) -> int:
+    """The latest time in the last lines that have one."""
+    wanted = _TAIL_BYTES
+    try:
+        with reader(path) as stream:
+            end = stream.seek(0, os.SEEK_END)
+            while True:
+                start = max(end - wanted, 0)
+                stream.seek(start)
+                lines = stream.read(end - start).split(b"\n")[1 if start else 0 :]
+                ignored: Counter[str] = Counter()
+                times = [
+                    time_ns(record.get("timestamp")) or 0
+                    for line in lines
+                    if line.strip()
+                    for record in records.parse(line, ignored)
+                ]
+                latest = max(times, default=0)
+                if latest or not start:
+                    return latest
+                wanted *= 16
+    except OSError:
+        return 0
 
 
 def _expand(paths: Iterable[str]) -> Iterator[str]:
@@ -149,41 +202,78 @@ def _below(directory: str) -> Iterator[str]:
 
 
 def owner(path: str) -> tuple[str, str | None]:
-    """The session and the sub-agent of a file, by its name or else by its first lines."""
+    """The session and the sub-agent of a file, by its first lines or else by its name."""
+    return _owner(path, _head(path))
+
+
+def _owner(path: str, head: bytes) -> tuple[str, str | None]:
     name = os.path.basename(path).removesuffix(_SUFFIX)
     agent_id = name.removeprefix(_AGENT) if name.startswith(_AGENT) else None
     parents = os.path.abspath(path).split(os.sep)[:-1]
+    session_id = ""
+    for record in _records(head):
+        told = text(record.get("sessionId"))
+        if not told:
+            continue
+        session_id = session_id or told
+        if not record.get("uuid"):
+            continue  # of a kind that every file may begin with
+        if record.get("isSidechain") is not True:
+            agent_id = None if "isSidechain" in record else agent_id
+        elif _SUBAGENTS in parents or agent_id:
+            agent_id = text(record.get("agentId")) or agent_id or name
+        return told, agent_id
+    if session_id:
+        return session_id, agent_id
     if _SUBAGENTS in parents:
         at = len(parents) - 1 - parents[::-1].index(_SUBAGENTS)
         return parents[at - 1], agent_id or name
     if agent_id is None and _SESSION_ID.fullmatch(name):
         return name, None
-    return _told_session(path), agent_id
+    return "", agent_id
 
 
-def _told_session(path: str) -> str:
-    try:
-        with reader(path) as stream:
-            head = stream.read(_HEAD_BYTES)
-    except OSError:
-        return ""
+def _first_time_ns(head: bytes) -> int:
+    """When the first record was written that a fork would have copied."""
+    times = (time_ns(record.get("timestamp")) for record in _records(head) if record.get("uuid"))
+    return next((found for found in times if found), 0)
+
+
+def _is_journal(path: str, head: bytes) -> bool:
+    """Whether it only lists the sub-agents of a workflow."""
+    if os.path.basename(path) != _JOURNAL + _SUFFIX:
+        return False
+    first = next(_records(head), {})
+    return "key" in first and not text(first.get("sessionId"))
+
+
+def _records(head: bytes) -> Iterator[dict[str, Any]]:
+    ignored: Counter[str] = Counter()
     for line in head.split(b"\n"):
-        try:
-            session_id = text(mapping(json.loads(line)).get("sessionId"))
-        except (ValueError, RecursionError):
-            continue
-        if session_id:
-            return session_id
-    return ""
+        if line.strip():
+            yield from records.parse(line, ignored)
 
 
-def _identity(path: str) -> str:
-    """Of the first line, once that is whole; empty before, and where it cannot be read."""
+def _head(path: str) -> bytes:
+    """The first lines, so many that one names the session if that can be had."""
     try:
         with reader(path) as stream:
-            first = stream.readline(_HEAD_BYTES)
+            head = _whole_lines(stream.read(_FIRST_BYTES))
+            if not any(text(record.get("sessionId")) for record in _records(head)):
+                stream.seek(0)
+                head = _whole_lines(stream.read(_HEAD_BYTES))
     except OSError:
-        return ""
-    if not first.endswith((b"\n", b"}")) and len(first) < _HEAD_BYTES:
-        return ""
-    return hashlib.sha256(first.rstrip(b"\n")).hexdigest()[:16]
+        return b""
+    return head
+
+
+def _whole_lines(head: bytes) -> bytes:
+    end = head.rfind(b"\n") + 1
+    return head[:end] if end and len(head) >= _FIRST_BYTES else head
+
+
+def _size_bytes(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0

@@ -123,14 +123,15 @@ def session_init(session_id: str, start_ns: int, ready_ns: int) -> Span:
     return _span(place, span_id, operation, operation, start_ns, ready_ns)
 
 
-def turn(place: Place, turn: Turn, end_ns: int, reason: str) -> Span:
+def turn(place: Place, turn: Turn, end_ns: int, error_type: str, reason: str) -> Span:
     """A turn of the session, or of the sub-agent that the place names."""
+    prompt_id = turn.part_of or turn.prompt_id
     if turn.agent_id:
         span_id = ids.agent_turn(place.session_id, turn.agent_id, turn.prompt_id)
     else:
         span_id = ids.turn(place.session_id, turn.prompt_id)
     more: dict[str, AttributeValue] = {
-        names.PROMPT_ID: turn.prompt_id,
+        names.PROMPT_ID: prompt_id,
         names.GEN_AI_PROVIDER_NAME: _PROVIDER,
         **_usage(turn.usage),
         **_unfinished(reason),
@@ -138,21 +139,21 @@ def turn(place: Place, turn: Turn, end_ns: int, reason: str) -> Span:
     # A sub-agent's turns are parts of its run: counted, they would count twice as turns.
     operation = "" if turn.agent_id else names.AGENT_TURN
     span = _span(place, span_id, names.AGENT_TURN, operation, turn.start_ns, end_ns, more)
-    return span._replace(error_type=turn.error_type)
+    return span._replace(error_type=error_type)
 
 
-def agent_run(place: Place, agent: Agent, end_ns: int, reason: str) -> Span:
-    """A sub-agent's life, first to last sign."""
+def agent_run(place: Place, agent: Agent, end_ns: int, error_type: str, reason: str) -> Span:
+    """A sub-agent's life, from its first sign to its end."""
     more: dict[str, AttributeValue] = {
         names.GEN_AI_OPERATION_NAME: names.INVOKE_AGENT,
         names.GEN_AI_PROVIDER_NAME: _PROVIDER,
         **_usage(agent.usage),
         **_unfinished(reason),
     }
-    span_id = ids.agent_run(place.session_id, agent.agent_id)
+    span_id = ids.agent_run(place.session_id, agent.part or agent.agent_id)
     name = f"{names.INVOKE_AGENT} {place.agent_type}".rstrip()
     span = _span(place, span_id, name, names.AGENT_RUN, agent.start_ns, end_ns, more)
-    return span._replace(error_type=agent.error_type)
+    return span._replace(error_type=error_type)
 
 
 def agent_spawn(place: Place, agent: Agent, call: Call) -> Span:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchwatch.claude.facts import Activity, ApiFailed, Compacted, Fact, HookRan, TurnEnded
+from orchwatch.claude.facts import MICRO, Activity, ApiFailed, Compacted, Fact, HookRan, TurnEnded
 from orchwatch.claude.fields import count, mapping, milliseconds, text, word
 from orchwatch.claude.wrapped_hooks import is_wrapped_command
 
@@ -21,6 +21,7 @@ _SILENT = frozenset(
         "scheduled_task_fire",
     }
 )
+_ENDS = ("Stop", "StopFailure", "SubagentStop", "PreToolUse", "PostToolUse", "PostToolUseFailure")
 _STARTS = ("startup", "resume", "clear", "fork")
 _TRIGGERS = ("auto", "manual")
 _NS_PER_MS = 1_000_000
@@ -36,11 +37,15 @@ def read(line: dict[str, Any], common: dict[str, Any], state: dict[str, Any]) ->
     if kind == "turn_duration":
         return [TurnEnded(**common)]
     if kind == "stop_hook_summary":
-        # A hook that objects makes the model go on; only another error looks the same.
-        objected = bool(line.get("hookErrors")) and not line.get("preventedContinuation")
-        end = Activity(**common) if objected else TurnEnded(**common)
-        return [*_stop_hooks(line, common, state), end]
+        end = Activity(**common) if objected(line) else TurnEnded(**common)
+        hooks = _stop_hooks(line, common, state)
+        return [*hooks, *([] if common.get("passive") else [end])]
     return [] if kind in _SILENT else None
+
+
+def objected(line: dict[str, Any]) -> bool:
+    """Whether a Stop hook made the model go on; only another error of a hook looks the same."""
+    return bool(line.get("hookErrors")) and not line.get("preventedContinuation")
 
 
 def hook_progress(
@@ -54,9 +59,9 @@ def hook_progress(
         "event": event,
         "name": name,
         "tool_use_id": text(line.get("toolUseID")) if "ToolUse" in event else "",
+        "prompt_id": _turn_of(common, event, name),
     }
-    if event == "SessionStart" and name.rpartition(":")[2] in _STARTS:
-        fields["prompt_id"] = None  # it belongs to the session, not to the turn before
+    fields["of_call"] = fields["tool_use_id"] in state["calls"]
     if is_wrapped_command(text(data.get("command"))):
         return []  # it records itself
     if event == "Stop":
@@ -101,8 +106,19 @@ def attachment(
         "end_ns": common["time_ns"],
         "error_type": kind if failed else None,
         "tool_use_id": text(attached.get("toolUseID")) if "ToolUse" in event else "",
+        "prompt_id": _turn_of(common, event, text(attached.get("hookName"))),
     }
-    return [HookRan(**hook)]
+    return [HookRan(**hook, of_call=hook["tool_use_id"] in state["calls"])]
+
+
+def _turn_of(common: dict[str, Any], event: str, name: str) -> str | None:
+    """The turn that a hook belongs to: after the end only what hangs on the end itself."""
+    found: str | None = common.get("prompt_id")
+    if event == "SessionStart" and name.rpartition(":")[2] in _STARTS:
+        return None  # the session's, not the turn's before
+    if common.get("passive") and "agent_id" not in common and event not in _ENDS:
+        return None
+    return found
 
 
 def _stop_hooks(line: dict[str, Any], common: dict[str, Any], state: dict[str, Any]) -> list[Fact]:
@@ -145,7 +161,7 @@ def _compacted(line: dict[str, Any], common: dict[str, Any], *, micro: bool) -> 
     return Compacted(
         **common,
         record_id=text(line.get("uuid")),
-        trigger="micro" if micro else trigger if trigger in _TRIGGERS else "",
+        trigger=MICRO if micro else trigger if trigger in _TRIGGERS else "",
         tokens=count(details.get("preTokens")),
         duration_ns=milliseconds(details.get("durationMs")),
     )

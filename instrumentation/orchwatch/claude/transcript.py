@@ -7,12 +7,13 @@ names, times, counts and outcomes is taken from a line.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from orchwatch.claude import blocks, system_lines
+from orchwatch.claude import blocks, notices, records, system_lines
+from orchwatch.claude.claims import Claims, Standing
 from orchwatch.claude.facts import (
+    INTERRUPTED,
     Activity,
     AgentStarted,
     ApiFailed,
@@ -24,7 +25,8 @@ from orchwatch.claude.facts import (
     TurnEnded,
 )
 from orchwatch.claude.fields import digest, mapping, text, time_ns, word
-from orchwatch.claude.prompts import INTERRUPTION, PROMPT, REQUEST, classify
+from orchwatch.claude.prompts import INTERRUPTION, PROMPT, REQUEST, UNKNOWN, classify
+from orchwatch.claude.turns import Turns, agent_owner, new_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +40,9 @@ _SILENT = frozenset(
         "agent-name",
         "agent-setting",
         "ai-title",
+        "api-request",
+        "api-request-blob",
+        "api-request-shape",
         "atis-latch",
         "attribution-snapshot",
         "bridge-session",
@@ -49,17 +54,19 @@ _SILENT = frozenset(
         "mode",
         "permission-mode",
         "pr-link",
-        "queue-operation",
+        "result",
+        "started",
         "summary",
         "tag",
         "task-summary",
+        "tools-used",
         "worktree-state",
     }
 )
 _FINISHED = ("end_turn", "stop_sequence", "refusal")
 
-
-_MAX_LINKS = 1000
+_HARMLESS = ("blank", "unknown kind", "half-written")  # reasons that mean no loss
+_MOST_LINKS = 1000
 
 
 class Transcript:
@@ -69,8 +76,10 @@ class Transcript:
         session_id: The session that the file belongs to; by default what each line says.
         agent_id: The sub-agent whose file it is, None for a session's own file.
         state: What `state` returned when reading stopped before.
+        claims: Whose the messages are; by default this file's own.
         agent_type: That sub-agent's type, where something besides the file tells it.
         tool_use_id: Likewise the call that started it.
+        run: Likewise the run of several sub-agents that it is one of.
     """
 
     def __init__(
@@ -78,23 +87,35 @@ class Transcript:
         session_id: str = "",
         agent_id: str | None = None,
         state: dict[str, Any] | None = None,
+        claims: Claims | None = None,
         *,
         agent_type: str = "",
         tool_use_id: str = "",
+        run: str = "",
     ) -> None:
-        self._origin: dict[str, Any] = {"agent_type": agent_type, "tool_use_id": tool_use_id}
+        self._origin: dict[str, Any] = {
+            "agent_type": agent_type,
+            "tool_use_id": tool_use_id,
+            "run": run,
+        }
         self._session_id = session_id
         self._agent_id = agent_id
+        self._claims = claims or Claims()
         self._state: dict[str, Any] = state or {
-            "prompt": None,  # the current prompt's id
-            "pending": None,  # a command's prompt id and time: a turn only if the model answers
+            **new_state(),
+            "session": session_id,
+            "unnamed": bool(agent_id) and not (agent_type or tool_use_id) and agent_id,
             "turns": {},  # by sub-agent: its current prompt
+            "copies": {},  # sub-agents that are copies of another session's
             "sides": {},  # record id to the sub-agent inside this very file (older versions)
+            "calls": {},  # tool calls that the file holds, the last ones
             "stops": [],  # Stop hooks that wait for their summary
             "stopped": [],  # durations of those that were told before their summary
-            "start": None,
+            "start": None,  # the first time
+            "next": None,  # the first later one
             "ready": False,
         }
+        self._turns = Turns(self._state)
         self.skipped: Counter[str] = Counter()
         self._readers: dict[str, Callable[[dict[str, Any], dict[str, Any]], list[Fact]]] = {
             "user": self._user,
@@ -102,30 +123,40 @@ class Transcript:
             "system": self._system,
             "progress": self._progress,
             "attachment": self._attachment,
+            "queue-operation": self._queued,
         }
 
     def state(self) -> dict[str, Any]:
         """What has to be kept to go on reading later; JSON."""
         return self._state
 
+    def unreadable(self) -> int:
+        """How many of the lines that were passed over may have held something."""
+        return sum(
+            number for reason, number in self.skipped.items() if not reason.startswith(_HARMLESS)
+        )
+
     def read(self, line: bytes) -> list[Fact]:
         """The facts of one line; never raises."""
+        return [
+            fact
+            for record in records.parse(line, self.skipped)
+            for fact in self.read_record(record)
+        ]
+
+    def read_record(self, record: dict[str, Any]) -> list[Fact]:
+        """The facts of one record; never raises."""
+        kind = text(record.get("type"))
         try:
-            parsed = json.loads(line)
-        except (ValueError, RecursionError):
-            self.skipped["no JSON" if line.strip() else "blank"] += 1
-            return []
-        if not isinstance(parsed, dict):
-            self.skipped["no JSON object"] += 1
-            return []
-        kind = text(parsed.get("type"))
-        reader = self._readers.get(kind)
-        if reader is None:
-            if kind not in _SILENT:
-                self.skipped[f"unknown kind {word(kind) or '?'}"] += 1
-            return []
-        try:
-            return self._facts(parsed, reader)
+            if kind == "cost-state":  # written when Claude Code ends
+                session_id = self._session_id or text(record.get("sessionId"))
+                return self._turns.exit(session_id) if session_id else []
+            reader = self._readers.get(kind)
+            if reader is None:
+                if kind not in _SILENT:
+                    self.skipped[f"unknown kind {word(kind) or '?'}"] += 1
+                return []
+            return self._facts(record, reader)
         except (TypeError, ValueError, AttributeError, KeyError, IndexError, OverflowError):
             self.skipped[f"unreadable {kind}"] += 1
             return []
@@ -144,32 +175,46 @@ class Transcript:
             self.skipped["no session"] += 1
             return []
         if not line.get("uuid"):
-            line["uuid"] = str(at)  # some id that reading again gives again
+            line["uuid"] = f"{session_id}/{at}"  # some id that reading again gives again
         agent_id = self._agent_id or self._side_agent(line)
         common: dict[str, Any] = {"session_id": session_id, "time_ns": at}
-        facts: list[Fact] = []
         if agent_id:
             common["agent_id"] = agent_id
             common["agent_turn"] = self._state["turns"].get(agent_id)
             common["prompt_id"] = text(line.get("promptId")) or None
+            if self._is_copied_agent(line, common):
+                return []
         else:
-            common["prompt_id"] = self._state["prompt"]
-            if not self._state["ready"]:
-                facts = self._begin(session_id, at)
+            common["prompt_id"] = self._turns.prompt
+        facts: list[Fact] = []
         if self._state["stops"]:
             facts += system_lines.overdue_stops(self._state, line)
-        return facts + reader(line, common)
+        facts += reader(line, common)
+        if not agent_id and not self._turns.copying:
+            self._state["latest"] = max(self._state["latest"], at)
+            if not self._state["ready"] and reader != self._queued:
+                facts = [*self._begin(session_id, at), *facts]
+        elif not agent_id and not self._state["ready"]:
+            self._state.update(start=None, next=None)  # what seemed to be the start was a copy
+        return facts
 
     def _begin(self, session_id: str, at: int) -> list[Fact]:
-        """A session begins with its first record; the next later one is its first activity."""
-        start = self._state["start"]
-        if start is None:
-            self._state["start"] = at
-            return [SessionStarted(session_id=session_id, time_ns=at)]
-        if at <= start:
+        """A session begins with its first record; the next later one is its first activity.
+
+        Neither counts before something came of the first prompt: it may be a copy.
+        """
+        state = self._state
+        if state["start"] is None:
+            state["start"] = at
+        elif state["next"] is None and at > state["start"]:
+            state["next"] = at
+        if state["next"] is None or state["unanswered"]:
             return []
-        self._state["ready"] = True
-        return [SessionReady(session_id=session_id, time_ns=at)]
+        state["ready"] = True
+        return [
+            SessionStarted(session_id=session_id, time_ns=state["start"]),
+            SessionReady(session_id=session_id, time_ns=state["next"]),
+        ]
 
     def _side_agent(self, line: dict[str, Any]) -> str | None:
         """The sub-agent of a line inside a session's own file, as older versions wrote them."""
@@ -182,22 +227,49 @@ class Transcript:
         own = text(line.get("uuid"))
         agent_id = sides.get(text(line.get("parentUuid"))) or f"side-{own}"
         sides[own] = agent_id
-        while len(sides) > _MAX_LINKS:
-            del sides[next(iter(sides))]
+        _limit(sides)
         return str(agent_id)
+
+    def _is_copied_agent(self, line: dict[str, Any], common: dict[str, Any]) -> bool:
+        """Whether a sub-agent's lines were read before, in another session."""
+        agent_id = common["agent_id"]
+        copies = self._state["copies"]
+        if agent_id not in copies:
+            standing = self._claims.stand(
+                f"agent-line:{line['uuid']}", common["session_id"], agent_owner(agent_id)
+            )
+            copies[agent_id] = standing is Standing.SESSION
+            _limit(copies)
+        return bool(copies[agent_id])
 
     def _user(self, line: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
         content = mapping(line.get("message")).get("content")
         given = content if isinstance(content, list) else []
         results = [block for block in given if mapping(block).get("type") == "tool_result"]
-        facts: list[Fact] = [
-            blocks.answer(block, line if len(results) == 1 else {}, common) for block in results
-        ]
         if results:
-            return facts
+            return self._results(line, results, common)
         if common.get("agent_id"):
             return self._agent_prompt(line, content, common)
         return self._prompt(line, content, common)
+
+    def _results(
+        self, line: dict[str, Any], results: list[dict[str, Any]], common: dict[str, Any]
+    ) -> list[Fact]:
+        told = line if len(results) == 1 else {}
+        if not common.get("agent_id"):
+            if self._turns.copying:
+                return []
+            named = text(line.get("promptId"))
+            at, record = common["time_ns"], text(line.get("uuid"))
+            if common["prompt_id"] is None:  # the file begins in the middle of a turn
+                self._turns.ask(named or record, at, record, derived=not named, meta=False)
+            others = bool(named) and named != common["prompt_id"]
+            common["passive"] = others or not self._turns.live(at)
+        return [
+            blocks.answer(block, told, common)
+            for block in results
+            if self._turns.returned(text(block.get("tool_use_id")))
+        ]
 
     def _agent_prompt(
         self, line: dict[str, Any], content: object, common: dict[str, Any]
@@ -211,9 +283,13 @@ class Transcript:
             told = digest(content)
         kind, _ = classify(line, content)
         facts: list[Fact] = [AgentStarted(**common, task_digest=told, **self._origin)]
+        if kind == INTERRUPTION and not first:
+            facts.append(TurnEnded(**common, reason=INTERRUPTED))
+            return facts + self._turns.cut_agent(common, INTERRUPTED)
         if kind in (PROMPT, REQUEST) or first:
-            self._state["turns"][agent_id] = common["agent_turn"] = text(line.get("uuid"))
-            facts.append(PromptSubmitted(**common, derived=True))
+            record = text(line.get("uuid"))
+            self._state["turns"][agent_id] = common["agent_turn"] = record
+            facts.append(PromptSubmitted(**common, derived=True, record_id=record))
         if agent_id.startswith(COMPACT_AGENT):
             started = {"session_id": common["session_id"], "time_ns": common["time_ns"]}
             facts.append(CompactStarted(**started, prompt_id=common["prompt_id"]))
@@ -221,67 +297,203 @@ class Transcript:
 
     def _prompt(self, line: dict[str, Any], content: object, common: dict[str, Any]) -> list[Fact]:
         kind, prompt_id = classify(line, content)
-        known = bool(line.get("promptId"))
+        turns, at, record = self._turns, common["time_ns"], text(line.get("uuid"))
+        named = bool(line.get("promptId"))
+        facts: list[Fact] = notices.read(content, common)
+        if kind == UNKNOWN:
+            self.skipped["user line of unknown shape"] += 1
+        if kind == PROMPT:
+            return facts + self._ask(line, prompt_id, common)
         if kind == INTERRUPTION:
-            return [TurnEnded(**common, reason="interrupted")]
-        if kind == PROMPT and prompt_id != self._state["prompt"]:
-            return [self._turn(common, prompt_id, common["time_ns"], derived=not known)]
-        if kind == REQUEST and prompt_id != self._state["prompt"]:
-            self._state["pending"] = [prompt_id, common["time_ns"], not known]
-            return []
-        return [Activity(**common)] if common["prompt_id"] else []
+            others = named and prompt_id != common["prompt_id"]
+            self._own_prompt(common["session_id"])
+            return facts if others else facts + turns.end(common, INTERRUPTED)
+        new = prompt_id != common["prompt_id"]
+        if kind == REQUEST and new:
+            turns.ask(prompt_id, at, record, derived=not named, meta=False)
+            return facts
+        meta = bool(line.get("isMeta") or line.get("isCompactSummary"))
+        if new and (turns.ended or common["prompt_id"] is None) and (named or not meta):
+            turns.ask(prompt_id, at, record, derived=not named, meta=meta)
+        elif not turns.ended and not turns.copying and not (named and new) and turns.live(at):
+            facts.append(Activity(**common))
+        return facts
 
-    def _turn(
-        self, common: dict[str, Any], prompt_id: str, at: int, *, derived: bool
-    ) -> PromptSubmitted:
-        self._state["prompt"] = common["prompt_id"] = prompt_id
-        self._state["pending"] = None
-        return PromptSubmitted(
-            session_id=common["session_id"], prompt_id=prompt_id, time_ns=at, derived=derived
-        )
+    def _ask(self, line: dict[str, Any], prompt_id: str, common: dict[str, Any]) -> list[Fact]:
+        """Somebody's prompt."""
+        turns, session_id = self._turns, common["session_id"]
+        at, record = common["time_ns"], text(line.get("uuid"))
+        standing = self._claims.stand(f"prompt:{record}", session_id, "", claim=False)
+        if standing is Standing.SESSION:
+            return turns.begin_copy(session_id)
+        if turns.is_again(record):
+            return []
+        derived = not line.get("promptId")
+        if prompt_id == common["prompt_id"] and not turns.copying:
+            if record == self._state["record"]:
+                return []
+            if not turns.ended:
+                return [Activity(**common)] if turns.live(at) else []
+            prompt_id, derived = record, True  # as a fork gives all its prompts one id
+        return turns.begin(session_id, prompt_id, at, record, derived=derived)
+
+    def _own_prompt(self, session_id: str) -> None:
+        """Something came of the current prompt, so it is this session's: elsewhere it is a copy."""
+        if self._state["record"]:
+            self._claims.stand(f"prompt:{self._state['record']}", session_id, "")
 
     def _assistant(self, line: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
-        facts: list[Fact] = []
-        if not common.get("agent_id") and self._state["pending"]:
-            prompt_id, at, derived = self._state["pending"]
-            facts.append(self._turn(common, prompt_id, at, derived=derived))
         message = mapping(line.get("message"))
         if line.get("isApiErrorMessage"):
-            error = word(line.get("error")) or "api_error"
-            failed = ApiFailed(**common, record_id=text(line.get("uuid")), error_type=error)
-            return [*facts, failed, TurnEnded(**common, error_type=error)]
+            return self._failure(line, common)
+        message_id = text(message.get("id")) or text(line.get("requestId")) or text(line["uuid"])
+        foreign = text(line.get("requestSessionId"))
+        if foreign and foreign != common["session_id"]:
+            standing = Standing.SESSION
+        else:
+            standing = self._stand(message_id, line, common)
+        agent_id = common.get("agent_id")
+        facts: list[Fact] = []
+        after, fresh = "", standing is Standing.FRESH
+        again = self._state["again"] and not fresh and not agent_id
+        if standing in (Standing.TURN, Standing.SESSION) or again:
+            return [] if agent_id else self._turns.repeat(common["session_id"], message_id)
+        if not agent_id:
+            last_id, last_turn, after, fresh = self._state["message"]
+            if message_id != last_id:
+                facts = self._turns.answer(common, message_id, text(line.get("uuid")), standing)
+                self._own_prompt(common["session_id"])
+                _, last_turn, after, fresh = self._state["message"]
+            if last_turn is None:  # another line of a copied message
+                return []
+            common["passive"] = last_turn != self._turns.prompt or self._state["over"]
+            common["prompt_id"] = last_turn
+        facts += self._said(message, common)
+        usage = mapping(message.get("usage"))
+        if usage and message.get("model") != "<synthetic>":
+            known = {"message_id": message_id, "after": after, "fresh": fresh}
+            facts.append(blocks.usage(message, usage, {**common, **known}))
+        return facts
+
+    def _stand(self, message_id: str, line: dict[str, Any], common: dict[str, Any]) -> Standing:
+        """Whose a message is."""
+        agent_id = common.get("agent_id")
+        if agent_id:
+            turn = agent_owner(agent_id)
+        elif message_id == self._state["message"][0]:
+            # Another line of it; behind another prompt all of it again, unless a call is new.
+            again = self._state["unanswered"] or self._state["pending"]
+            return Standing.TURN if again and not self._calls_anew(line) else Standing.SAME
+        else:
+            turn = self._turns.next_turn(text(line.get("uuid")))
+        return self._claims.stand(f"message:{message_id}", common["session_id"], turn)
+
+    def _calls_anew(self, line: dict[str, Any]) -> bool:
+        """Whether a message asks for a tool that was not asked for before."""
+        content = mapping(line.get("message")).get("content")
+        asked = {
+            text(mapping(block).get("id"))
+            for block in (content if isinstance(content, list) else [])
+            if mapping(block).get("type") == "tool_use"
+        }
+        return not asked <= self._state["calls"].keys()
+
+    def _said(self, message: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
+        """What the model's message says: which tools, and whether it is the last one."""
+        facts: list[Fact] = []
         content = message.get("content")
         given = content if isinstance(content, list) else []
+        agent_id, at = common.get("agent_id"), common["time_ns"]
         kinds = set()
         for block in map(mapping, given):
             kinds.add(block.get("type"))
-            if block.get("type") == "tool_use" and text(block.get("id")):
+            tool_use_id = text(block.get("id"))
+            if block.get("type") == "tool_use" and tool_use_id:
+                self._turns.call(
+                    tool_use_id, at, agent_owner(agent_id) if agent_id else common["prompt_id"]
+                )
+                self._state["calls"][tool_use_id] = True
+                _limit(self._state["calls"])
                 facts.append(blocks.call(block, common))
         done = message.get("stop_reason") in _FINISHED
         last = 0 if "tool_use" in kinds or (not done and kinds != {"text"}) else 1 + done
+        if not agent_id and not common.get("passive"):
+            self._turns.live(at, last)
         facts.append(Activity(**common, last=last))
-        usage = mapping(message.get("usage"))
-        if usage and message.get("model") != "<synthetic>":
-            facts.append(blocks.usage(message, usage, common))
         return facts
 
+    def _failure(self, line: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
+        """The model could not be asked, for good."""
+        error = word(line.get("error")) or "api_error"
+        if common.get("agent_id"):
+            failed = ApiFailed(**common, record_id=text(line.get("uuid")), error_type=error)
+            return [failed, TurnEnded(**common, error_type=error)]
+        if self._turns.copying:
+            return []
+        facts: list[Fact] = []
+        if self._state["pending"]:
+            record = text(line.get("uuid"))
+            facts = self._turns.answer(common, record, record, Standing.FRESH)
+            common["prompt_id"] = self._turns.prompt
+        alive = self._turns.live(common["time_ns"], 2)
+        self._outside(common, alive=alive)
+        failed = ApiFailed(**common, record_id=text(line.get("uuid")), error_type=error)
+        return [*facts, failed, *([TurnEnded(**common, error_type=error)] if alive else [])]
+
     def _system(self, line: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
+        kind = line.get("subtype")
+        if common.get("agent_id") is None:
+            if self._turns.copying:
+                return []
+            if kind == "turn_duration":
+                return self._turns.end(common)
+            if kind == "stop_hook_summary":
+                common["passive"] = not self._turns.live(
+                    common["time_ns"], 0 if system_lines.objected(line) else 2
+                )
+            else:
+                self._outside(common, alive=not self._turns.ended)
         facts = system_lines.read(line, common, self._state)
         if facts is None:
             self.skipped[f"unknown kind system/{word(line.get('subtype')) or '?'}"] += 1
             return []
         return facts
 
+    def _outside(self, common: dict[str, Any], *, alive: bool) -> None:
+        """What comes after the end stands by itself; what comes before is a sign of life."""
+        if alive and not self._state["final"]:
+            alive = self._turns.live(common["time_ns"])
+        if not alive:
+            common["prompt_id"], common["passive"] = None, True
+
     def _progress(self, line: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
         data = mapping(line.get("data"))
         kind = data.get("type")
+        if common.get("agent_id") is None:
+            if self._turns.copying:
+                return []
+            common["passive"] = self._turns.ended or not self._turns.live(common["time_ns"])
         if kind == "hook_progress":
             return system_lines.hook_progress(line, data, common, self._state)
         agent_id = text(data.get("agentId"))
         if kind == "agent_progress" and agent_id:
-            link = {**common, "agent_id": agent_id, "agent_turn": None}
+            link = {**common, "agent_id": agent_id, "agent_turn": None, "passive": True}
             return [AgentStarted(**link, tool_use_id=text(line.get("parentToolUseID")))]
         return [Activity(**common)]
 
     def _attachment(self, line: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
-        return system_lines.attachment(line, mapping(line.get("attachment")), common, self._state)
+        if common.get("agent_id") is None:
+            if self._turns.copying:
+                return []
+            common["passive"] = self._turns.ended
+        attached = mapping(line.get("attachment"))
+        facts = notices.read(attached.get("prompt"), common)
+        return facts + system_lines.attachment(line, attached, common, self._state)
+
+    def _queued(self, line: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
+        return notices.read(line.get("content"), common)
+
+
+def _limit(links: dict[str, Any]) -> None:
+    while len(links) > _MOST_LINKS:
+        del links[next(iter(links))]

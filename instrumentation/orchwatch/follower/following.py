@@ -8,18 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 from orchwatch import losses
 from orchwatch.claude.assembler import Assembler
+from orchwatch.claude.claims import StoredClaims
+from orchwatch.claude.session_files import owner
+from orchwatch.errors import OrchwatchError
 from orchwatch.follower import unfinished
 from orchwatch.follower.hook_events import HookEvents
 from orchwatch.follower.recorded import LIVE_S, Recorded
 from orchwatch.follower.session_files import SessionFiles
 from orchwatch.follower.tokens import Tokens
-from orchwatch.follower.transcripts import Transcripts
+from orchwatch.follower.transcripts import RewrittenError, Transcripts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from orchwatch.claude.facts import Fact
     from orchwatch.follower.checkpoint import Checkpoint
+    from orchwatch.follower.tail import Tail
     from orchwatch.monitor.busy import Interval
 
 _CHECKPOINT_INTERVAL_S = 5.0
@@ -47,6 +51,7 @@ class Following:
         self._checkpoint = checkpoint
         self._save_at_s = 0.0
         self._complained: str | None = None
+        self._claims = StoredClaims()
         self.spans = 0
         saved = checkpoint.load()
         try:
@@ -64,11 +69,15 @@ class Following:
         self._roots = {root: saved.get("roots", {}).get(root, since_s) for root in roots}
         self._files = SessionFiles(self._roots, saved.get("files", {}))
         self._hooks = HookEvents(saved.get("hooks", {}))
-        self._transcripts = Transcripts(saved.get("transcripts", {}))
-        self._assembler = Assembler()
-        self._assembler.restore(saved.get("assembler", {}))
+        self._transcripts = Transcripts(saved.get("transcripts", {}), self._claims)
         self._recorded = Recorded(saved.get("spool"))
+        self._assembler = Assembler(written=self._recorded.has)
+        self._assembler.restore(saved.get("assembler", {}))
         self._heard_ns: dict[str, int] = saved.get("heard_ns", {})
+        # Sessions that were read anew: of them anything may come up again.
+        self._anew: dict[str, int] = saved.get("anew", {})
+        if self._anew:
+            self._recorded.look_back()
         self.tokens = Tokens(saved.get("tokens"))
 
     def step(self, interval_s: float) -> None:
@@ -82,8 +91,11 @@ class Following:
             return
         self._add(self._hooks.read())
         for changed in self._files.poll(time.monotonic(), interval_s):
-            for tail in changed:
-                self._add(self._transcripts.read(tail))
+            try:
+                self._read(changed)
+            except RewrittenError as rewritten:
+                self._read_anew(str(rewritten))
+        self._add(self._transcripts.named(time.time_ns()))
         # Before every file was read once, a session may look silent that is not.
         if self._files.complete:
             if self._files.left:
@@ -94,6 +106,17 @@ class Following:
             self._record(time.time_ns())
             if self._unsaved and time.monotonic() >= self._save_at_s:
                 self.save()
+
+    def _keep_claims(self) -> bool:
+        """Stores whose the messages are before anything that follows from it."""
+        try:
+            self._claims.keep()
+        except OrchwatchError as error:
+            if str(error) != self._complained:
+                self._complained = str(error)
+                _logger.warning("%s", error)
+            return False
+        return True
 
     def unfinished(self) -> list[Interval]:
         """What goes on at this moment, for the key figures."""
@@ -131,22 +154,46 @@ class Following:
             "assembler": self._assembler.save(),
             "spool": self._recorded.ends(),
             "heard_ns": self._heard_ns,
+            "anew": self._anew,
             "tokens": self.tokens.save(),
         }
 
-    def _add(self, facts: Iterable[Fact]) -> None:
+    def _read(self, tails: Iterable[Tail]) -> None:
+        for tail in tails:
+            self._add(self._transcripts.read(tail), tail)
+
+    def _read_anew(self, path: str) -> None:
+        """What was read of a file is not what it holds: its session is read from the start.
+
+        What is out already is known by its id, so that only what is new comes of it.
+        """
+        losses.count("rewritten_session")
+        session_id, _ = owner(path)
+        self._recorded.look_back()
+        self._anew[session_id] = time.time_ns()
+        try:
+            self._read(self._restart(session_id, path))
+        except RewrittenError:  # again, while it was read: at the next look then
+            self._restart(session_id, path)
+
+    def _restart(self, session_id: str, path: str) -> list[Tail]:
+        self._assembler.forget(session_id)
+        return self._files.restart({path, *self._transcripts.forget(session_id)})
+
+    def _add(self, facts: Iterable[Fact], tail: Tail | None = None) -> None:
         for fact in facts:
             try:
-                self._assembler.add(fact)
+                self._assembler.add(fact, tail.modified_ns if tail else fact.time_ns)
             except Exception:  # a fact that would end this process would end the next one too
                 losses.count("internal_error")
                 _logger.exception("a fact was left out")
-            self._heard_ns[fact.session_id] = max(
-                self._heard_ns.get(fact.session_id, 0), fact.time_ns
-            )
+            # By the clock: a file that is put there today may tell of last year.
+            self._heard_ns[fact.session_id] = time.time_ns()
             self._unsaved = True
 
     def _record(self, now_ns: int) -> None:
+        if not self._keep_claims():
+            return
         finished = self._assembler.finished(now_ns)
         if finished or self._recorded.waiting:
             self._unsaved = True
@@ -156,3 +203,4 @@ class Following:
             if now_ns - heard_ns > _FORGET_NS:
                 self._assembler.forget(session_id)
                 del self._heard_ns[session_id]
+                self._anew.pop(session_id, None)

@@ -54,6 +54,7 @@ class Recorded:
                 " give the user access to it, or set ORCHWATCH_HOME"
             ) from error
         self._latest: dict[str, None] = {}
+        self._past: set[str] = set()  # in the spool, looked up since something was read anew
         self._waiting: dict[str, list[Span]] = {family: [] for family in FAMILIES}
         self._retry_at_s = 0.0
 
@@ -71,7 +72,7 @@ class Recorded:
         live_ns = now_ns - int(LIVE_S * _NS_PER_S)
         happened = []
         for span in spans:
-            if span.span_id in self._latest:
+            if span.span_id in self._latest or span.span_id in self._past:
                 continue
             self._latest[span.span_id] = None
             family = spool.OPERATIONS if span.end_ns >= live_ns else spool.HISTORY
@@ -84,6 +85,23 @@ class Recorded:
         while len(self._latest) > _MOST_REMEMBERED:
             del self._latest[next(iter(self._latest))]
         return happened
+
+    def has(self, span_id: str) -> bool:
+        """Whether a span is known to be out."""
+        return span_id in self._latest or span_id in self._past or span_id in self._before
+
+    def look_back(self) -> None:
+        """Learns of all that is out: something is about to be read for a second time.
+
+        Raises:
+            OSError: The spool cannot be read.
+        """
+        self._past |= {
+            span_id
+            for family in FAMILIES
+            for span_id in span_ids(family)
+            if span_id not in self._before
+        }
 
     def ends(self) -> dict[str, list[int]]:
         """Where each family ends by now: the number of its last segment, and its size in bytes.

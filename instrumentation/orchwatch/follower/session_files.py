@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from orchwatch.follower.tail import Tail
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
 _SUFFIX = ".jsonl"
 _ROUND_S = 1.0
@@ -120,6 +120,24 @@ class SessionFiles:
             for path, tail in session.tails.items()
         }
         return {**self._unseen, **seen}
+
+    def restart(self, paths: Collection[str]) -> list[Tail]:
+        """Takes nothing as read of some files.
+
+        Returns:
+            Those that are there.
+        """
+        found = [
+            tail
+            for session in self._sessions.values()
+            for path, tail in session.tails.items()
+            if path in paths
+        ]
+        for tail in found:
+            tail.restart()
+        for path in paths:
+            self._unseen.pop(path, None)
+        return found
 
     @property
     def complete(self) -> bool:

@@ -8,20 +8,23 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from orchwatch import files
+from orchwatch.claude.lines import is_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 PIECE_BYTES = 1024 * 1024
 _HEAD_BYTES = 1024
+_EDGE_BYTES = 1024
 
 
 @dataclass(kw_only=True, slots=True)
 class Tail:
     """How far a file has been read.
 
-    A file is told by its first bytes. An inode would not do: it is given to the next file once its
-    own is deleted, and a file that was moved or restored from a backup is still the same one.
+    A file is known by its first bytes and by the last ones that were read. An inode would not do:
+    it is given to the next file once its own is deleted, and a file that was moved or restored from
+    a backup is still the same one. One that was written to without growing was changed in place.
 
     Attributes:
         path: Where it lies.
@@ -29,7 +32,10 @@ class Tail:
         offset: Everything before was read; whole lines only.
         head_bytes: How many of its first bytes `head` stands for.
         head: Their digest.
+        edge: Digest of the last bytes before `offset`.
         size_bytes: At the last look.
+        modified_ns: When it was last written to, at the last look.
+        restarts: How often it had to be read anew, as what was read had changed.
         too_long: Lines longer than `files.LONGEST_LINE_BYTES`, skipped.
         in_too_long: The next bytes belong to such a line.
     """
@@ -39,30 +45,55 @@ class Tail:
     offset: int = 0
     head_bytes: int = 0
     head: str = ""
+    edge: str = ""
     size_bytes: int = 0
+    modified_ns: int = 0
+    restarts: int = 0
     too_long: int = 0
     in_too_long: bool = False
 
     @classmethod
     def restored(cls, path: str, position: Sequence[Any]) -> Self:
         """What `position` returned, in another process."""
-        inode, offset, head_bytes, head = position
+        inode, offset, head_bytes, head, edge, size_bytes, modified_ns = position
         return cls(
             path=path,
             inode=inode,
             offset=offset,
             head_bytes=head_bytes,
             head=head,
-            size_bytes=offset,
+            edge=edge,
+            size_bytes=size_bytes,
+            modified_ns=modified_ns,
         )
 
     def position(self) -> list[int | str]:
         """What has to be stored to go on from here."""
-        return [self.inode, self.offset, self.head_bytes, self.head]
+        return [
+            self.inode,
+            self.offset,
+            self.head_bytes,
+            self.head,
+            self.edge,
+            # What was not read yet has to look changed to the next process.
+            min(self.offset, self.size_bytes),
+            self.modified_ns,
+        ]
 
     def has_changed(self, status: os.stat_result) -> bool:
         """Whether there is something to read, or another file in its place."""
-        return status.st_size != self.size_bytes or status.st_ino != self.inode
+        return (status.st_size, status.st_ino, status.st_mtime_ns) != (
+            self.size_bytes,
+            self.inode,
+            self.modified_ns,
+        )
+
+    def restart(self) -> None:
+        """Takes nothing as read."""
+        self.offset = self.head_bytes = 0
+        self.head = self.edge = ""
+        self.in_too_long = False
+        self.size_bytes = -1  # it has to be looked at
 
     def skip_to_end(self) -> None:
         """Takes what it holds by now as read."""
@@ -73,14 +104,15 @@ class Tail:
         try:
             self._recognise(file)
             self.offset = _end_of_lines(file, self.size_bytes)
-            self._remember_head(file)
+            self._remember(file)
         finally:
             os.close(file)
 
     def pieces(self) -> Iterator[bytes]:
         """Whole lines that came since, in bounded pieces; `offset` stands behind each one given.
 
-        A last line without its newline is still being written, and left for the next time.
+        A last line without its newline is still being written, and left for the next time, unless
+        it is a whole record.
         """
         try:
             file = files.descriptor(self.path)
@@ -93,8 +125,8 @@ class Tail:
                 if not piece:
                     break
                 self.offset += len(piece)
-                self._remember_head(file)
-                if not piece.endswith(b"\n"):
+                self._remember(file)
+                if not piece.endswith(b"\n") and len(piece) > files.LONGEST_LINE_BYTES:
                     self.too_long += not self.in_too_long
                     self.in_too_long = True
                     continue
@@ -114,7 +146,7 @@ class Tail:
             if end:
                 return found[:end]
             if len(found) < wanted:
-                return b""
+                return found if not self.in_too_long and is_whole(found) else b""
             wanted = min(2 * wanted, files.LONGEST_LINE_BYTES + 1)
             if len(found) > files.LONGEST_LINE_BYTES:
                 return found
@@ -122,21 +154,35 @@ class Tail:
     def _recognise(self, file: int) -> None:
         """Looks whether this still is the file that was read so far; starts anew if it is not."""
         status = os.fstat(file)
-        if self.offset and _digest(file, self.head_bytes) != self.head:
-            self.offset = self.head_bytes = 0
-        elif status.st_size < self.offset:
-            self.offset = _end_of_lines(file, status.st_size)
+        if self.offset and not self._is_same(file, status):
+            self.restart()
+            self.restarts += 1
         self.inode = status.st_ino
         self.size_bytes = status.st_size
+        self.modified_ns = status.st_mtime_ns
 
-    def _remember_head(self, file: int) -> None:
+    def _is_same(self, file: int, status: os.stat_result) -> bool:
+        if status.st_size < self.offset:
+            return False
+        if self.modified_ns and self.modified_ns != status.st_mtime_ns:
+            in_place = status.st_ino == self.inode and status.st_size == self.size_bytes
+            if in_place and self.size_bytes == self.offset:
+                return False
+        return self.head == _digest(file, 0, self.head_bytes) and self.edge == self._edge(file)
+
+    def _edge(self, file: int) -> str:
+        start = max(0, self.offset - _EDGE_BYTES)
+        return _digest(file, start, self.offset - start)
+
+    def _remember(self, file: int) -> None:
         if self.head_bytes < min(self.offset, _HEAD_BYTES):
             self.head_bytes = min(self.offset, _HEAD_BYTES)
-            self.head = _digest(file, self.head_bytes)
+            self.head = _digest(file, 0, self.head_bytes)
+        self.edge = self._edge(file)
 
 
-def _digest(file: int, number_bytes: int) -> str:
-    return hashlib.sha256(os.pread(file, number_bytes, 0)).hexdigest()[:16]
+def _digest(file: int, start: int, number_bytes: int) -> str:
+    return hashlib.sha256(os.pread(file, number_bytes, start)).hexdigest()[:16]
 
 
 def _end_of_lines(file: int, size_bytes: int) -> int:

@@ -149,17 +149,20 @@ def test_what_never_ends_is_closed_after_the_stated_silence_with_a_reason(
     assert assembler.finished(ns(10_000)) == []
 
 
-def test_a_call_without_an_answer_is_closed_when_the_next_turn_is_under_way(
+def test_a_call_without_an_answer_is_closed_when_the_next_turn_has_ended(
     session: Recording,
 ) -> None:
     session.prompt(0)
     session.call(1, "t1")
     session.prompt(10)
-    facts = read_facts(session.path)
-    assert "execute_tool Bash" not in by_name(assemble(facts, now_s=60))
-    closed = by_name(assemble(facts, now_s=71))["execute_tool Bash"]
+    session.say(12)
+    assert "execute_tool Bash" not in by_name(assemble(read_facts(session.path), now_s=1000))
+    session.system(13, "turn_duration")
+    closed = by_name(assemble(read_facts(session.path), now_s=20))["execute_tool Bash"]
     assert closed.attributes[UNFINISHED] == "next_prompt"
     assert not closed.error_type
+    session.result(14, "t1")
+    assert by_name(assemble(read_facts(session.path)))["execute_tool Bash"] == closed
 
 
 def test_clocks_that_go_back_make_no_negative_duration(session: Recording) -> None:

@@ -207,7 +207,7 @@ def big(tmp_path: Path) -> Path:
     path.parent.mkdir()
     with path.open("w") as file:
         for number in range(40):
-            copy = re.sub(r"toolu_01", f"toolu_{number:03}", text)
+            copy = re.sub(r"(toolu|msg)_01", rf"\1_{number:03}", text)
             copy = re.sub(r'"uuid":"....', f'"uuid":"{number:04}', copy)
             copy = re.sub(r"2026-02-11", f"2026-0{1 + number // 20}-{1 + number % 20:02}", copy)
             file.write(copy)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def write(path: Path, *seconds: float) -> LineFile:
     path.write_text("".join(f'{{"timestamp":"{at(second)}"}}\n' for second in seconds))
-    return LineFile(str(path), 0, Counter())
+    return LineFile(str(path), Counter())
 
 
 def test_lines_of_several_files_come_in_the_order_of_their_times(tmp_path: Path) -> None:
@@ -35,15 +35,24 @@ def test_lines_of_several_files_come_in_the_order_of_their_times(tmp_path: Path)
     ]
 
 
-def test_reading_goes_on_at_an_offset(tmp_path: Path) -> None:
-    file = write(tmp_path / "a", 1, 2, 3)
-    for _ in merged([file]):
-        file.take()
-        break
-    again = LineFile(str(tmp_path / "a"), file.offset, Counter())
-    assert [again.take() for _ in merged([again])] == [
-        line + b"\n" for line in (tmp_path / "a").read_bytes().splitlines()[1:]
-    ]
+def test_a_line_holds_whole_records_whatever_stands_between_them(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    one, two = b'{"sessionId":"s","n":1}', b'{"n":2,"sessionId":"s","inner":{"sessionId":"t"}}'
+    damaged = b'{"sessionId":"s","inner":{"type":"user"},"cut'
+    for line, expected, reasons in (
+        (one + two, [1, 2], {}),
+        (b"\0" * 600 + one + b" \r", [1], {}),
+        (damaged + two + b"\xff" + one, [2, 1], {"no JSON": 2}),
+        (b'\xef\xbb\xbf{"sessionId":"s","n":3,"text":"a\xffb\x01"}', [3], {}),
+        (b"[" * 100_000, [], {"no JSON": 1}),
+        (b'{"a":' * 5_000, [], {"no JSON": 1}),
+        (b"", [], {"blank": 1}),
+    ):
+        path.write_bytes(line + b"\n")
+        skipped: Counter[str] = Counter()
+        file = LineFile(str(path), skipped)
+        found = [record["n"] for _ in merged([file]) for record in file.take()[0]]
+        assert (found, dict(+skipped)) == (expected, reasons), line[:80]
 
 
 def test_a_line_that_no_memory_should_hold_is_passed_over(
@@ -53,7 +62,7 @@ def test_a_line_that_no_memory_should_hold_is_passed_over(
     path = tmp_path / "a"
     path.write_text("{}\n" + "x" * 1000 + "\n{}\n" + "y" * 100 + "\n{}\n")
     skipped: Counter[str] = Counter()
-    file = LineFile(str(path), 0, skipped)
-    assert [file.take() for _ in merged([file])] == [b"{}\n"] * 3
+    file = LineFile(str(path), skipped)
+    assert [file.take() for _ in merged([file])] == [([{}], 3)] * 3
     assert skipped.total() == 2
     assert file.offset == path.stat().st_size

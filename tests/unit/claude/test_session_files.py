@@ -57,13 +57,13 @@ def test_a_copy_of_a_file_is_the_same_file(tmp_path: Path) -> None:
     assert found(own, other) == {ONE: [None, None]}
 
 
-def test_files_of_no_session_are_named(tmp_path: Path) -> None:
+def test_files_of_no_session_are_named_and_empty_ones_are_nothing(tmp_path: Path) -> None:
     strange = write(tmp_path / "history.jsonl")
-    empty = tmp_path / f"{ONE}.jsonl"
-    empty.write_text("")
+    for number, nothing in enumerate(("", "\n", " \n\n")):
+        (tmp_path / f"{number}{ONE[1:]}.jsonl").write_text(nothing)
     sessions, left = session_files.find([str(tmp_path)])
     assert not sessions
-    assert sorted(left) == sorted(map(str, (strange, empty)))
+    assert left == [str(strange)]
 
 
 def test_a_missing_path_is_a_usage_error(tmp_path: Path) -> None:

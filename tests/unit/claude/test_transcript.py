@@ -61,14 +61,30 @@ def test_a_command_is_a_turn_only_if_the_model_answers_it(session: Recording) ->
     assert prompts(session) == ["main-2"]
 
 
-def test_a_list_of_texts_is_a_prompt_where_the_line_says_how_it_was_asked(
-    session: Recording,
-) -> None:
-    pasted = {"role": "user", "content": [{"type": "text", "text": "look"}, {"type": "image"}]}
-    session.write(0, type="user", message=pasted, permissionMode="default")
-    session.write(1, type="user", message=pasted)
-    session.write(2, type="user", message=pasted, version="1.0.30")
+@pytest.mark.parametrize(
+    "content",
+    [
+        [{"type": "text", "text": "look"}, {"type": "image"}],
+        [{"type": "image"}],
+        [{"type": "document", "source": {}}, {"type": "text", "text": "sum it up"}],
+        [{"type": "text", "text": "<ide_opened_file>x</ide_opened_file>"}, {"text": "look"}],
+        [{"type": "text", "text": "<system-reminder>x</system-reminder>"}, {"type": "image"}],
+    ],
+    ids=str,
+)
+def test_a_prompt_may_have_any_shape(session: Recording, content: list[Any]) -> None:
+    for version in ("2.1.140", "1.0.30"):
+        session.write(0, type="user", message={"content": content}, version=version)
+        session.say(1)
     assert prompts(session) == ["main-1", "main-3"]
+
+
+@pytest.mark.parametrize("content", [None, [], {}, 7, ""], ids=str)
+def test_a_prompt_of_unknown_shape_is_counted(session: Recording, content: object) -> None:
+    reader = Transcript(SESSION)
+    session.write(0, type="user", message={"content": content})
+    reader.read(session.path.read_bytes())
+    assert reader.skipped == {"user line of unknown shape": 1}
 
 
 def test_an_interruption_ends_the_turn_with_that_reason(session: Recording) -> None:

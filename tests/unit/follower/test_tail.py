@@ -3,14 +3,14 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+import pytest
+
 from orchwatch import files
 from orchwatch.follower import tail
 from orchwatch.follower.tail import Tail
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 
 def _read(found: Tail) -> bytes:
@@ -83,16 +83,46 @@ def test_a_file_restored_from_a_copy_of_itself_is_not_read_again(tmp_path: Path)
     assert _read(found) == b"3\n"
 
 
-def test_a_file_cut_short_is_followed_from_its_new_end(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [1500, 2002, 2003], ids=str)
+def test_a_file_cut_short_is_read_anew(tmp_path: Path, size: int) -> None:
     file = tmp_path / "a.jsonl"
     file.write_bytes(b"x" * 2000 + b"\n2\n3\n")
     found = Tail(path=str(file))
     _read(found)
-    os.truncate(file, 2003)
-    assert _read(found) == b""
+    os.truncate(file, size)
     with file.open("ab") as more:
-        more.write(b"4\n")
-    assert _read(found) == b"4\n"
+        more.write(b"\n4 and more\n")
+    assert _read(found) == file.read_bytes()
+    assert found.restarts == 1
+
+
+def test_a_file_changed_in_place_is_read_anew(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_bytes(b"1" * 5000 + b"\n" + b"2" * 5000 + b"\n" + b"3" * 5000 + b"\n")
+    found = Tail(path=str(file))
+    _read(found)
+    changed = file.read_bytes().replace(b"2", b" ")
+    file.write_bytes(changed)
+    os.utime(file, ns=(1, 1))
+    assert found.has_changed(os.stat(file))
+    assert _read(found) == changed
+    pruned = changed.replace(b"3333", b"3") + b"4" * 9000 + b"\n"
+    file.write_bytes(pruned)
+    assert _read(found) == pruned
+    assert found.restarts == 2
+
+
+def test_a_whole_record_needs_no_end_of_line(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_bytes(b'{"a":1}\n{"a":{"b":2}')
+    found = Tail(path=str(file))
+    assert _read(found) == b'{"a":1}\n'
+    with file.open("ab") as more:
+        more.write(b"}")
+    assert _read(found) == b'{"a":{"b":2}}'
+    with file.open("ab") as more:
+        more.write(b'\n{"a":3}\n')
+    assert _read(found) == b'\n{"a":3}\n'
 
 
 def test_pieces_are_bounded_and_hold_whole_lines(

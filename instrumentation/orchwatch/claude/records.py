@@ -1,0 +1,69 @@
+"""The records of one line: usually one, but a line may hold several, or damage between them.
+
+A process that is killed while it writes leaves half a record, zeros where the disk had no data
+yet, or a byte that is no text; the next one goes on behind it without a line's end. None of that
+costs the record beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections import Counter
+
+_DECODER = json.JSONDecoder(strict=False)  # a control character in a text harms nobody
+_START = re.compile(r'\{\s*"')
+_BLANK = re.compile(r"[\s\0]*")
+# Each try may read to the line's end: a line full of starts must not take for ever.
+_MOST_TRIES = 1000
+
+
+def parse(line: bytes, skipped: Counter[str]) -> list[dict[str, Any]]:
+    """The JSON objects of a line, in order.
+
+    Args:
+        line: With or without its line's end.
+        skipped: Counts what could not be read, by reason.
+    """
+    try:
+        found = json.loads(line)
+    except (ValueError, RecursionError):
+        return _salvaged(line, skipped)
+    if isinstance(found, dict):
+        return [found]
+    skipped["no JSON object"] += 1
+    return []
+
+
+def _salvaged(line: bytes, skipped: Counter[str]) -> list[dict[str, Any]]:
+    text = line.decode("utf-8-sig", "replace")
+    found: list[dict[str, Any]] = []
+    at, damaged, tries = _past_blank(text, 0), False, 0
+    if at == len(text):
+        skipped["blank" if text.strip() == "" else "no JSON"] += 1
+        return []
+    while at < len(text) and tries < _MOST_TRIES:
+        tries += 1
+        try:
+            value, end = _DECODER.raw_decode(text, at)
+        except (ValueError, RecursionError):
+            value, end = None, at
+        # Inside a damaged record lie whole objects too: only what names its session is a record.
+        if isinstance(value, dict) and (not damaged or isinstance(value.get("sessionId"), str)):
+            found.append(value)
+            at = _past_blank(text, end)
+            damaged = False
+            continue
+        skipped["no JSON"] += not damaged
+        damaged = True
+        start = _START.search(text, max(end, at + 1))
+        at = start.start() if start else len(text)
+    return found
+
+
+def _past_blank(text: str, at: int) -> int:
+    found = _BLANK.match(text, at)
+    return found.end() if found else at

@@ -20,6 +20,7 @@ ALLOWED = {
     ("monitor/server_checks.py", "_OPENER.open"): "an address, with a time limit",
     ("monitor/doctor.py", "tempfile.TemporaryFile"): "a new file without a name",
     ("claude/import_record.py", "sqlite3.connect"): "what `files` has just opened there",
+    ("claude/claims.py", "sqlite3.connect"): "as above",
     ("monitor/engine.py", "duckdb.connect"): "in memory; the store looks at its files first",
 }
 # Methods of a path, and functions that take one.

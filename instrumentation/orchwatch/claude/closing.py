@@ -103,7 +103,7 @@ class _Closing:
                 continue
             place = places.inside(session, fact.prompt_id, fact.agent_id, fact.agent_turn)
             if place is None and fact.agent_id is None and fact.prompt_id is None:
-                place = self._outside()
+                place = places.outside(session)
             place = place or self._last_resort(fact.time_ns, fact.agent_id, fact.agent_turn)
             if place is None:
                 session.moments.append(fact)
@@ -130,9 +130,7 @@ class _Closing:
             wait_ns = _SETTLE_NS if task.created_ns else _START_NS
             if not end_ns or not (self._gives_up or self._past(end_ns, wait_ns)):
                 continue
-            place = places.inside(session, task.prompt_id, None) or self._outside()
-            if place is None:
-                continue
+            place = places.inside(session, task.prompt_id, None) or places.outside(session)
             del session.tasks[task_id]
             self._emit(spans.task(place, task_id, task, end_ns, reason))
 
@@ -205,12 +203,6 @@ class _Closing:
         if span.span_id not in self._session.emitted:
             self._session.emitted[span.span_id] = self._now_ns
             self.spans.append(span)
-
-    def _outside(self) -> Place | None:
-        """Beside the session's start; not before that is known, for it may be the parent."""
-        if not (self._session.started or self._gives_up):
-            return None
-        return places.outside(self._session)
 
     def _last_resort(
         self, time_ns: int, agent_id: str | None, agent_turn: str | None

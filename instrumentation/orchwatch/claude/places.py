@@ -19,9 +19,8 @@ _SKEW_NS = 1_000_000_000
 
 
 def outside(session: Session) -> Place:
-    """The place of what no turn holds: beside the session's start."""
-    parent = ids.session_init(session.session_id) if session.started else ""
-    return Place(session.session_id, "", parent)
+    """The place of what no turn holds: beside the session's start, and under nothing."""
+    return Place(session.session_id, "", "")
 
 
 def inside(
@@ -78,8 +77,6 @@ def of_agent(session: Session, agent: Agent, *, last: bool = False) -> Place | N
         return place._replace(parent=ids.tool(session.session_id, agent.call))
     if is_known(session, place.prompt_id):
         return place._replace(parent=ids.turn(session.session_id, place.prompt_id))
-    if place.prompt_id == "":
-        return place._replace(parent=outside(session).parent)
     return place._replace(parent="")
 
 

@@ -14,6 +14,8 @@ import time
 import weakref
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from opentelemetry import context
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -73,6 +75,8 @@ class Delivery(Generic[_Batch]):
 
     def _run(self) -> None:
         changed = self._changed
+        # A host may have instrumented what the exporters send with: that would not end.
+        context.attach(context.set_value(context._SUPPRESS_INSTRUMENTATION_KEY, value=True))
         while True:
             with changed:
                 while self._batch is None:

@@ -8,12 +8,13 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
+from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 from orchwatch import losses, spool
 from orchwatch.sdk.answers import Answers
 from orchwatch.sdk.delivery import Delivery
-from orchwatch.sdk.spool_exporter import append_metrics, append_spans
+from orchwatch.sdk.spool_exporter import SpanLines, append_metrics
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,19 +26,24 @@ MAX_QUEUE_SIZE = 4096
 SCHEDULE_DELAY_MS = 500.0
 
 
-class SpansToSpool(SpanExporter):
-    """Appends spans to the operations of the spool."""
+class WriteThrough(SpanProcessor):
+    """Appends each span to the operations of the spool as it ends.
 
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        self.keep(spans)
-        return SpanExportResult.SUCCESS
+    So there is no queue that a signal, `os._exit` or the kernel's memory killer could empty, nor a
+    thread that a host which forks would have to mind.
+    """
 
-    def keep(self, spans: Sequence[ReadableSpan]) -> None:
-        """Writes spans at once."""
-        append_spans(spool.OPERATIONS, spans)
+    def __init__(self) -> None:
+        self._lines = SpanLines()
+
+    def on_end(self, span: ReadableSpan) -> None:
+        context = span.get_span_context()
+        if context and context.trace_flags.sampled:
+            self._lines.append(spool.OPERATIONS, [span])
 
     def renew(self) -> None:
-        """Nothing is shared with a forked child."""
+        """In a forked child, whose resource is another."""
+        self._lines = SpanLines()
 
     def close_by(self, deadline: float) -> None:
         """Nothing to hurry: the spool is never waited for."""
@@ -49,7 +55,7 @@ class SpansToOtlp(SpanExporter):
     def __init__(self, make_exporter: Callable[[Answers], SpanExporter]) -> None:
         self._make_exporter = make_exporter
         self._answers = Answers()
-        self._exporter = make_exporter(self._answers)
+        self._exporter: SpanExporter | None = make_exporter(self._answers)
         self._delivery = Delivery(self._send, self.keep)
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
@@ -58,7 +64,7 @@ class SpansToOtlp(SpanExporter):
 
     def keep(self, spans: Sequence[ReadableSpan]) -> None:
         """Writes spans at once."""
-        append_spans(spool.UNDELIVERED, spans)
+        SpanLines().append(spool.UNDELIVERED, spans)
 
     def close_by(self, deadline: float) -> None:
         """Bounds all waiting, as `Delivery.close_by` does."""
@@ -66,12 +72,15 @@ class SpansToOtlp(SpanExporter):
 
     def renew(self) -> None:
         """In a forked child: its parent's connections are not its own."""
-        self._exporter = self._make_exporter(self._answers)
+        self._exporter = None
 
     def shutdown(self) -> None:
-        self._exporter.shutdown()
+        if self._exporter is not None:
+            self._exporter.shutdown()
 
     def _send(self, spans: Sequence[ReadableSpan]) -> bool:
+        if self._exporter is None:
+            self._exporter = self._make_exporter(self._answers)
         self._answers.refused = 0
         if self._exporter.export(spans) is not SpanExportResult.SUCCESS:
             return False
@@ -159,7 +168,7 @@ class LosslessBatchProcessor(BatchSpanProcessor):
 
     _room: deque[None]
 
-    def __init__(self, out: SpansToSpool | SpansToOtlp) -> None:
+    def __init__(self, out: SpansToOtlp) -> None:
         self._out = out
         self._make_room()
         super().__init__(
@@ -167,7 +176,6 @@ class LosslessBatchProcessor(BatchSpanProcessor):
             max_queue_size=MAX_QUEUE_SIZE,
             schedule_delay_millis=SCHEDULE_DELAY_MS,
         )
-        os.register_at_fork(after_in_child=self._make_room)  # the SDK clears a child's queue
 
     def on_end(self, span: ReadableSpan) -> None:
         context = span.get_span_context()
@@ -188,6 +196,15 @@ class LosslessBatchProcessor(BatchSpanProcessor):
         self._room = deque(maxlen=0)
         super().shutdown()  # type: ignore[no-untyped-call]
 
+    def renew(self) -> None:
+        """In a forked child, whose queue the SDK has cleared."""
+        self._make_room()
+        self._out.renew()
+
+    def close_by(self, deadline: float) -> None:
+        """Bounds all waiting, as `Delivery.close_by` does."""
+        self._out.close_by(deadline)
+
     def _make_room(self) -> None:
         # One element for each span that still fits. A deque needs no lock, which a signal handler
         # might find taken, and costs a tenth of a semaphore.
@@ -197,7 +214,7 @@ class LosslessBatchProcessor(BatchSpanProcessor):
 class _Emptying(SpanExporter):
     """Tells the processor how many spans have left its queue."""
 
-    def __init__(self, out: SpansToSpool | SpansToOtlp, left: Callable[[int], None]) -> None:
+    def __init__(self, out: SpansToOtlp, left: Callable[[int], None]) -> None:
         self._out = out
         self._left = left
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import atexit
 import logging
 import os
-import signal
 import sys
 import threading
 import time
@@ -18,7 +17,6 @@ from typing import TYPE_CHECKING, Literal
 
 from opentelemetry import metrics, trace
 from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
@@ -27,28 +25,27 @@ from orchwatch import config, names, recorder, targets
 from orchwatch.__about__ import __version__
 from orchwatch.errors import OrchwatchError
 from orchwatch.resources import resource_attributes
-from orchwatch.sdk import host_metrics, otlp
+from orchwatch.sdk import host_metrics, otlp, process_hooks
 from orchwatch.sdk.export import (
     LosslessBatchProcessor,
     MetricsToOtlp,
     MetricsToSpool,
     SpansToOtlp,
-    SpansToSpool,
+    WriteThrough,
 )
+from orchwatch.sdk.periodic_reader import PeriodicReader
 from orchwatch.sdk.recorder import SdkRecorder
 
 if TYPE_CHECKING:
-    from types import FrameType
+    from typing import Any
 
     from opentelemetry.metrics import Histogram, Meter
 
 EXIT_LIMIT_S = 0.2
-SIGNAL_LIMIT_S = 5.0  # for writing what a dead server has left in a full queue
-ENDING_SWITCH_INTERVAL_S = 0.0005
 OTLP_METRICS_INTERVAL_S = 5.0  # so that an operation is seen in Prometheus within seconds
 SPOOL_METRICS_INTERVAL_S = 60.0  # so that a day of them stays below the target for storage
 
-_ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)  # SIGHUP: the terminal is closed
+_INTERVAL_VARIABLE = "OTEL_METRIC_EXPORT_INTERVAL"
 
 # The SDK would drop the oldest attribute first, which is the operation's name.
 _LIMITS = SpanLimits(max_span_attributes=SpanLimits.UNSET)
@@ -84,26 +81,56 @@ class _Providers:
         self._to_otlp = to_otlp
         self._shutting_down = threading.Lock()
         self._shut_down = False
+        self._renewing = threading.RLock()
+        self._stale = False  # what measures is a parent process'
         self._resource = _ProcessResource(service_name)
         # Operations are counted, so all are recorded, whatever a remote parent sampled.
         sampler = None if os.environ.get("OTEL_TRACES_SAMPLER") else ALWAYS_ON
-        self._spans_out = SpansToOtlp(otlp.span_exporter) if to_otlp else SpansToSpool()
+        self._processor: LosslessBatchProcessor | WriteThrough = (
+            LosslessBatchProcessor(SpansToOtlp(otlp.span_exporter)) if to_otlp else WriteThrough()
+        )
         self.tracers = TracerProvider(
             resource=self._resource, sampler=sampler, shutdown_on_exit=False, span_limits=_LIMITS
         )
         self._count()
-        self.tracers.add_span_processor(LosslessBatchProcessor(self._spans_out))
+        self.tracers.add_span_processor(self._processor)
 
-    def renew(self) -> None:
+    def before_fork(self) -> None:
+        """Ends the thread that measures, for as long as the process forks."""
+        if not (self._stale or self._shut_down):
+            self._reader.pause()
+
+    def after_fork(self) -> None:
+        """In the parent: goes on measuring."""
+        if not (self._stale or self._shut_down):
+            self._reader.resume()
+
+    def in_child(self) -> None:
         """In a forked child: it counts from zero, under its own ids, over its own connections.
 
-        The tracer provider stays, as other instrumentations have tracers of it.
+        The tracer provider stays, as other instrumentations have tracers of it. What measures is
+        made anew with the child's first operation: most of them have none, and a signal handler of
+        the host that raises an exception in here would do so in vain.
         """
         self._shutting_down = threading.Lock()
+        self._renewing = threading.RLock()
+        self._stale = True
         self._resource.renew()
-        self._spans_out.renew()
+        self._processor.renew()
         self.recorder.retire()
-        self._count()
+
+    def renewed(self) -> SdkRecorder:
+        """The recorder of this process, with all that it needs, made where that is missing."""
+        with self._renewing:
+            if self._stale:
+                self._stale = False  # the thread that this starts asks for the recorder too
+                try:
+                    self._count()
+                except BaseException:  # a signal handler's
+                    self._stale = True
+                    raise
+                recorder.use(self.recorder)
+        return self.recorder
 
     def shutdown(self) -> None:
         """Sends or keeps what is left, waiting for a server no longer than `EXIT_LIMIT_S`.
@@ -113,12 +140,14 @@ class _Providers:
         with self._shutting_down:
             if self._shut_down:
                 return
-            deadline = time.monotonic() + EXIT_LIMIT_S
-            self._spans_out.close_by(deadline)
-            self._metrics_out.close_by(deadline)
-            self.tracers.shutdown()
-            self.meters.shutdown()
             self._shut_down = True
+            deadline = time.monotonic() + EXIT_LIMIT_S
+            self._processor.close_by(deadline)
+            if not self._stale:
+                self._metrics_out.close_by(deadline)
+            self.tracers.shutdown()
+            if not self._stale:
+                self.meters.shutdown()
 
     def _count(self) -> None:
         """Makes the meter provider, and the recorder that counts with it."""
@@ -130,12 +159,9 @@ class _Providers:
             interval_s = SPOOL_METRICS_INTERVAL_S
         # The series of processes that run side by side must not be mixed up.
         instance = {names.SERVICE_INSTANCE_ID: str(uuid.uuid4())}
-        interval_ms = os.environ.get("OTEL_METRIC_EXPORT_INTERVAL")
-        reader = PeriodicExportingMetricReader(
-            self._metrics_out, export_interval_millis=None if interval_ms else interval_s * 1000
-        )
+        self._reader = PeriodicReader(self._metrics_out, _interval_s(interval_s))
         resource = Resource({**self._resource.attributes, **instance})
-        self.meters = MeterProvider([reader], resource, shutdown_on_exit=False)
+        self.meters = MeterProvider([self._reader], resource, shutdown_on_exit=False)
         meter = self.meters.get_meter(names.SCOPE, __version__)
         host_metrics.observe(meter)
         self.recorder = SdkRecorder(
@@ -144,6 +170,16 @@ class _Providers:
             # The Collector counts the spans of the spool itself.
             durations(meter) if self._to_otlp else None,
         )
+
+
+class _Unrenewed:
+    """The recorder of a forked child until it is asked for something."""
+
+    def __init__(self, providers: _Providers) -> None:
+        self._providers = providers
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._providers.renewed(), name)
 
 
 _installed: _Providers | None = None
@@ -155,9 +191,10 @@ def configure(
     """Records the operations of a long-running process over the OpenTelemetry SDK.
 
     Sets the global tracer and meter providers, so that other instrumentations nest under our
-    operations; providers that the host has set up itself are used as they are. Everything is
-    flushed at exit, on SIGTERM and on SIGHUP, which waits at most 0.3 s for a server that is
-    gone; what could not be sent stays in the spool. A second call changes nothing.
+    operations; providers that the host has set up itself are used as they are. To the spool each
+    span is written as it ends. What else there is (counters, spans to be sent) is flushed at exit,
+    and on SIGTERM and SIGHUP where these would end the process, which waits at most 0.3 s for a
+    server that is gone; what could not be sent stays in the spool. A second call changes nothing.
 
     Args:
         service_name: Otherwise `OTEL_SERVICE_NAME`.
@@ -180,8 +217,15 @@ def configure(
         metrics.set_meter_provider(_installed.meters)
     recorder.use(_installed.recorder)
     atexit.register(_shutdown)
-    _flush_on_signals()
-    os.register_at_fork(after_in_child=_renew)
+    process_hooks.finalize(_shutdown)
+    signals = process_hooks.EndingSignals(_shutdown)
+    # The last before a fork and the first after it, except for the signals, which wait meanwhile.
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child
+    )
+    os.register_at_fork(
+        before=signals.hold, after_in_parent=signals.release, after_in_child=signals.drop
+    )
 
 
 def sends_otlp(export: str | None = None) -> bool:
@@ -227,18 +271,36 @@ def durations(meter: Meter) -> Histogram:
     )
 
 
-def _renew() -> None:
+def _interval_s(default_s: float) -> float:
+    try:
+        interval_s = float(os.environ.get(_INTERVAL_VARIABLE) or default_s * 1e3) / 1e3
+    except ValueError:
+        interval_s = 0.0
+    if interval_s > 0:
+        return interval_s
+    _logger.warning("%s: must be a number of milliseconds above 0", _INTERVAL_VARIABLE)
+    return default_s
+
+
+def _before_fork() -> None:
+    if _installed is not None:
+        _installed.before_fork()
+
+
+def _after_fork() -> None:
+    if _installed is not None:
+        _installed.after_fork()
+
+
+def _after_fork_in_child() -> None:
     if _installed is None:
         return
-    _installed.renew()
-    recorder.use(_installed.recorder)
-    # A child that `multiprocessing` has forked runs its finalizers, but no exit handlers. It first
-    # forgets its parent's and then calls what is registered here.
+    _installed.in_child()
+    recorder.use(_Unrenewed(_installed))
+    # `multiprocessing` makes a child forget what its parent has registered, then calls this.
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
-        util.register_after_fork(
-            _installed, lambda _: util.Finalize(None, _shutdown, exitpriority=1)
-        )
+        util.register_after_fork(_installed, lambda _: process_hooks.finalize(_shutdown))
 
 
 def _shutdown() -> None:
@@ -248,36 +310,3 @@ def _shutdown() -> None:
         recorder.use(recorder.SpoolRecorder())
         _installed.shutdown()
         _installed = None
-
-
-def _flush_on_signals() -> None:
-    """Flushes before a signal ends the process, unless the host handles that signal itself."""
-    if threading.current_thread() is not threading.main_thread():
-        return
-
-    flushing_pid = 0
-
-    def flush_and_end(signal_number: int, _frame: FrameType | None) -> None:
-        # The host goes on meanwhile: what the signal interrupted may hold a lock that is needed.
-        nonlocal flushing_pid
-        if _installed is None:
-            signal.signal(signal_number, signal.SIG_DFL)
-            os.kill(os.getpid(), signal_number)
-        elif flushing_pid != os.getpid():
-            flushing_pid = os.getpid()
-            threading.Thread(target=_flush_and_signal, args=(signal_number,)).start()
-
-    for ending in _ENDING_SIGNALS:
-        if signal.getsignal(ending) is signal.SIG_DFL:
-            signal.signal(ending, flush_and_end)
-
-
-def _flush_and_signal(signal_number: int) -> None:
-    global _installed  # noqa: PLW0603
-    # A busy host would take the interpreter back for 5 ms at each of the flush's system calls.
-    sys.setswitchinterval(ENDING_SWITCH_INTERVAL_S)
-    flushing = threading.Thread(target=_shutdown, daemon=True)
-    flushing.start()
-    flushing.join(SIGNAL_LIMIT_S)
-    _installed = None
-    os.kill(os.getpid(), signal_number)

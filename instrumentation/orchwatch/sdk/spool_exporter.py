@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext
     from opentelemetry.util.types import Attributes
 
+_MAX_PREFIXES = 256
+
 # Source: opentelemetry/proto/trace/v1/trace.proto, SpanKind.
 _KINDS = {
     SpanKind.INTERNAL: 1,
@@ -46,24 +48,39 @@ _KINDS = {
 }
 
 
-def append_spans(family: str, spans: Sequence[ReadableSpan]) -> bool:
-    """Appends ended spans to a family of the spool, one line each, in one write.
+class SpanLines:
+    """Ended spans as lines, one each.
 
-    One that cannot be written, as its name is no text, say, is counted: the SDK takes anything.
+    What is the same for all of one resource and scope is encoded once: make a new one where the
+    resource changes.
     """
-    prefixes: dict[tuple[int, int], str] = {}
-    lines = []
-    for span in spans:
+
+    def __init__(self) -> None:
+        # The objects are kept, so that no other can take their place and id.
+        self._prefixes: dict[tuple[int, int], tuple[object, object, str]] = {}
+
+    def append(self, family: str, spans: Sequence[ReadableSpan]) -> bool:
+        """Appends them to a family of the spool in one write.
+
+        One that cannot be written, as its name is no text, say, is counted: the SDK takes anything.
+        """
+        lines = []
+        for span in spans:
+            try:
+                lines.append(f"{self._prefix(span)}{_encode(span)}{LINE_SUFFIX}")
+            except Exception as error:  # noqa: BLE001 - the others are none the worse for it
+                losses.count_error("bad_span", error)
+        return not lines or spool.append(family, to_bytes("".join(lines)), len(lines))
+
+    def _prefix(self, span: ReadableSpan) -> str:
         # Nearly always one and the same; comparing resources would cost more than all the rest.
-        of = id(span.resource), id(span.instrumentation_scope)
-        try:
-            prefix = prefixes.get(of)
-            if prefix is None:
-                prefix = prefixes[of] = _prefix(span)
-            lines.append(f"{prefix}{_encode(span)}{LINE_SUFFIX}")
-        except Exception as error:  # noqa: BLE001 - the others are none the worse for it
-            losses.count_error("bad_span", error)
-    return not lines or spool.append(family, to_bytes("".join(lines)), len(lines))
+        resource, scope = span.resource, span.instrumentation_scope
+        found = self._prefixes.get((id(resource), id(scope)))
+        if found is None:
+            if len(self._prefixes) >= _MAX_PREFIXES:  # a tracer made anew for each span
+                self._prefixes.clear()
+            found = self._prefixes[id(resource), id(scope)] = (resource, scope, _prefix(span))
+        return found[2]
 
 
 def append_metrics(data: MetricsData) -> bool:

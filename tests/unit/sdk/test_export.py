@@ -290,23 +290,26 @@ print(longest)
     assert longest_s < EXIT_LIMIT_S
 
 
-def test_a_span_that_finds_the_queue_full_is_written_at_once(run_python: Run, kept: Kept) -> None:
+def test_a_span_that_finds_the_queue_full_is_kept_at_once(
+    run_python: Run, refusing: str, kept: Kept
+) -> None:
     run_python(
         """
 import orchwatch
 from orchwatch.sdk import export
 export.MAX_QUEUE_SIZE = 512
-orchwatch.configure(export="spool")
+orchwatch.configure(export="otlp")
 from orchwatch import operation
 from opentelemetry import trace
 held = trace.get_tracer_provider()._active_span_processor._span_processors[0]._batch_processor
 with held._export_lock:  # nothing leaves the queue
     for _ in range(2000):
         with operation("quick"): pass
-"""
+""",
+        OTEL_EXPORTER_OTLP_ENDPOINT=refusing,
     )
 
-    assert len(kept("operations")) == 2000
+    assert len(kept("undelivered")) == 2000
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf"], indirect=True)

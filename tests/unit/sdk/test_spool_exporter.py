@@ -123,22 +123,18 @@ losses.flush(); print(losses.read())
     assert out.startswith("{'bad_attribute': ")
 
 
-def test_one_batch_of_several_resources_and_scopes_keeps_them_apart(
-    run_python: Run, lines: Any
-) -> None:
+def test_spans_of_several_resources_and_scopes_are_kept_apart(run_python: Run, lines: Any) -> None:
     run_python(
         """
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
-from orchwatch.sdk.export import SpansToSpool
-processor = BatchSpanProcessor(SpansToSpool())
+from orchwatch.sdk.export import WriteThrough
+processor = WriteThrough()
 for service in ("a", "b"):
     provider = TracerProvider(resource=Resource({"service.name": service}))
     provider.add_span_processor(processor)
     for scope in ("x", "y"):
         provider.get_tracer(scope).start_span(service + scope).end()
-processor.shutdown()
 """
     )
 

@@ -2,7 +2,9 @@
 
 The ledger is a text file of fixed-width lines, `reason count`, one for each reason, all written
 when it is made. Counting then overwrites bytes that the file system has already given, so it still
-works when the disk is full. Where the home directory itself cannot be written, a ledger in the
+works when the disk is full. Each loss is in the ledger when `count` returns; a segment is dropped
+by a new name that says what it held, which counts until the ledger has it. So a process that is
+killed takes no count with it. Where the home directory itself cannot be written, a ledger in the
 user's runtime or temporary directory takes over; `read` adds them up.
 """
 
@@ -14,7 +16,7 @@ from _signal import NSIG, getsignal  # type: ignore[import-not-found]  # `signal
 from _thread import allocate_lock
 
 from orchwatch import files
-from orchwatch.home import DIRECTORY_MODE, home
+from orchwatch.home import DIRECTORY_MODE, home, spool_directory
 from orchwatch.locks import lock_exclusively
 
 # Reason: what it means, what to do about it.
@@ -93,7 +95,11 @@ REASONS = {
     ),
 }
 
-_FLUSH_INTERVAL_S = 1.0
+_BUDGET = "budget_dropped"
+_SETTLED = "settled"  # no loss: which drop the ledger took last
+_DROPPED_PREFIX = ".dropped-"
+_RETRY_INTERVAL_S = 1.0  # where no ledger could be written
+_WAIT_S = 0.02
 _EXIT_WAIT_S = 0.05
 _LEDGER_BYTES = 65_536
 _MOST_DIGITS = 20
@@ -108,18 +114,27 @@ _exit_followed = False
 
 
 def count(reason: str, number: int = 1) -> None:
-    """Adds to a reason; written at once, then at most once a second and at exit. Never raises."""
-    global _next_flush  # noqa: PLW0603 - one ledger a process, as there is one home
+    """Adds to a reason, in the ledger if that can be had at once. Never raises."""
+    if number <= 0:
+        return
     _counted.append((reason, number))
     if not _exit_followed:
         _follow_exit()
-    now = time.monotonic()
-    # A lock that is taken already (another thread, or a signal handler that interrupts this very
-    # function) must not stop the host: whoever has it, or comes next, writes this too.
-    if now >= _next_flush and _lock.acquire(blocking=False):
+    if time.monotonic() >= _next_flush:
+        _write_down(_WAIT_S)
+
+
+def drop(path: str, lines: int) -> None:
+    """Removes a segment whose lines are lost, and counts them; exactly once, whoever is killed.
+
+    Raises:
+        OSError: It cannot be removed; nothing is counted.
+    """
+    directory = os.path.dirname(path)
+    os.rename(path, f"{directory}/{_DROPPED_PREFIX}{lines}-{int.from_bytes(os.urandom(7))}")
+    if _lock.acquire(blocking=False):  # otherwise whoever drops next settles this too
         try:
-            _next_flush = now + _FLUSH_INTERVAL_S
-            _flush(0.0)
+            _settle(directory)
         finally:
             _lock.release()
 
@@ -157,16 +172,14 @@ def is_hosts(error: Exception) -> bool:
 
 def flush() -> None:
     """Writes what is still pending, waiting a moment for other processes that do the same."""
-    if (_counted or _pending) and _lock.acquire(blocking=False):
-        try:
-            _flush(_EXIT_WAIT_S)
-        finally:
-            _lock.release()
+    if _counted or _pending:
+        _write_down(_EXIT_WAIT_S)
 
 
 def read() -> dict[str, int]:
     """Every reason with a count above zero, over all ledgers of this user's current home."""
     totals: dict[str, int] = {}
+    settled = 0
     for path, shared in _paths():
         try:
             if shared and not _is_private(os.path.dirname(path)):
@@ -175,8 +188,16 @@ def read() -> dict[str, int]:
                 counts = _parse(ledger.read(_LEDGER_BYTES))
         except OSError:
             continue
+        settled = counts.pop(_SETTLED, settled)
         for reason, number in counts.items():
             totals[reason] = totals.get(reason, 0) + number
+    try:
+        unsettled = _dropped(spool_directory())
+    except OSError:
+        unsettled = []
+    for _, lines, token in unsettled:
+        if token != settled:
+            totals[_BUDGET] = totals.get(_BUDGET, 0) + lines
     return {reason: number for reason, number in totals.items() if number}
 
 
@@ -197,14 +218,80 @@ def _paths() -> list[tuple[str, bool]]:
     return paths
 
 
-def _flush(wait_s: float) -> None:
+def _write_down(wait_s: float) -> None:
+    # A lock that is taken already (another thread, or a signal handler that interrupts this very
+    # function) must not stop the host: whoever has it looks again when it has let go of it.
+    while _counted or _pending:
+        if not _lock.acquire(blocking=False):
+            return
+        try:
+            written = _flush(wait_s)
+        finally:
+            _lock.release()
+        if not written:
+            return
+
+
+def _flush(wait_s: float) -> bool:
+    global _next_flush  # noqa: PLW0603 - one ledger a process, as there is one home
     while _counted:
         reason, number = _counted.pop()
         _pending[reason] = _pending.get(reason, 0) + number
     for path, shared in _paths():
-        if _add(path, _pending, wait_s, shared=shared):
-            _pending.clear()
-            return
+        ledger = _open(path, wait_s, shared=shared)
+        if ledger < 0:
+            continue
+        try:
+            before = os.read(ledger, _LEDGER_BYTES)
+            totals = _parse(before)
+            for reason, number in _pending.items():
+                totals[reason] = totals.get(reason, 0) + number
+            if _write(ledger, before, totals):
+                _pending.clear()
+                return True
+        except OSError:
+            continue
+        finally:
+            os.close(ledger)
+    _next_flush = time.monotonic() + _RETRY_INTERVAL_S
+    return False
+
+
+def _settle(directory: str) -> None:
+    """Takes what was dropped into the ledger.
+
+    The last one that it took stands in the ledger, written together with the count: a process that
+    was killed before it removed the file is told by that.
+    """
+    ledger = _open(f"{os.path.dirname(directory)}/losses", _WAIT_S, shared=False)
+    if ledger < 0:
+        return
+    try:
+        for path, lines, token in _dropped(directory):
+            before = os.pread(ledger, _LEDGER_BYTES, 0)
+            totals = _parse(before)
+            if totals.get(_SETTLED) != token:
+                totals[_BUDGET] = totals.get(_BUDGET, 0) + lines
+                totals[_SETTLED] = token
+                if not _write(ledger, before, totals):
+                    os.truncate(path, 0)  # its name still counts
+                    continue
+            os.unlink(path)
+    except OSError:
+        return  # another time
+    finally:
+        os.close(ledger)
+
+
+def _dropped(directory: str) -> list[tuple[str, int, int]]:
+    """Path, lines and token of what was dropped and is not settled for sure."""
+    found = []
+    for name in os.listdir(directory):
+        if name.startswith(_DROPPED_PREFIX):
+            lines, _, token = name[len(_DROPPED_PREFIX) :].partition("-")
+            if lines.isdecimal() and token.isdecimal():
+                found.append((f"{directory}/{name}", int(lines), int(token)))
+    return found
 
 
 def _is_private(directory: str) -> bool:
@@ -214,34 +301,31 @@ def _is_private(directory: str) -> bool:
     return is_directory and status.st_uid == os.geteuid() and not status.st_mode & _OTHERS_WRITE
 
 
-def _add(path: str, counts: dict[str, int], wait_s: float, *, shared: bool) -> bool:
+def _open(path: str, wait_s: float, *, shared: bool) -> int:
+    """A ledger, locked; -1 where it cannot be had."""
     directory = os.path.dirname(path)
     try:
         os.makedirs(directory, DIRECTORY_MODE, exist_ok=True)
         if shared and not _is_private(directory):
-            return False
+            return -1
         ledger = files.descriptor(path, os.O_RDWR | os.O_CREAT, links=False)
-    except OSError:
-        return False
-    try:
-        if not lock_exclusively(ledger, wait_s):
-            return False
-        before = os.read(ledger, _LEDGER_BYTES)
-        totals = dict.fromkeys(REASONS, 0)
-        totals.update(_parse(before))
-        for reason, number in counts.items():
-            totals[reason] = totals.get(reason, 0) + number
-        text = "".join(f"{reason:<40} {number:>20}\n" for reason, number in totals.items())
-        if os.pwrite(ledger, text.encode(), 0) == len(text):
-            return True
-        # A ledger that could not grow: what it holds by half would be counted twice.
-        os.ftruncate(ledger, len(before))
-        os.pwrite(ledger, before, 0)
-        return False
-    except OSError:
-        return False
-    finally:
+        if lock_exclusively(ledger, wait_s):
+            return ledger
         os.close(ledger)
+    except OSError:
+        pass
+    return -1
+
+
+def _write(ledger: int, before: bytes, totals: dict[str, int]) -> bool:
+    lines = {**dict.fromkeys((*REASONS, _SETTLED), 0), **totals}
+    text = "".join(f"{reason:<40} {number:>20}\n" for reason, number in lines.items()).encode()
+    if os.pwrite(ledger, text, 0) == len(text):
+        return True
+    # A ledger that could not grow: what it holds by half would be counted twice.
+    os.ftruncate(ledger, len(before))
+    os.pwrite(ledger, before, 0)
+    return False
 
 
 def _parse(text: bytes) -> dict[str, int]:

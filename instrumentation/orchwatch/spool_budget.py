@@ -66,8 +66,7 @@ def _drop(path: str) -> bool:
         with files.reader(path, links=False) as segment:
             fcntl.flock(segment, fcntl.LOCK_EX | fcntl.LOCK_NB)
             lines = sum(line != b"\n" for line in files.lines(segment)) - 1  # the header
-            os.unlink(path)
+            losses.drop(path, max(lines, 0))
     except OSError:  # still in use, or another process was faster
         return False
-    losses.count("budget_dropped", max(lines, 0))
     return True

@@ -54,6 +54,7 @@ MESSAGING_BODY_SIZE = "messaging.message.body.size"
 EVENT_NAME = "event.name"
 HOOK_EVENT_NAME = "orchestration.hook.event_name"
 HOOK_OUTCOME = "orchestration.hook.outcome"
+HOOK_BLOCKED = "blocked"  # its value where a hook objects: it has done its work, and not failed
 MESSAGE_KIND = "orchestration.message.kind"
 RESULT_COUNT = "orchestration.result.count"
 STATE_PATH = "orchestration.state.path"

@@ -236,6 +236,7 @@ class HookRan(Fact):
         name: Claude Code's name of it: event and what it matched.
         end_ns: When it was done, where that is recorded.
         error_type: Why it failed.
+        blocked: Whether it objected, which is no failure.
         tool_use_id: The tool call that it hangs on.
         of_call: Whether the file holds that call.
     """
@@ -245,6 +246,7 @@ class HookRan(Fact):
     name: str
     end_ns: int | None = None
     error_type: str | None = None
+    blocked: bool = False
     tool_use_id: str = ""
     of_call: bool = True
 

@@ -212,6 +212,8 @@ def _hook(place: Place, hook: HookRan) -> Span:
     }
     if hook.tool_use_id:
         more[names.GEN_AI_TOOL_CALL_ID] = hook.tool_use_id
+    if hook.blocked:
+        more[names.HOOK_OUTCOME] = names.HOOK_BLOCKED
     span_id = ids.moment("hook", place.session_id, hook.record_id)
     operation = "" if hook.end_ns is None else names.HOOK_PROCESS
     end_ns = hook.time_ns if hook.end_ns is None else hook.end_ns

@@ -23,6 +23,8 @@ _SILENT = frozenset(
 )
 _ENDS = ("Stop", "StopFailure", "SubagentStop", "PreToolUse", "PostToolUse", "PostToolUseFailure")
 _STARTS = ("startup", "resume", "clear", "fork")
+# A hook that exits with 2, or whose JSON ends the turn, has done its work.
+_OBJECTIONS = ("hook_blocking_error", "hook_stopped_continuation")
 _TRIGGERS = ("auto", "manual")
 _NS_PER_MS = 1_000_000
 
@@ -92,7 +94,8 @@ def attachment(
     if not kind.startswith("hook_") or duration_ns is None:
         return []
     event = text(attached.get("hookEvent"))
-    failed = "error" in kind or "cancelled" in kind
+    blocked = kind in _OBJECTIONS
+    failed = not blocked and ("error" in kind or "cancelled" in kind)
     if event == "Stop":
         state["stopped"].append(duration_ns)
     if is_wrapped_command(text(attached.get("command"))):
@@ -105,6 +108,7 @@ def attachment(
         "name": text(attached.get("hookName")),
         "end_ns": common["time_ns"],
         "error_type": kind if failed else None,
+        "blocked": blocked,
         "tool_use_id": text(attached.get("toolUseID")) if "ToolUse" in event else "",
         "prompt_id": _turn_of(common, event, text(attached.get("hookName"))),
     }

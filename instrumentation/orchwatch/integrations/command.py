@@ -29,6 +29,9 @@ else:
 EXIT_NOT_EXECUTABLE = 126
 EXIT_NOT_FOUND = 127
 
+# What a hook says no with. That is its work done, and no failure.
+EXIT_HOOK_BLOCKS = 2
+
 _PASSED_ON = frozenset(
     (
         signal.SIGALRM,
@@ -69,7 +72,8 @@ def run(
     """Runs the command to its end as one operation.
 
     The span says how it ended: `process.exit.code`, and for a failure `error.type`, the exit code
-    or the signal's name. The command's arguments are content and stay out of it.
+    or the signal's name. A hook that blocks has not failed: its `orchestration.hook.outcome` says
+    so. The command's arguments are content and stay out of it.
 
     Args:
         command: The command and its arguments.
@@ -101,7 +105,9 @@ def run(
             outcome = _wait(pid)
             if outcome >= 0:
                 span.set_attribute(names.PROCESS_EXIT_CODE, outcome)
-            if outcome:
+            if operation_name == names.HOOK_PROCESS:
+                span.set_attribute(names.HOOK_OUTCOME, _hook_outcome(outcome))
+            if outcome and not _has_blocked(operation_name, outcome):
                 span.fail(str(outcome) if outcome > 0 else _signal_name(-outcome))
         if watching is not environ and activation.SINCE_VARIABLE not in environ:
             _say_what_was_never_called(watching)
@@ -118,6 +124,17 @@ def _say_what_was_never_called(watching: Mapping[str, str]) -> None:
 
     for line in record.never_called(int(watching[activation.SINCE_VARIABLE])):
         sys.stderr.write(f"orchwatch: {line}\n")
+
+
+def _has_blocked(operation_name: str, outcome: int) -> bool:
+    # Source: Claude Code, hooks reference: exit code 2 objects to what is about to happen.
+    return operation_name == names.HOOK_PROCESS and outcome == EXIT_HOOK_BLOCKS
+
+
+def _hook_outcome(outcome: int) -> str:
+    if outcome == EXIT_HOOK_BLOCKS:
+        return names.HOOK_BLOCKED
+    return "failed" if outcome else "ok"
 
 
 def end_like(outcome: int) -> int:

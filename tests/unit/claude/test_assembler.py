@@ -256,6 +256,27 @@ def test_hooks_compactions_and_api_errors_become_spans_of_their_turn(session: Re
     assert {span.operation for span in hooks} == {"hook.process"}
 
 
+@pytest.mark.parametrize(
+    ("kind", "error_type", "outcome"),
+    [
+        ("hook_success", "", None),
+        ("hook_blocking_error", "", "blocked"),
+        ("hook_stopped_continuation", "", "blocked"),
+        ("hook_non_blocking_error", "hook_non_blocking_error", None),
+        ("hook_cancelled", "hook_cancelled", None),
+    ],
+)
+def test_a_hook_that_blocks_has_not_failed(
+    session: Recording, kind: str, error_type: str, outcome: str | None
+) -> None:
+    session.prompt(0)
+    hook = {"hookEvent": "PreToolUse", "hookName": "PreToolUse:Bash", "toolUseID": "t1"}
+    session.write(2, type="attachment", attachment={**hook, "type": kind, "durationMs": 250})
+    (span,) = [span for span in assemble(read_facts(session.path)) if span.name == "hook.process"]
+    assert span.error_type == error_type
+    assert span.attributes.get("orchestration.hook.outcome") == outcome
+
+
 def test_a_turn_that_ends_with_an_api_error_failed_and_one_that_goes_on_did_not(
     session: Recording,
 ) -> None:

@@ -48,6 +48,22 @@ def run(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.parametrize(
+    ("script", "outcome", "status", "error_type"),
+    [("exit 0", "ok", 1, None), ("exit 2", "blocked", 1, None), ("exit 1", "failed", 2, "1")],
+)
+def test_a_hook_that_blocks_has_not_failed(
+    spans: Spans, script: str, outcome: str, status: int, error_type: str | None
+) -> None:
+    command = [*RUN[:-1], "--operation", "hook.process", "--", "sh", "-c", script]
+    ended = subprocess.run(command, check=False, timeout=60)
+    (span,) = spans()
+    assert ended.returncode == int(script[-1])
+    assert span["attributes"]["orchestration.hook.outcome"] == outcome
+    assert span["status"] == {"code": status}
+    assert span["attributes"].get("error.type") == error_type
+
+
 def test_the_command_keeps_its_exit_code_and_the_span_tells_it(spans: Spans) -> None:
     assert run("sh", "-c", "exit 7").returncode == 7
     (span,) = spans()

@@ -152,9 +152,6 @@ class _Announced:
     def find_spec(self, *_: object) -> None:
         return None
 
-    def invalidate_caches(self) -> None:
-        pass
-
 
 def _read(path: str) -> CodeType | None:
     """The compiled script; None for a directory or an archive, which runs through `runpy`."""

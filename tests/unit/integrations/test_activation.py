@@ -169,3 +169,76 @@ def test_a_file_without_the_table_activates_nothing(program: Path) -> None:
 def test_a_file_that_is_missing_activates_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ORCHWATCH_CONFIG", "/no/such/file")
     assert activation.configured_file() is None
+
+
+MANY = """\
+import subprocess, sys
+if len(sys.argv) == 1:
+    started = [subprocess.Popen([sys.executable, __file__, str(row)]) for row in range(4)]
+    sys.exit(max(process.wait() for process in started))
+import app
+if sys.argv[1] == "2":
+    app.query()
+"""
+
+
+def test_a_problem_that_many_processes_meet_is_one_warning(program: Path) -> None:
+    program.write_text(MANY)
+    ended = run(sys.executable, program, ORCHWATCH_INSTRUMENT="app:missing=a")
+    assert ended.stderr == "orchwatch: app:missing cannot be watched as a: there is no 'missing'\n"
+
+
+def test_what_one_of_many_processes_calls_is_no_warning(program: Path, spans: Spans) -> None:
+    program.write_text(MANY)
+    assert run(sys.executable, program).stderr == ""
+    assert [span["name"] for span in spans()].count("state.query") == 1
+
+
+@pytest.mark.parametrize("under", [[], RUN])
+def test_what_nobody_calls_is_one_warning_when_the_program_ends(
+    program: Path, under: list[str]
+) -> None:
+    program.write_text("import app\n")
+    # Inside another run it is the outer one that says so.
+    ended = run(*under, sys.executable, program)
+    assert ended.stderr == "orchwatch: app:query is watched as state.query, and was never called\n"
+    program.write_text("import app\napp.query()\n")
+    assert run(sys.executable, program).stderr == ""
+    program.write_text("import app\n")
+    assert run(sys.executable, program).stderr == ""  # another program does call it
+
+
+def test_opentelemetry_instrument_says_what_nobody_called(program: Path) -> None:
+    program.write_text("import app\n")
+    instrument = os.path.join(os.path.dirname(sys.executable), "opentelemetry-instrument")
+    ended = subprocess.run(
+        [instrument, sys.executable, str(program)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.stderr == "orchwatch: app:query is watched as state.query, and was never called\n"
+
+
+def test_what_is_called_by_a_process_that_is_killed_counts_as_called(program: Path) -> None:
+    program.write_text("import app, os, signal\napp.query()\nos.kill(os.getpid(), 9)\n")
+    starter = f"import subprocess, sys; subprocess.run([sys.executable, {str(program)!r}])"
+    assert run(sys.executable, "-c", starter).stderr == ""
+
+
+def test_an_interrupted_script_ends_as_ever(program: Path) -> None:
+    program.write_text("import os, signal\ndef query():\n    os.kill(os.getpid(), 2)\nquery()\n")
+    plain, watched = (
+        subprocess.run(
+            [*words, sys.executable, str(program)],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            env={**os.environ, "ORCHWATCH_INSTRUMENT": "main:query=a"},
+        )
+        for words in ([], RUN)
+    )
+    assert (plain.returncode, plain.stderr) == (watched.returncode, watched.stderr)
+    assert plain.returncode == -2

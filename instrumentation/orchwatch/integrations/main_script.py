@@ -44,14 +44,12 @@ def when_run(choose: Choose, change: Change) -> None:
         change: Its code with those watched.
     """
     global _follower  # noqa: PLW0603 - a process has one `__main__`
-    following = _follower is not None
     _follower = (choose, change)
-    if not following:
-        runpy = sys.modules.get("runpy")
-        if runpy is None:
-            import_hook.when_imported("runpy", _follow_runpy)
-        else:
-            _follow_runpy(runpy, "runpy")
+    runpy = sys.modules.get("runpy")
+    if runpy is None:
+        import_hook.when_imported("runpy", _follow_runpy)
+    else:
+        _follow_runpy(runpy, "runpy")
 
 
 def announce() -> None:
@@ -209,7 +207,8 @@ def _follow_runpy(runpy: ModuleType, _name: str) -> None:
         module_name = "" if name == MAIN else name
         return name, spec, _changed(code, spec.origin or name, module_name)
 
-    if from_file is not None and details is not None:
+    followed = getattr(details, "__module__", "") == __name__
+    if not followed and from_file is not None and details is not None:
         vars(runpy).update(_get_code_from_file=code_from_file, _get_module_details=module_details)
 
 

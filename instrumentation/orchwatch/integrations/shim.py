@@ -190,6 +190,11 @@ def watch_of(code: CodeType) -> Watch | None:
     return next((one for one in code.co_consts if isinstance(one, Watch)), None)
 
 
+def original(code: CodeType) -> CodeType:
+    """The code that a shim runs."""
+    return next(one for one in code.co_consts if isinstance(one, CodeType))
+
+
 def instrument(code: CodeType, path: Sequence[str], watch: Watch) -> CodeType | None:
     """The code of a module, class or function with what it defines under a path watched.
 

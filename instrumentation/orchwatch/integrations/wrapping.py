@@ -226,12 +226,15 @@ def _inside(found: Any, attribute: str) -> Any:
 
 
 def _watch_in_place(function: FunctionType, watch: Watch) -> Restore:
-    already = shim.watch_of(function.__code__)
+    code = function.__code__
+    already = shim.watch_of(code)
     if already is not None:
-        raise CannotWatchError(
-            f"it is {already.target}, which is watched as {already.operation_name}"
-        )
-    return _exchange(function, shim.shim(function.__code__, watch))
+        if already.active:
+            raise CannotWatchError(
+                f"it is {already.target}, which is watched as {already.operation_name}"
+            )
+        code = shim.original(code)  # its module was imported while it was watched
+    return _exchange(function, shim.shim(code, watch))
 
 
 def _watch_inside(function: FunctionType, path: list[str], watch: Watch) -> Restore:

@@ -202,3 +202,43 @@ def test_what_somebody_wrapped_once_more_is_left_to_them(
     assert record.getMessage() == (
         "orchwatch: subject:Store.builtin was wrapped once more by somebody else and stays wrapped"
     )
+
+
+def test_what_was_watched_from_its_import_on_can_be_left_and_watched_again(
+    module: ModuleType, spans: Spans
+) -> None:
+    del sys.modules[module.__name__]
+    wrapping.apply({"subject:function": "first"})
+    again = importlib.import_module("subject")
+    again.function(1)
+    wrapping.remove()
+    again.function(1)
+    wrapping.apply({"subject:function": "second"})
+    again.function(1)
+    assert [span["name"] for span in spans()] == ["first", "second"]
+
+
+def test_one_function_under_two_names_is_one_operation_and_one_warning(
+    module: ModuleType, spans: Spans, caplog: pytest.LogCaptureFixture
+) -> None:
+    vars(module)["alias"] = module.function
+    wrapping.apply({"subject:function": "a", "subject:alias": "b"})
+    module.alias(1)
+    assert [span["name"] for span in spans()] == ["a"]
+    (record,) = caplog.records
+    assert record.getMessage() == (
+        "orchwatch: subject:alias cannot be watched as b: it is subject:function, which is watched"
+        " as a"
+    )
+
+
+def test_a_partial_and_a_property_are_watched_wherever_they_were_handed_to(
+    module: ModuleType, spans: Spans
+) -> None:
+    held = vars(module)["part"] = functools.partial(module.function, 4)
+    module.Store.twice = property(lambda self: 2 * self.factor)
+    wrapping.apply({"subject:part": "part", "subject:Store.twice": "twice"})
+    assert (held(), module.store.twice) == (8, 6)
+    wrapping.remove()
+    assert (held(), module.store.twice) == (8, 6)
+    assert [span["name"] for span in spans()] == ["part", "twice"]

@@ -97,6 +97,10 @@ bench-overhead: setup ## Measure what an operation costs its host, as ratios
 bench-status-line: setup ## Measure what a status line costs as a process
 	@$(BIN)/python benchmarks/status_line.py
 
+.PHONY: bench-cli
+bench-cli: setup ## Measure what each command costs, over up to a million operations
+	@$(BIN)/python benchmarks/cli.py
+
 .PHONY: bench-hooks
 bench-hooks: setup ## Measure what a hook costs the agent
 	@$(BIN)/python benchmarks/hooks.py

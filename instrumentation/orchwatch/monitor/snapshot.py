@@ -5,10 +5,11 @@ from __future__ import annotations
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchwatch import targets as targets_table
 from orchwatch.monitor import levels, spans, storage
+from orchwatch.monitor.own_metrics import PREFIX
 from orchwatch.monitor.selection import ALL
 from orchwatch.monitor.small import SmallStore
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from orchwatch.monitor.own_metrics import Metric
     from orchwatch.monitor.selection import Selection
     from orchwatch.monitor.store import Store
     from orchwatch.targets import Direction, Status, Targets
@@ -105,6 +107,9 @@ class Snapshot:
         earlier: How many operations ended before the window.
         unreadable: Lines and spans nobody could read, by segment of the spool.
         later: How many operations ended after the window.
+        metrics: Counters and gauges of programs' own that are no levels.
+        elsewhere: Services that send over OTLP, so that their operations are not among these; see
+            `orchwatch.exporting`.
     """
 
     as_of: datetime
@@ -114,6 +119,8 @@ class Snapshot:
     earlier: int
     unreadable: Mapping[str, int]
     later: int = 0
+    metrics: tuple[Metric, ...] = ()
+    elsewhere: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def outside(self) -> int:
@@ -129,6 +136,7 @@ def take(
     targets: Targets | None = None,
     measured: Mapping[str, float] | None = None,
     samples: Mapping[str, Sample] | None = None,
+    own: Mapping[str, Metric] | None = None,
 ) -> Snapshot:
     """Looks at a home directory; one that does not exist has measured nothing, which is no error.
 
@@ -140,6 +148,7 @@ def take(
         targets: The table; by default it is loaded.
         measured: Levels by id that the caller knows, see `orchwatch.monitor.status`.
         samples: What these rest on, likewise.
+        own: Counters and gauges of programs' own, see `own_metrics`.
 
     Raises:
         OrchwatchError: The table breaks a rule, or the store cannot be read.
@@ -159,9 +168,15 @@ def take(
         outside = spans.outside(store, selection) if selection.is_window else None
         unreadable = store.unreadable()
     known = targets.operations
+    of_levels = [
+        (row.id, row, (own or {})[PREFIX + row.id])
+        for row in targets.levels.values()
+        if PREFIX + row.id in (own or {})
+    ]
     shares = levels.of_operations(summaries, known)
     values: dict[str, float | None] = {
         **shares,
+        **{row_id: metric.worst(row.direction) for row_id, row, metric in of_levels},
         **(measured or {}),
     }
     if not selection.filters and selection.until_ns is None:
@@ -181,6 +196,9 @@ def take(
         earlier=outside.earlier if outside else 0,
         later=outside.later if outside else 0,
         unreadable=unreadable,
+        metrics=tuple(
+            metric for name, metric in (own or {}).items() if name[len(PREFIX) :] not in values
+        ),
     )
 
 

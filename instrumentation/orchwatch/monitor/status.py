@@ -23,10 +23,12 @@ if TYPE_CHECKING:
 
     from orchwatch.monitor.busy import Interval
     from orchwatch.monitor.health import Alert, Health
+    from orchwatch.monitor.own_metrics import Metric
     from orchwatch.monitor.project import Figure
     from orchwatch.monitor.selection import Selection
     from orchwatch.monitor.snapshot import Snapshot
     from orchwatch.monitor.store import Store
+    from orchwatch.targets import Targets
 
 SYSTEM_INTERVAL_S = 30
 BUSINESS_INTERVAL_S = 60
@@ -161,12 +163,20 @@ class Gatherer:
         self._business = Business(kpis=computed, project=figures, notes=tuple(notes))
         return self._business
 
+    @property
+    def targets(self) -> Targets:
+        """The table that is judged by."""
+        return self._targets
+
     def levels(self) -> dict[str, float]:
         """The levels of the table that were measured here, for `snapshot.take`."""
         return levels(self._system, self._business)
 
-    def take(self) -> Status:
+    def take(self, own: Mapping[str, Metric] | None = None) -> Status:
         """Puts operations and levels as they are now beside the latest other figures.
+
+        Args:
+            own: Counters and gauges of programs' own, see `own_metrics`.
 
         Raises:
             OrchwatchError: The store's files cannot be read.
@@ -179,6 +189,7 @@ class Gatherer:
             targets=self._targets,
             measured=self.levels(),
             samples=samples(self._business),
+            own=own,
         )
         figures = {
             **{reading.id: reading.p95_s for reading in taken.operations},

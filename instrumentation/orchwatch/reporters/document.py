@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
 from orchwatch.reporters import json_document
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from orchwatch.monitor.snapshot import Snapshot
+
+
+_NS = 1_000_000_000
 
 
 def render(snapshot: Snapshot, file: TextIO) -> None:
@@ -46,6 +48,25 @@ def as_dict(snapshot: Snapshot) -> dict[str, Any]:
         "since": None if snapshot.since is None else _iso(snapshot.since),
         "earlier": snapshot.earlier,
         "later": snapshot.later,
+        "metrics": {
+            metric.name: {
+                "kind": metric.kind,
+                "unit": metric.unit,
+                "lowest": min(metric.values),
+                "highest": max(metric.values),
+                "at": _iso(datetime.fromtimestamp(metric.at_ns / _NS, UTC)),
+            }
+            for metric in snapshot.metrics
+        },
+        "elsewhere": [
+            {
+                "service": one["service"],
+                "endpoint": one["endpoint"],
+                "running": one["running"],
+                "seen": _iso(datetime.fromtimestamp(one["seen_ns"] / _NS, UTC)),
+            }
+            for one in snapshot.elsewhere
+        ],
     }
 
 

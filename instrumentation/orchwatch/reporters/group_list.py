@@ -24,11 +24,11 @@ _HEADS = {
     "trace": ("trace", "started", "took", "ops", "errors", *_SHARES, "name"),
 }
 _TEXTS = ("session", "agent", "trace", "started", "name")
-_NOTE = "Times are UTC. Of the busy time: tools, the model (and waiting for a person), hooks.\n"
+_NOTE = "Times are UTC. Shares of the busy time; model: turns outside of tools and hooks.\n"
 _NEXT = {
-    "session": "orchwatch traces --session ID goes on; the first letters of an id are enough",
-    "agent": "orchwatch traces --agent NAME goes on; so does --agent with an id's first letters",
-    "trace": "orchwatch trace ID shows one; the first letters of an id are enough",
+    "session": "orchwatch traces --session ID lists its traces; an id's first letters will do.",
+    "agent": "orchwatch traces --agent NAME lists its traces; an id's first letters will do.",
+    "trace": "orchwatch trace ID shows one; an id's first letters will do.",
 }
 
 
@@ -55,8 +55,8 @@ def render(kind: Kind, groups: Sequence[Group], of_all: int, file: TextIO) -> No
             # A name that is too long stands on a line of its own: nothing is cut off.
             line = f"{gap.join(cells[:-1]).rstrip()}\n    {row[-1]}"
         file.write(line + "\n")
-    more = f"{len(groups)} of {of_all}; --limit shows more. " if of_all > len(groups) else ""
-    file.write(f"\n{_NOTE}{more}{_NEXT[kind]}.\n")
+    more = f"{len(groups)} of {of_all}: --limit shows more.\n" if of_all > len(groups) else ""
+    file.write(f"\n{more}{_NOTE}{_NEXT[kind]}\n")
 
 
 def render_json(kind: Kind, groups: Iterable[Group], of_all: int, file: TextIO) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from orchwatch.monitor.wording import counted
@@ -13,12 +13,15 @@ from orchwatch.safe_text import ljust, quoted, rjust, safe, width
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from orchwatch.monitor.own_metrics import Metric
     from orchwatch.monitor.snapshot import LevelReading, OperationReading, Snapshot
     from orchwatch.targets import Status
 
 WIDTH = 80
 
 _OPERATIONS = ("operation", "count", "errors", "p50", "p95", "p99", "target", "on-time", "status")
+_METRICS = ("recorded by programs", "value", "kind")
+_UNIT_COLUMNS = 20
 _LEVELS = ("level", "value", "target", "out of", "status")
 # The most operations that a note lists.
 _LISTED = 5
@@ -48,6 +51,9 @@ def render(snapshot: Snapshot, file: TextIO, *, colour: bool) -> None:
         file.write("\n")
         levels = [(_level(reading), {"status": reading.status}) for reading in measured]
         _table(_LEVELS, levels, file, colour=colour)
+    if snapshot.metrics:
+        file.write("\n")
+        _table(_METRICS, [(_metric(one), {}) for one in snapshot.metrics], file, colour=colour)
     file.write("\n")
     file.writelines(
         # Names and options stay whole.
@@ -88,6 +94,20 @@ def _level(reading: LevelReading) -> tuple[str, ...]:
     )
 
 
+def _metric(metric: Metric) -> tuple[str, ...]:
+    lowest, highest = (_amount(choice(metric.values), metric.unit) for choice in (min, max))
+    value = lowest if lowest == highest else f"{lowest} to {highest}"
+    return (safe(metric.name), value, metric.kind)
+
+
+def _amount(value: float, unit: str) -> str:
+    if unit == "s":
+        return units.duration(value)
+    if unit in ("1", "By"):
+        return units.level(value, unit)
+    return f"{units.three_digits(value)} {safe(unit.strip('{}'), _UNIT_COLUMNS)}".rstrip()
+
+
 def _notes(snapshot: Snapshot) -> list[str]:
     taken = f"{snapshot.as_of:%Y-%m-%d %H:%M:%S} UTC"
     if snapshot.since is None:
@@ -104,10 +124,28 @@ def _notes(snapshot: Snapshot) -> list[str]:
         ]
         covered += f" {' and '.join(apart)}: orchwatch current --since all."
     notes = [*_about_failed(snapshot), *_about_slow(snapshot), covered]
+    notes += _about_elsewhere(snapshot)
     unreadable = sum(snapshot.unreadable.values())
     if unreadable:
         notes.append(f"Skipped: {counted(unreadable, 'unreadable line')}; see orchwatch doctor.")
     return notes
+
+
+def _about_elsewhere(snapshot: Snapshot) -> Iterator[str]:
+    """Which services are not among the figures, and where they are."""
+    services = []
+    for one in snapshot.elsewhere:
+        ended = "" if one["running"] else f", ended {_when(one['seen_ns'])}"
+        services.append(f"{safe(one['service'])} ({safe(one['endpoint'])}{ended})")
+    if services:
+        yield (
+            f"Not among these, as they went out over OTLP: {_listed(services)}. Their figures are"
+            " on that server: Prometheus and Grafana show them."
+        )
+
+
+def _when(time_ns: int) -> str:
+    return f"{datetime.fromtimestamp(time_ns / 1e9, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _about_failed(snapshot: Snapshot) -> Iterator[str]:

@@ -43,6 +43,15 @@ def is_configured() -> bool:
     return any(os.environ.get(variable) for variable in _ENDPOINTS)
 
 
+def endpoint() -> str:
+    """Where spans go, by the variables that the exporter reads."""
+    for variable in reversed(_ENDPOINTS):
+        address = os.environ.get(variable)
+        if address:
+            return address
+    return "http://localhost:4317" if _protocol("TRACES") == GRPC else "http://localhost:4318"
+
+
 def span_exporter(answers: Answers) -> SpanExporter:
     """The exporter for spans.
 

@@ -21,7 +21,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
-from orchwatch import config, names, recorder, targets
+from orchwatch import config, exporting, names, recorder, targets
 from orchwatch.__about__ import __version__
 from orchwatch.errors import OrchwatchError
 from orchwatch.resources import resource_attributes
@@ -92,6 +92,12 @@ class _Providers:
         self.tracers = TracerProvider(
             resource=self._resource, sampler=sampler, shutdown_on_exit=False, span_limits=_LIMITS
         )
+        # Who looks at this machine's figures learns by it that these are elsewhere.
+        self._noted = (
+            exporting.begin(str(self._resource.attributes[names.SERVICE_NAME]), otlp.endpoint())
+            if to_otlp
+            else None
+        )
         self._count()
         self.tracers.add_span_processor(self._processor)
 
@@ -148,6 +154,7 @@ class _Providers:
             self.tracers.shutdown()
             if not self._stale:
                 self.meters.shutdown()
+            exporting.end(self._noted)
 
     def _count(self) -> None:
         """Makes the meter provider, and the recorder that counts with it."""

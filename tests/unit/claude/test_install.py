@@ -248,13 +248,17 @@ def test_a_dry_run_shows_the_change_and_makes_none(
 ) -> None:
     settings.write_text(OTHERS)
     orchwatch("install", "--dry-run", "--wrap")
+    told = capsys.readouterr().out.splitlines()[0]
+    assert told.startswith(f"{settings}: 18 http hooks registered")
+    assert told.endswith("this is what would change; nothing did")
+    orchwatch("install", "--dry-run", "--diff", "--wrap")
     shown = capsys.readouterr().out
     assert f"--- {settings}\n" in shown
     assert '+            "url": "http://127.0.0.1:7319/claude/hook",\n' in shown
     assert (settings.read_text(), home.exists()) == (OTHERS, False)
-    orchwatch("install", "--wrap")
+    orchwatch("install", "--diff", "--wrap")
     said = capsys.readouterr().out
-    assert said.startswith(shown)
+    assert said.startswith(shown.partition(told)[0])
     assert (registration.read_secret() or "") not in said
 
 

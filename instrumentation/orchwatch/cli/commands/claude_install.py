@@ -37,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="send Claude Code's own metrics and events to the local Collector",
     )
-    parser.add_argument("--dry-run", action="store_true", help="show what would change, and stop")
+    parser.add_argument("--dry-run", action="store_true", help="say what would change, and stop")
+    parser.add_argument("--diff", action="store_true", help="show the change line by line too")
 
 
 def add_scope(parser: argparse.ArgumentParser) -> None:
@@ -54,7 +55,7 @@ def add_scope(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Shows the change, and makes it; asks before where a person is there to answer.
+    """Says what changes, and makes it; asks before where a person is there to answer.
 
     Raises:
         UsageError: Others would get the secret.
@@ -63,22 +64,20 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from orchwatch.claude import installation, locations  # noqa: PLC0415 - slow, see `commands`
 
-    if arguments.hooks is None:
-        arguments.hooks = "command" if arguments.scope == "project" else "http"
-    elif arguments.hooks == "http" and arguments.scope == "project":
-        raise UsageError(
-            "--project --hooks http would put a secret into a file that others get; use --local, or"
-            " --hooks command"
-        )
+    _choose_hooks(arguments)
     path = locations.settings_file(arguments.scope)
     while True:
         change = installation.plan_install(path, lambda: _additions(arguments))
         if not change.changes:
             _say(f"{change.path}: nothing to change")
             break
-        _say(*_diff(change))
+        if arguments.diff:
+            _say(*_diff(change))
         if arguments.dry_run:
+            _say(f"{change.path}: {_summary(change)}: this is what would change; nothing did")
             break
+        if not arguments.diff and _asks():
+            _say(f"{change.path}: {_summary(change)}; --diff shows each line")
         if not _agreed(change.path):
             _say("nothing was changed")
             return 0
@@ -90,6 +89,16 @@ def run(arguments: argparse.Namespace) -> int:
         # Somebody else has written it since it was read.
     _say(*(f"note: {note}" for note in _notes(change, arguments.scope)))
     return 0
+
+
+def _choose_hooks(arguments: argparse.Namespace) -> None:
+    if arguments.hooks is None:
+        arguments.hooks = "command" if arguments.scope == "project" else "http"
+    elif arguments.hooks == "http" and arguments.scope == "project":
+        raise UsageError(
+            "--project --hooks http would put a secret into a file that others get; use --local, or"
+            " --hooks command"
+        )
 
 
 def _additions(arguments: argparse.Namespace) -> Additions:
@@ -130,8 +139,13 @@ def _diff(change: Change) -> list[str]:
     return [text]
 
 
+def _asks() -> bool:
+    """Whether a person is there to answer."""
+    return bool(sys.stdin and sys.stdin.isatty() and sys.stdout.isatty())
+
+
 def _agreed(path: str) -> bool:
-    if not (sys.stdin and sys.stdin.isatty() and sys.stdout.isatty()):
+    if not _asks():
         return True
     sys.stdout.write(f"Write this to {path}? [Y/n] ")
     sys.stdout.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchwatch.cli import filters, options
@@ -24,7 +25,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints the snapshot."""
     from pathlib import Path  # noqa: PLC0415 - slow, see `commands`, and so are the next ones
 
+    from orchwatch import exporting  # noqa: PLC0415
     from orchwatch.home import home  # noqa: PLC0415
+    from orchwatch.monitor import own_metrics  # noqa: PLC0415
     from orchwatch.monitor.status import Gatherer  # noqa: PLC0415
     from orchwatch.reporters import colour, document, table  # noqa: PLC0415
 
@@ -34,7 +37,13 @@ def run(arguments: argparse.Namespace) -> int:
         gatherer = Gatherer(directory, store, Path.cwd(), None, within=chosen.selection)
         gatherer.measure_system()
         gatherer.measure_business()
-        taken = gatherer.take().snapshot
+        within = chosen.selection
+        own = {}
+        if not within.filters:  # they belong to no session, agent or operation
+            window = {"since_ns": within.since_ns, "until_ns": within.until_ns}
+            own = own_metrics.read(directory, gatherer.targets.levels, **window)
+        elsewhere = exporting.read(str(directory), since_ns=within.since_ns or 0)
+        taken = replace(gatherer.take(own).snapshot, elsewhere=tuple(elsewhere))
     if arguments.format == "json":
         document.render(taken, sys.stdout)
         return 0

@@ -6,6 +6,7 @@ import os
 import sys
 import time
 
+from orchwatch.cli.suggestions import did_you_mean
 from orchwatch.errors import UsageError
 from orchwatch.home import home
 from orchwatch.json_text import loads
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 HELP = "print one line: health, the worst operation, agents, errors, machine, alert"
 
 _USAGE = """\
-usage: orchwatch status-line [--format line|json] [--no-color]
+usage: orchwatch status-line [--format line|json] [--color auto|always|never]
 
 Prints one line from the snapshot that `orchwatch monitor` keeps: health and its score, the
 operation that is worst against its target, active agents, errors, CPU and memory, and the alert
@@ -30,10 +31,12 @@ memory is shown too. NO_COLOR is respected.
 
 options:
   --format line|json   json: health, performance, resources and business
-  --no-color           no colours
+  --color auto|always|never
+                       auto: unless NO_COLOR is set, as its reader is no terminal
   -h, --help           show this and exit
 """
 
+_VALUES = {"--format": ("line", "json"), "--color": ("auto", "always", "never")}
 _COLUMNS = 80
 # A line that is wider is not to be had.
 _COLUMN_DIGITS = 4
@@ -51,8 +54,7 @@ def main(words: Sequence[str]) -> int:
     Raises:
         UsageError: An option is unknown.
     """
-    output_format = "line"
-    colour = not os.environ.get("NO_COLOR")
+    chosen = {"--format": "line", "--color": "auto"}
     rest = list(words)
     while rest:
         option, has_value, value = rest.pop(0).partition("=")
@@ -60,13 +62,19 @@ def main(words: Sequence[str]) -> int:
             sys.stdout.write(_USAGE)
             return 0
         if option == "--no-color" and not has_value:
-            colour = False
-        elif option == "--format" and (has_value or rest):
-            output_format = value if has_value else rest.pop(0)
+            chosen["--color"] = "never"  # as it was spelt before
+        elif option in chosen and (has_value or rest):
+            chosen[option] = value if has_value else rest.pop(0)
         else:
-            raise UsageError(f"status-line: unknown option {option}; see its --help")
-    if output_format not in ("line", "json"):
-        raise UsageError(f"status-line: --format must be line or json, not {output_format!r}")
+            hint = did_you_mean(option, chosen) or "see its --help"
+            raise UsageError(f"status-line: unknown option {option}; {hint}")
+    for option, values in _VALUES.items():
+        if chosen[option] not in values:
+            raise UsageError(
+                f"status-line: {option} must be one of {', '.join(values)}, not {chosen[option]!r}"
+            )
+    output_format, color = chosen["--format"], chosen["--color"]
+    colour = color == "always" or (color == "auto" and not os.environ.get("NO_COLOR"))
     session_id = _session_id()
     snapshot = snapshot_file.read(home())
     if output_format == "json":

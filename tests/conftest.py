@@ -2,8 +2,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 from textwrap import dedent
 from typing import TYPE_CHECKING, Any
@@ -19,6 +22,39 @@ if TYPE_CHECKING:
 PACKAGE_ROOT = Path(orchwatch.__file__).parent.parent
 # What Python 3.12 and newer say of a fork in a process that has threads: here it is meant so.
 FORKS_WITH_THREADS = {"PYTHONWARNINGS": "ignore:This process:DeprecationWarning"}
+
+# What a shell, a terminal or a user's profile may say, and no test means.
+OF_THE_SHELL = ("LANG", "LC_", "LANGUAGE", "COLUMNS", "LINES", "TERM", "COLORTERM", "CLICOLOR")
+OF_THE_SHELL += ("NO_COLOR", "FORCE_COLOR", "PAGER", "PYTHONWARNINGS", "PYTHONUTF8")
+OF_THE_SHELL += ("PYTHONIOENCODING", "PYTHONOPTIMIZE", "PYTHONUNBUFFERED", "PYTHONSAFEPATH")
+
+
+def start_alike() -> None:
+    """However the tests are started, each starts as in a shell of somebody's own.
+
+    Programs inherit what their starter ignores (nohup SIGHUP, a shell SIGINT of a job in the
+    background), blocks or has closed, and hand it on to all that the tests start.
+    """
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for number in signal.valid_signals():
+        if signal.getsignal(number) is signal.SIG_IGN and number not in _PYTHON_IGNORES:
+            interrupts = number == signal.SIGINT
+            signal.signal(number, signal.default_int_handler if interrupts else signal.SIG_DFL)
+    os.umask(0o022)
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
+    for variable in list(os.environ):
+        if variable.startswith(OF_THE_SHELL):
+            del os.environ[variable]
+    os.environ |= {"LC_ALL": "C.UTF-8", "TZ": "UTC", "PATH": os.environ.get("PATH", os.defpath)}
+    os.environ.setdefault("HOME", tempfile.gettempdir())
+    time.tzset()
+
+
+_PYTHON_IGNORES = {signal.SIGPIPE, getattr(signal, "SIGXFSZ", signal.SIGPIPE)}
+_STDERR = 2
+start_alike()
 
 
 @pytest.fixture

@@ -24,9 +24,11 @@ PACKAGE_ROOT = Path(orchwatch.__file__).parent.parent
 FORKS_WITH_THREADS = {"PYTHONWARNINGS": "ignore:This process:DeprecationWarning"}
 
 # What a shell, a terminal or a user's profile may say, and no test means.
-OF_THE_SHELL = ("LANG", "LC_", "LANGUAGE", "COLUMNS", "LINES", "TERM", "COLORTERM", "CLICOLOR")
-OF_THE_SHELL += ("NO_COLOR", "FORCE_COLOR", "PAGER", "PYTHONWARNINGS", "PYTHONUTF8")
-OF_THE_SHELL += ("PYTHONIOENCODING", "PYTHONOPTIMIZE", "PYTHONUNBUFFERED", "PYTHONSAFEPATH")
+OF_THE_SHELL = (
+    *("LANG", "LC_", "LANGUAGE", "COLUMNS", "LINES", "TERM", "COLORTERM", "CLICOLOR", "NO_COLOR"),
+    *("FORCE_COLOR", "PAGER", "PYTHONWARNINGS", "PYTHONUTF8", "PYTHONIOENCODING"),
+    *("PYTHONOPTIMIZE", "PYTHONUNBUFFERED", "PYTHONSAFEPATH"),
+)
 
 
 def start_alike() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -79,8 +80,14 @@ def opened(home: Path, *, small: bool = True) -> Iterator[Store | SmallStore]:
         return
     from orchwatch.monitor.store import Store  # noqa: PLC0415
 
-    with Store(home) as store:
+    with Store(home, _say) as store:
         yield store
+
+
+def _say(what: str) -> None:
+    """To whoever waits at a terminal, and nobody else."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        sys.stderr.write(f"orchwatch: {what}\n")
 
 
 def chosen(

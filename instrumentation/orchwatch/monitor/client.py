@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import Any
 
 from orchwatch.errors import OrchwatchError
+from orchwatch.monitor import native_stack
 
 TIMEOUT_S = 30.0
 _QUICK_TIMEOUT_S = 2.0
@@ -81,7 +82,8 @@ def answers(url: str) -> bool:
 def _unreachable(title: str, root: str, reason: object) -> OrchwatchError:
     said = reason.strerror if isinstance(reason, OSError) and reason.strerror else reason
     return OrchwatchError(
-        f"{title} does not answer at {root} ({said}); `make up` starts it, {_say_where(title)}"
+        f"{title} does not answer at {root} ({said}); start it: {native_stack.start()}; or"
+        f" {_say_where(title)}"
     )
 
 

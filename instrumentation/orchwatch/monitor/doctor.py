@@ -70,7 +70,7 @@ def _check_monitor() -> Iterator[Check]:
             name="monitor",
             state="warn",
             found="does not run: alerts reach no event stream, and no session is followed",
-            remedy="make up starts it, or orchwatch monitor",
+            remedy=f"{native_stack.start()} starts it, or orchwatch monitor",
         )
 
 

@@ -59,7 +59,7 @@ FROM (
 # Who an agent is takes two texts; their hash is as good among some thousands, and sorted ten times
 # faster. What lies inside of earlier work of its own, see `archive`, is left out.
 _TOLD = """
-WITH spans AS (
+WITH spans AS NOT MATERIALIZED (
     SELECT *, coalesce(session_id, '') AS session,
         coalesce(nullif(agent_id, ''), agent, '') AS who_text,
         greatest(end_ns - duration_ns, {covered} $since_ns) AS start_ns,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 from orchwatch import files
 from orchwatch.home import home
 
 _MOST_BYTES = 1024 * 1024
+# Of an installed package this is some directory without a stack.
+_CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(__file__))))
 _PROC_BYTES = 64 * 1024
 
 
@@ -24,6 +27,13 @@ def find() -> tuple[dict[str, int], dict[str, str]]:
         return (state["ports"] if versions else {}), versions
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return {}, {}
+
+
+def start() -> str:
+    """What a person does to start the servers: the command that there is where they are."""
+    if all(os.path.exists(os.path.join(_CHECKOUT, name)) for name in ("Makefile", "stack")):
+        return "make up"
+    return "docker compose up (orchwatch generate --output DIR writes its files)"
 
 
 def log(title: str) -> str:

@@ -105,7 +105,7 @@ def _check_reachable(server: Server) -> Check:
                 name=name,
                 state="unknown",
                 found=f"nobody answers at {server.url}; local answers need no server",
-                remedy=f"make up starts it, {server.variable} says where it is",
+                remedy=f"{native_stack.start()} starts it, {server.variable} says where it is",
             )
         return Check(
             name=name,

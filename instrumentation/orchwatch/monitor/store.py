@@ -18,9 +18,10 @@ from orchwatch import spool
 from orchwatch.errors import OrchwatchError
 from orchwatch.monitor import archive, engine, lines, segments
 from orchwatch.monitor.views import Views
+from orchwatch.monitor.wording import counted, size
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Callable, Collection, Mapping
     from pathlib import Path
 
     from orchwatch.monitor.archive import Compacted
@@ -31,6 +32,8 @@ _DAMAGED_SUFFIX = ".damaged"
 _READ_ALL = "SELECT max(hash(stored)) FROM read_parquet($path) AS stored"
 # So much of a segment that is still written to is worth a file: less is parsed sooner than that.
 _PIECE_BYTES = 1024 * 1024
+# Parsing this takes about a second.
+_LONG_BYTES = 16 * 1024 * 1024
 # What was sent again or imported is told as young by the segment that it is in, see `audit`.
 _SETTLED_NS = 60 * 1_000_000_000
 
@@ -56,9 +59,14 @@ class Store:
     """What a home directory holds. Keep it open to read again: only what is new is parsed then.
 
     Not for several threads at once. Nothing here makes a writer wait.
+
+    Args:
+        home: The home directory.
+        say: Called with a sentence before work that takes more than a second or so.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, say: Callable[[str], None] = lambda _: None) -> None:
+        self._say = say
         self._spool = home / "spool"
         self._directory = home / "store"
         self._connection = engine.connect(self._directory / "spill")
@@ -232,9 +240,14 @@ class Store:
                 return
             # Another reader may have finished between our look at the store and the lock.
             self._files = archive.find(self._directory)
-            for segment in worth:
-                if self._holds(segment):
-                    continue
+            pending = [segment for segment in worth if not self._holds(segment)]
+            size_bytes = sum(segment.size_bytes for segment in pending)
+            if size_bytes >= _LONG_BYTES:
+                self._say(
+                    f"compacting {counted(len(pending), 'segment')} of the spool"
+                    f" ({size(size_bytes)}), once; later commands answer at once"
+                )
+            for segment in pending:
                 self._load(segment)
                 # A store that cannot be written is no reason not to answer from the spool.
                 with suppress(engine.Error, OSError), engine.interruptible():

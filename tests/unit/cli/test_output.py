@@ -1,9 +1,14 @@
 from __future__ import annotations
 
 import io
+import json
+import os
+import subprocess
+import sys
 
 import pytest
 
+from orchwatch import operation
 from orchwatch.cli.output import Output
 
 
@@ -46,3 +51,50 @@ def test_a_progress_bar_has_codes_of_its_own() -> None:
 
 def test_all_else_is_the_streams_own() -> None:
     assert not Output(io.StringIO()).isatty()
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"LC_ALL": "C"}, "us"),
+        ({"LC_ALL": "POSIX"}, "us"),
+        ({"PYTHONIOENCODING": "ascii"}, "us"),
+        ({"LC_ALL": "C.UTF-8"}, "\N{MICRO SIGN}s"),
+    ],
+)
+@pytest.mark.usefixtures("home")
+def test_where_the_locale_has_ascii_only_that_is_what_comes_out(
+    variables: dict[str, str], expected: str
+) -> None:
+    with operation("outer"), operation("prüfen"):
+        pass
+    environment = {key: value for key, value in os.environ.items() if key != "LC_ALL"} | variables
+    for words in (["current"], ["trace"], ["trace", "--format", "json"], ["traces"]):
+        ended = subprocess.run(
+            [sys.executable, "-m", "orchwatch.cli", *words],
+            env=environment,
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        assert (ended.returncode, ended.stderr) == (0, b"")
+        if expected == "us":
+            assert ended.stdout.isascii()
+        if "json" in words:
+            assert "prüfen" in [span["name"] for span in json.loads(ended.stdout)]
+        elif words != ["traces"]:
+            assert expected in ended.stdout.decode()
+
+
+@pytest.mark.usefixtures("home")
+def test_a_reader_that_leaves_early_hears_nothing() -> None:
+    with operation("outer"):
+        pass
+    for words in ("current", "sessions", "traces", "trace", "kpi list", "events"):
+        ended = subprocess.run(
+            ["sh", "-c", f"{sys.executable} -m orchwatch.cli {words} | head -c 1"],
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        assert (ended.returncode, ended.stderr) == (0, b"")

@@ -9,6 +9,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
+import duckdb
 import pytest
 
 from orchwatch import spool
@@ -330,3 +331,66 @@ def test_a_compacted_operation_takes_at_most_60_bytes(home: Path, record: Record
     assert count(home) == written
     (file,) = compacted(home)
     assert file.stat().st_size / (written - 1) <= 60
+
+
+def test_an_open_segment_is_compacted_as_it_grows_and_read_once(
+    home: Path, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchwatch.monitor.store._PIECE_BYTES", 2000)
+    for number in range(1, 40):
+        record()
+        assert count(home) == number
+        assert len(compacted(home)) <= 1
+    assert compacted(home)
+    with Store(home) as store:
+        assert store.query("SELECT count(*) FROM spool")[0][0] < 10
+        record()
+        store.refresh()
+        assert spans.totals(store)["operations"] == 40
+
+
+def test_files_of_the_first_version_are_written_anew_or_read_as_they_are(
+    home: Path, record: Record, small_segments: None
+) -> None:
+    assert small_segments is None
+    for number in range(12):
+        record("agent.task", attributes={"gen_ai.agent.id": f"a{number % 3}"})
+    assert count(home) == 12
+    for file in compacted(home):
+        old = file.with_name(file.name.replace(".v2.", "."))
+        duckdb.execute(
+            f"COPY (SELECT * EXCLUDE (agent_id, covered_ns) FROM '{file}') TO '{old}'"
+            " (FORMAT parquet)"
+        )
+        file.unlink()
+    for segment in (home / "spool").glob("*.jsonl"):
+        segment.unlink()
+    held = sum(1 for _ in compacted(home))
+    assert held
+    lock = os.open(home / "store" / "lock", os.O_RDWR)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    with Store(home) as store:
+        by_itself = store.query("SELECT agent_id, count(*) FROM counted GROUP BY ALL ORDER BY 1")
+    assert all(".v2." not in file.name for file in compacted(home))
+    os.close(lock)
+    with Store(home) as store:
+        assert (
+            store.query("SELECT agent_id, count(*) FROM counted GROUP BY ALL ORDER BY 1")
+            == by_itself
+        )
+    assert all(".v2." in file.name for file in compacted(home))
+    assert [agent for agent, _ in by_itself] == ["a0", "a1", "a2"]
+
+
+def test_a_long_compaction_says_so_once(
+    home: Path, record: Record, small_segments: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert small_segments is None
+    monkeypatch.setattr("orchwatch.monitor.store._LONG_BYTES", 1)
+    for _ in range(12):
+        record()
+    said: list[str] = []
+    for _ in range(2):
+        Store(home, said.append).close()
+    assert len(said) == 1
+    assert said[0].startswith("compacting ")

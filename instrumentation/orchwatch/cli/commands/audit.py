@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(
             f"--{server.lower()}-url",
             metavar="URL",
-            help=f"default: ORCHWATCH_{server.upper()}_URL, else where `make up` started it",
+            help=f"default: ORCHWATCH_{server.upper()}_URL, else where the local stack runs",
         )
 
 

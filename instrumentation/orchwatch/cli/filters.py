@@ -185,4 +185,4 @@ def _found(
     from orchwatch.cli.suggestions import did_you_mean  # noqa: PLC0415
 
     hint = did_you_mean(start, known) or f"orchwatch {_OPTIONS[name][1]} shows what there is"
-    raise OrchwatchError(f"--{name} {start}: nothing in {home} is of it; {hint}")
+    raise OrchwatchError(f"--{name} {start}: matches nothing in {home}; {hint}")

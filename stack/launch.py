@@ -22,8 +22,12 @@ COMPONENTS: Final = ("collector", "prometheus", "alertmanager", "tempo")
 MONITOR: Final = "monitor"
 
 _ORCHWATCH: Final = ROOT / ".venv" / "bin" / "orchwatch"
+_PYTHON: Final = ROOT / ".venv" / "bin" / "python"
 _PROMETHEUS_PAGE: Final = ROOT / "stack" / "static"
 _ALERTS: Final = ROOT / "prometheus" / "rules" / "alerts.yml"
+_ANSWERS_WITHIN_S: Final = 1.0
+# Loopback needs no proxy, whatever the shell says.
+_OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _ALERTMANAGER_CONFIG: Final = ROOT / "alertmanager" / "alertmanager.yml"
 
 
@@ -37,6 +41,25 @@ def check(component: str, binaries: Mapping[str, Path]) -> None:
         raise StackError(f"{_ORCHWATCH} is missing (run `make setup`)")
     if component == "alertmanager":
         _refuse_config(_ALERTMANAGER_CONFIG, binaries["amtool"])
+
+
+def make_access(layout: Layout) -> None:
+    """Make what the servers of a home want to be shown, where it is not there yet.
+
+    Raises:
+        StackError: It cannot be made.
+    """
+    done = subprocess.run(
+        [_PYTHON, "-m", "orchwatch.access"],
+        env={**os.environ, "ORCHWATCH_HOME": str(layout.home)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        reason = done.stderr.strip().rpartition("\n")[2]
+        raise StackError(reason.removeprefix("error: "))
 
 
 def spawn(component: str, layout: Layout, binaries: Mapping[str, Path]) -> subprocess.Popen[bytes]:
@@ -61,13 +84,18 @@ def is_ready(component: str, layout: Layout) -> bool:
         "collector": layout.health_url,
         "prometheus": f"{layout.prometheus_url}/-/ready",
         "alertmanager": f"{layout.alertmanager_url}/-/ready",
-        "tempo": f"{layout.tempo_url}/ready",
+        # Its `/ready` is out of reach, see tempo/tempo.yaml; before it is ready it cannot search.
+        "tempo": f"{layout.tempo_url}/api/search?limit=1",
     }.get(component)
     try:
         if url:
-            urllib.request.urlopen(url, timeout=1).close()  # noqa: S310 (always http, see Layout)
+            headers = {"Authorization": layout.authorization}
+            request = urllib.request.Request(url, headers=headers)  # noqa: S310 (http, see Layout)
+            _OPENER.open(request, timeout=_ANSWERS_WITHIN_S).close()
         else:
-            socket.create_connection((HOST, layout.ports.monitor), timeout=1).close()
+            socket.create_connection(
+                (HOST, layout.ports.monitor), timeout=_ANSWERS_WITHIN_S
+            ).close()
     except OSError:
         return False
     return True
@@ -105,9 +133,13 @@ def _lay_out(component: str, layout: Layout) -> None:
                 "alertmanager": layout.ports.alertmanager,
                 "monitor": layout.ports.monitor,
                 "prometheus": layout.ports.prometheus,
-                "tempo": layout.ports.tempo_http,
             }.items():
                 (addresses / f"{name}.yml").write_text(f'- targets: ["{HOST}:{port}"]\n')
+            with (addresses / "tempo.yml").open("w") as tempo:
+                tempo.write(
+                    f'- targets: ["{HOST}:{layout.ports.tempo_http}"]\n'
+                    f'  labels: {{__metrics_path__: "{layout.secret_path}/metrics"}}\n'
+                )
             page = layout.home / "stack" / _PROMETHEUS_PAGE.name
             page.unlink(missing_ok=True)
             page.symlink_to(_PROMETHEUS_PAGE)
@@ -138,6 +170,7 @@ def _command(component: str, layout: Layout, paths: Mapping[str, Path]) -> list[
                 f"--storage.path={layout.data('alertmanager')}",
                 f"--web.listen-address={HOST}:{layout.ports.alertmanager}",
                 f"--web.external-url={layout.alertmanager_url}",
+                f"--web.config.file={layout.access / 'web.yml'}",
                 # There is one only: without this it would listen for others.
                 "--cluster.listen-address=",
                 # A monitor process that is away would be two lines a minute for each alert.
@@ -173,11 +206,16 @@ def _environment(component: str, layout: Layout) -> dict[str, str]:
                     layout.data(component).relative_to(layout.home)
                 ),
                 "ORCHWATCH_COLLECTOR_HOST": HOST,
+                "ORCHWATCH_ACCESS_DIR": str(layout.access.relative_to(layout.home)),
                 "ORCHWATCH_PROMETHEUS_URL": layout.prometheus_url,
                 "ORCHWATCH_TEMPO_OTLP_URL": f"http://{HOST}:{layout.ports.tempo_otlp_http}",
             }
         case "tempo":
-            environment |= {"ORCHWATCH_TEMPO_DIR": ".", "ORCHWATCH_TEMPO_HOST": HOST}
+            environment |= {
+                "ORCHWATCH_TEMPO_DIR": ".",
+                "ORCHWATCH_TEMPO_HOST": HOST,
+                "ORCHWATCH_PATH": layout.secret_path,
+            }
         case "monitor":
             environment |= {
                 "ORCHWATCH_COLLECTOR_STATE_DIR": str(layout.data("collector")),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from ports import HOST
 
 if TYPE_CHECKING:
     from ports import Ports
+
+USER: Final = "orchwatch"
 
 
 class Layout:
@@ -41,8 +43,8 @@ class Layout:
 
     @property
     def tempo_url(self) -> str:
-        """The root of Tempo's HTTP API."""
-        return f"http://{HOST}:{self.ports.tempo_http}"
+        """The root of Tempo's HTTP API, with the secret path."""
+        return f"http://{HOST}:{self.ports.tempo_http}{self.secret_path}"
 
     @property
     def otlp_http_url(self) -> str:
@@ -57,7 +59,27 @@ class Layout:
     @property
     def health_url(self) -> str:
         """Answers 200 while the Collector's pipelines run."""
-        return f"http://{HOST}:{self.ports.collector_health}"
+        return f"http://{HOST}:{self.ports.collector_health}{self.secret_path}"
+
+    @property
+    def access(self) -> Path:
+        """The directory of what the servers want to be shown, see `orchwatch.access`."""
+        return self.home / "stack" / "access"
+
+    @property
+    def password(self) -> str:
+        """What Prometheus and Alertmanager ask `USER` for."""
+        return (self.access / "password").read_text().strip()
+
+    @property
+    def secret_path(self) -> str:
+        """What the paths of Tempo and of the Collector's health check begin with."""
+        return (self.access / "path").read_text()
+
+    @property
+    def authorization(self) -> str:
+        """The header that the other servers want to be shown."""
+        return (self.access / "authorization").read_text()
 
     def data(self, component: str) -> Path:
         """The directory that a component keeps its data in."""

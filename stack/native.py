@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 import launch
 from build import EXIT_INTERRUPTED, StackError, binaries
 from launch import COMPONENTS, MONITOR
-from layout import Layout, default_home
+from layout import USER, Layout, default_home
 from ports import HOST, Ports, variable_of
 from process_state import Process, read_state, write_state
 
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 __all__ = ("COMPONENTS", "HOST", "MONITOR", "Ports", "Stack")
 
 _READY_TIMEOUT_S: Final = 60.0
+# So long may one that runs keep a question waiting before it is taken to hang.
+_HUNG_AFTER_S: Final = 10.0
 # Tempo may wait for its own queue forever after SIGTERM; its memory is on disk long before this.
 _STOP_GRACE_S: Final = 3.0
 _KILL_TIMEOUT_S: Final = 10.0
@@ -62,18 +64,25 @@ class Stack(Layout):
         """The pids of the components that run, by name."""
         return {name: found.pid for name, found in self._processes().items() if found.is_alive()}
 
-    def start(self, *, monitored: bool = False) -> None:
-        """Start every component that does not run, and wait until all are ready.
+    def start(self, *, monitored: bool = False) -> list[str]:
+        """Start every component that does not run or has stopped answering; wait for all of them.
 
         Args:
             monitored: The monitor process too, unless one follows this home already.
+
+        Returns:
+            What ran and did not answer: it was started again.
 
         Raises:
             StackError: A port is taken, a binary is missing, or a component did not get ready.
                 Nothing that this call started is left running.
         """
+        hung = self._hung()
+        for name in hung:
+            self.stop_component(name)
         wanted = [*COMPONENTS, MONITOR] if monitored and not self.is_monitored() else COMPONENTS
         self._start([name for name in wanted if name not in self.running()])
+        return hung
 
     def is_monitored(self) -> bool:
         """Whether a monitor process follows this home, whoever has started it."""
@@ -140,6 +149,7 @@ class Stack(Layout):
         self._refuse_taken_ports(components)
         for directory in (self.home, self.spool, *map(self.data, components)):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        launch.make_access(self)
         try:
             for component in components:
                 with self._undivided():
@@ -189,6 +199,18 @@ class Stack(Layout):
                     f"free it or set {variable_of(name)} to another"
                 ) from error
 
+    def _hung(self) -> list[str]:
+        """What runs, and does not get ready while one would wait for it."""
+        if not self.access.is_dir():
+            # Of a version that let everybody in.
+            return list(self.running())
+        deadline = time.monotonic() + _HUNG_AFTER_S
+        while True:
+            silent = [name for name in self.running() if not launch.is_ready(name, self)]
+            if not silent or time.monotonic() > deadline:
+                return silent
+            time.sleep(_POLL_S)
+
     def _wait_until_ready(self, component: str) -> None:
         deadline = time.monotonic() + _READY_TIMEOUT_S
         while not launch.is_ready(component, self):
@@ -207,9 +229,12 @@ class Stack(Layout):
 
 
 def _print_addresses(stack: Stack) -> None:
-    print(f"  OTLP          {stack.otlp_grpc_url} (gRPC), {stack.otlp_http_url} (HTTP)")
+    print(f"  OTLP          {stack.otlp_grpc_url} (gRPC)")
+    print(f"                {stack.otlp_http_url} (HTTP, with OTEL_EXPORTER_OTLP_HEADERS as in")
+    print(f"                {stack.access / 'otlp-headers'})")
     print(f"  Prometheus    {stack.prometheus_url}")
     print(f"  Alertmanager  {stack.alertmanager_url}")
+    print(f"                user {USER}, password {stack.password}")
     print(f"  Tempo         {stack.tempo_url}")
     print(f"  spool         {stack.spool}")
     print(f"  monitor       {'follows' if stack.is_monitored() else 'does not run'}")
@@ -218,15 +243,18 @@ def _print_addresses(stack: Stack) -> None:
 
 
 def _up(stack: Stack) -> int:
-    if stack.is_monitored() and set(COMPONENTS) <= stack.running().keys():
+    complete = stack.is_monitored() and set(COMPONENTS) <= stack.running().keys()
+    started = time.monotonic()
+    try:
+        hung = stack.start(monitored=True)
+    except KeyboardInterrupt:
+        print("interrupted: what had been started is stopped again", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    if hung:
+        print(f"Did not answer, and so started again: {', '.join(hung)}")
+    if complete and not hung:
         print("The stack is running already:")
     else:
-        started = time.monotonic()
-        try:
-            stack.start(monitored=True)
-        except KeyboardInterrupt:
-            print("interrupted: what had been started is stopped again", file=sys.stderr)
-            return EXIT_INTERRUPTED
         print(f"The stack is up ({time.monotonic() - started:.1f} s):")
     _print_addresses(stack)
     return 0

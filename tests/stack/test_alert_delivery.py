@@ -6,16 +6,15 @@ import os
 import re
 import subprocess
 import sys
-import urllib.request
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.stack.conftest import (
-    ENDED_WITHIN_S,
     EVALUATED_WITHIN_S,
     TABLE,
     eventually,
+    opened,
     running,
     write_operations,
 )
@@ -72,9 +71,7 @@ class Watched:
 
     def failed_deliveries(self) -> float:
         """How often Alertmanager did not reach the process."""
-        with urllib.request.urlopen(
-            f"{self.stack.alertmanager_url}/metrics", timeout=ENDED_WITHIN_S
-        ) as answer:
+        with opened(f"{self.stack.alertmanager_url}/metrics") as answer:
             metrics = answer.read().decode()
         found = re.findall(
             r'^alertmanager_notification_requests_failed_total{integration="webhook".*} (\S+)$',

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from grafana_foundation_sdk.models.prometheus import Dataquery
-from tests.stack.conftest import eventually, samples, search, value
+from tests.stack.conftest import eventually, opened, samples, search, value
 
 from orchwatch.mixin.dashboards.queries import reported
 
@@ -36,7 +36,7 @@ def _send(stack: Stack, signal: str, document: Json) -> None:
         json.dumps(document).encode(),
         {"Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=10) as answer:
+    with opened(request) as answer:
         assert answer.status == 200
 
 

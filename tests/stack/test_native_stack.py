@@ -21,11 +21,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from tests.stack.conftest import (
-    ENDED_WITHIN_S,
     buckets,
     counted,
     eventually,
     get,
+    known,
+    opened,
     running,
     samples,
     search,
@@ -119,7 +120,7 @@ def write_segment(stack: Stack, segment: str, *messages: Json) -> None:
 def post(url: str, message: Json) -> None:
     body = json.dumps(message).encode()
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
-    urllib.request.urlopen(request, timeout=ENDED_WITHIN_S).close()
+    opened(request).close()
 
 
 # What the servers answer.
@@ -270,7 +271,7 @@ def native(command: str, home: Path, ports: Ports) -> subprocess.CompletedProces
 
 def test_up_status_and_down(tmp_path: Path) -> None:
     ports = Ports.free()
-    stack = Stack(tmp_path, ports)
+    stack = known(Stack(tmp_path, ports))
     try:
         up = native("up", tmp_path, ports)
         assert (up.returncode, up.stderr) == (0, "")
@@ -631,16 +632,14 @@ def test_what_looks_like_a_secret_is_masked_wherever_it_stands(stack: Stack, sec
 
 def test_what_fires_in_prometheus_arrives_in_alertmanager_with_a_link_back(stack: Stack) -> None:
     def fired() -> list[Any]:
-        with urllib.request.urlopen(
-            f"{stack.alertmanager_url}/api/v2/alerts", timeout=ENDED_WITHIN_S
-        ) as answer:
+        with opened(f"{stack.alertmanager_url}/api/v2/alerts") as answer:
             found = json.load(answer)
         return [one for one in found if one["labels"]["alertname"] == "Watchdog"]
 
     (watchdog,) = eventually(fired)
     link = watchdog["generatorURL"]
     assert link.startswith(f"{stack.prometheus_url}/")
-    with urllib.request.urlopen(link, timeout=ENDED_WITHIN_S) as page:
+    with opened(link) as page:
         assert page.status == 200
         assert b"<title>Prometheus</title>" in page.read()
 

@@ -10,7 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.stack.conftest import EVALUATED_WITHIN_S, TABLE, eventually, get, run, samples
+from tests.stack.conftest import (
+    EVALUATED_WITHIN_S,
+    TABLE,
+    eventually,
+    get,
+    opened,
+    run,
+    samples,
+)
 
 import build
 from orchwatch import names
@@ -211,6 +219,6 @@ def test_what_the_runbook_shows_is_promql(stack: Stack, alert: Alert) -> None:
 
 def test_prometheus_serves_the_runbook_that_alerts_link_to(stack: Stack) -> None:
     path = urllib.parse.urlparse(alerting.load(Config()).runbook).path
-    with urllib.request.urlopen(f"{stack.prometheus_url}{path}", timeout=10) as answer:
+    with opened(f"{stack.prometheus_url}{path}") as answer:
         assert answer.headers["Content-Type"].startswith("text/html")
         assert answer.read() == (REPO / "prometheus" / "assets" / "runbook.html").read_bytes()

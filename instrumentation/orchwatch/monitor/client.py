@@ -11,6 +11,7 @@ import urllib.request
 from http import HTTPStatus
 from typing import Any
 
+from orchwatch import access
 from orchwatch.errors import OrchwatchError
 from orchwatch.monitor import native_stack
 
@@ -21,6 +22,32 @@ _RETRY_INTERVAL_S = 0.5
 
 # Loopback needs no proxy, whatever the shell says.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
+
+def request(url: str) -> urllib.request.Request:
+    """A request for JSON that shows the stack's servers on loopback what they want to be shown.
+
+    Raises:
+        SecretError: That cannot be read.
+        ValueError: The address is none.
+    """
+    headers = {"Accept": "application/json"}
+    authorization = access.authorization_for(url)
+    if authorization:
+        headers["Authorization"] = authorization
+    return urllib.request.Request(url, headers=headers)  # noqa: S310 - the user names the server
+
+
+def read(url: str, *, timeout_s: float) -> bytes:
+    """What an address answers, with success.
+
+    Raises:
+        OSError: It cannot be reached, or answers with an error.
+        SecretError: As for `request`.
+    """
+    with _OPENER.open(request(url), timeout=timeout_s) as answer:
+        content: bytes = answer.read()
+    return content
 
 
 def get_json(title: str, root: str, path: str, **parameters: str) -> Any:
@@ -37,17 +64,16 @@ def get_json(title: str, root: str, path: str, **parameters: str) -> Any:
     """
     query = f"?{urllib.parse.urlencode(parameters)}" if parameters else ""
     try:
-        request = urllib.request.Request(  # noqa: S310 - the user names the server
-            root.rstrip("/") + path + query, headers={"Accept": "application/json"}
-        )
+        asked = request(root.rstrip("/") + path + query)
     except ValueError as error:
         raise OrchwatchError(f"{root!r} is no URL; {_say_where(title)}") from error
+    root = access.without_secret(root)
     failure = foreign(title, root)
     for attempt in range(_ATTEMPTS):
         if attempt:
             time.sleep(_RETRY_INTERVAL_S)
         try:
-            with _OPENER.open(request, timeout=TIMEOUT_S) as answer:
+            with _OPENER.open(asked, timeout=TIMEOUT_S) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             if error.code == HTTPStatus.NOT_FOUND:
@@ -67,16 +93,17 @@ def get_json(title: str, root: str, path: str, **parameters: str) -> Any:
 
 def foreign(title: str, root: str) -> OrchwatchError:
     """The error for something else than the server at its address."""
-    return OrchwatchError(f"what answers at {root} is not {title}; {_say_where(title)}")
+    where = access.without_secret(root)
+    return OrchwatchError(f"what answers at {where} is not {title}; {_say_where(title)}")
 
 
 def answers(url: str) -> bool:
     """Whether that very address answers, and with success."""
     try:
-        with _OPENER.open(url, timeout=_QUICK_TIMEOUT_S):
-            return True
+        read(url, timeout_s=_QUICK_TIMEOUT_S)
     except (OSError, http.client.HTTPException):
         return False
+    return True
 
 
 def _unreachable(title: str, root: str, reason: object) -> OrchwatchError:

@@ -7,14 +7,13 @@ import json
 import time
 import urllib.error
 import urllib.parse
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from orchwatch import names
-from orchwatch.monitor import native_stack
+from orchwatch import access, names
+from orchwatch.monitor import client, native_stack
 from orchwatch.monitor.check import Check
 from orchwatch.monitor.servers import VISIBLE_AFTER_S, servers
 from orchwatch.monitor.spool_health import format_age
@@ -35,8 +34,6 @@ _DAY_S = 86_400.0
 # What comes of an answer that is none, or means something else.
 _NO_ANSWER = (http.client.HTTPException, ValueError, LookupError, TypeError, AttributeError)
 
-# Loopback needs no proxy, whatever the shell says.
-_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 # Fires always, see `orchwatch.mixin.pipeline`: where it has arrived, the others will.
 _WATCHDOG = "Watchdog"
 
@@ -85,17 +82,24 @@ def _check_reachable(server: Server) -> Check:
     try:
         version = _identify(server)
     except urllib.error.HTTPError as error:
+        if error.code == HTTPStatus.UNAUTHORIZED:
+            return Check(
+                name=name,
+                state=bad,
+                found=f"{server.address} does not take the password in {access.directory()}",
+                remedy="set ORCHWATCH_HOME to the home that it was started for",
+            )
         return Check(
             name=name,
             state=bad,
-            found=f"{server.url}{server.ready_path} answers {error.code}: it is not ready",
+            found=f"{server.address}{server.ready_path} answers {error.code}: it is not ready",
             remedy=f"wait a moment; if it stays so, see {server.log or 'its log'}",
         )
     except _ForeignError:
         return Check(
             name=name,
             state=bad,
-            found=f"what answers at {server.url} is not {name}",
+            found=f"what answers at {server.address} is not {name}",
             remedy=f"stop it, or say with {server.variable} where {name} is",
         )
     except OSError as error:
@@ -104,19 +108,19 @@ def _check_reachable(server: Server) -> Check:
             return Check(
                 name=name,
                 state="unknown",
-                found=f"nobody answers at {server.url}; local answers need no server",
+                found=f"nobody answers at {server.address}; local answers need no server",
                 remedy=f"{native_stack.start()} starts it, {server.variable} says where it is",
             )
         return Check(
             name=name,
             state="fail",
-            found=f"does not answer at {server.url}: {reason}",
+            found=f"does not answer at {server.address}: {reason}",
             remedy=f"make up starts it again; see {native_stack.log(name)}",
         )
     return Check(
         name=name,
         state="ok",
-        found=f"{server.url} is ready" + (f", version {version}" if version else ""),
+        found=f"{server.address} is ready" + (f", version {version}" if version else ""),
     )
 
 
@@ -237,6 +241,4 @@ def _guarded(question: Callable[[], Any]) -> Any:
 
 
 def _get(url: str) -> bytes:
-    with _OPENER.open(url, timeout=TIMEOUT_S) as answer:
-        content: bytes = answer.read()
-    return content
+    return client.read(url, timeout_s=TIMEOUT_S)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from orchwatch import access
 from orchwatch.monitor import native_stack
 
 # An ended operation is to be visible in Prometheus and Tempo after this long.
@@ -17,7 +18,7 @@ class Server:
 
     Attributes:
         title: What a person calls it.
-        url: The root of its HTTP interface.
+        url: The root of its HTTP interface, with the secret path where it has one.
         ready_path: Answers 200 when it is ready.
         version_path: Answers with its version; empty where it does not tell.
         variable: The environment variable that says where it is.
@@ -35,10 +36,17 @@ class Server:
     version: str
     log: str
 
+    @property
+    def address(self) -> str:
+        """The root of its HTTP interface as a person may see it."""
+        return access.without_secret(self.url)
 
+
+# Those that ask for no password.
+_BELOW_PATH = ("Collector", "Tempo")
 # Title, native component's port as stack/native.py names it, its default, paths, variable.
 _SERVERS = (
-    ("Collector", "collector_health", 13133, "/", "", "ORCHWATCH_COLLECTOR_HEALTH_URL"),
+    ("Collector", "collector_health", 13133, "", "", "ORCHWATCH_COLLECTOR_HEALTH_URL"),
     (
         "Prometheus",
         "prometheus",
@@ -47,7 +55,15 @@ _SERVERS = (
         "/api/v1/status/buildinfo",
         "ORCHWATCH_PROMETHEUS_URL",
     ),
-    ("Tempo", "tempo_http", 3200, "/ready", "/api/status/buildinfo", "ORCHWATCH_TEMPO_URL"),
+    (
+        "Tempo",
+        "tempo_http",
+        3200,
+        # Its `/ready` is out of reach, see tempo/tempo.yaml.
+        "/api/search?limit=1",
+        "/api/status/buildinfo",
+        "ORCHWATCH_TEMPO_URL",
+    ),
     (
         "Alertmanager",
         "alertmanager",
@@ -66,10 +82,11 @@ def servers() -> list[Server]:
     for title, port_name, default_port, ready_path, version_path, variable in _SERVERS:
         explicit = os.environ.get(variable, "").rstrip("/")
         port = os.environ.get(f"ORCHWATCH_{port_name.upper()}_PORT") or default_port
+        url = explicit or f"http://127.0.0.1:{ports.get(port_name, port)}"
         found.append(
             Server(
                 title=title,
-                url=explicit or f"http://127.0.0.1:{ports.get(port_name, port)}",
+                url=access.below_path(url) if title in _BELOW_PATH else url,
                 ready_path=ready_path,
                 version_path=version_path,
                 variable=variable,

@@ -9,8 +9,10 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
+from orchwatch import access
 from orchwatch.errors import OrchwatchError
 from orchwatch.sdk.delivery import SEND_LIMIT_S
+from orchwatch.secret_file import SecretError
 
 if TYPE_CHECKING:
     import requests
@@ -33,6 +35,7 @@ logging.getLogger("opentelemetry.exporter").addHandler(logging.NullHandler())
 
 _SESSION_PREFIX = "OTEL_PYTHON_EXPORTER_OTLP_HTTP"
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+_DEFAULT_ENDPOINT = "http://localhost:4318"
 
 
 def is_configured() -> bool:
@@ -107,7 +110,23 @@ def _session(signal: str, answers: Answers, answer: type[Message]) -> requests.S
     variables = (f"{_SESSION_PREFIX}_{signal}_{provider}", f"{_SESSION_PREFIX}_{provider}")
     if any(os.environ.get(variable) for variable in variables):
         return None
-    return answers.session(answer)
+    session = answers.session(answer)
+    authorization = _authorization(signal)
+    if authorization:
+        # Headers of a session give way to those of OTEL_EXPORTER_OTLP_HEADERS.
+        session.headers["Authorization"] = authorization
+    return session
+
+
+def _authorization(signal: str) -> str | None:
+    """What the Collector of this home wants to be shown over HTTP, if it is the one on loopback."""
+    variables = (f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT", _ENDPOINTS[0])
+    endpoint = next(filter(None, map(os.environ.get, variables)), _DEFAULT_ENDPOINT)
+    try:
+        return access.authorization_for(endpoint)
+    except SecretError:
+        # Refused there, and so kept on disk, as with any other server that cannot be had.
+        return None
 
 
 def _protocol(signal: str) -> str:

@@ -1,0 +1,191 @@
+"""What the stack's servers want to be shown: a password, or a path that nobody can guess.
+
+A web page in the user's browser reaches every server on loopback, by a name of its own too (DNS
+rebinding). What it cannot do is show what it does not know. Prometheus, Alertmanager and the
+Collector's OTLP over HTTP ask for the user `orchwatch` and a password (basic authentication). Tempo
+and the Collector's health check ask for none, so their paths begin with a secret one.
+
+Both are made once, below `ORCHWATCH_HOME`, readable by the user only; `python -m orchwatch.access`
+makes them, and from them what each server and each client reads.
+"""
+
+from __future__ import annotations
+
+import base64
+import ctypes
+import os
+import secrets
+import sys
+from typing import Final
+from urllib.parse import quote, urlsplit
+
+from orchwatch import secret_file
+from orchwatch.errors import OrchwatchError
+from orchwatch.home import DIRECTORY_MODE, FILE_MODE, home
+
+USER: Final = "orchwatch"
+
+_PASSWORD: Final = "password"  # noqa: S105 - a file's name
+_PATH: Final = "path-secret"
+_LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
+
+# The system's own, under the names that distributions give it; None is musl, which has it in libc.
+_LIBCRYPT: Final = ("libcrypt.so.2", "libcrypt.so.1", None)
+_BCRYPT_ALPHABET: Final = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+_SALT_LENGTH: Final = 22
+# The least: slow hashes protect passwords that can be guessed, and this one cannot.
+_COST: Final = "$2b$04$"
+
+# Read by Prometheus' and Alertmanager's --web.config.file. Nobody puts their pages into a frame.
+_WEB_CONFIG: Final = """\
+basic_auth_users:
+  {user}: {hash}
+http_server_config:
+  headers:
+    X-Content-Type-Options: nosniff
+    X-Frame-Options: deny
+"""
+# Read by --http.config.file of promtool and amtool.
+_CLIENT_CONFIG: Final = """\
+basic_auth:
+  username: {user}
+  password_file: {password_file}
+"""
+
+
+def directory() -> str:
+    """Where all of it lies."""
+    return os.path.join(home(), "stack", "access")
+
+
+def authorization() -> str | None:
+    """The value of the header `Authorization`, None where no stack has been started here.
+
+    Raises:
+        SecretError: It cannot be read.
+    """
+    password = secret_file.read(os.path.join(directory(), _PASSWORD))
+    return None if password is None else _basic(password)
+
+
+def authorization_for(url: str) -> str | None:
+    """The same for a server on loopback; None for any other, which has no business with it.
+
+    Raises:
+        SecretError: It cannot be read.
+    """
+    try:
+        host = urlsplit(url).hostname
+    except ValueError:
+        return None
+    return authorization() if host in _LOOPBACK else None
+
+
+def below_path(url: str) -> str:
+    """An address on loopback with the secret path; one with a path of its own stays as it is.
+
+    Raises:
+        SecretError: The path cannot be read.
+    """
+    try:
+        parts = urlsplit(url)
+        own = parts.hostname in _LOOPBACK and parts.path in ("", "/")
+    except ValueError:
+        return url
+    return url.rstrip("/") + _path() if own else url
+
+
+def without_secret(text: str) -> str:
+    """The same text for a person: without the path that nobody is to know.
+
+    Raises:
+        SecretError: The path cannot be read.
+    """
+    path = _path()
+    return text.replace(path, "") if path else text
+
+
+def make() -> None:
+    """Makes what is missing, and writes anew what follows from it.
+
+    Raises:
+        OrchwatchError: A file cannot be read or written, or the system cannot hash a password.
+    """
+    where = directory()
+    _make_directories(where)
+    password = secret_file.make(os.path.join(where, _PASSWORD))
+    secret = secret_file.make(os.path.join(where, _PATH))
+    basic = _basic(password)
+    for name, text in {
+        # These two stand within values of configurations: no line end.
+        "authorization": basic,
+        "path": f"/{secret}",
+        # For OTEL_EXPORTER_OTLP_HEADERS.
+        "otlp-headers": f"Authorization={quote(basic, safe='')}\n",
+        "htpasswd": f"{USER}:{password}\n",
+        "web.yml": _WEB_CONFIG.format(user=USER, hash=_bcrypt(password)),
+        "client.yml": _CLIENT_CONFIG.format(user=USER, password_file=_PASSWORD),
+    }.items():
+        _write(os.path.join(where, name), text)
+
+
+def main() -> int:
+    """Makes all of it for `ORCHWATCH_HOME`; one line on stderr and 1 if that fails."""
+    try:
+        make()
+    except OrchwatchError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _path() -> str:
+    secret = secret_file.read(os.path.join(directory(), _PATH))
+    return f"/{secret}" if secret else ""
+
+
+def _basic(password: str) -> str:
+    return "Basic " + base64.b64encode(f"{USER}:{password}".encode()).decode()
+
+
+def _bcrypt(password: str) -> str:
+    """The only hash that those servers read, made by the system's libcrypt."""
+    *digits, last = (secrets.choice(_BCRYPT_ALPHABET) for _ in range(_SALT_LENGTH))
+    # 128 bits in 22 digits of 6: of the last one only two bits count, and the others must be 0.
+    last = _BCRYPT_ALPHABET[_BCRYPT_ALPHABET.index(last) // 16 * 16]
+    setting = f"{_COST}{''.join(digits)}{last}"
+    for name in _LIBCRYPT:
+        try:
+            crypt = ctypes.CDLL(name).crypt
+        except (OSError, AttributeError):
+            continue
+        crypt.restype = ctypes.c_char_p
+        hashed: bytes | None = crypt(password.encode(), setting.encode())
+        if hashed is not None and hashed.startswith(setting.encode()):
+            return hashed.decode()
+    raise OrchwatchError("no bcrypt on this system: install libcrypt (libxcrypt)")
+
+
+def _make_directories(path: str) -> None:
+    """Each of them closed to others: `makedirs` closes the last one only."""
+    try:
+        for one in (home(), os.path.dirname(path), path):
+            os.makedirs(one, DIRECTORY_MODE, exist_ok=True)
+    except OSError as error:
+        raise OrchwatchError(f"{path}: cannot be made: {error.strerror}") from error
+
+
+def _write(path: str, text: str) -> None:
+    """Whole or not at all: a server may be reading it."""
+    unfinished = f"{path}.{os.getpid()}"
+    try:
+        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise OrchwatchError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+if __name__ == "__main__":
+    sys.exit(main())

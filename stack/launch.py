@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import os
-import socket
 import subprocess
+import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Final
 
@@ -26,6 +27,8 @@ _PYTHON: Final = ROOT / ".venv" / "bin" / "python"
 _PROMETHEUS_PAGE: Final = ROOT / "stack" / "static"
 _ALERTS: Final = ROOT / "prometheus" / "rules" / "alerts.yml"
 _ANSWERS_WITHIN_S: Final = 1.0
+# How the monitor's answer begins when it has ceased to follow, see `orchwatch.follower.pulse`.
+_STUCK: Final = b"no round"
 # Loopback needs no proxy, whatever the shell says.
 _OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _ALERTMANAGER_CONFIG: Final = ROOT / "alertmanager" / "alertmanager.yml"
@@ -86,17 +89,16 @@ def is_ready(component: str, layout: Layout) -> bool:
         "alertmanager": f"{layout.alertmanager_url}/-/ready",
         # Its `/ready` is out of reach, see tempo/tempo.yaml; before it is ready it cannot search.
         "tempo": f"{layout.tempo_url}/api/search?limit=1",
-    }.get(component)
+        "monitor": f"http://{HOST}:{layout.ports.monitor}/-/healthy",
+    }[component]
+    # Always http, see Layout.
+    request = urllib.request.Request(url, headers={"Authorization": layout.authorization})  # noqa: S310
     try:
-        if url:
-            headers = {"Authorization": layout.authorization}
-            request = urllib.request.Request(url, headers=headers)  # noqa: S310 (http, see Layout)
-            _OPENER.open(request, timeout=_ANSWERS_WITHIN_S).close()
-        else:
-            socket.create_connection(
-                (HOST, layout.ports.monitor), timeout=_ANSWERS_WITHIN_S
-            ).close()
-    except OSError:
+        _OPENER.open(request, timeout=_ANSWERS_WITHIN_S).close()
+    except urllib.error.HTTPError as error:
+        # A monitor that has much to catch up on is at work before its first round is done.
+        return component == MONITOR and not error.read().startswith(_STUCK)
+    except (OSError, http.client.HTTPException):
         return False
     return True
 

@@ -59,21 +59,13 @@ def directory() -> str:
 
 
 def authorization() -> str | None:
-    """The value of the header `Authorization`, None where no stack has been started here.
-
-    Raises:
-        SecretError: It cannot be read.
-    """
-    password = secret_file.read(os.path.join(directory(), _PASSWORD))
+    """The value of the header `Authorization`, None where it cannot be had: no stack has run."""
+    password = _read(_PASSWORD)
     return None if password is None else _basic(password)
 
 
 def authorization_for(url: str) -> str | None:
-    """The same for a server on loopback; None for any other, which has no business with it.
-
-    Raises:
-        SecretError: It cannot be read.
-    """
+    """The same for a server on loopback; None for any other, which has no business with it."""
     try:
         host = urlsplit(url).hostname
     except ValueError:
@@ -82,11 +74,7 @@ def authorization_for(url: str) -> str | None:
 
 
 def below_path(url: str) -> str:
-    """An address on loopback with the secret path; one with a path of its own stays as it is.
-
-    Raises:
-        SecretError: The path cannot be read.
-    """
+    """An address on loopback with the secret path; one with a path of its own stays as it is."""
     try:
         parts = urlsplit(url)
         own = parts.hostname in _LOOPBACK and parts.path in ("", "/")
@@ -96,11 +84,7 @@ def below_path(url: str) -> str:
 
 
 def without_secret(text: str) -> str:
-    """The same text for a person: without the path that nobody is to know.
-
-    Raises:
-        SecretError: The path cannot be read.
-    """
+    """The same text for a person: without the path that nobody is to know."""
     path = _path()
     return text.replace(path, "") if path else text
 
@@ -140,8 +124,16 @@ def main() -> int:
 
 
 def _path() -> str:
-    secret = secret_file.read(os.path.join(directory(), _PATH))
+    secret = _read(_PATH)
     return f"/{secret}" if secret else ""
+
+
+def _read(name: str) -> str | None:
+    """What cannot be read is as good as none: the server refuses who does not show it."""
+    try:
+        return secret_file.read(os.path.join(directory(), name))
+    except secret_file.SecretError:
+        return None
 
 
 def _basic(password: str) -> str:

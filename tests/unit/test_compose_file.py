@@ -113,7 +113,7 @@ def test_the_images_are_those_of_the_versions_that_are_built_natively() -> None:
     # The module's pseudo-version is of the 2.8 line and names no release.
     assert re.fullmatch(r"grafana/tempo:2\.8\.\d+", images["tempo"])
     assert re.fullmatch(r"grafana/grafana:12\.3\.\d+", images["grafana"])
-    assert {name for name, image in images.items() if not image} == {"demo", "monitor"}
+    assert {name for name, image in images.items() if not image} == {"demo", "monitor", "prepare"}
 
 
 def test_every_mounted_file_is_there_and_only_the_home_can_be_written(
@@ -138,8 +138,8 @@ def test_every_volume_is_given_to_the_user_who_writes_it() -> None:
     owners = {
         source: settings["user"]
         for name, settings in SERVICES.items()
-        for source, _, _ in _binds(settings)
-        if source in FILE["volumes"] and name != ROOT_SERVICE
+        for source, _, read_only in _binds(settings)
+        if source in FILE["volumes"] and name != ROOT_SERVICE and not read_only
     }
     assert users == owners
     assert users.keys() == FILE["volumes"].keys()
@@ -148,7 +148,7 @@ def test_every_volume_is_given_to_the_user_who_writes_it() -> None:
 @pytest.mark.parametrize(
     ("name", "config", "directories"),
     [
-        ("collector", "collector/config.yaml", {"/spool", "/var/lib/otelcol"}),
+        ("collector", "collector/config.yaml", {"/access", "/spool", "/var/lib/otelcol"}),
         ("tempo", "tempo/tempo.yaml", {"/var/tempo"}),
     ],
 )
@@ -184,7 +184,17 @@ def test_grafana_has_no_administrator_until_a_password_is_set() -> None:
         "GF_SECURITY_ADMIN_PASSWORD": "${ORCHWATCH_GRAFANA_ADMIN_PASSWORD:-}",
         "GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION": "${ORCHWATCH_GRAFANA_ADMIN_PASSWORD:+false}",
         "GF_AUTH_DISABLE_LOGIN_FORM": "${ORCHWATCH_GRAFANA_ADMIN_PASSWORD:+false}",
+        "GF_SERVER_ROOT_URL": "http://127.0.0.1:${ORCHWATCH_GRAFANA_PORT:-3000}/",
     }
+
+
+def test_grafana_answers_by_no_other_name_than_the_one_it_is_told() -> None:
+    settings = configparser.ConfigParser()
+    settings.read(ROOT / "grafana/grafana.ini")
+    assert settings["server"] == {"domain": "127.0.0.1", "enforce_domain": "true"}
+    # These it answers before it looks at the name.
+    assert settings["metrics"]["enabled"] == "false"
+    assert settings["auth.anonymous"]["hide_version"] == "true"
 
 
 def test_grafana_leads_from_an_exemplar_to_its_trace_and_from_a_span_to_its_metrics() -> None:
@@ -201,8 +211,11 @@ def test_grafana_leads_from_an_exemplar_to_its_trace_and_from_a_span_to_its_metr
     assert tempo["nodeGraph"] == {"enabled": True}
     assert tempo["serviceMap"] == {"datasourceUid": "prometheus"}
     assert tempo["tracesToMetrics"]["datasourceUid"] == "prometheus"
+    lent = "$__file{/var/lib/grafana/access/%s}"
+    assert sources["prometheus"]["secureJsonData"] == {"basicAuthPassword": lent % "password"}
+    assert sources["tempo"]["url"] == f"http://tempo:3200{lent % 'path'}"
     for source in sources.values():
-        address = re.fullmatch(r"http://(\w+):(\d+)", source["url"])
+        address = re.match(r"http://(\w+):(\d+)", source["url"])
         assert address
         ports = SERVICES[address[1]]["ports"]
         assert any(published.endswith(f":{address[2]}") for published in ports)

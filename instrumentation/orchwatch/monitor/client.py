@@ -28,7 +28,6 @@ def request(url: str) -> urllib.request.Request:
     """A request for JSON that shows the stack's servers on loopback what they want to be shown.
 
     Raises:
-        SecretError: That cannot be read.
         ValueError: The address is none.
     """
     headers = {"Accept": "application/json"}
@@ -43,7 +42,6 @@ def read(url: str, *, timeout_s: float) -> bytes:
 
     Raises:
         OSError: It cannot be reached, or answers with an error.
-        SecretError: As for `request`.
     """
     with _OPENER.open(request(url), timeout=timeout_s) as answer:
         content: bytes = answer.read()

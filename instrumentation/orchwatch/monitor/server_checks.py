@@ -16,6 +16,7 @@ from orchwatch import access, names
 from orchwatch.monitor import client, native_stack
 from orchwatch.monitor.check import Check
 from orchwatch.monitor.servers import VISIBLE_AFTER_S, servers
+from orchwatch.monitor.silences import check_silences
 from orchwatch.monitor.spool_health import format_age
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def check_servers(newest: Newest | None) -> Iterator[Check]:
         *checks, alerts = [future.result() for future in reached]
         yield from checks
         yield _check_alerts(alerts, alertmanager) if alerts.state == "ok" else alerts
+        if alerts.state == "ok":
+            yield from _check_silences(alertmanager, prometheus)
         if newest is None:
             return
         if checks[1].state == "ok":
@@ -137,6 +140,13 @@ def _check_alerts(ready: Check, alertmanager: Server) -> Check:
         found=f"{ready.found}, but Prometheus sends it no alerts",
         remedy="half a minute after a start it does; if not, make down and make up",
     )
+
+
+def _check_silences(alertmanager: Server, prometheus: Server) -> Iterator[Check]:
+    """Nothing where Alertmanager does not say."""
+    found = _guarded(lambda: check_silences(alertmanager, prometheus, timeout_s=TIMEOUT_S))
+    if found is not None:
+        yield found
 
 
 def _check_fresh(server: Server, newest: Newest, *, arrived: bool | None) -> Check:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from orchwatch import access
 from orchwatch.errors import OrchwatchError
 from orchwatch.sdk.delivery import SEND_LIMIT_S
-from orchwatch.secret_file import SecretError
 
 if TYPE_CHECKING:
     import requests
@@ -122,11 +121,7 @@ def _authorization(signal: str) -> str | None:
     """What the Collector of this home wants to be shown over HTTP, if it is the one on loopback."""
     variables = (f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT", _ENDPOINTS[0])
     endpoint = next(filter(None, map(os.environ.get, variables)), _DEFAULT_ENDPOINT)
-    try:
-        return access.authorization_for(endpoint)
-    except SecretError:
-        # Refused there, and so kept on disk, as with any other server that cannot be had.
-        return None
+    return access.authorization_for(endpoint)
 
 
 def _protocol(signal: str) -> str:

@@ -47,7 +47,7 @@ class Fake(ThreadingHTTPServer):
         self.answers: dict[str, tuple[int, object]] = {
             "/": (200, {"status": "Server available"}),
             "/-/ready": (200, {}),
-            "/ready": (200, {}),
+            "/api/search": (200, {"traces": []}),
             "/api/v1/status/buildinfo": (200, {"data": {"version": "3.14.0"}}),
             "/api/status/buildinfo": (200, {"version": "2.8.4"}),
             "/api/v2/status": (200, {"versionInfo": {"version": "0.28.1"}}),
@@ -170,10 +170,10 @@ def test_an_alertmanager_that_does_not_say_what_fires_is_ready_all_the_same(fake
 
 
 def test_a_server_that_is_not_ready_says_so(fake: Fake) -> None:
-    fake.answers["/ready"] = (503, {})
+    fake.answers["/api/search"] = (503, {})
     check = checks()["Tempo"]
     assert check.state == "fail"
-    assert check.found == f"{fake.url}/ready answers 503: it is not ready"
+    assert check.found == f"{fake.url}/api/search?limit=1 answers 503: it is not ready"
 
     assert check.remedy.endswith("see its log")
 
@@ -185,7 +185,7 @@ def test_a_server_of_the_native_stack_that_is_not_ready_names_its_log(
         monkeypatch.delenv(variable)
     with Fake() as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        server.answers["/ready"] = (503, {})
+        server.answers["/api/search"] = (503, {})
         write_state(nobody, server.server_port, started=started())
         remedy = checks()["Tempo"].remedy
         server.shutdown()

@@ -32,6 +32,8 @@ _TEMPO = 10001
 _LIBRARIES = "lib/x86_64-linux-gnu"
 # The loader, and what compiled wheels may count on (PEP 600) beyond what the interpreter needs.
 _WANTED_BY_WHEELS = (
+    # Debian has it in every image.
+    "libcrypt.so.1",
     "ld-linux-x86-64.so.2",
     "libdl.so.2",
     "libgcc_s.so.1",
@@ -117,6 +119,7 @@ def _collector(tree: Tree) -> None:
 def _prometheus(tree: Tree) -> None:
     tree.busybox("bin")
     tree.copy("bin/prometheus", binaries()["prometheus"])
+    tree.copy("bin/promtool", binaries()["promtool"])
     tree.text("etc/passwd", _PASSWD)
     tree.directory("prometheus", owner=_NOBODY)
     tree.directory("tmp", mode=0o1777)

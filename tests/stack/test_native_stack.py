@@ -361,6 +361,40 @@ def test_up_starts_an_alertmanager_that_was_killed_and_down_ends_one_that_hangs(
     assert stack.running() == {}
 
 
+@pytest.mark.timeout(300)
+def test_up_starts_again_what_runs_and_does_not_answer_and_only_that(tmp_path: Path) -> None:
+    ports = Ports.free()
+    stack = known(Stack(tmp_path, ports))
+    try:
+        native("up", tmp_path, ports)
+        before = stack.running()
+        hung = ("prometheus", "tempo", "monitor")
+        for component in hung:
+            os.kill(before[component], signal.SIGSTOP)
+        up = native("up", tmp_path, ports)
+        assert (up.returncode, up.stderr) == (0, "")
+        assert up.stdout.startswith(f"Did not answer, and so started again: {', '.join(hung)}\n")
+        after = stack.running()
+        assert {name for name in before if before[name] != after[name]} == set(hung)
+        assert "running already" in native("up", tmp_path, ports).stdout
+        assert stack.running() == after
+    finally:
+        native("down", tmp_path, ports)
+
+
+def test_up_starts_again_the_servers_of_a_version_that_let_everybody_in(tmp_path: Path) -> None:
+    ports = Ports.free()
+    stack = known(Stack(tmp_path, ports))
+    try:
+        stack.start()
+        before = stack.running()
+        shutil.rmtree(stack.access)
+        assert native("up", tmp_path, ports).returncode == 0
+        assert not set(before.values()) & set(stack.running().values())
+    finally:
+        native("down", tmp_path, ports)
+
+
 def test_a_port_variable_that_is_no_port_is_named(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, NATIVE, "up"],

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_PORT_VARIABLE = "ORCHWATCH_COLLECTOR_OTLP_HTTP_PORT"
-_OTLP_HTTP_PORT = "4318"
+_PORT_VARIABLE = "ORCHWATCH_COLLECTOR_OTLP_GRPC_PORT"
+_OTLP_GRPC_PORT = "4317"
 
 
 def variables() -> dict[str, str]:
@@ -17,14 +17,14 @@ def variables() -> dict[str, str]:
 
     Metrics and events; not its traces, which are beta and show again what the hooks and the
     session's file give. Sums are cumulative, so that any Prometheus takes them, and carry the
-    session's id, which joins them to its operations.
+    session's id, which joins them to its operations. Over gRPC, which needs no password.
     """
-    port = os.environ.get(_PORT_VARIABLE) or _OTLP_HTTP_PORT
+    port = os.environ.get(_PORT_VARIABLE) or _OTLP_GRPC_PORT
     return {
         "CLAUDE_CODE_ENABLE_TELEMETRY": "1",
         "OTEL_METRICS_EXPORTER": "otlp",
         "OTEL_LOGS_EXPORTER": "otlp",
-        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
         "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "cumulative",
         "OTEL_METRICS_INCLUDE_SESSION_ID": "true",

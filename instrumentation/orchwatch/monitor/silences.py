@@ -93,8 +93,8 @@ def _fits(matcher: Mapping[str, Any], labels: Labels) -> bool:
         except re.error:  # of Go's language only
             return False
     else:
-        fits = matcher["value"] == value
-    return fits == matcher.get("isEqual", True)
+        fits = bool(matcher["value"] == value)
+    return fits == bool(matcher.get("isEqual", True))
 
 
 def _matchers(silence: Mapping[str, Any]) -> str:

@@ -490,7 +490,7 @@ def test_the_same_requests_come_through_where_nobody_asks(browser: Chromium) -> 
         here = f"http://{REBOUND}:{careless.server_port}"
         answers = _ask(browser, [_request(one, here, "same-origin") for one in ATTACKS])
         assert {answer["status"] for answer in answers} == {200}
-        assert len(careless.came) == len(ATTACKS)
+        assert len([path for _, path, _ in careless.came if path != "/favicon.ico"]) == len(ATTACKS)
 
 
 def test_who_shows_the_password_does_what_the_page_could_not(stack: Stack) -> None:

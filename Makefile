@@ -36,7 +36,8 @@ demo: setup | .env ## Run a real orchestration and show each operation against i
 	@$(BIN)/orchwatch demo
 
 .PHONY: test
-test: setup stack ## Run every test, the real servers included
+test: setup stack ## Run every test, the real servers and a real browser included
+	@.ci/browser
 	@# More than there are cores: those with servers, which come first, wait most of the time.
 	$(BIN)/pytest -n 5 --dist loadgroup
 

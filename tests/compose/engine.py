@@ -166,6 +166,7 @@ class Project:
 
     def up(self, *services: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """Starts services, and what they depend on."""
+        self.compose("build", "prepare")
         return self.compose("up", "--detach", "--pull=never", *services, check=check)
 
     def remove(self) -> None:

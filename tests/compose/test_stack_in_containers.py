@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import signal
 import subprocess
 import sys
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +22,7 @@ import yaml
 from tests.compose.engine import ROOT, Project, wait_until
 
 import orchwatch
-from orchwatch import targets
+from orchwatch import access, targets
 from orchwatch.monitor import alert_events
 
 if TYPE_CHECKING:
@@ -30,6 +33,8 @@ COLLECTOR_OTLP = "http://127.0.0.1:4318"
 PROMETHEUS = "http://127.0.0.1:9090"
 TEMPO = "http://127.0.0.1:3200"
 ALERTMANAGER = "http://127.0.0.1:9093"
+# Their paths begin with the secret one.
+BELOW_PATH = (COLLECTOR_HEALTH, TEMPO)
 
 # The image of Grafana can neither be had nor built here.
 SERVERS = ("collector", "prometheus", "alertmanager", "tempo")
@@ -40,8 +45,16 @@ _DEMO_ROUND_S = 120.0
 # Counted within 5 s, evaluated within 15 s, held for 10 s in case something explains it.
 _FIRES_S = 90.0
 _LISTENING = "0A"
+# Asked in vain twelve times, each time for five seconds, with five more in between.
+_RESTART_S = 300.0
 _S = 1_000_000_000
 _DURATION = "orchestration_operation_duration_seconds"
+
+
+@pytest.fixture(autouse=True)
+def shown_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The home whose password `shown` shows, where a test names no other."""
+    monkeypatch.setenv("ORCHWATCH_HOME", str(tmp_path / "orchwatch"))
 
 
 @pytest.fixture
@@ -96,10 +109,22 @@ def _attribute(key: str, value: str) -> dict[str, Any]:
     return {"key": key, "value": {"stringValue": value}}
 
 
+def shown(url: str, *content: Any) -> urllib.request.Request:
+    """A request that shows what the servers of the home under test want to be shown."""
+    path = access.below_path(url) if url in BELOW_PATH else url
+    for root in BELOW_PATH:
+        if url.startswith(f"{root}/"):
+            path = access.below_path(root) + url.removeprefix(root)
+    request = urllib.request.Request(path, *content)
+    request.add_header("Authorization", access.authorization() or "")
+    return request
+
+
 def get(url: str, **parameters: str) -> dict[str, Any] | None:
     """The JSON that a server answers, or None while it does not."""
     try:
-        with urllib.request.urlopen(f"{url}?{urllib.parse.urlencode(parameters)}") as answer:
+        asked = shown(f"{url}?{urllib.parse.urlencode(parameters)}" if parameters else url)
+        with urllib.request.urlopen(asked) as answer:
             found: dict[str, Any] = json.load(answer)
             return found
     except OSError:
@@ -176,7 +201,7 @@ def test_a_program_on_the_host_can_send_its_spans_over_otlp(
     start(home).up(*SERVERS)
     trace_id = secrets.token_hex(16)
     wait_until("the collector is ready", lambda: get(COLLECTOR_HEALTH))
-    request = urllib.request.Request(
+    request = shown(
         f"{COLLECTOR_OTLP}/v1/traces",
         json.dumps(operation(trace_id, 0.01)).encode(),
         {"Content-Type": "application/json"},
@@ -239,7 +264,7 @@ def test_nothing_listens_on_any_other_address_than_loopback(
     assert listening == {"0100007F"}
 
 
-@pytest.mark.parametrize("service", ["prometheus", "alertmanager", "tempo"])
+@pytest.mark.parametrize("service", SERVERS)
 def test_the_health_check_of_a_server_runs_in_its_image(
     start: Callable[..., Project], home: Path, service: str
 ) -> None:
@@ -250,6 +275,54 @@ def test_the_health_check_of_a_server_runs_in_its_image(
         f"{service} is healthy",
         lambda: project.container(service)["State"]["Health"]["Status"] == "healthy",
     )
+
+
+@pytest.mark.timeout(900)
+def test_a_server_that_hangs_is_started_again(start: Callable[..., Project], home: Path) -> None:
+    project = start(home)
+    project.up("tempo", "collector")
+
+    def healthy(service: str, starts: int) -> bool:
+        found = project.container(service)
+        is_healthy: bool = found["State"]["Health"]["Status"] == "healthy"
+        return is_healthy and found["RestartCount"] == starts
+
+    for service in ("tempo", "collector"):
+        wait_until(f"{service} is healthy", partial(healthy, service, 0))
+        # The first process is the one that Docker gives it.
+        container = project.container(service)
+        for pid in project.engine.docker("top", container["Id"], "-o", "pid").split()[1:]:
+            if int(pid) != container["State"]["Pid"]:
+                os.kill(int(pid), signal.SIGSTOP)
+    for service in ("tempo", "collector"):
+        wait_until(f"{service} is back", partial(healthy, service, 1), _RESTART_S)
+
+
+def test_a_server_without_the_password_or_the_path_answers_nothing(
+    start: Callable[..., Project], home: Path
+) -> None:
+    project = start(home)
+    project.up(*SERVERS)
+    wait_until("the collector is ready", lambda: get(COLLECTOR_HEALTH))
+    wait_until("tempo is ready", lambda: get(f"{TEMPO}/api/search", limit="1"))
+    wait_until("prometheus is ready", lambda: get(f"{PROMETHEUS}/api/v1/query", query="up"))
+    for url, code in (
+        (f"{PROMETHEUS}/api/v1/query?query=up", 401),
+        (f"{ALERTMANAGER}/api/v2/silences", 401),
+        (f"{COLLECTOR_OTLP}/v1/traces", 401),
+        (COLLECTOR_HEALTH, 404),
+        (f"{TEMPO}/ready", 404),
+        (f"{TEMPO}/shutdown", 404),
+    ):
+        # What a name server may have told the browser.
+        body = b"{}" if url.startswith(COLLECTOR_OTLP) else None
+        headers = {"Host": "evil.example", "Content-Type": "application/json"}
+        with pytest.raises(urllib.error.HTTPError) as refused:
+            urllib.request.urlopen(urllib.request.Request(url, body, headers))
+        assert refused.value.code == code, url
+    lent = {path.stat().st_mode & 0o77 for path in (home / "stack" / "access").rglob("*")}
+    assert lent == {0}
+    assert (home / "stack" / "access" / "password").stat().st_uid == SPOOL_UID
 
 
 def test_a_spool_of_another_user_is_named_with_what_to_set_and_read_once_it_is_set(
@@ -274,7 +347,7 @@ def test_a_spool_of_another_user_is_named_with_what_to_set_and_read_once_it_is_s
 def test_a_home_that_docker_had_to_make_belongs_to_the_user_who_writes_it(
     start: Callable[..., Project], tmp_path: Path
 ) -> None:
-    home = tmp_path / "not-there-yet"
+    home = tmp_path / "orchwatch"
     start(home).up(*SERVERS)
 
     for directory in (home, home / "spool"):
@@ -287,7 +360,7 @@ def test_a_home_that_docker_had_to_make_belongs_to_the_user_who_writes_it(
 def test_the_demo_keeps_every_operation_of_the_table_coming(
     start: Callable[..., Project], tmp_path: Path
 ) -> None:
-    project = start(tmp_path / "not-there-yet")
+    project = start(tmp_path / "orchwatch")
     project.compose("--profile=demo", "build", "demo")
     project.compose("--profile=demo", "up", "--detach", "--pull=never", "demo", *SERVERS)
 
@@ -395,6 +468,7 @@ def test_only_grafana_is_not_started_here() -> None:
         "demo",
         "monitor",
         "prepare",
+        "tools",
         "check-spool",
     } == {"grafana"}
 

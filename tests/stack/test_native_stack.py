@@ -147,9 +147,10 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 # The configs, as files.
 
 
-def test_the_collector_takes_its_config() -> None:
+def test_the_collector_takes_its_config(stack: Stack) -> None:
     command = [str(build.binaries()["otelcol"]), "validate", f"--config={CONFIG}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    environment = {"ORCHWATCH_ACCESS_DIR": str(stack.access)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 

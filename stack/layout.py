@@ -67,6 +67,11 @@ class Layout:
         return self.home / "stack" / "access"
 
     @property
+    def otlp_headers(self) -> str:
+        """For `OTEL_EXPORTER_OTLP_HEADERS`, beside `otlp_http_url`."""
+        return (self.access / "otlp-headers").read_text().strip()
+
+    @property
     def password(self) -> str:
         """What Prometheus and Alertmanager ask `USER` for."""
         return (self.access / "password").read_text().strip()

@@ -79,6 +79,7 @@ def test_known_busy_times_come_out_of_prometheus_within_a_hundredth(
         "ORCHWATCH_HOME": str(tmp_path),
         "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
         "OTEL_EXPORTER_OTLP_ENDPOINT": stack.otlp_http_url,
+        "OTEL_EXPORTER_OTLP_HEADERS": stack.otlp_headers,
     }
     (tmp_path / "stack").mkdir()
     (tmp_path / "stack" / "chunks").write_bytes(b"x" * 100_000)

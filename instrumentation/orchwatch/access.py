@@ -49,7 +49,7 @@ http_server_config:
 _CLIENT_CONFIG: Final = """\
 basic_auth:
   username: {user}
-  password_file: {password_file}
+  password: {password}
 """
 
 
@@ -108,7 +108,7 @@ def make() -> None:
         "otlp-headers": f"Authorization={quote(basic, safe='')}\n",
         "htpasswd": f"{USER}:{password}\n",
         "web.yml": _WEB_CONFIG.format(user=USER, hash=_bcrypt(password)),
-        "client.yml": _CLIENT_CONFIG.format(user=USER, password_file=_PASSWORD),
+        "client.yml": _CLIENT_CONFIG.format(user=USER, password=password),
     }.items():
         _write(os.path.join(where, name), text)
 

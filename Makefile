@@ -106,6 +106,10 @@ bench-cli: setup ## Measure what each command costs, over up to a million operat
 bench-hooks: setup ## Measure what a hook costs the agent
 	@$(BIN)/python benchmarks/hooks.py
 
+.PHONY: bench-monitor-process
+bench-monitor-process: setup ## Measure what the monitor takes after an hour of operations
+	@$(BIN)/python benchmarks/monitor_process.py
+
 .PHONY: lock
 lock: setup ## Pin the dependencies anew
 	$(BIN)/uv pip compile pyproject.toml --extra local --extra grafana --group dev --universal --python-version 3.11 \

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from orchwatch import losses, spool
 from orchwatch.errors import OrchwatchError
 from orchwatch.follower import exposition, patterns
+from orchwatch.follower.live import LiveGatherer
 from orchwatch.home import home
 from orchwatch.monitor import kpi_export, snapshot_file, spool_backlog, status
 from orchwatch.monitor.store import Store
@@ -50,10 +51,10 @@ class Figures:
         self, project: Path, following: Following, stream: AlertStream, *, exports: bool
     ) -> None:
         directory = Path(home())
-        store = Store(directory)
+        store = Store(directory, sparing=True)
         self._home = directory
-        self._gatherer = status.Gatherer(directory, store, project)
-        self._patterns = patterns.Patterns(store, stream)
+        self._gatherer = LiveGatherer(directory, store, project)
+        self._patterns = patterns.Patterns(self._gatherer.work, stream)
         self._following = following
         self._looker = spool_backlog.Looker()
         # The first time when the first figures are there to be handed on.
@@ -67,6 +68,7 @@ class Figures:
     def measure(self, now_s: float) -> None:
         """Measures what is due by now, by the monotonic clock."""
         for task, interval_s in (
+            (self._take_in, 0.0),
             (self._system, status.SYSTEM_INTERVAL_S),
             (self._business, status.BUSINESS_INTERVAL_S),
             (self._snapshot, self._snapshot_interval_s),
@@ -97,6 +99,9 @@ class Figures:
         """What Prometheus fetches; may be called from any thread."""
         text, at_s = self._exposed
         return text if time.monotonic() - at_s < _EXPOSED_FOR_S else b""
+
+    def _take_in(self) -> None:
+        self._gatherer.step(time.monotonic())
 
     def _system(self) -> None:
         kpi_export.export_system(self._gatherer.measure_system())

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from orchwatch import targets
 from orchwatch.mixin import alerting, overall, patterns, promql
-from orchwatch.monitor import spans
 from orchwatch.monitor.alert_events import MONITOR, AlertEvent
 from orchwatch.reporters import units
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from orchwatch.mixin.patterns import Pattern
     from orchwatch.mixin.rule import Alert
     from orchwatch.monitor.spans import Work
-    from orchwatch.monitor.store import Store
 
 INTERVAL_S = 15.0
 
@@ -53,29 +51,24 @@ class Patterns:
     """Looks again and again.
 
     Args:
-        store: What ended.
+        work: What operations did since a moment in Unix nanoseconds.
         stream: Where it is written when one begins, and ends.
 
     Raises:
         ConfigError: The user's file breaks a rule.
     """
 
-    def __init__(self, store: Store, stream: AlertStream) -> None:
-        self._store = store
+    def __init__(self, work: Callable[[int], list[Work]], stream: AlertStream) -> None:
+        self._work = work
         self._stream = stream
         self._watched = _watched()
         self._seen = {one.row.id: self._own(one) is not None for one in self._watched}
 
     def look(self) -> None:
-        """Writes what has begun and ended since; due every `INTERVAL_S`.
-
-        Raises:
-            OrchwatchError: The store's files cannot be read.
-        """
-        self._store.refresh()
+        """Writes what has begun and ended since; due every `INTERVAL_S`."""
         now_ns = time.time_ns()
         for one in self._watched:
-            work = spans.work(self._store, since_ns=now_ns - one.row.window_s * _NS)
+            work = self._work(now_ns - one.row.window_s * _NS)
             value = one.measure(work)
             fired = self._own(one)
             event = None

@@ -110,10 +110,15 @@ def teams(agents: Iterable[Agent]) -> list[Agent]:
 
 def any_and_parallel_ns(agents: Iterable[Agent]) -> tuple[int, int]:
     """How long one agent or more was busy, and how long two or more were."""
+    return any_and_parallel_ns_of([piece for agent in agents for piece in agent.busy])
+
+
+def any_and_parallel_ns_of(pieces: list[tuple[int, int]]) -> tuple[int, int]:
+    """The same of all agents' times, each one's without overlap."""
     any_ns = parallel_ns = 0
     # The latest two ends so far: until the one at least one agent is busy, until the other two.
     last = second = 0
-    for start, end in sorted(piece for agent in agents for piece in agent.busy):
+    for start, end in sorted(pieces):
         any_ns += max(0, end - max(start, last))
         parallel_ns += max(0, min(end, last) - max(start, second))
         if end > last:

@@ -27,17 +27,23 @@ OutOfMemory = duckdb.OutOfMemoryException
 
 THREADS = 2
 MEMORY_LIMIT = "1GiB"
+_KEPT_WHEN_SPARING = "1MiB"
 
 
-def connect(spill_directory: Path) -> Connection:
+def connect(spill_directory: Path, *, sparing: bool = False) -> Connection:
     """A database in memory; `spill_directory` is made only when a query outgrows the memory limit.
+
+    Args:
+        spill_directory: Where what does not fit goes.
+        sparing: Gives memory back as soon as it can, and uses one thread: for a process that runs
+            for days beside others, and whose questions are small.
 
     JSON and Parquet are linked into DuckDB, so no extension has to be, or may be, downloaded.
     """
     connection = duckdb.connect(
         ":memory:",
         config={
-            "threads": THREADS,
+            "threads": 1 if sparing else THREADS,
             "memory_limit": MEMORY_LIMIT,
             # By default this is `.tmp` in the current directory.
             "temp_directory": str(spill_directory),
@@ -50,6 +56,10 @@ def connect(spill_directory: Path) -> Connection:
     )
     # The store's files never change once they are there.
     connection.execute("SET parquet_metadata_cache = true")
+    if sparing:
+        for setting in ("allocator_flush_threshold", "allocator_bulk_deallocation_flush_threshold"):
+            connection.execute(f"SET {setting} = '{_KEPT_WHEN_SPARING}'")
+        connection.execute("SET allocator_background_threads = true")
     return connection
 
 

@@ -176,15 +176,15 @@ SELECT count(*), count(*) FILTER (busy_until_ns >= $active_ns), sum(available_ns
 FROM agents
 """
 # While it compacts a session's context, its main agent waits: neither work of its own nor a task.
-_HELPER = "compact"
+HELPER = "compact"
 _TASK_NAMES = {
-    "helper": _HELPER,
+    "helper": HELPER,
     "task": names.AGENT_TASK,
     "run": names.AGENT_RUN,
     "turn": names.AGENT_TURN,
 }
 _INTERVAL_NAMES = {
-    "helper": _HELPER,
+    "helper": HELPER,
     "run": names.AGENT_RUN,
     "turn": names.AGENT_TURN,
     "tool": names.TOOL_EXECUTE,
@@ -237,6 +237,20 @@ class Kpis:
     agents: int | None = None
 
 
+class Tasks(NamedTuple):
+    """Tasks that ended in a window.
+
+    Attributes:
+        number: How many.
+        failed: How many of them with an error.
+        recent: How many without one, in the window's last hour.
+    """
+
+    number: int
+    failed: int
+    recent: int
+
+
 class _Window(NamedTuple):
     since_ns: int
     now_ns: int
@@ -277,17 +291,28 @@ def measure(
         times = busy.times([*told, *going_on], active_ns=now_ns - ACTIVE_NS)
     else:
         times = _times(store, selection, window, going_on)
+    return of(times, Tasks(tasks, failed, recent), hour_ns=now_ns - hour_ns)
+
+
+def of(times: busy.Times, tasks: Tasks, *, hour_ns: int) -> Kpis:
+    """The figures of what agents did.
+
+    Args:
+        times: When they were busy, and how many within the last `ACTIVE_NS`.
+        tasks: What they achieved.
+        hour_ns: How long the window's last hour is: less than one where the window is.
+    """
     return Kpis(
         active_agents=times.active if times.agents else None,
-        tasks_per_hour=recent * HOUR_S * _NS / (now_ns - hour_ns)
-        if tasks and now_ns > hour_ns
+        tasks_per_hour=tasks.recent * HOUR_S * _NS / hour_ns
+        if tasks.number and hour_ns > 0
         else None,
-        success_ratio=_share(tasks - failed, tasks),
-        error_ratio=_share(failed, tasks),
+        success_ratio=_share(tasks.number - tasks.failed, tasks.number),
+        error_ratio=_share(tasks.failed, tasks.number),
         agent_utilization=_share(times.busy_ns, times.available_ns),
         parallel_ratio=_share(times.parallel_ns, times.any_ns),
         efficiency_ratio=_share(times.useful_ns, times.available_ns),
-        tasks=tasks or None,
+        tasks=tasks.number or None,
         agents=times.agents or None,
     )
 
@@ -356,7 +381,7 @@ def _is_task(row: Row) -> bool:
     if row.operation == names.AGENT_TURN:
         return row.agent is None and row.agent_id is None
     return row.operation == names.AGENT_TASK or (
-        row.operation == names.AGENT_RUN and row.agent != _HELPER
+        row.operation == names.AGENT_RUN and row.agent != HELPER
     )
 
 
@@ -367,7 +392,7 @@ def small_intervals(rows: Iterable[Row], window: _Window) -> list[Interval]:
         for row in rows
         if row.end_ns >= window.since_ns
         and row.end_ns - row.duration_ns <= window.now_ns
-        and row.agent != _HELPER
+        and row.agent != HELPER
         and (row.agent is not None or (row.session_id is not None and row.operation in _OF_MAIN))
     ]
     callers: dict[int, str] = {}

@@ -91,15 +91,26 @@ def recorders(store: Store | SmallStore, *, since_ns: int) -> dict[str, list[psu
         OrchwatchError: The store's files cannot be read.
     """
     host = os.uname().nodename
-    found: dict[str, list[psutil.Process]] = {}
     asked = {"since_ns": since_ns, "followed": names.CLAUDE_CODE_SERVICE}
     rows = (
         _small_recorders(store, since_ns)
         if isinstance(store, SmallStore)
         else store.query(_RECORDERS, asked)
     )
-    for session_id, resource, end_ns in rows:
-        pid = _pid(json.loads(resource), host)
+    return running(
+        (session_id, _pid(json.loads(resource), host), end_ns)
+        for session_id, resource, end_ns in rows
+    )
+
+
+def running(recorders: Iterable[tuple[str, int | None, int]]) -> dict[str, list[psutil.Process]]:
+    """The processes that still run, by session id.
+
+    Args:
+        recorders: Session id, process id, and when a span that it recorded ended, the last of all.
+    """
+    found: dict[str, list[psutil.Process]] = {}
+    for session_id, pid, end_ns in recorders:
         if pid is None:
             continue
         with suppress(psutil.Error, ValueError, OverflowError):

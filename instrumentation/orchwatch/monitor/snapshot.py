@@ -14,7 +14,7 @@ from orchwatch.monitor.selection import ALL
 from orchwatch.monitor.small import SmallStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from orchwatch.monitor.own_metrics import Metric
@@ -167,6 +167,34 @@ def take(
         )
         outside = spans.outside(store, selection) if selection.is_window else None
         unreadable = store.unreadable()
+    return of(
+        home,
+        targets,
+        summaries,
+        selection=selection,
+        as_of=as_of,
+        outside=outside,
+        unreadable=unreadable,
+        measured=measured,
+        samples=samples,
+        own=own,
+    )
+
+
+def of(
+    home: Path,
+    targets: Targets,
+    summaries: Sequence[spans.Summary],
+    *,
+    selection: Selection,
+    as_of: datetime,
+    outside: spans.Outside | None,
+    unreadable: Mapping[str, int],
+    measured: Mapping[str, float] | None = None,
+    samples: Mapping[str, Sample] | None = None,
+    own: Mapping[str, Metric] | None = None,
+) -> Snapshot:
+    """The same where the operations are known already; see `Snapshot` and `take`."""
     known = targets.operations
     of_levels = [
         (row.id, row, (own or {})[PREFIX + row.id])

@@ -137,7 +137,7 @@ def summaries(
     store: Store | SmallStore, selection: Selection = ALL, *, targets_s: Mapping[str, float]
 ) -> list[Summary]:
     """Each operation that ended within a selection, by name."""
-    targets_ns = {operation: _whole_ns(target_s) for operation, target_s in targets_s.items()}
+    targets_ns = {operation: whole_ns(target_s) for operation, target_s in targets_s.items()}
     if isinstance(store, SmallStore):
         rows = small_answers.summaries(store, selection, targets_ns)
     else:
@@ -253,7 +253,7 @@ def _span(row: Row) -> Span:
     )
 
 
-def _whole_ns(target_s: float) -> int:
+def whole_ns(target_s: float) -> int:
     """The longest duration in whole nanoseconds that is not above a target."""
     return int(Decimal(str(target_s)) * NS_PER_S)
 

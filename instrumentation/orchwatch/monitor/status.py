@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
+    import psutil
+
     from orchwatch.monitor.busy import Interval
     from orchwatch.monitor.health import Alert, Health
     from orchwatch.monitor.own_metrics import Metric
@@ -132,7 +134,7 @@ class Gatherer:
             OrchwatchError: The store's files cannot be read.
         """
         since_ns = self._since_ns(time.time_ns())
-        known = probes.recorders(self._store, since_ns=since_ns or 0)
+        known = self._recorders(since_ns or 0)
         self._system = System(
             session_memory_bytes=self._sessions.memory_bytes(known),
             storage_bytes=storage.size_bytes(self._home),
@@ -149,16 +151,7 @@ class Gatherer:
         Raises:
             OrchwatchError: The store's files cannot be read.
         """
-        if not isinstance(self._store, SmallStore):
-            self._store.refresh()
-        now_ns = self._now_ns()
-        computed = kpis.measure(
-            self._store,
-            now_ns=now_ns,
-            since_ns=self._since_ns(now_ns),
-            unfinished=unfinished,
-            selection=self._within,
-        )
+        computed = self._kpis(unfinished)
         figures, notes = project.figures(self._project, self._home)
         self._business = Business(kpis=computed, project=figures, notes=tuple(notes))
         return self._business
@@ -182,15 +175,7 @@ class Gatherer:
             OrchwatchError: The store's files cannot be read.
         """
         now_ns = self._now_ns()
-        taken = snapshot.take(
-            self._home,
-            selection=replace(self._within, since_ns=self._since_ns(now_ns)),
-            store=self._store,
-            targets=self._targets,
-            measured=self.levels(),
-            samples=samples(self._business),
-            own=own,
-        )
+        taken = self._snapshot(now_ns, own)
         figures = {
             **{reading.id: reading.p95_s for reading in taken.operations},
             **{reading.id: reading.value for reading in taken.levels},
@@ -203,6 +188,32 @@ class Gatherer:
             business=self._business,
             health=health.score(self._rules, figures),
             alerts=tuple(health.alerts(self._targets, figures)),
+        )
+
+    def _recorders(self, since_ns: int) -> Mapping[str, Iterable[psutil.Process]]:
+        return probes.recorders(self._store, since_ns=since_ns)
+
+    def _kpis(self, unfinished: Iterable[Interval]) -> Kpis:
+        if not isinstance(self._store, SmallStore):
+            self._store.refresh()
+        now_ns = self._now_ns()
+        return kpis.measure(
+            self._store,
+            now_ns=now_ns,
+            since_ns=self._since_ns(now_ns),
+            unfinished=unfinished,
+            selection=self._within,
+        )
+
+    def _snapshot(self, now_ns: int, own: Mapping[str, Metric] | None) -> Snapshot:
+        return snapshot.take(
+            self._home,
+            selection=replace(self._within, since_ns=self._since_ns(now_ns)),
+            store=self._store,
+            targets=self._targets,
+            measured=self.levels(),
+            samples=samples(self._business),
+            own=own,
         )
 
     def _now_ns(self) -> int:

@@ -61,15 +61,19 @@ class Store:
     Not for several threads at once. Nothing here makes a writer wait.
 
     Args:
-        home: The home directory.
+        home: The home directory, which need not exist.
         say: Called with a sentence before work that takes more than a second or so.
+        sparing: Takes less memory, and more time; see `engine.connect`.
     """
 
-    def __init__(self, home: Path, say: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self, home: Path, say: Callable[[str], None] = lambda _: None, *, sparing: bool = False
+    ) -> None:
         self._say = say
         self._spool = home / "spool"
         self._directory = home / "store"
-        self._connection = engine.connect(self._directory / "spill")
+        self._connection = engine.connect(self._directory / "spill", sparing=sparing)
+        self._piece_bytes = segments.SMALL_PIECE_BYTES if sparing else segments.PIECE_BYTES
         lines.prepare(self._connection)
         self._views = Views(self._connection)
         self._progress: dict[str, _Progress] = {}
@@ -224,7 +228,7 @@ class Store:
             if base is not None:
                 progress.offset, progress.unreadable = base.source_bytes, base.unreadable
         progress.segment = segment
-        for piece, end in segments.read(segment, progress.offset):
+        for piece, end in segments.read(segment, progress.offset, self._piece_bytes):
             progress.unreadable += lines.load(
                 self._connection, piece, segment=segment.id, family=segment.family
             )

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.unit.monitor.conftest import record  # noqa: F401 - a fixture of these tests, too
 
 from orchwatch.follower.checkpoint import Checkpoint
 from orchwatch.follower.following import Following

@@ -11,13 +11,15 @@ from orchwatch.config import Config
 from orchwatch.follower.alert_stream import AlertStream
 from orchwatch.follower.patterns import Patterns
 from orchwatch.mixin import patterns as table
-from orchwatch.monitor import alert_events
+from orchwatch.monitor import alert_events, spans
 from orchwatch.monitor.alert_events import ALERTMANAGER, MONITOR, AlertEvent
 from orchwatch.monitor.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from orchwatch.monitor.spans import Work
 
 ERRORS, MEAN = table.load()["errors"], table.load()["mean.duration"]
 QUICK = next(
@@ -36,7 +38,11 @@ class Looking:
 
     def restart(self) -> None:
         self.stream = AlertStream()
-        self.patterns = Patterns(self.store, self.stream)
+        self.patterns = Patterns(self._work, self.stream)
+
+    def _work(self, since_ns: int) -> list[Work]:
+        self.store.refresh()
+        return spans.work(self.store, since_ns=since_ns)
 
     def look(self) -> list[tuple[str, str]]:
         """What has been written so far."""

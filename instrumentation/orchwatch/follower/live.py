@@ -1,0 +1,78 @@
+"""Everything that the monitor process knows, out of the window instead of the store."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from orchwatch.follower.intake import Intake
+from orchwatch.follower.window import Window
+from orchwatch.monitor import kpis, probes, snapshot, status
+from orchwatch.monitor.selection import Selection
+from orchwatch.monitor.spans import NS_PER_S, Outside
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    import psutil
+
+    from orchwatch.monitor.busy import Interval
+    from orchwatch.monitor.kpis import Kpis
+    from orchwatch.monitor.own_metrics import Metric
+    from orchwatch.monitor.snapshot import Snapshot
+    from orchwatch.monitor.spans import Work
+    from orchwatch.monitor.store import Store
+
+
+class LiveGatherer(status.Gatherer):
+    """Measures again and again without asking the store about the whole window each time.
+
+    Args:
+        home: The home directory.
+        store: Its store.
+        project: Where coverage and state files are looked for.
+    """
+
+    def __init__(self, home: Path, store: Store, project: Path) -> None:
+        super().__init__(home, store, project)
+        length_ns = kpis.WINDOW_S * NS_PER_S
+        self._window = Window(self._targets, length_ns)
+        self._window.move_on(time.time_ns())
+        self._intake = Intake(home, store, self._window, self._window.since_ns)
+
+    def step(self, now_s: float) -> None:
+        """Takes in operations that ended; due by the monotonic clock whenever it is called.
+
+        Raises:
+            OrchwatchError: The store's files cannot be read.
+        """
+        self._intake.step(now_s)
+
+    def work(self, since_ns: int) -> list[Work]:
+        """What operations did; see `spans.work`."""
+        return self._window.durations.work(since_ns)
+
+    def _recorders(self, since_ns: int) -> Mapping[str, Iterable[psutil.Process]]:
+        return probes.running(self._window.recorders())
+
+    def _kpis(self, unfinished: Iterable[Interval]) -> Kpis:
+        now_ns = time.time_ns()
+        self._window.move_on(now_ns)
+        return self._window.kpis(now_ns, unfinished)
+
+    def _snapshot(self, now_ns: int, own: Mapping[str, Metric] | None) -> Snapshot:
+        self._window.move_on(now_ns)
+        return snapshot.of(
+            self._home,
+            self._targets,
+            self._window.durations.summaries(),
+            selection=Selection(since_ns=self._window.since_ns),
+            as_of=datetime.now(UTC),
+            outside=Outside(self._window.durations.earlier, 0, None),
+            unreadable=self._store.unreadable(),
+            measured=self.levels(),
+            samples=status.samples(self._business),
+            own=own,
+        )

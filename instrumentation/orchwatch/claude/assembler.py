@@ -72,6 +72,11 @@ class Assembler:
             fact = placed
         merge(session, fact, self._written)
 
+    def arrived(self, time_ns: int) -> None:
+        """Says when the files that were read were last written to; see `add`."""
+        for session in self._sessions.values():
+            session.arrived_ns = max(session.arrived_ns, time_ns)
+
     def finished(self, now_ns: int, *, reading: bool = False) -> list[Span]:
         """The spans that became complete, or are given up, by this time.
 

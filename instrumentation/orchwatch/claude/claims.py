@@ -13,17 +13,20 @@ import sqlite3
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from orchwatch import losses
+from orchwatch import losses, names
 from orchwatch.errors import OrchwatchError
 from orchwatch.files import descriptor
 from orchwatch.home import DIRECTORY_MODE, home
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+
+    from orchwatch.claude.spans import Span
 
 _NAME = "claude-messages.sqlite"
 _DIGEST_BYTES = 8
 _WAIT_S = 10.0
+_MARK = b""  # whose a span is does not matter
 
 
 class Standing(Enum):
@@ -61,6 +64,17 @@ class Claims:
             return Standing.SAME
         is_same = known[:_DIGEST_BYTES] == owner[:_DIGEST_BYTES]
         return Standing.TURN if is_same else Standing.SESSION
+
+    def mark(self, spans: Iterable[Span]) -> None:
+        """Remembers which turns and sub-agents' runs go out, with all messages claimed so far."""
+        for span in spans:
+            if span.operation in (names.AGENT_TURN, names.AGENT_RUN):
+                self._held[_digest(f"span:{span.span_id}")] = _MARK
+
+    def is_marked(self, span_id: str) -> bool:
+        """Whether `mark` was given that span."""
+        key = _digest(f"span:{span_id}")
+        return key in self._held or self._stored(key) is not None
 
     def _stored(self, _key: bytes) -> bytes | None:
         return None

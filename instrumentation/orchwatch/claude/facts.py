@@ -262,9 +262,8 @@ class ApiUsage(Fact):
         output_tokens: All output.
         cache_read_tokens: Input that came from the cache.
         cache_creation_tokens: Input that went to the cache.
-        fresh: It was not read in an earlier look.
-        after: Where messages of its turn were read in an earlier look and this one was not: the
-            first that was not. Should the turn's span be out, they make one of their own.
+        fresh: Nothing of it was read before. Should the span of its turn be out by now, it makes
+            one of its own.
     """
 
     message_id: str
@@ -274,7 +273,6 @@ class ApiUsage(Fact):
     cache_read_tokens: int
     cache_creation_tokens: int
     fresh: bool = False
-    after: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

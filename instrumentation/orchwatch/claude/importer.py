@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchwatch import names
-from orchwatch.claude.assembler import Assembler
+from orchwatch.claude.assembler import SILENCE_S, Assembler
 from orchwatch.claude.claims import StoredClaims
 from orchwatch.claude.lines import LineFile, merged, size_bytes
 from orchwatch.claude.recorded_spans import FAMILIES, span_ids
 from orchwatch.claude.session_files import agent_origin
-from orchwatch.claude.spans import encode
+from orchwatch.claude.spans import NS_PER_S, encode
 from orchwatch.claude.transcript import Transcript
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ class _SessionImport:
         self._summary = summary
         self._progress = progress
         self._seen = record.session(session.session_id)
-        self._assembler = Assembler(written=self._is_written)
+        self._assembler = Assembler(written=claims.is_marked)
         self._spans: list[Span] = []
         self._clock_ns = 0  # the latest time in the files
         self._unkept_bytes = 0
@@ -158,7 +158,12 @@ class _SessionImport:
         # Until all is read: whoever is killed before has to read it again.
         self._seen.files = {path: look for path, look in known.items() if path not in looks}
         self._read()
-        self._spans += self._assembler.finished(max(time.time_ns(), self._clock_ns))
+        now_ns = max(time.time_ns(), self._clock_ns)
+        if now_ns - self._clock_ns < SILENCE_S * NS_PER_S:
+            # It runs, perhaps: then what only looks like an end is none before the files are quiet.
+            # Files of old lines are copies of the past, however young, and nothing follows.
+            self._assembler.arrived(max(_modified_ns(found.path) for found in self._session.files))
+        self._spans += self._assembler.finished(now_ns)
         self._seen.files |= looks
         self._seen.is_open = self._assembler.is_open()
         self._keep()
@@ -201,6 +206,7 @@ class _SessionImport:
                 new.setdefault(int(span.span_id, 16), span)
         # Known first: a process that is killed in between must not take what it had read, and
         # written, for news.
+        self._claims.mark(new.values())
         self._claims.keep()
         self._seen.spans |= new.keys()
         self._record.keep(self._session.session_id, self._seen, encode(list(new.values())))
@@ -209,6 +215,13 @@ class _SessionImport:
         self._progress(self._unkept_bytes)
         self._spans = []
         self._unkept_bytes = 0
+
+
+def _modified_ns(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
 
 
 def _look(path: str) -> list[int]:

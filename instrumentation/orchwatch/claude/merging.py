@@ -300,8 +300,12 @@ def _api_usage(session: Session, fact: facts.ApiUsage, written: Callable[[str], 
         return
     key = turn_key(prompt_id, None)
     span_id = ids.turn(session.session_id, prompt_id)
+    begun = session.turns.get(session.parts.get(key, ""))
+    if begun and fact.message_id in begun.usage.recent:  # another line of it
+        begun.usage.add(fact)
+        return
     if _goes_on(fact, span_id, written, done=key in session.closed):
-        part = session.parts.setdefault(key, f"{prompt_id}+{fact.after or fact.message_id}")
+        part = session.parts.setdefault(key, f"{prompt_id}+{fact.message_id}")
         if part in session.closed:
             return
         turn = session.turns.get(part)
@@ -320,7 +324,7 @@ def _usage_of_agent(session: Session, fact: facts.ApiUsage, written: Callable[[s
     agent = _agent(session, fact)
     run = ids.agent_run(session.session_id, agent.agent_id)
     if not agent.part and _goes_on(fact, run, written, done=agent.done):
-        part = f"{agent.agent_id}+{fact.after or fact.message_id}"
+        part = f"{agent.agent_id}+{fact.message_id}"
         session.parts[turn_key("", agent.agent_id)] = part
         session.agents[part] = Agent(
             agent_id=agent.agent_id,
@@ -332,6 +336,8 @@ def _usage_of_agent(session: Session, fact: facts.ApiUsage, written: Callable[[s
         )
         agent = session.agents[part]
         agent.see(fact.time_ns)
+    elif agent.part and not fact.fresh and fact.message_id not in agent.usage.recent:
+        return  # counted with the part before
     agent.usage.add(fact)
 
 
@@ -339,7 +345,7 @@ def _goes_on(
     fact: facts.ApiUsage, span_id: str, written: Callable[[str], bool], *, done: bool
 ) -> bool:
     """Whether it came after the span of what it belongs to went out."""
-    return fact.fresh and (done or (bool(fact.after) and written(span_id)))
+    return fact.fresh and (done or written(span_id))
 
 
 def _compact_started(session: Session, fact: facts.CompactStarted) -> None:

@@ -354,16 +354,16 @@ class Transcript:
             standing = self._stand(message_id, line, common)
         agent_id = common.get("agent_id")
         facts: list[Fact] = []
-        after, fresh = "", standing is Standing.FRESH
+        fresh = standing is Standing.FRESH
         again = self._state["again"] and not fresh and not agent_id
         if standing in (Standing.TURN, Standing.SESSION) or again:
             return [] if agent_id else self._turns.repeat(common["session_id"], message_id)
         if not agent_id:
-            last_id, last_turn, after, fresh = self._state["message"]
+            last_id, last_turn = self._state["message"]
             if message_id != last_id:
-                facts = self._turns.answer(common, message_id, text(line.get("uuid")), standing)
+                facts = self._turns.answer(common, message_id, text(line.get("uuid")))
                 self._own_prompt(common["session_id"])
-                _, last_turn, after, fresh = self._state["message"]
+                _, last_turn = self._state["message"]
             if last_turn is None:  # another line of a copied message
                 return []
             common["passive"] = last_turn != self._turns.prompt or self._state["over"]
@@ -371,7 +371,7 @@ class Transcript:
         facts += self._said(message, common)
         usage = mapping(message.get("usage"))
         if usage and message.get("model") != "<synthetic>":
-            known = {"message_id": message_id, "after": after, "fresh": fresh}
+            known = {"message_id": message_id, "fresh": fresh}
             facts.append(blocks.usage(message, usage, {**common, **known}))
         return facts
 
@@ -379,13 +379,13 @@ class Transcript:
         """Whose a message is."""
         agent_id = common.get("agent_id")
         if agent_id:
-            turn = agent_owner(agent_id)
-        elif message_id == self._state["message"][0]:
+            owner = agent_owner(agent_id)
+            return self._claims.stand(f"message:{message_id}", common["session_id"], owner)
+        if message_id == self._state["message"][0]:
             # Another line of it; behind another prompt all of it again, unless a call is new.
             again = self._state["unanswered"] or self._state["pending"]
             return Standing.TURN if again and not self._calls_anew(line) else Standing.SAME
-        else:
-            turn = self._turns.next_turn(text(line.get("uuid")))
+        turn = self._turns.next_turn(text(line.get("uuid")))
         return self._claims.stand(f"message:{message_id}", common["session_id"], turn)
 
     def _calls_anew(self, line: dict[str, Any]) -> bool:
@@ -433,7 +433,7 @@ class Transcript:
         facts: list[Fact] = []
         if self._state["pending"]:
             record = text(line.get("uuid"))
-            facts = self._turns.answer(common, record, record, Standing.FRESH)
+            facts = self._turns.answer(common, record, record)
             common["prompt_id"] = self._turns.prompt
         alive = self._turns.live(common["time_ns"], 2)
         self._outside(common, alive=alive)

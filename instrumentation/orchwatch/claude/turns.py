@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchwatch.claude.claims import Standing
 from orchwatch.claude.facts import (
     NEXT_PROMPT,
     NO_END,
@@ -38,9 +37,7 @@ def new_state() -> dict[str, Any]:
         "again": False,  # what is read now stands further up in this very file
         "asked": {},  # the prompts that this file holds, the last ones
         "unanswered": "",  # the prompt's own id until the model has answered
-        "message": ["", None, "", False],  # the last one: id, turn, `ApiUsage.after` and `fresh`
-        "known": False,  # messages of this turn were read in an earlier look
-        "after": "",  # the first one that was not
+        "message": ["", None],  # the last one, which may come in several lines: id, turn
         "latest": 0,  # time in the file
         "open": {},  # calls without an answer: start, turn or sub-agent
         "cut": {},  # calls that will get none, whatever comes
@@ -134,16 +131,13 @@ class Turns:
             return record
         return str(state["prompt"])
 
-    def answer(
-        self, common: dict[str, Any], message: str, record: str, standing: Standing
-    ) -> list[Fact]:
+    def answer(self, common: dict[str, Any], message: str, record: str) -> list[Fact]:
         """The model answers with a message that is nobody else's.
 
         Args:
             common: The members of the facts.
             message: The message's id.
             record: The line's own id.
-            standing: Whether it was read before; see `ApiUsage.after`.
         """
         state = self.state
         session_id, at = common["session_id"], common["time_ns"]
@@ -155,19 +149,14 @@ class Turns:
             facts = self._leave(session_id)
             self._enter(record, at, record)
         state["unanswered"], state["again"] = "", False
-        fresh = standing is Standing.FRESH
-        if not fresh:
-            state["known"] = True
-        elif state["known"] and not state["after"]:
-            state["after"] = message
-        state["message"] = [message, state["prompt"], state["after"] if fresh else "", fresh]
+        state["message"] = [message, state["prompt"]]
         return facts
 
     def repeat(self, session_id: str, message: str) -> list[Fact]:
         """The model's answer is a copy: so is what it answers."""
         state = self.state
         facts: list[Fact] = []
-        state["message"] = [message, None, "", False]
+        state["message"] = [message, None]
         if state["unanswered"]:
             facts = [
                 PromptCopied(
@@ -232,8 +221,6 @@ class Turns:
             copying=False,
             again=False,
             unanswered=record,
-            known=False,
-            after="",
         )
 
     def _leave(self, session_id: str, reason: str = NEXT_PROMPT) -> list[Fact]:

@@ -71,7 +71,7 @@ class Following:
         self._hooks = HookEvents(saved.get("hooks", {}))
         self._transcripts = Transcripts(saved.get("transcripts", {}), self._claims)
         self._recorded = Recorded(saved.get("spool"))
-        self._assembler = Assembler(written=self._recorded.has)
+        self._assembler = Assembler(written=self._claims.is_marked)
         self._assembler.restore(saved.get("assembler", {}))
         self._heard_ns: dict[str, int] = saved.get("heard_ns", {})
         # Sessions that were read anew: of them anything may come up again.
@@ -195,6 +195,9 @@ class Following:
         if not self._keep_claims():
             return
         finished = self._assembler.finished(now_ns)
+        if finished:
+            self._claims.mark(finished)
+            self._keep_claims()
         if finished or self._recorded.waiting:
             self._unsaved = True
             self.tokens.add(self._recorded.append(finished, now_ns))

@@ -86,10 +86,6 @@ class Recorded:
             del self._latest[next(iter(self._latest))]
         return happened
 
-    def has(self, span_id: str) -> bool:
-        """Whether a span is known to be out."""
-        return span_id in self._latest or span_id in self._past or span_id in self._before
-
     def look_back(self) -> None:
         """Learns of all that is out: something is about to be read for a second time.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TextIO
 
-from orchwatch.reporters import json_document
+from orchwatch.reporters import json_document, units
 from orchwatch.safe_text import safe
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from orchwatch.claude.importer import Summary
 
-
+_NS_PER_S = 1_000_000_000
 # Of a tool; a table of them has many.
 _NAME_COLUMNS = 60
 
@@ -41,6 +41,7 @@ def render_json(summary: Summary, shown: str | None, to: TextIO) -> None:
             "skipped": _by_count(summary.skipped),
             "spans": summary.spans,
             "read_bytes": summary.read_bytes,
+            "slowest_turn": _slowest(summary),
             "dashboard": shown,
         },
         to,
@@ -64,6 +65,15 @@ def render(summary: Summary, shown: str | None, to: TextIO) -> None:
     to.writelines(f"{title:<14}{number:>9}  {note}".rstrip() + "\n" for title, number, note in rows)
     if shown:
         to.write(f"With the stack up, Grafana shows it: {safe(shown, len(shown))}\n")
+    if summary.slowest_trace:
+        took = units.duration(summary.slowest_ns / _NS_PER_S)
+        to.write(f"The slowest turn took {took}: orchwatch trace {summary.slowest_trace}\n")
+
+
+def _slowest(summary: Summary) -> dict[str, str | float] | None:
+    if not summary.slowest_trace:
+        return None
+    return {"trace_id": summary.slowest_trace, "duration_s": summary.slowest_ns / _NS_PER_S}
 
 
 def _by_count(counted: Counter[str]) -> dict[str, int]:

@@ -16,6 +16,8 @@ SUMMARY = Summary(
     failed=Counter(Bash=1),
     skipped=Counter({"no JSON": 2}),
     spans=20,
+    slowest_ns=75_000_000_000,
+    slowest_trace="abc123",
 )
 
 
@@ -29,7 +31,8 @@ def test_a_person_reads_counts_with_what_they_are_made_of() -> None:
     assert "errors 1 Bash 1" in lines
     assert "skipped lines 2 no JSON 2" in lines
     assert "spans added 20" in lines
-    assert lines[-1].endswith(" http://grafana/d/session")
+    assert lines[-2].endswith(" http://grafana/d/session")
+    assert lines[-1] == "The slowest turn took 1m15s: orchwatch trace abc123"
 
 
 def test_a_program_reads_the_same() -> None:
@@ -39,4 +42,5 @@ def test_a_program_reads_the_same() -> None:
     assert told["tools"] == {"Bash": 5, "Read": 4}
     assert told["errors"] == 1
     assert told["skipped"] == {"no JSON": 2}
+    assert told["slowest_turn"] == {"trace_id": "abc123", "duration_s": 75.0}
     assert told["dashboard"] is None

@@ -131,8 +131,23 @@ def lines(file: BinaryIO, most_bytes: int = LONGEST_LINE_BYTES) -> Iterator[byte
     while line := file.readline(most_bytes):
         yield line
         if len(line) == most_bytes and not line.endswith(b"\n"):
+            file.seek(behind_hole(file.fileno(), file.tell()))
             while (rest := file.readline(_CHUNK_BYTES)) and not rest.endswith(b"\n"):
                 pass
+
+
+def behind_hole(file: int, offset: int) -> int:
+    """Where the data begins at or behind an offset; the offset where that cannot be told.
+
+    A sparse file of gigabytes takes seconds to read, and nothing stands in it.
+    """
+    before = os.lseek(file, 0, os.SEEK_CUR)
+    try:
+        return os.lseek(file, offset, os.SEEK_DATA)
+    except OSError as error:
+        return os.fstat(file).st_size if error.errno == errno.ENXIO else offset
+    finally:
+        os.lseek(file, before, os.SEEK_SET)
 
 
 def create(path: StrPath) -> int:

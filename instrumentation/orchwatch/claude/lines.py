@@ -79,6 +79,10 @@ class LineFile:
         """A line that no memory should hold, to its end."""
         assert self._stream is not None
         self._skipped["longer than 64 MiB"] += 1
+        start = self.offset + size_bytes
+        behind = files.behind_hole(self._stream.fileno(), start)
+        self._stream.seek(behind)
+        size_bytes += behind - start
         while True:
             part = self._stream.readline(MAX_LINE_BYTES)
             size_bytes += len(part)

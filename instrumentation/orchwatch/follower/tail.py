@@ -125,11 +125,13 @@ class Tail:
                 if not piece:
                     break
                 self.offset += len(piece)
-                self._remember(file)
                 if not piece.endswith(b"\n") and len(piece) > files.LONGEST_LINE_BYTES:
+                    self.offset = min(files.behind_hole(file, self.offset), self.size_bytes)
+                    self._remember(file)
                     self.too_long += not self.in_too_long
                     self.in_too_long = True
                     continue
+                self._remember(file)
                 if self.in_too_long:
                     piece = piece[piece.index(b"\n") + 1 :]
                     self.in_too_long = False

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from orchwatch import spool
-from orchwatch.files import LONGEST_LINE_BYTES, reader
+from orchwatch.files import LONGEST_LINE_BYTES, behind_hole, reader
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -110,7 +110,8 @@ def read(
             rest.append(chunk)
             if end - start > LONGEST_LINE_BYTES:
                 # No memory should hold it: its start stands for it, as one line nobody can read.
-                start = end
+                start = end = min(behind_hole(file.fileno(), end), segment.size_bytes)
+                file.seek(end)
                 yield rest[0][:_CUT_BYTES] + b"\n", start
                 rest = []
         if start < end and segment.closed:

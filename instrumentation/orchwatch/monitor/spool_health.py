@@ -75,7 +75,7 @@ def _pieces(segment: Segment) -> Iterator[list[bytes]]:
                     yield b"".join([others, *reversed(rest)]).split(b"\n")
                     rest = []
                 elif sum(map(len, rest)) > files.LONGEST_LINE_BYTES:
-                    rest = []  # no line of ours
+                    return  # whatever it is, it is no segment of ours
                 rest.append(first)
             yield [b"".join(reversed(rest))]
     except OSError:

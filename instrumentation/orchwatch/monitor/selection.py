@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,9 @@ from orchwatch import spool
 if TYPE_CHECKING:
     from orchwatch.monitor.small import Row
 
-LAST_NS = (1 << 63) - 1
-"""The last moment that the store can say."""
+AHEAD_NS = 60 * 1_000_000_000
+"""Clocks of one machine agree; those of home directories on a network need not, quite."""
+
 _COLUMNS = ("session_id", "service", "operation")
 
 
@@ -55,6 +57,11 @@ class Selection:
         named = (self.session_id, self.agent, self.service, self.operation)
         return any(value is not None for value in named)
 
+    @property
+    def last_ns(self) -> int:
+        """Where its window ends, if need be now: what is dated later has not happened."""
+        return time.time_ns() + AHEAD_NS if self.until_ns is None else self.until_ns
+
     def where(self, *, window: bool = True) -> tuple[str, dict[str, Any]]:
         """A condition in SQL on a span's columns, and its parameters.
 
@@ -73,7 +80,7 @@ class Selection:
         if window:
             for column, sign, moment in (
                 ("since_ns", ">=", self.since_ns),
-                ("until_ns", "<=", self.until_ns),
+                ("until_ns", "<=", self.last_ns),
             ):
                 if moment is not None:
                     parts.append(f"end_ns {sign} $of_{column}")
@@ -82,11 +89,7 @@ class Selection:
 
     def holds(self, row: Row, *, window: bool = True) -> bool:
         """What `where` says, of a row in Python."""
-        if window and not (
-            (self.since_ns or 0)
-            <= row.end_ns
-            <= (LAST_NS if self.until_ns is None else self.until_ns)
-        ):
+        if window and not (self.since_ns or 0) <= row.end_ns <= self.last_ns:
             return False
         return (
             row.family in self.families

@@ -61,14 +61,14 @@ def summaries(
 
 
 def outside(
-    store: SmallStore, selection: Selection, since_ns: int, until_ns: int
+    store: SmallStore, selection: Selection, since_ns: int, until_ns: int, now_ns: int
 ) -> tuple[int, int, int | None]:
     """How many ended before and after the window, and when the last of all did."""
     ends = [row.end_ns for row in chosen(store, selection, window=False)]
     return (
         sum(end_ns < since_ns for end_ns in ends),
         sum(end_ns > until_ns for end_ns in ends),
-        max(ends, default=None),
+        max((end_ns for end_ns in ends if end_ns <= now_ns), default=None),
     )
 
 

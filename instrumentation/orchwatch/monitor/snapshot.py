@@ -110,6 +110,7 @@ class Snapshot:
         metrics: Counters and gauges of programs' own that are no levels.
         elsewhere: Services that send over OTLP, so that their operations are not among these; see
             `orchwatch.exporting`.
+        ahead: How many operations are dated in the future, which no window holds.
     """
 
     as_of: datetime
@@ -121,6 +122,7 @@ class Snapshot:
     later: int = 0
     metrics: tuple[Metric, ...] = ()
     elsewhere: tuple[Mapping[str, Any], ...] = ()
+    ahead: int = 0
 
     @property
     def outside(self) -> int:
@@ -165,7 +167,7 @@ def take(
             selection,
             targets_s={row.id: row.target_s for row in targets.operations.values()},
         )
-        outside = spans.outside(store, selection) if selection.is_window else None
+        outside = spans.outside(store, selection)
         unreadable = store.unreadable()
     return of(
         home,
@@ -221,8 +223,9 @@ def of(
         since=None if selection.since_ns is None else _moment(selection.since_ns),
         operations=_operations(targets, {summary.operation: summary for summary in summaries}),
         levels=_levels(targets, values, {**dict.fromkeys(shares, ended), **(samples or {})}),
-        earlier=outside.earlier if outside else 0,
-        later=outside.later if outside else 0,
+        earlier=outside.earlier,
+        later=0 if selection.until_ns is None else outside.later,
+        ahead=outside.later if selection.until_ns is None else 0,
         unreadable=unreadable,
         metrics=tuple(
             metric for name, metric in (own or {}).items() if name[len(PREFIX) :] not in values

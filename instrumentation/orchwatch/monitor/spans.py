@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchwatch.monitor import small_answers, views
-from orchwatch.monitor.selection import ALL, LAST_NS
+from orchwatch.monitor.selection import AHEAD_NS, ALL
 from orchwatch.monitor.small import SmallStore
 
 if TYPE_CHECKING:
@@ -32,7 +33,8 @@ SELECT operation, count(*), count(*) FILTER (status = 2), sum(duration_ns)
 FROM counted WHERE end_ns >= $since_ns GROUP BY operation
 """
 _OUTSIDE = """
-SELECT count(*) FILTER (end_ns < $since_ns), count(*) FILTER (end_ns > $until_ns), max(end_ns)
+SELECT count(*) FILTER (end_ns < $since_ns), count(*) FILTER (end_ns > $until_ns),
+    max(end_ns) FILTER (end_ns <= $now_ns)
 FROM ({chosen})
 """
 _TOTALS = "SELECT family, count(*) FROM span GROUP BY family"
@@ -124,8 +126,9 @@ class Outside(NamedTuple):
 
     Attributes:
         earlier: How many operations ended before it.
-        later: How many ended after it.
-        latest_ns: When the last of all ended, in Unix nanoseconds; None where there is none.
+        later: How many ended after it; of a window that ends now, those dated in the future.
+        latest_ns: When the last of all ended that has, in Unix nanoseconds; None where there is
+            none.
     """
 
     earlier: int
@@ -169,11 +172,11 @@ def work(store: Store, *, since_ns: int) -> list[Work]:
 def outside(store: Store | SmallStore, selection: Selection) -> Outside:
     """What ended before and after a selection's window, and the last of all."""
     since_ns = selection.since_ns or 0
-    until_ns = LAST_NS if selection.until_ns is None else selection.until_ns
+    until_ns, now_ns = selection.last_ns, time.time_ns() + AHEAD_NS
     if isinstance(store, SmallStore):
-        return Outside(*small_answers.outside(store, selection, since_ns, until_ns))
+        return Outside(*small_answers.outside(store, selection, since_ns, until_ns, now_ns))
     sql, values = views.chosen(store, selection, window=False)
-    asked = {**values, "since_ns": since_ns, "until_ns": until_ns}
+    asked = {**values, "since_ns": since_ns, "until_ns": until_ns, "now_ns": now_ns}
     return Outside(*store.query(_OUTSIDE.format(chosen=sql), asked)[0])
 
 
@@ -267,14 +270,25 @@ def _values(pairs: str | None) -> dict[str, Any]:
         return {}
 
 
-def _dictionary(pairs: list[dict[str, Any]]) -> dict[str, Any]:
-    return {pair["key"]: _value(pair["value"]) for pair in pairs}
+def _dictionary(pairs: object) -> dict[str, Any]:
+    """What is malformed is left out, or stays as it was written."""
+    return {
+        pair["key"]: _value(pair.get("value"))
+        for pair in (pairs if isinstance(pairs, list) else ())
+        if isinstance(pair, dict) and isinstance(pair.get("key"), str)
+    }
 
 
-def _value(value: dict[str, Any] | None) -> Any:
-    kind, content = next(iter((value or {"stringValue": None}).items()))
+def _value(value: object) -> Any:
+    if not isinstance(value, dict) or not value:
+        return value or None
+    kind, content = next(iter(value.items()))
     if kind == "intValue":
-        return int(content)
+        try:
+            return int(content)
+        except (ValueError, TypeError, OverflowError):
+            return content
     if kind == "arrayValue":
-        return [_value(element) for element in content.get("values", [])]
+        elements = content.get("values", []) if isinstance(content, dict) else None
+        return [_value(one) for one in elements] if isinstance(elements, list) else content
     return content

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from orchwatch.monitor.audit import Audit
 
+# The most operations that a sentence lists.
+_LISTED = 10
+
 
 def render_json(audit: Audit, resent: int, file: TextIO) -> None:
     """Writes one JSON object."""
@@ -144,6 +147,6 @@ def _about_prometheus(audit: Audit) -> Iterator[str]:
 
 
 def _list(counts: Mapping[str, int]) -> str:
-    return ", ".join(
-        f"{safe(operation or 'overflow')} {count}" for operation, count in counts.items()
-    )
+    most = sorted(counts.items(), key=lambda item: -item[1])[:_LISTED]
+    listed = ", ".join(f"{safe(operation or 'overflow')} {count}" for operation, count in most)
+    return listed + (f" and {len(counts) - _LISTED} more" if len(counts) > _LISTED else "")

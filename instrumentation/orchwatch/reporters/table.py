@@ -23,6 +23,8 @@ _OPERATIONS = ("operation", "count", "errors", "p50", "p95", "p99", "target", "o
 _METRICS = ("recorded by programs", "value", "kind")
 _UNIT_COLUMNS = 20
 _LEVELS = ("level", "value", "target", "out of", "status")
+# The most operations without a target that are shown, and levels.
+_MOST_ROWS = 100
 # The most operations that a note lists.
 _LISTED = 5
 # A window below this is told to the second.
@@ -41,25 +43,55 @@ def render(snapshot: Snapshot, file: TextIO, *, colour: bool) -> None:
         colour: Whether a status is coloured, and errors that are too many; both are spelt out in
             any case.
     """
+    shown = _most_frequent(snapshot.operations)
     operations = [
         (_operation(reading), {"status": reading.status, "errors": _error_mark(reading)})
-        for reading in snapshot.operations
+        for reading in shown
     ]
     _table(_OPERATIONS, operations, file, colour=colour)
+    if len(shown) < len(snapshot.operations):
+        file.write(
+            f"{len(snapshot.operations) - len(shown)} more without a target ran less often;"
+            " --operation NAME shows one,\n--format json all.\n"
+        )
     measured = [reading for reading in snapshot.levels if reading.value is not None]
     if measured:
         file.write("\n")
         levels = [(_level(reading), {"status": reading.status}) for reading in measured]
-        _table(_LEVELS, levels, file, colour=colour)
+        _first(_LEVELS, levels, file, colour=colour)
     if snapshot.metrics:
         file.write("\n")
-        _table(_METRICS, [(_metric(one), {}) for one in snapshot.metrics], file, colour=colour)
+        metrics = [(_metric(one), {}) for one in snapshot.metrics]
+        _first(_METRICS, metrics, file, colour=colour)
     file.write("\n")
     file.writelines(
         # Names and options stay whole.
         textwrap.fill(note, WIDTH, break_on_hyphens=False, break_long_words=False) + "\n"
         for note in _notes(snapshot)
     )
+
+
+def _first(
+    heads: Sequence[str],
+    rows: Sequence[tuple[Sequence[str], Mapping[str, Status | None]]],
+    file: TextIO,
+    *,
+    colour: bool,
+) -> None:
+    """As many rows as a person reads, and how many there are besides."""
+    _table(heads, rows[:_MOST_ROWS], file, colour=colour)
+    if len(rows) > _MOST_ROWS:
+        file.write(f"{len(rows) - _MOST_ROWS} more; --format json shows all.\n")
+
+
+def _most_frequent(readings: Sequence[OperationReading]) -> list[OperationReading]:
+    """All with a target, and of the others as many as a person reads; in the same order."""
+    others = sorted(
+        (reading for reading in readings if reading.target_s is None),
+        key=lambda reading: -reading.count,
+    )
+    left_out = {reading.id for reading in others[_MOST_ROWS:]}
+    return [reading for reading in readings if reading.id not in left_out]
 
 
 def _operation(reading: OperationReading) -> tuple[str, ...]:
@@ -123,6 +155,8 @@ def _notes(snapshot: Snapshot) -> list[str]:
             if count
         ]
         covered += f" {' and '.join(apart)}: orchwatch current --since all."
+    if snapshot.ahead:
+        covered += f" {snapshot.ahead} dated in the future: see orchwatch doctor."
     notes = [*_about_failed(snapshot), *_about_slow(snapshot), covered]
     notes += _about_elsewhere(snapshot)
     unreadable = sum(snapshot.unreadable.values())

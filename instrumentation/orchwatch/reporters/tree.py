@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, TextIO
 
 from orchwatch.monitor.spans import NS_PER_S, Span
@@ -20,6 +21,11 @@ STATUS_ERROR = 2  # OTLP
 # The longest name of an error that a line has room for.
 _ERROR_WIDTH = 24
 
+# What a person reads: lines in all, names below one caller, callers above a line.
+_MOST_ROWS = 1000
+_MOST_BRANCHES = 100
+_DEEPEST = 20
+
 _HEADS = ("operation", "count", "total", "slowest", "errors")
 
 
@@ -32,11 +38,10 @@ def render(spans: Sequence[Span], file: TextIO) -> None:
         spans: All of one trace, by start; at least one.
         file: Where to write.
     """
-    known = {span.span_id for span in spans}
-    children: dict[str | None, list[Span]] = defaultdict(list)
-    for span in spans:
-        children[span.parent_span_id if span.parent_span_id in known else None].append(span)
-    rows = [_HEADS, *_rows(children[None], children, None, None)]
+    children = _children(spans)
+    looped = _cut_loops(spans, children)
+    found = list(islice(_rows(children[None], children, None, None), _MOST_ROWS + 1))
+    rows = [_HEADS, *found[:_MOST_ROWS]]
     widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
     started = datetime.fromtimestamp(spans[0].start_ns / NS_PER_S, UTC)
     file.write(
@@ -50,6 +55,47 @@ def render(spans: Sequence[Span], file: TextIO) -> None:
         # A name that is too long stands on a line of its own: nothing is cut off.
         start = ljust(name, room) if width(name) <= room else f"{name}\n{'':{room}}"
         file.write("  ".join([start, *cells]).rstrip() + "\n")
+    if len(found) > _MOST_ROWS:
+        file.write(f"The first {_MOST_ROWS} lines; --format json has every span.\n")
+    if looped:
+        file.write(
+            f"{counted(looped, 'span')} called by what it called itself: shown as if nothing had"
+            " called it.\n"
+        )
+
+
+def _children(spans: Sequence[Span]) -> dict[str | None, list[Span]]:
+    """By the id of the caller; None calls what has none, or one that is not stored."""
+    known = {span.span_id for span in spans}
+    children: dict[str | None, list[Span]] = defaultdict(list)
+    for span in spans:
+        children[span.parent_span_id if span.parent_span_id in known else None].append(span)
+    return children
+
+
+def _cut_loops(spans: Iterable[Span], children: dict[str | None, list[Span]]) -> int:
+    """Makes a root of the earliest span of each loop of callers; how many loops there were."""
+    reached = _reached(children[None], children)
+    loops = 0
+    for span in spans:
+        if span.span_id not in reached:
+            loops += 1
+            children[span.parent_span_id].remove(span)
+            children[None].append(span)
+            reached |= _reached([span], children)
+    return loops
+
+
+def _reached(spans: Iterable[Span], children: Mapping[str | None, list[Span]]) -> set[str]:
+    """The ids of spans and of all that is below them."""
+    reached: set[str] = set()
+    waiting = list(spans)
+    while waiting:
+        span = waiting.pop()
+        if span.span_id not in reached:
+            reached.add(span.span_id)
+            waiting += children.get(span.span_id, ())
+    return reached
 
 
 def _rows(
@@ -57,27 +103,41 @@ def _rows(
     children: Mapping[str | None, list[Span]],
     agent: str | None,
     margin: str | None,
+    depth: int = 0,
 ) -> Iterator[tuple[str, ...]]:
     """A line for each group of calls and those inside it; only roots have no margin."""
     groups: dict[tuple[str, str | None], list[Span]] = defaultdict(list)
     for span in calls:
         groups[span.name, span.agent].append(span)
-    for number, ((name, who), group) in enumerate(groups.items(), 1):
+    more = list(groups.values())[_MOST_BRANCHES:]
+    for number, ((name, who), group) in enumerate(islice(groups.items(), _MOST_BRANCHES), 1):
         last = number == len(groups)
         title = f"{safe(name)} [{safe(who)}]" if who and who != agent else safe(name)
         branch = deeper = ""
         if margin is not None:
             branch = margin + ("└─ " if last else "├─ ")
             deeper = margin + ("   " if last else "│  ")
-        yield (
-            f"{branch}{title}",
-            str(len(group)),
-            units.duration(sum(span.duration_ns for span in group) / NS_PER_S),
-            units.duration(max(span.duration_ns for span in group) / NS_PER_S),
-            _errors(group),
-        )
+        yield _row(f"{branch}{title}", group)
         inside = [child for span in group for child in children.get(span.span_id, ())]
-        yield from _rows(inside, children, who, deeper)
+        if inside and depth == _DEEPEST:
+            below = len(_reached(inside, children))
+            yield (f"{deeper}└─ … {counted(below, 'span')} deeper", "", "", "", "")
+        else:
+            yield from _rows(inside, children, who, deeper, depth + 1)
+    if more:
+        left_out = [span for group in more for span in group]
+        branch = "" if margin is None else f"{margin}└─ "
+        yield _row(f"{branch}… {counted(len(more), 'other name')}", left_out)
+
+
+def _row(title: str, group: Sequence[Span]) -> tuple[str, ...]:
+    return (
+        title,
+        str(len(group)),
+        units.duration(sum(span.duration_ns for span in group) / NS_PER_S),
+        units.duration(max(span.duration_ns for span in group) / NS_PER_S),
+        _errors(group),
+    )
 
 
 def _errors(group: Iterable[Span]) -> str:

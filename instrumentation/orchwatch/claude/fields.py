@@ -33,9 +33,9 @@ def word(value: object) -> str:
 
 def count(value: object) -> int:
     """A whole number of 0 or more."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
         return 0
-    return int(min(max(value, 0), _MAX_COUNT))
+    return int(min(value, _MAX_COUNT))
 
 
 def milliseconds(value: object) -> int | None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 MOST_BODY_BYTES = 16 * 1024 * 1024
 
+# A clock that was set back since may lie behind by this.
+_AHEAD_NS = 86_400 * 1_000_000_000
 _HEADER = b'{"orchwatch":'
 
 
@@ -114,13 +116,25 @@ class HookEvents:
 def _facts(line: bytes) -> list[Fact]:
     try:
         event = json.loads(line)
-        facts = hook_payload.read(event["payload"], event["received_ns"])
+        facts = hook_payload.read(event["payload"], _moment(event["received_ns"]))
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
         # A segment's header, or what a killed writer left of a line.
         if line.strip() and not line.startswith(_HEADER):
             losses.count("bad_hook_payload")
         return []
     return facts or []
+
+
+def _moment(received_ns: object) -> int:
+    """When an event came.
+
+    Raises:
+        ValueError: It is no time, or one that is still to come.
+    """
+    latest_ns = time.time_ns() + _AHEAD_NS
+    if type(received_ns) is not int or not 0 < received_ns < latest_ns:
+        raise ValueError("received_ns is no time")
+    return received_ns
 
 
 def _remove(path: str, read_bytes: int) -> bool:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from typing import TYPE_CHECKING
 
 from orchwatch.cli import filters, options, window
 
 if TYPE_CHECKING:
+    import argparse
+
     from orchwatch.monitor.listing import Kind
 
 _LIMIT = 20
@@ -17,13 +18,7 @@ _LIMIT = 20
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the options."""
     options.add_format(parser)
-    parser.add_argument(
-        "--limit",
-        type=_number,
-        default=_LIMIT,
-        metavar="N",
-        help="how many at most (default: %(default)s; 0: all)",
-    )
+    options.add_limit(parser, _LIMIT)
     filters.add_arguments(parser, window.ALL)
 
 
@@ -58,13 +53,3 @@ def nothing(what: str, chosen: filters.Chosen, directory: str) -> str:
         f"{what} is stored in {directory} yet; orchwatch demo shows how it looks, and"
         " orchwatch claude import takes in recorded sessions.\n"
     )
-
-
-def _number(text: str) -> int:
-    try:
-        number = int(text)
-    except ValueError:
-        number = -1
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, not {text!r}")
-    return number

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import argparse
+import argparse
 
 COLORS = ("auto", "always", "never")
 
@@ -28,3 +25,24 @@ def add_color(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="auto: on a terminal, unless NO_COLOR is set (default: %(default)s)",
     )
+
+
+def add_limit(parser: argparse.ArgumentParser, default: int | None, meant: str = "") -> None:
+    """Declares `--limit`; 0 stands for all. `meant` says what no default does."""
+    parser.add_argument(
+        "--limit",
+        type=_number,
+        default=default,
+        metavar="N",
+        help=f"how many at most, the latest (default: {meant or default}; 0: all)",
+    )
+
+
+def _number(text: str) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, not {text!r}")
+    return number

@@ -34,6 +34,8 @@ _NAME = re.compile(
     r"\.(?P<id>[0-9a-f]{32})\.(?P<bytes>\d+)\.(?P<unreadable>\d+)(?P<version>\.v2)?\.parquet"
 )
 _TEMPORARY_SUFFIX = ".tmp"
+DAMAGED_SUFFIX = ".damaged"
+"""What the name of a file that was found damaged ends in."""
 _MAGIC = b"PAR1"
 
 # Version 2 has delta encoding: times take 3.5 bytes instead of 8.
@@ -113,27 +115,39 @@ def find(directory: Path) -> dict[str, Compacted]:
     Where one segment was compacted twice (a writer was late) the file that holds more of it counts.
     """
     found: dict[str, Compacted] = {}
+    for compacted in _named(directory):
+        if _whole(compacted.path):
+            known = found.get(compacted.id)
+            if known is None or _worth(known) < _worth(compacted):
+                found[compacted.id] = compacted
+    return found
+
+
+def damaged(directory: Path) -> list[Compacted]:
+    """The files that are not whole, and those that were found damaged and set aside."""
+    return [
+        *_named(directory, DAMAGED_SUFFIX),
+        *(compacted for compacted in _named(directory) if not _whole(compacted.path)),
+    ]
+
+
+def _named(directory: Path, suffix: str = "") -> Iterator[Compacted]:
     try:
         files = sorted(os.listdir(directory))
     except OSError:
-        return found
+        return
     for file in files:
-        match = _NAME.fullmatch(file)
-        if match is None or not _whole(directory / file):
-            continue
-        compacted = Compacted(
-            path=directory / file,
-            segment=match["segment"],
-            family=match["family"],
-            id=match["id"],
-            source_bytes=int(match["bytes"]),
-            unreadable=int(match["unreadable"]),
-            current=match["version"] is not None,
-        )
-        known = found.get(compacted.id)
-        if known is None or _worth(known) < _worth(compacted):
-            found[compacted.id] = compacted
-    return found
+        match = _NAME.fullmatch(file.removesuffix(suffix)) if file.endswith(suffix) else None
+        if match is not None:
+            yield Compacted(
+                path=directory / file,
+                segment=match["segment"],
+                family=match["family"],
+                id=match["id"],
+                source_bytes=int(match["bytes"]),
+                unreadable=int(match["unreadable"]),
+                current=match["version"] is not None,
+            )
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from orchwatch.monitor.extras import check_extras
 from orchwatch.monitor.secret_checks import check_secrets
 from orchwatch.monitor.server_checks import check_servers
 from orchwatch.monitor.servers import VISIBLE_AFTER_S
-from orchwatch.monitor.spool_health import check_spool, newest_operation
+from orchwatch.monitor.spool_health import check_spool, check_store, newest_operation
 from orchwatch.monitor.watched import check_watched
 from orchwatch.monitor.wording import counted, size
 
@@ -46,6 +46,7 @@ def examine() -> list[Check]:
         *_check_home(),
         *check_secrets(),
         *check_spool(),
+        *check_store(),
         *spool_backlog.check_backlog(),
         *_check_losses(),
         *_check_project(),

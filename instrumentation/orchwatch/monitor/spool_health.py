@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchwatch import files, spool
+from orchwatch.errors import OrchwatchError
 from orchwatch.home import home, spool_directory
-from orchwatch.monitor import archive, segments
+from orchwatch.monitor import archive, segments, small, spans
 from orchwatch.monitor.check import Check
+from orchwatch.monitor.selection import Selection
 from orchwatch.monitor.wording import counted, size
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from orchwatch.monitor.segments import Segment
 
 _PIECE_BYTES = 256 * 1024
+# The most files that a check names.
+_LISTED = 5
 # Clocks of one machine agree; this is for home directories on a network.
 _FUTURE_TOLERANCE_S = 60.0
 _NS = 1e9
@@ -94,6 +98,28 @@ def check_spool() -> Iterator[Check]:
     yield _check_clock(found)
 
 
+def check_store() -> Iterator[Check]:
+    """Looks at the files that closed segments were compacted to."""
+    directory = Path(home()) / "store"
+    held = {segment.id: segment.size_bytes for segment in segments.find(Path(spool_directory()))}
+    held |= {file.id: file.source_bytes for file in archive.find(directory).values()}
+    lost = [
+        file.path.name
+        for file in archive.damaged(directory)
+        if held.get(file.id, 0) < file.source_bytes
+    ]
+    if lost:
+        listed = ", ".join(lost[:_LISTED])
+        more = f" and {len(lost) - _LISTED} more" if len(lost) > _LISTED else ""
+        yield Check(
+            name="store",
+            state="warn",
+            found=f"damaged and left out, with operations that nothing else holds: {listed}{more},"
+            f" in {directory}",
+            remedy="restore what is damaged from a backup, or move it away",
+        )
+
+
 def _check_size(directory: Path, found: list[Segment]) -> Check:
     size_bytes = sum(segment.size_bytes for segment in found)
     newest_s = max(segment.modified_ns for segment in found) / _NS
@@ -130,10 +156,19 @@ def _check_lines(found: list[Segment]) -> Check:
 def _check_clock(found: list[Segment]) -> Check:
     now_s = time.time()
     newest = newest_operation()
+    ahead = _count_ahead()
     latest_s = max(
         newest.end_s if newest else 0.0, *(segment.modified_ns / _NS for segment in found)
     )
     ahead_s = latest_s - now_s
+    if ahead:
+        return Check(
+            name="clock",
+            state="warn",
+            found=f"{counted(ahead, 'operation')} in the future, which every command leaves out",
+            remedy="see which machine wrote them with another clock; they count once their time"
+            " has come",
+        )
     if ahead_s <= _FUTURE_TOLERANCE_S:
         return Check(name="clock", state="ok", found="nothing in the spool is from the future")
     return Check(
@@ -143,6 +178,21 @@ def _check_clock(found: list[Segment]) -> Check:
         remedy="set the clock, or see which machine wrote it with another one; until then ages are"
         " wrong and Prometheus may refuse what is recorded",
     )
+
+
+def _count_ahead() -> int:
+    """How many operations are dated in the future; 0 where the store cannot be read."""
+    directory = Path(home())
+    try:
+        found = small.read(directory)
+        if found is not None:
+            return spans.outside(found, Selection(history=True)).later
+        from orchwatch.monitor.store import Store  # noqa: PLC0415 - DuckDB need not be installed
+
+        with Store(directory) as store:
+            return spans.outside(store, Selection(history=True)).later
+    except OrchwatchError:
+        return 0  # other checks say why
 
 
 def _count_unreadable(segment: Segment) -> int:

@@ -9,12 +9,13 @@ reader is killed, whether two compact at once, or whether a segment is rotated o
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from orchwatch import spool
+from orchwatch import safe_text, spool
 from orchwatch.errors import OrchwatchError
 from orchwatch.monitor import archive, engine, lines, segments
 from orchwatch.monitor.views import Views
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
     from orchwatch.monitor.archive import Compacted
     from orchwatch.monitor.segments import Segment
 
+_logger = logging.getLogger(__name__)
+
 _ATTEMPTS = 5
-_DAMAGED_SUFFIX = ".damaged"
 _READ_ALL = "SELECT max(hash(stored)) FROM read_parquet($path) AS stored"
 # So much of a segment that is still written to is worth a file: less is parsed sooner than that.
 _PIECE_BYTES = 1024 * 1024
@@ -81,6 +83,7 @@ class Store:
         # Files of an earlier version that could not be written anew; the table has their rows.
         self._by_itself: set[str] = set()
         self.refresh()
+        self._name_lost()
 
     def __enter__(self) -> Self:
         return self
@@ -135,6 +138,7 @@ class Store:
                 if not self._set_damaged_aside():
                     raise self._unusable(error) from error
                 self.refresh()
+                self._name_lost()
         raise self._unusable(why or "its files keep changing")
 
     def unreadable(self) -> dict[str, int]:
@@ -283,12 +287,11 @@ class Store:
         return [str(file.path) for file in read if file is not None]
 
     def _set_damaged_aside(self) -> bool:
-        """Whether a damaged file was renamed, whose segment is then read from the spool again.
+        """Whether a damaged file was renamed; its segment is read from the spool where that has it.
 
         Raises:
-            OrchwatchError: A file is damaged and the spool no longer holds its segment.
+            OrchwatchError: A damaged file cannot be renamed.
         """
-        held = {segment.id: segment.size_bytes for segment in segments.find(self._spool)}
         found = False
         for file in self._files.values():
             try:
@@ -297,19 +300,31 @@ class Store:
             except (engine.IOError, engine.OutOfMemory):
                 continue
             except engine.Error as error:
-                if held.get(file.id, 0) < file.source_bytes:
-                    raise OrchwatchError(
-                        f"{file.path} is damaged, and the spool no longer holds its segment;"
-                        " once it is moved away the rest is read again"
-                    ) from error
                 try:
-                    file.path.rename(file.path.with_name(file.path.name + _DAMAGED_SUFFIX))
+                    file.path.rename(file.path.with_name(file.path.name + archive.DAMAGED_SUFFIX))
                 except OSError as failed:
                     raise OrchwatchError(
                         f"{file.path} is damaged and cannot be renamed: {failed.strerror}"
                     ) from error
                 found = True
         return found
+
+    def _name_lost(self) -> None:
+        """Says which files are damaged whose operations nothing else holds."""
+        held = {segment.id: segment.size_bytes for segment in segments.find(self._spool)}
+        held |= {file.id: file.source_bytes for file in self._files.values()}
+        lost = [
+            file.path
+            for file in archive.damaged(self._directory)
+            if held.get(file.id, 0) < file.source_bytes
+        ]
+        if lost:
+            more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+            _logger.warning(
+                "%s%s: damaged and left out; move it away to read on without this line",
+                safe_text.safe(str(lost[0])),
+                more,
+            )
 
     def _unusable(self, why: object) -> OrchwatchError:
         return OrchwatchError(

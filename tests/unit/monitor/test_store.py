@@ -13,8 +13,7 @@ import duckdb
 import pytest
 
 from orchwatch import spool
-from orchwatch.errors import OrchwatchError
-from orchwatch.monitor import spans
+from orchwatch.monitor import spans, spool_health
 from orchwatch.monitor.store import Store
 
 if TYPE_CHECKING:
@@ -219,15 +218,25 @@ def test_a_damaged_file_of_the_store_is_set_aside_and_made_again(
 
 
 @pytest.mark.usefixtures("small_segments")
-def test_a_damaged_file_without_its_segment_is_one_clear_error(home: Path, record: Record) -> None:
+@pytest.mark.parametrize("content", [b"PAR1 nothing of the kind PAR1", b"", b"PAR1 torn"])
+def test_a_damaged_file_without_its_segment_is_named_and_the_rest_answers(
+    content: bytes, home: Path, record: Record, caplog: pytest.LogCaptureFixture
+) -> None:
     for _ in range(20):
         record()
-    count(home)
+    assert count(home) == 20
     file = compacted(home)[0]
-    file.write_bytes(b"PAR1 nothing of the kind PAR1")
+    file.write_bytes(content)
     (home / "spool" / f"{file.name.partition('.')[0]}.jsonl").unlink()
-    with pytest.raises(OrchwatchError, match=f"{file} is damaged"):
-        count(home)
+    caplog.clear()
+    for _ in range(2):
+        assert 0 < count(home) < 20
+        assert f"{file}" in caplog.text
+        assert "damaged and left out" in caplog.text
+        caplog.clear()
+    (check,) = spool_health.check_store()
+    assert check.state == "warn"
+    assert file.name in check.found
 
 
 @pytest.mark.usefixtures("small_segments")

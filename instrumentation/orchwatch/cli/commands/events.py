@@ -7,17 +7,19 @@ import select
 import shutil
 import sys
 import time
+from collections import deque
 from typing import TYPE_CHECKING
 
 from orchwatch.cli import filters, options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from orchwatch.monitor.event_stream import Event, EventStream
 
 HELP = "show alerts, operations that failed and those beyond their warning, oldest first"
 
+_LIMIT = 1000
 _INTERVAL_S = 0.5
 # Of the time, at most this share goes into looking, however much is stored.
 _SHARE = 0.05
@@ -35,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     filters.add_arguments(parser)
     options.add_format(parser, "; table: for a person, in local time; json: one object a line")
     options.add_color(parser)
+    options.add_limit(parser, None, f"{_LIMIT} in a table, all of json")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -51,15 +54,36 @@ def run(arguments: argparse.Namespace) -> int:
     with filters.opened(directory, small=not arguments.follow) as store:
         chosen = filters.chosen(arguments, store, directory, moved=False)
         stream = EventStream(directory, store, targets.load(), chosen.selection)
-        nothing = True
-        for event in stream.past(chosen.selection.since_ns or 0):
-            show(event)
-            nothing = False
-        if nothing and arguments.format == "table":
+        past = stream.past(chosen.selection.since_ns or 0)
+        if not _show_latest(past, show, _limit(arguments)) and arguments.format == "table":
             sys.stdout.write(_nothing(chosen, str(directory)))
         if arguments.follow:
             _follow(stream, show)
     return 0
+
+
+def _limit(arguments: argparse.Namespace) -> int:
+    """How many at most; 0 for all."""
+    if arguments.limit is None:
+        return _LIMIT if arguments.format == "table" else 0
+    return int(arguments.limit)
+
+
+def _show_latest(events: Iterator[Event], show: Callable[[Event], None], limit: int) -> int:
+    """Shows the last so many, and says how many it left out; how many there were."""
+    number = 0
+    if limit:
+        latest: deque[Event] = deque(maxlen=limit)
+        for event in events:
+            number += 1
+            latest.append(event)
+        events = iter(latest)
+        if number > limit and sys.stderr is not None:
+            sys.stderr.write(f"{number - limit} earlier ones are left out, see --limit\n")
+    for shown, event in enumerate(events, 1):
+        show(event)
+        number = max(number, shown)
+    return number
 
 
 def _shower(arguments: argparse.Namespace) -> Callable[[Event], None]:

@@ -274,7 +274,8 @@ def _settle(directory: str) -> None:
                 totals[_BUDGET] = totals.get(_BUDGET, 0) + lines
                 totals[_SETTLED] = token
                 if not _write(ledger, before, totals):
-                    os.truncate(path, 0)  # its name still counts
+                    # Its name still counts.
+                    os.close(files.descriptor(path, os.O_WRONLY | os.O_TRUNC, links=False))
                     continue
             os.unlink(path)
     except OSError:

@@ -61,8 +61,7 @@ def render(snapshot: Snapshot, file: TextIO, *, colour: bool) -> None:
         _first(_LEVELS, levels, file, colour=colour)
     if snapshot.metrics:
         file.write("\n")
-        metrics = [(_metric(one), {}) for one in snapshot.metrics]
-        _first(_METRICS, metrics, file, colour=colour)
+        _first(_METRICS, [(_metric(one), {}) for one in snapshot.metrics], file, colour=colour)
     file.write("\n")
     file.writelines(
         # Names and options stay whole.

@@ -19,9 +19,10 @@ import sys
 from typing import Final
 from urllib.parse import quote, urlsplit
 
-from orchwatch import secret_file
+from orchwatch import files, secret_file
 from orchwatch.errors import OrchwatchError
-from orchwatch.home import DIRECTORY_MODE, FILE_MODE, home
+from orchwatch.home import DIRECTORY_MODE, home
+from orchwatch.safe_text import safe
 
 USER: Final = "orchwatch"
 
@@ -33,6 +34,7 @@ _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _LIBCRYPT: Final = ("libcrypt.so.2", "libcrypt.so.1", None)
 _BCRYPT_ALPHABET: Final = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _SALT_LENGTH: Final = 22
+_MESSAGE_COLUMNS: Final = 2000
 # The least: slow hashes protect passwords that can be guessed, and this one cannot.
 _COST: Final = "$2b$04$"
 
@@ -118,7 +120,7 @@ def main() -> int:
     try:
         make()
     except OrchwatchError as error:
-        print(f"error: {error}", file=sys.stderr)
+        sys.stderr.write(f"error: {safe(str(error), _MESSAGE_COLUMNS)}\n")
         return 1
     return 0
 
@@ -169,12 +171,8 @@ def _make_directories(path: str) -> None:
 
 def _write(path: str, text: str) -> None:
     """Whole or not at all: a server may be reading it."""
-    unfinished = f"{path}.{os.getpid()}"
     try:
-        descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, FILE_MODE)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(text)
-        os.replace(unfinished, path)
+        files.replace(path, text.encode())
     except OSError as error:
         raise OrchwatchError(f"{path}: cannot be written: {error.strerror}") from error
 

@@ -223,9 +223,9 @@ def of(
         since=None if selection.since_ns is None else _moment(selection.since_ns),
         operations=_operations(targets, {summary.operation: summary for summary in summaries}),
         levels=_levels(targets, values, {**dict.fromkeys(shares, ended), **(samples or {})}),
-        earlier=outside.earlier,
-        later=0 if selection.until_ns is None else outside.later,
-        ahead=outside.later if selection.until_ns is None else 0,
+        earlier=outside.earlier if outside else 0,
+        later=outside.later if outside and selection.until_ns is not None else 0,
+        ahead=outside.later if outside and selection.until_ns is None else 0,
         unreadable=unreadable,
         metrics=tuple(
             metric for name, metric in (own or {}).items() if name[len(PREFIX) :] not in values

@@ -17,7 +17,6 @@ ALLOWED = {
     ("cli/main.py", "open"): "/dev/null, in the place of a stdout that was closed",
     ("cli/main.py", "os.open"): "as above",
     ("monitor/client.py", "_OPENER.open"): "an address, with a time limit",
-    ("monitor/server_checks.py", "_OPENER.open"): "an address, with a time limit",
     ("monitor/doctor.py", "tempfile.TemporaryFile"): "a new file without a name",
     ("claude/import_record.py", "sqlite3.connect"): "what `files` has just opened there",
     ("claude/claims.py", "sqlite3.connect"): "as above",

@@ -387,8 +387,9 @@ def test_the_monitor_follows_the_sessions_of_the_host_and_takes_its_hooks(
     project.compose("build", "monitor")
     project.up("monitor", *SERVERS)
     projects = project.claude / "projects"
-    # Made by Docker, and the user's all the same: Claude Code has to write there.
-    assert {path.stat().st_uid for path in (project.claude, projects)} == {SPOOL_UID}
+    # Made by Docker, and the user's all the same. Around it nothing is written: that is only said.
+    assert (project.claude.stat().st_uid, projects.stat().st_uid) == (0, SPOOL_UID)
+    assert f"sudo chown {SPOOL_UID}:" in project.compose("logs", "prepare").stdout
     write_session(projects / "p" / "00000000-0000-4000-8000-000000000001.jsonl")
     wait_until("the tool call is counted", lambda: counts().get("tool.execute") == 1)
     event = {"hook_event_name": "Notification", "session_id": "s"}

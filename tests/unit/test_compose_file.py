@@ -125,7 +125,8 @@ def test_every_mounted_file_is_there_and_only_the_home_can_be_written(
             assert (ROOT / source).exists()
             assert read_only
         elif source.startswith("$"):
-            assert read_only == (target != "/orchwatch" and name != ROOT_SERVICE)
+            assert read_only == (target not in {"/orchwatch", "/claude-projects"})
+            assert read_only or target == "/orchwatch" or name == ROOT_SERVICE
         else:
             assert source in FILE["volumes"]
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchwatch import config, files, losses, spool, targets
+from orchwatch.claude import locations
 from orchwatch.errors import OrchwatchError
 from orchwatch.home import DIRECTORY_MODE, FILE_MODE, home, spool_directory
 from orchwatch.integrations.callables import configured
@@ -45,6 +46,7 @@ def examine() -> list[Check]:
         *check_watched(),
         *_check_home(),
         *check_secrets(),
+        *_check_claude_directory(),
         *check_spool(),
         *check_store(),
         *spool_backlog.check_backlog(),
@@ -200,6 +202,23 @@ def _check_rights(directory: Path) -> Check:
             remedy=f"chmod {FILE_MODE:o} {spool_directory()}/*.jsonl",
         )
     return Check(name="home rights", state="ok", found=f"{directory} is yours alone")
+
+
+def _check_claude_directory() -> Iterator[Check]:
+    """Nothing where it is the user's, or not there."""
+    directory = Path(os.path.dirname(locations.settings_file("user")))
+    try:
+        owner = directory.stat().st_uid
+    except OSError:
+        return
+    if owner != 0 or os.geteuid() == 0:
+        return
+    yield Check(
+        name="claude code",
+        state="warn",
+        found=f"{directory} belongs to root, as Docker makes it: Claude Code cannot write there",
+        remedy=f"sudo chown {os.geteuid()}:{os.getegid()} {directory}",
+    )
 
 
 def _too_open(path: Path) -> bool:

@@ -54,7 +54,7 @@ test-compose: setup stack ## Start docker-compose.yml on a real engine and send 
 	tests/compose/run
 
 .PHONY: test-claude
-test-claude: setup ## Run the real Claude Code client on a scripted model; needs npm
+test-claude: setup ## Run the real Claude Code client on a scripted model; needs npm and tmux
 	$(BIN)/python -m pytest tests/claude_client
 
 .PHONY: dist

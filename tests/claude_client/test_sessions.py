@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import json
 import re
-import signal
-import socket
 import subprocess
 import time
 from collections import Counter
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.claude_client.watch import ORCHWATCH, Span, Watch, summary, truth
+from tests.claude_client.watch import Span, Watch, monitor, summary, truth
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tests.claude_client.client import Client
     from tests.claude_client.model_stub import ModelStub
 
@@ -34,27 +29,6 @@ PROMPTS = (
     "[[refused]] an API error",
 )
 HOOKED_RUNS = 30
-
-
-@contextmanager
-def monitor(watch: Watch) -> Iterator[None]:
-    """`orchwatch monitor`, until what it follows is stored."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        watch.environment["ORCHWATCH_MONITOR_PORT"] = str(probe.getsockname()[1])
-    process = subprocess.Popen(
-        [ORCHWATCH, "monitor"],
-        env=watch.environment,
-        cwd=watch.client.project,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    try:
-        yield
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=WITHIN_S)
 
 
 def play(client: Client) -> None:

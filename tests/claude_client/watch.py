@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import json
+import signal
+import socket
 import subprocess
 import sys
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tests.claude_client.client import Client
     from tests.claude_client.model_stub import Request
 
+WITHIN_S = 60.0
 ORCHWATCH = Path(sys.executable).parent / "orchwatch"
 _STORED = ("operations-", "history-", "undelivered-")
 _TOKENS = {
@@ -81,6 +87,27 @@ class Watch:
             for span in scope.get("spans", [])
         ]
         return sorted(found, key=lambda span: (span.start_s, span.end_s, span.span_id))
+
+
+@contextmanager
+def monitor(watch: Watch) -> Iterator[None]:
+    """`orchwatch monitor`, until what it follows is stored."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        watch.environment["ORCHWATCH_MONITOR_PORT"] = str(probe.getsockname()[1])
+    process = subprocess.Popen(
+        [ORCHWATCH, "monitor"],
+        env=watch.environment,
+        cwd=watch.client.project,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=WITHIN_S)
 
 
 def summary(spans: list[Span]) -> dict[str, dict[str, Any]]:

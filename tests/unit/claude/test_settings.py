@@ -118,12 +118,12 @@ def test_a_variable_that_was_changed_since_is_the_users() -> None:
 def test_what_others_added_since_stays_where_it_is() -> None:
     added = plain(settings.add(WITH_HOOKS, ALL))
     added["hooks"]["Stop"].append({"hooks": [{"type": "command", "command": "later"}]})
-    added["hooks"]["PreCompact"][0]["hooks"].insert(0, {"type": "command", "command": "inside"})
+    added["hooks"]["SubagentStop"][0]["hooks"].insert(0, {"type": "command", "command": "inside"})
     added["later"] = 1
     removed = plain(settings.remove(json.dumps(added, indent=2), plain(WITH_HOOKS), ENV).text)
     expected = plain(WITH_HOOKS)
     expected["hooks"]["Stop"] = [{"hooks": [{"type": "command", "command": "later"}]}]
-    expected["hooks"]["PreCompact"] = [{"hooks": [{"type": "command", "command": "inside"}]}]
+    expected["hooks"]["SubagentStop"] = [{"hooks": [{"type": "command", "command": "inside"}]}]
     expected["later"] = 1
     assert removed == expected
 

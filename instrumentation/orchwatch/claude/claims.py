@@ -11,6 +11,7 @@ import hashlib
 import os
 import sqlite3
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from orchwatch import losses, names
@@ -54,7 +55,7 @@ class Claims:
             claim: Whether to claim it if it is nobody's.
         """
         key = _digest(message)
-        owner = _digest(session_id) + _digest(turn)
+        owner = _owner_digest(session_id) + _owner_digest(turn)
         known = self._held.get(key) or self._stored(key)
         if known is None:
             if claim:
@@ -143,3 +144,6 @@ class StoredClaims(Claims):
 
 def _digest(text: str) -> bytes:
     return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=_DIGEST_BYTES).digest()
+
+
+_owner_digest = lru_cache(maxsize=256)(_digest)  # many messages have one owner

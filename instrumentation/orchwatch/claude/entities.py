@@ -118,9 +118,10 @@ class Turn(Life):
 
     def see(self, time_ns: int) -> None:
         """A sign of life."""
-        self.began_ns = min(self.began_ns or time_ns, time_ns)
+        if not self.began_ns or time_ns < self.began_ns:
+            self.began_ns = time_ns
+            self._settle()
         self.last_ns = max(self.last_ns, time_ns)
-        self._settle()
 
     def ask(self, record_id: str, time_ns: int) -> None:
         """It was asked for."""

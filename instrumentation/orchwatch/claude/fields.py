@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -47,8 +48,11 @@ def milliseconds(value: object) -> int | None:
 
 def time_ns(value: object) -> int | None:
     """An ISO 8601 time in Unix nanoseconds; one without a zone is UTC."""
-    if not isinstance(value, str):
-        return None
+    return _time_ns(value) if isinstance(value, str) else None
+
+
+@lru_cache(maxsize=64)  # a line's is asked for to order the lines, and when it is read
+def _time_ns(value: str) -> int | None:
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:

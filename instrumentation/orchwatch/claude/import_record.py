@@ -25,13 +25,15 @@ from orchwatch.files import lines as lines_of
 from orchwatch.home import DIRECTORY_MODE, home
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
 
 _NAME = "claude-import"
 _IDS = "Q"  # of spans: 8 bytes each
 _SCHEMA = """
-CREATE TABLE IF NOT EXISTS seen (session TEXT PRIMARY KEY, open INTEGER, files TEXT, spans BLOB);
+CREATE TABLE IF NOT EXISTS seen (session TEXT PRIMARY KEY, open INTEGER, files TEXT);
+CREATE TABLE IF NOT EXISTS written (session TEXT, spans BLOB);
+CREATE INDEX IF NOT EXISTS written_session ON written (session);
 CREATE TABLE IF NOT EXISTS pending (segment INTEGER, "offset" INTEGER, lines BLOB);
 """
 
@@ -99,15 +101,25 @@ class ImportRecord:
     def session(self, session_id: str) -> Seen:
         """What was seen of a session."""
         row = self._connection.execute(
-            "SELECT open, files, spans FROM seen WHERE session = ?", [session_id]
+            "SELECT open, files FROM seen WHERE session = ?", [session_id]
         ).fetchone()
         if row is None:
             return Seen(is_open=False, files={}, spans=set())
-        spans = array(_IDS, row[2])
-        return Seen(is_open=bool(row[0]), files=json.loads(row[1]), spans=set(spans))
+        spans: set[int] = set()
+        for (ids,) in self._connection.execute(
+            "SELECT spans FROM written WHERE session = ?", [session_id]
+        ):
+            spans.update(array(_IDS, ids))
+        return Seen(is_open=bool(row[0]), files=json.loads(row[1]), spans=spans)
 
-    def keep(self, session_id: str, seen: Seen, lines: Sequence[bytes]) -> None:
+    def keep(self, session_id: str, seen: Seen, new: Iterable[int], lines: Sequence[bytes]) -> None:
         """Appends spans to the spool and keeps what was seen, both or neither.
+
+        Args:
+            session_id: The session.
+            seen: What was seen of it; its `spans` grow by the new ones.
+            new: The ids of the spans.
+            lines: The spans.
 
         Raises:
             OrchwatchError: The record or the spool cannot be written.
@@ -115,11 +127,14 @@ class ImportRecord:
         try:
             execute = self._connection.execute
             execute("BEGIN IMMEDIATE")
-            spans = array(_IDS, sorted(seen.spans)).tobytes()
             execute(
-                "INSERT OR REPLACE INTO seen VALUES (?, ?, ?, ?)",
-                [session_id, seen.is_open, json.dumps(seen.files), spans],
+                "INSERT OR REPLACE INTO seen VALUES (?, ?, ?)",
+                [session_id, seen.is_open, json.dumps(seen.files)],
             )
+            ids = array(_IDS, new)
+            if ids:
+                execute("INSERT INTO written VALUES (?, ?)", [session_id, ids.tobytes()])
+                seen.spans.update(ids)
             if lines:
                 execute("INSERT INTO pending VALUES (?, ?, ?)", [*_end(), b"".join(lines)])
             execute("COMMIT")

@@ -208,9 +208,9 @@ class _SessionImport:
         # written, for news.
         self._claims.mark(new.values())
         self._claims.keep()
-        self._seen.spans |= new.keys()
-        self._record.keep(self._session.session_id, self._seen, encode(list(new.values())))
-        self._summary.add(list(new.values()))
+        spans = list(new.values())
+        self._record.keep(self._session.session_id, self._seen, new, encode(spans))
+        self._summary.add(spans)
         self._summary.read_bytes += self._unkept_bytes
         self._progress(self._unkept_bytes)
         self._spans = []

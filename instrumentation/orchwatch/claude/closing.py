@@ -291,7 +291,7 @@ class _Closing:
         if own_ns:
             end_ns = own_ns if agent.reason else agent.last_ns or agent.stopped_ns
             return _End(end_ns, agent.error_type, agent.reason)
-        call = session.calls.get(agent.call)
+        call = session.calls.get(agent.call) or places.likely_call(session, agent)
         if call and call.cut_ns and not call.background and call.cut_reason != NEXT_PROMPT:
             return _End(max(call.cut_ns, agent.last_ns), reason=call.cut_reason)
         if session.exited_ns >= agent.last_ns > 0:

@@ -66,13 +66,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         if variable.startswith(("ORCHWATCH_", "OTEL_", "TRACEPARENT", "BAGGAGE", "XDG_", "CLAUDE")):
             monkeypatch.delenv(variable)
     path = tmp_path / "home"
-    temporary = tmp_path / "tmp"
-    temporary.mkdir()
     monkeypatch.setenv("ORCHWATCH_HOME", str(path))
-    monkeypatch.setenv("TMPDIR", str(temporary))  # where the ledger of losses falls back to
-    _forget()
-    yield path
-    _forget()
+    # Where the ledger of losses falls back to, and `multiprocessing` has its sockets: those paths
+    # may be a hundred characters long.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as temporary:
+        monkeypatch.setenv("TMPDIR", temporary)
+        _forget()
+        yield path
+        _forget()
 
 
 def _forget() -> None:

@@ -66,6 +66,9 @@ def _waits(sockets: Any, socket: Any) -> bool:
     if not socket.getsockopt(sockets.SOL_SOCKET, sockets.SO_ACCEPTCONN):
         return False
     address = socket.getsockname()
-    # `multiprocessing` talks to its own processes over such: pymp-x/listener-x, \0listener-x.
+    # `multiprocessing` talks to its own processes over such: pymp-x/listener-x, \0listener-x, and
+    # pymp-x/sock-x from Python 3.14 on.
     name = os.fsdecode(address) if isinstance(address, str | bytes) else ""
-    return not name.rpartition("/")[2].lstrip("\0").startswith("listener-")
+    directory, _, file = name.rpartition("/")
+    own = file.lstrip("\0").startswith("listener-")
+    return not (own or directory.rpartition("/")[2].startswith("pymp-"))

@@ -4,6 +4,7 @@ import os
 import resource
 import subprocess
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,6 @@ from orchwatch import losses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     Start = Callable[..., subprocess.Popen[str]]
     Release = Callable[[list[subprocess.Popen[str]]], None]
@@ -23,8 +23,8 @@ pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture
-def fallback(tmp_path: Path) -> Path:
-    return tmp_path / "tmp" / f"orchwatch-{os.geteuid()}"
+def fallback(home: Path) -> Path:  # noqa: ARG001 - sets the variable
+    return Path(os.environ["TMPDIR"]) / f"orchwatch-{os.geteuid()}"
 
 
 def test_nothing_lost_is_an_empty_answer(home: Path, lost: Lost) -> None:

@@ -99,6 +99,8 @@ def test_a_socket_that_waits_makes_a_service_whatever_its_family() -> None:
         unix = os.path.join(directory, "s")
         assert listens(socket.socket(socket.AF_UNIX), unix)
         assert not listens(socket.socket(socket.AF_UNIX), os.path.join(directory, "listener-1"))
+        os.mkdir(os.path.join(directory, "pymp-1"))
+        assert not listens(socket.socket(socket.AF_UNIX), os.path.join(directory, "pymp-1/sock-1"))
     assert listens(socket.socket(socket.AF_INET), ("127.0.0.1", 0))
     if sys.platform == "linux":
         assert not listens(socket.socket(socket.AF_UNIX), f"\0listener-{os.getpid()}-0")

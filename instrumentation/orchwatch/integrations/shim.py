@@ -43,7 +43,8 @@ _GENERATOR = 0x20
 _COROUTINE = 0x80
 _ITERABLE_COROUTINE = 0x100
 _ASYNC_GENERATOR = 0x200
-_TAKEN_OVER = _NESTED | _ITERABLE_COROUTINE
+_METHOD = 0x8000000  # from Python 3.14 on
+_TAKEN_OVER = _NESTED | _ITERABLE_COROUTINE | _METHOD
 
 # An entry of a location table that gives no columns, and the longest run of code units of one.
 # Source: CPython, InternalDocs/code_objects.md.

@@ -29,6 +29,11 @@ AGENT_RUN = "agent.run"
 CONTEXT_COMPACT = "context.compact"
 API_ERROR = "api.error"
 
+# Those that last: their start is on disk at once, whoever is killed then.
+LONG_OPERATIONS = frozenset(
+    (AGENT_RUN, AGENT_SPAWN, AGENT_TASK, AGENT_TURN, COMMAND_RUN, ORCHESTRATION_RUN)
+)
+
 # Span attributes.
 OPERATION_NAME = "orchestration.operation.name"
 ERROR_TYPE = "error.type"
@@ -70,6 +75,7 @@ PERMISSION_WAIT = "orchestration.permission.wait"
 PROMPT_ID = "orchestration.prompt.id"
 RETRY_ATTEMPT = "orchestration.retry.attempt"
 RETRY_DELAY = "orchestration.retry.delay"
+UNFINISHED = "unfinished"  # the error type of an operation that nobody ended
 UNFINISHED_REASON = "orchestration.unfinished.reason"
 
 # A log record of the event stream that says that an alert began to fire, or ended.

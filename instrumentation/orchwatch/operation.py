@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchwatch import losses, recorder, threads
+from orchwatch import in_flight, losses, recorder, threads
 
 TYPE_CHECKING = False  # typing costs more to import than all of this
 if TYPE_CHECKING:
@@ -124,6 +124,7 @@ class operation:  # noqa: N801 - used like a function, as contextlib's managers 
             active = recorder.active  # another thread may replace it at any moment
             active.start(self)
             self._recorder = active
+            in_flight.begin(self)
         except Exception as error:  # noqa: BLE001 - telemetry never breaks its host
             losses.count_error("internal_error", error)
 
@@ -150,6 +151,7 @@ class operation:  # noqa: N801 - used like a function, as contextlib's managers 
                 if error is not None and not self.error_type:
                     self.error_type = _error_type(error)
                 self._recorder.end(self)
+                in_flight.end(self)
             except BaseException as failure:
                 hosts = not isinstance(failure, Exception) or losses.is_hosts(failure)
                 losses.count("interrupted" if hosts else "internal_error")

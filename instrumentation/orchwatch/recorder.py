@@ -48,6 +48,9 @@ if TYPE_CHECKING:
         def end(self, op: operation) -> None:
             """Records the operation."""
 
+        def opened(self, op: operation) -> tuple[str, Mapping[str, Any]]:
+            """The parent's id and the attributes of an operation that has just started."""
+
         def enter(self, op: operation) -> Any:
             """Makes the operation the current one; `leave` takes the token that is returned."""
 
@@ -125,6 +128,9 @@ class SpoolRecorder:
         )
         prefix = self._prefix or self._make_prefix()
         spool.append(spool.OPERATIONS, to_bytes(f"{prefix}{span}{LINE_SUFFIX}"))
+
+    def opened(self, op: operation) -> tuple[str, Mapping[str, Any]]:
+        return op.parent_span_id, span_attributes(op)
 
     def enter(self, op: operation) -> Token[Context | None]:
         return self._current.set(op.context)

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchwatch.claude import registration
@@ -19,13 +20,14 @@ from orchwatch.follower.endpoint import HOST_VARIABLE, Endpoint
 from orchwatch.follower.figures import Figures
 from orchwatch.follower.following import Following
 from orchwatch.follower.pulse import Pulse
+from orchwatch.home import home
+from orchwatch.monitor import unfinished
 from orchwatch.monitor.alert_events import SERVICE_NAME
 from orchwatch.monitor.status import SYSTEM_INTERVAL_S
 from orchwatch.sdk import configure, sends_otlp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 _INTERVAL_S = 0.25
 # So that an event's answer does not wait for a long step of the other thread.
@@ -56,6 +58,7 @@ def run(roots: Sequence[str], project: Path) -> None:
     stream = AlertStream()
     figures = Figures(project, following, stream, exports=exports)
     rounds = Pulse()
+    where = Path(home())
     endpoint = _endpoint(figures, stream, rounds)
     endpoint.start()
     try:
@@ -63,6 +66,7 @@ def run(roots: Sequence[str], project: Path) -> None:
         _logger.info("following %s; hooks post to port %d", ", ".join(roots), endpoint.port)
         while not ended.is_set():
             started_s = time.monotonic()
+            unfinished.close(where)
             following.step(_INTERVAL_S)
             figures.measure(started_s)
             rounds.beat()

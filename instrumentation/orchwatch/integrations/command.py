@@ -11,7 +11,7 @@ import errno
 import os
 import sys
 
-from orchwatch import losses, names
+from orchwatch import in_flight, losses, names
 from orchwatch.errors import OrchwatchError
 from orchwatch.integrations import activation
 from orchwatch.operation import operation
@@ -105,6 +105,8 @@ def run(
             outcome = _wait(pid)
             if outcome >= 0:
                 span.set_attribute(names.PROCESS_EXIT_CODE, outcome)
+            if outcome < 0:
+                in_flight.note_of(pid, _signal_name(-outcome))
             if operation_name == names.HOOK_PROCESS:
                 span.set_attribute(names.HOOK_OUTCOME, _hook_outcome(outcome))
             if outcome and not _has_blocked(operation_name, outcome):

@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from orchwatch import names, spool
-from orchwatch.monitor import segments
+from orchwatch.monitor import segments, unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,6 +91,7 @@ def read(home: Path) -> SmallStore | None:
         str(home).encode()
     except UnicodeEncodeError:
         return None  # DuckDB refuses it, and says so
+    unfinished.close(home)
     found = segments.find(home / "spool")
     if sum(segment.size_bytes for segment in found) > MOST_BYTES:
         return None

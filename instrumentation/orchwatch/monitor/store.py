@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from orchwatch import safe_text, spool
 from orchwatch.errors import OrchwatchError
-from orchwatch.monitor import archive, engine, lines, segments
+from orchwatch.monitor import archive, engine, lines, segments, unfinished
 from orchwatch.monitor.views import Views
 from orchwatch.monitor.wording import counted, size
 
@@ -101,6 +101,7 @@ class Store:
         Raises:
             OrchwatchError: The store's files cannot be read.
         """
+        unfinished.close(self._spool.parent)
         why: Exception | None = None
         for _ in range(_ATTEMPTS):
             try:

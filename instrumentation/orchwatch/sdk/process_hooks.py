@@ -15,6 +15,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
+from orchwatch import in_flight
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
@@ -83,6 +85,7 @@ class EndingSignals:
         if self._flushing:
             return
         self._flushing = True
+        in_flight.note(signal.Signals(number).name)
         # The host goes on meanwhile: what the signal interrupted may hold a lock that is needed.
         try:
             threading.Thread(target=self._flush_and_end, args=(number,)).start()

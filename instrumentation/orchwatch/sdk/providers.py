@@ -79,6 +79,7 @@ class _Providers:
 
     def __init__(self, service_name: str | None, *, to_otlp: bool) -> None:
         self._to_otlp = to_otlp
+        self._service_name = service_name
         self._shutting_down = threading.Lock()
         self._shut_down = False
         self._renewing = threading.RLock()
@@ -177,6 +178,7 @@ class _Providers:
             # The Collector counts the spans of the spool itself.
             durations(meter) if self._to_otlp else None,
         )
+        self.recorder.service_name = self._service_name
 
 
 class _Unrenewed:

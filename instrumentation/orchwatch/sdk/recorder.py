@@ -21,9 +21,9 @@ from orchwatch.otlp_json import clean_attributes
 from orchwatch.recorder import environment, started_by
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from contextvars import Token
-    from typing import TypeVar
+    from typing import Any, TypeVar
 
     from opentelemetry.metrics import Counter, Histogram, Meter
     from opentelemetry.metrics import _Gauge as Gauge
@@ -49,6 +49,8 @@ class SdkRecorder:
         durations: The histogram that each operation is counted in; None where the Collector
             counts the spans itself.
     """
+
+    service_name: str | None = None  # where it is not the environment's
 
     def __init__(self, tracer: Tracer, meter: Meter, durations: Histogram | None) -> None:
         self._tracer = tracer
@@ -113,6 +115,11 @@ class SdkRecorder:
             if op.error_type:
                 labels[names.ERROR_TYPE] = op.error_type
             self._durations.record(duration_ns / 1e9, labels, inside)
+
+    def opened(self, op: operation) -> tuple[str, Mapping[str, Any]]:
+        span = op.state[0]
+        parent = getattr(span, "parent", None)
+        return f"{parent.span_id:016x}" if parent else "", getattr(span, "attributes", None) or {}
 
     def enter(self, op: operation) -> Token[context.Context]:
         return context.attach(op.state[1])

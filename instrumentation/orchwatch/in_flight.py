@@ -19,7 +19,7 @@ import fcntl
 import os
 import time
 
-from orchwatch import files, names, recorder
+from orchwatch import files, losses, names, recorder
 from orchwatch.__about__ import __version__
 from orchwatch.home import DIRECTORY_MODE, home
 from orchwatch.otlp_json import encode_attributes, quote, spans_prefix, to_bytes
@@ -90,17 +90,16 @@ def begin(op: operation) -> None:
         _open.pop(next(iter(_open)), None)
     _open[op] = None
     if not short:
-        _write_open(op)
+        try:
+            _write_open(op)
+        except BaseException:  # a signal handler's: the operation does not begin
+            _close(_open.pop(op, None))
+            raise
 
 
 def end(op: operation) -> None:
     """Called when the span of the operation has been recorded."""
-    slot = _open.pop(op, None)
-    if slot is not None:
-        file, number = slot
-        if file is _file:
-            file.write(HEADER_BYTES + number * SLOT_BYTES, b"\n")
-            file.free.append(number)
+    _close(_open.pop(op, None))
     if time.perf_counter_ns() - op.clock_ns < _LONG_NS:
         if op.name not in _short and op.name not in names.LONG_OPERATIONS:
             if len(_short) >= _MAX_NAMES:
@@ -108,6 +107,19 @@ def end(op: operation) -> None:
             _short.add(op.name)
     elif op.name in _short:
         _short.discard(op.name)
+
+
+def _close(slot: tuple[_File, int] | None) -> None:
+    if slot is not None and slot[0] is _file:
+        file, number = slot
+        try:
+            file.write(HEADER_BYTES + number * SLOT_BYTES, b"\n")
+        except OSError as error:
+            if losses.is_hosts(error):
+                raise
+            _remove()
+        else:
+            file.free.append(number)
 
 
 def note(reason: str) -> None:
@@ -153,7 +165,9 @@ def _write_open(op: operation) -> None:
                     number = _file.free.pop()
                     _open[one] = _file, number
                     _file.write(HEADER_BYTES + number * SLOT_BYTES, line)
-    except OSError:
+    except OSError as error:
+        if losses.is_hosts(error):
+            raise
         # A full or unwritable disk: the operations themselves are counted as lost.
         _remove()
         _retry_at = now + _RETRY_INTERVAL_S
@@ -185,7 +199,9 @@ def start_time(pid: int) -> str:
     try:
         with files.reader(f"/proc/{pid}/stat") as stat:
             return stat.read(4096).rpartition(b")")[2].split()[_START_TIME].decode()
-    except (OSError, IndexError):
+    except (OSError, IndexError) as error:
+        if losses.is_hosts(error):
+            raise
         return "-"
 
 
@@ -193,7 +209,9 @@ def namespace() -> str:
     """What process ids mean something in; `-` where that is not known."""
     try:
         return os.readlink("/proc/self/ns/pid")
-    except OSError:
+    except OSError as error:
+        if losses.is_hosts(error):
+            raise
         return "-"
 
 
@@ -202,7 +220,9 @@ def boot_id() -> str:
     try:
         with files.reader("/proc/sys/kernel/random/boot_id") as file:
             return file.read(64).decode().strip() or "-"
-    except OSError:
+    except OSError as error:
+        if losses.is_hosts(error):
+            raise
         return "-"
 
 

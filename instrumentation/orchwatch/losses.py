@@ -319,7 +319,7 @@ def _open(path: str, wait_s: float, *, shared: bool) -> int:
 
 
 def _write(ledger: int, before: bytes, totals: dict[str, int]) -> bool:
-    lines = {**dict.fromkeys((*REASONS, _SETTLED), 0), **totals}
+    lines = {**dict.fromkeys(REASONS, 0), **totals}
     text = "".join(f"{reason:<40} {number:>20}\n" for reason, number in lines.items()).encode()
     if os.pwrite(ledger, text, 0) == len(text):
         return True

@@ -490,7 +490,7 @@ def test_an_operation_on_a_full_disk_returns_what_the_host_returns(
         import resource
         from orchwatch import losses, operation, timed
         losses.count("bad_name")
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, resource.RLIM_INFINITY))
         @timed("o")
         def work(number):
             return number

@@ -110,7 +110,7 @@ def test_a_command_says_which_signal_ended_it(home: Path, named: Named, tmp_path
         "with operation('agent.task'): os.kill(os.getpid(), signal.SIGKILL)\n"
     )
 
-    command = [sys.executable, "-m", "orchwatch.cli", "run", "--", sys.executable, program]
+    command = [sys.executable, "-m", "orchwatch.cli", "run", "--", sys.executable, str(program)]
     subprocess.run(command, check=False, timeout=LIMIT_S)
     unfinished.close(home)
 

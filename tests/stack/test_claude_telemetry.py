@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from grafana_foundation_sdk.models.prometheus import Dataquery
-from tests.stack.conftest import eventually, opened, samples, search, value
+from tests.stack.conftest import counted, eventually, get, opened, samples, search, value
 
 from orchwatch.mixin.dashboards.queries import reported
 
@@ -23,6 +23,7 @@ Json = dict[str, Any]
 RESOURCE = {"service.name": "claude-code", "service.version": "2.1.39", "os.type": "linux"}
 SCOPE = {"name": "com.anthropic.claude_code", "version": "2.1.39"}
 DELTA, CUMULATIVE = 1, 2
+SAID = "said in confidence"
 PERSON = {"user.email": "person@example.com", "user.id": "x" * 64, "organization.id": "o"}
 
 
@@ -99,11 +100,12 @@ def test_cumulative_sums_arrive_as_they_are(stack: Stack, session_id: str) -> No
 
 def test_the_cost_of_sessions_of_a_second_is_shown_to_the_cent(stack: Stack) -> None:
     model = f"claude-{secrets.token_hex(4)}"
-    for cents in (25, 50, 12):
-        more = {"session.id": secrets.token_hex(16), "model": model}
-        _sum(stack, "claude_code.cost.usage", "USD", cents / 100, CUMULATIVE, **more)
-    series = f'claude_code_cost_usage_USD_total{{model="{model}"}}'
-    assert eventually(lambda: len(samples(stack, series)) == 3)
+    resumed = secrets.token_hex(16)
+    for session, cents in ((secrets.token_hex(16), 25), (resumed, 50), (resumed, 62)):
+        more = {"session.id": session, "model": model}
+        _sum(stack, "claude_code.cost.usage", "USD", cents / 100, DELTA, **more)
+    series = f'sum(claude_code_cost_usage_USD_total{{model="{model}"}})'
+    assert eventually(lambda: value(stack, series) == pytest.approx(1.37))
 
     shown = reported("A", "claude_code_cost_usage_USD_total", "model", "").build()
     assert isinstance(shown, Dataquery)
@@ -111,7 +113,7 @@ def test_the_cost_of_sessions_of_a_second_is_shown_to_the_cent(stack: Stack) -> 
         "_total[", f'_total{{model="{model}"}}['
     )
     for _ in range(10):
-        assert value(stack, expr) == pytest.approx(0.87)
+        assert value(stack, expr) == pytest.approx(1.37)
 
 
 def test_no_metric_names_the_person(stack: Stack, session_id: str) -> None:
@@ -155,7 +157,7 @@ def test_events_are_counted_by_kind_and_what_they_say_goes_nowhere(stack: Stack)
     ]
 
 
-def test_its_spans_are_found_by_session(stack: Stack, session_id: str) -> None:
+def test_its_spans_are_found_by_session_and_hold_no_content(stack: Stack, session_id: str) -> None:
     now_ns = time.time_ns()
     trace_id = secrets.token_hex(16)
     root, tool = secrets.token_hex(8), secrets.token_hex(8)
@@ -169,10 +171,23 @@ def test_its_spans_are_found_by_session(stack: Stack, session_id: str) -> None:
             "startTimeUnixNano": str(now_ns - 10**9),
             "endTimeUnixNano": str(now_ns),
             "attributes": _attributes({"session.id": session_id, **more}),
+            "events": [
+                {
+                    "timeUnixNano": str(now_ns),
+                    "name": "tool.output",
+                    "attributes": _attributes({"output": SAID}),
+                }
+            ],
+            "status": {"code": 2, "message": SAID},
         }
         for span_id, parent, name, more in (
-            (root, "", "claude_code.interaction", {}),
-            (tool, root, "claude_code.tool", {"tool_use_id": "toolu_1"}),
+            (root, "", "claude_code.interaction", {"user_prompt": SAID, "user.id": SAID}),
+            (
+                tool,
+                root,
+                "claude_code.tool",
+                {"tool_use_id": "toolu_1", "full_command": SAID, "file_path": SAID, "new": SAID},
+            ),
         )
     ]
     _send(
@@ -189,3 +204,5 @@ def test_its_spans_are_found_by_session(stack: Stack, session_id: str) -> None:
     )
     query = f'{{ span.session.id = "{session_id}" && span.tool_use_id = "toolu_1" }}'
     assert eventually(lambda: search(stack, query)) == {trace_id}
+    assert SAID not in json.dumps(get(f"{stack.tempo_url}/api/traces/{trace_id}"))
+    assert counted(stack, service="claude-code") == 0

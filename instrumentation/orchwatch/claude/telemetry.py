@@ -12,12 +12,23 @@ _PORT_VARIABLE = "ORCHWATCH_COLLECTOR_OTLP_GRPC_PORT"
 _OTLP_GRPC_PORT = "4317"
 
 
-def variables() -> dict[str, str]:
+_TRACES = {
+    "CLAUDE_CODE_ENHANCED_TELEMETRY_BETA": "1",
+    "OTEL_TRACES_EXPORTER": "otlp",
+    # Programs that a tool starts, and command hooks, go on in the trace of their tool.
+    "CLAUDE_CODE_PROPAGATE_TRACEPARENT": "1",
+}
+
+
+def variables(*, traces: bool = False) -> dict[str, str]:
     """What to set in the settings' `env`, by name.
 
-    Metrics and events; not its traces, which are beta and show again what the hooks and the
-    session's file give. Sums are cumulative, so that any Prometheus takes them, and carry the
-    session's id, which joins them to its operations. Over gRPC, which needs no password.
+    Sums are deltas, which the Collector adds up: a session that is resumed goes on under its id,
+    and begins again at nothing in each process. They carry that id, which joins them to the
+    session's operations. Over gRPC, which needs no password.
+
+    Args:
+        traces: Its traces too, which are beta.
     """
     port = os.environ.get(_PORT_VARIABLE) or _OTLP_GRPC_PORT
     return {
@@ -26,8 +37,9 @@ def variables() -> dict[str, str]:
         "OTEL_LOGS_EXPORTER": "otlp",
         "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc",
         "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{port}",
-        "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "cumulative",
+        "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "delta",
         "OTEL_METRICS_INCLUDE_SESSION_ID": "true",
+        **(_TRACES if traces else {}),
     }
 
 

@@ -34,8 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--telemetry",
-        action="store_true",
-        help="send Claude Code's own metrics and events to the local Collector",
+        nargs="?",
+        choices=("metrics", "traces"),
+        const="metrics",
+        help="send Claude Code's own metrics and events to the local Collector; traces: its traces"
+        " (beta) too",
     )
     parser.add_argument("--dry-run", action="store_true", help="say what would change, and stop")
     parser.add_argument("--diff", action="store_true", help="show the change line by line too")
@@ -113,7 +116,9 @@ def _additions(arguments: argparse.Namespace) -> Additions:
     return Additions(
         hooks=registration.entries(arguments.hooks, secret),
         wrap=arguments.wrap,
-        env=telemetry.variables() if arguments.telemetry else {},
+        env=telemetry.variables(traces=arguments.telemetry == "traces")
+        if arguments.telemetry
+        else {},
     )
 
 

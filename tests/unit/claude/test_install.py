@@ -249,7 +249,7 @@ def test_a_dry_run_shows_the_change_and_makes_none(
     settings.write_text(OTHERS)
     orchwatch("install", "--dry-run", "--wrap")
     told = capsys.readouterr().out.splitlines()[0]
-    assert told.startswith(f"{settings}: 18 http hooks registered")
+    assert told.startswith(f"{settings}: 16 http hooks registered")
     assert told.endswith("this is what would change; nothing did")
     orchwatch("install", "--dry-run", "--diff", "--wrap")
     shown = capsys.readouterr().out
@@ -273,7 +273,7 @@ def test_after_other_changes_only_what_is_ours_goes(
     assert "nothing to change" in capsys.readouterr().out
     orchwatch("uninstall")
     assert settings.read_text() == OTHERS.replace("opus", "sonnet")
-    assert "21 hooks removed, 1 unwrapped, 7 variables removed" in capsys.readouterr().out
+    assert "19 hooks removed, 1 unwrapped, 7 variables removed" in capsys.readouterr().out
 
 
 def test_other_options_replace_the_ones_before(settings: Path) -> None:
@@ -534,3 +534,15 @@ def test_what_is_installed_records_events_as_claude_code_runs_it(
     (line,) = (home / "spool" / "hooks-000001.jsonl").read_text().splitlines()[1:]
     assert json.loads(line)["payload"] == json.loads(body)
     assert '"hook.process"' in (home / "spool" / "operations-000001.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "traces"), [((), False), (("metrics",), False), (("traces",), True)]
+)
+def test_its_traces_are_asked_for_by_name(
+    settings: Path, words: tuple[str, ...], *, traces: bool
+) -> None:
+    assert orchwatch("install", "--telemetry", *words) == 0
+    asked = json.loads(settings.read_text())["env"]
+    assert asked["OTEL_METRICS_EXPORTER"] == "otlp"
+    assert asked.get("CLAUDE_CODE_ENHANCED_TELEMETRY_BETA") == ("1" if traces else None)

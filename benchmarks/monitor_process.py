@@ -19,6 +19,7 @@ import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 MEASURED_S = 60
 IDLE_S = 30
-SETTLE_S = 600
+SETTLE_S = 900
 MEMORY_LIMIT_MB = 150
 CPU_LIMIT = 0.05
 HOUR_S = 3600
@@ -99,17 +100,19 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=MEASURED_S)
     parser.add_argument("--behind", type=int, default=HOUR_S, help="seconds that went before")
     arguments = parser.parse_args()
-    found = [_idle(number) for number in arguments.session_files]
-    found += [_busy(rate, arguments.seconds, arguments.behind) for rate in arguments.rates]
     print(f"{'':28}{'CPU of a core':>14}{'limit':>7}{'MB':>7}{'limit':>7}{'grew':>7}{'files':>7}")
-    for one in found:
+    found = []
+    for measured in (
+        *(partial(_idle, number) for number in arguments.session_files),
+        *(partial(_busy, rate, arguments.seconds, arguments.behind) for rate in arguments.rates),
+    ):
+        found.append(one := measured())
+        each = f"{one.cpu / one.rate * 1e6:8.0f} us an operation" if one.rate else ""
         print(
             f"{one.name:28}{one.cpu:14.2%}{CPU_LIMIT:7.0%}{one.memory_mb:7.0f}"
-            f"{MEMORY_LIMIT_MB:7.0f}{one.growth_mb:+7.1f}{one.files:7}"
+            f"{MEMORY_LIMIT_MB:7.0f}{one.growth_mb:+7.1f}{one.files:7}{each}",
+            flush=True,
         )
-    for one in found:
-        if one.rate:
-            print(f"{one.name}: {one.cpu / one.rate * 1e6:.0f} us of CPU for each operation")
     missed = [one.name for one in found if one.cpu > CPU_LIMIT or one.memory_mb > MEMORY_LIMIT_MB]
     for name in missed:
         print(f"above its limit: {name}")

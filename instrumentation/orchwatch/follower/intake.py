@@ -144,7 +144,7 @@ class Intake:
             if offset >= segment.size_bytes:
                 continue
             try:
-                for piece, end in segments.read(segment, offset, segments.SMALL_PIECE_BYTES):
+                for piece, end in segments.read(segment, offset):
                     rows = (ended for line in piece.split(b"\n") for ended in read(line))
                     self._add(rows, is_late=segment.family == spool.UNDELIVERED)
                     offset = end

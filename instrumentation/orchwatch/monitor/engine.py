@@ -27,7 +27,7 @@ OutOfMemory = duckdb.OutOfMemoryException
 
 THREADS = 2
 MEMORY_LIMIT = "1GiB"
-_KEPT_WHEN_SPARING = "1MiB"
+_KEPT_WHEN_SPARING = "8MiB"
 
 
 def connect(spill_directory: Path, *, sparing: bool = False) -> Connection:

@@ -22,8 +22,7 @@ SPAN_FAMILIES = (spool.OPERATIONS, spool.UNDELIVERED, spool.HISTORY)
 _NAME = re.compile(r"([a-z]+)-(\d+)\.jsonl")
 _ID = re.compile(r"[0-9a-f]{32}")
 _HEADER_BYTES = 4096
-PIECE_BYTES = 4 * 1024 * 1024
-SMALL_PIECE_BYTES = 2 * 1024 * 1024
+_CHUNK_BYTES = 4 * 1024 * 1024
 # Of a line that is too long.
 _CUT_BYTES = 1024
 
@@ -81,9 +80,7 @@ def find(directory: Path, families: Collection[str] = SPAN_FAMILIES) -> list[Seg
     return list(found.values())
 
 
-def read(
-    segment: Segment, start: int, piece_bytes: int = PIECE_BYTES
-) -> Iterator[tuple[bytes, int]]:
+def read(segment: Segment, start: int) -> Iterator[tuple[bytes, int]]:
     """Whole lines from an offset on, in bounded pieces, each with the offset behind it.
 
     What follows the last newline is left for the next time while the segment is open (somebody is
@@ -97,7 +94,7 @@ def read(
         end = start
         rest: list[bytes] = []  # of a line whose end is not found yet
         while end < segment.size_bytes:
-            chunk = file.read(min(piece_bytes, segment.size_bytes - end))
+            chunk = file.read(min(_CHUNK_BYTES, segment.size_bytes - end))
             if not chunk:
                 break
             end += len(chunk)
@@ -153,8 +150,8 @@ def _digest(file: BinaryIO, size_bytes: int) -> str:
     """Of both ends and the size: whatever changes it changes one of them."""
     file.seek(0)
     content = file.read(_HEADER_BYTES)
-    file.seek(max(size_bytes - PIECE_BYTES, 0))
-    content += file.read(PIECE_BYTES)
+    file.seek(max(size_bytes - _CHUNK_BYTES, 0))
+    content += file.read(_CHUNK_BYTES)
     return hashlib.sha256(b"%d %b" % (size_bytes, content)).hexdigest()[:32]
 
 

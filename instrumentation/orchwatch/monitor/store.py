@@ -75,7 +75,6 @@ class Store:
         self._spool = home / "spool"
         self._directory = home / "store"
         self._connection = engine.connect(self._directory / "spill", sparing=sparing)
-        self._piece_bytes = segments.SMALL_PIECE_BYTES if sparing else segments.PIECE_BYTES
         lines.prepare(self._connection)
         self._views = Views(self._connection)
         self._progress: dict[str, _Progress] = {}
@@ -233,7 +232,7 @@ class Store:
             if base is not None:
                 progress.offset, progress.unreadable = base.source_bytes, base.unreadable
         progress.segment = segment
-        for piece, end in segments.read(segment, progress.offset, self._piece_bytes):
+        for piece, end in segments.read(segment, progress.offset):
             progress.unreadable += lines.load(
                 self._connection, piece, segment=segment.id, family=segment.family
             )

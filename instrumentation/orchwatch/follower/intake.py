@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 LOOK_INTERVAL_S = 5.0
 _COMPACT_INTERVAL_S = 60.0
 _CLOSED_AT_ONCE = 4  # segments that are waited for no longer than that: the spool has a budget
-# How long a round may take while what was there before is loaded; following goes on in between.
-_LOADING_S = 0.15
+# CPU that a round may take while what was there before is loaded; following goes on in between.
+_LOADING_S = 0.2
 
 _FAMILIES = (spool.OPERATIONS, spool.UNDELIVERED)
 # What was sent again is in both families, see `views`, and counts once.
@@ -108,7 +108,7 @@ class Intake:
             OrchwatchError: The store cannot be read.
         """
         if self._files:
-            self._load(now_s + _LOADING_S)
+            self._load()
             return
         if now_s >= self._look_at_s:
             self._look_at_s = now_s + LOOK_INTERVAL_S
@@ -125,8 +125,9 @@ class Intake:
         asked = {"paths": paths, "since_ns": self._since_ns}
         return int(self._store.query(_EARLIER, asked)[0][0])
 
-    def _load(self, until_s: float) -> None:
-        while self._files and time.monotonic() < until_s:
+    def _load(self) -> None:
+        until_s = time.thread_time() + _LOADING_S
+        while self._files and time.thread_time() < until_s:
             is_late, _, path = self._files.popleft()
             asked = {**_STORED_NAMES, "path": path, "since_ns": self._since_ns}
             try:

@@ -32,15 +32,7 @@ _AHEAD_NS = 60 * 1_000_000_000
 
 _Value = TypeVar("_Value")
 
-_MAINS = (names.AGENT_TURN, names.AGENT_RUN, names.TOOL_EXECUTE)
 _LEADERS = (names.AGENT_TURN, names.AGENT_RUN, names.AGENT_TASK)
-_KINDS: dict[str, Kind] = {
-    names.AGENT_TURN: "turn",
-    names.AGENT_RUN: "turn",
-    names.AGENT_SPAWN: "alive",
-    names.RECOVERY_RUN: "alive",
-    names.MESSAGE_DELIVER: "alive",
-}
 
 
 class Window:
@@ -96,7 +88,7 @@ class Window:
             self._count_task(ended)
         if agent == kpis.HELPER:
             return
-        if agent is not None or (session_id is not None and operation in _MAINS):
+        if agent is not None or (session_id is not None and operation in kpis.OF_MAIN):
             self._act(ended)
 
     def kpis(self, now_ns: int, unfinished: Iterable[Interval] = ()) -> kpis.Kpis:
@@ -137,7 +129,7 @@ class Window:
         if operation == names.AGENT_RUN and ended.parent_span_id is not None:
             _remember(self._delegating, ended.parent_span_id, None, _MOST_CALLERS)
         if operation != names.TOOL_EXECUTE:
-            kind = _KINDS.get(operation, "work")
+            kind = kpis.KINDS.get(operation, "work")
             for interval in _intervals(ended, who, kind):
                 self._agents.add(interval, self.since_ns)
             return

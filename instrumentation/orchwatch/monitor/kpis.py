@@ -192,8 +192,8 @@ _INTERVAL_NAMES = {
     "recovery": names.RECOVERY_RUN,
     "message": names.MESSAGE_DELIVER,
 }
-_OF_MAIN = (names.AGENT_TURN, names.AGENT_RUN, names.TOOL_EXECUTE)
-_KINDS: dict[str, Kind] = {
+OF_MAIN = (names.AGENT_TURN, names.AGENT_RUN, names.TOOL_EXECUTE)
+KINDS: dict[str, Kind] = {
     names.AGENT_TURN: "turn",
     names.AGENT_RUN: "turn",
     names.AGENT_SPAWN: "alive",
@@ -393,7 +393,7 @@ def small_intervals(rows: Iterable[Row], window: _Window) -> list[Interval]:
         if row.end_ns >= window.since_ns
         and row.end_ns - row.duration_ns <= window.now_ns
         and row.agent != HELPER
-        and (row.agent is not None or (row.session_id is not None and row.operation in _OF_MAIN))
+        and (row.agent is not None or (row.session_id is not None and row.operation in OF_MAIN))
     ]
     callers: dict[int, str] = {}
     for row in acting:
@@ -402,7 +402,7 @@ def small_intervals(rows: Iterable[Row], window: _Window) -> list[Interval]:
     waiting = {row.parent_span_id for row in acting if row.operation == names.AGENT_RUN}
     found = []
     for row in acting:
-        who, kind = _who(row), _KINDS.get(row.operation or "", "work")
+        who, kind = _who(row), KINDS.get(row.operation or "", "work")
         if row.operation == names.TOOL_EXECUTE:
             who = who or callers.get(row.parent_span_id or 0, "")
             kind = "waiting" if row.span_id in waiting else "work"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shlex
 import signal
 import subprocess
 import sys
@@ -123,7 +124,7 @@ def test_a_killed_wrapper_of_a_command_is_unfinished(
     home: Path, named: Named, tmp_path: Path
 ) -> None:
     ready = tmp_path / "ready"
-    command = ["run", "--", "/bin/sh", "-c", f"echo x > {ready}; exec sleep 60"]
+    command = ["run", "--", "/bin/sh", "-c", f"echo x > {shlex.quote(str(ready))}; exec sleep 60"]
     process = subprocess.Popen(
         [sys.executable, "-m", "orchwatch.cli", *command], start_new_session=True
     )

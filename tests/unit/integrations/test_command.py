@@ -4,6 +4,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import signal
 import subprocess
 import sys
@@ -94,10 +95,12 @@ def test_the_commands_arguments_are_not_recorded(home: Path) -> None:
 def test_standard_streams_and_further_files_are_the_commands_own(tmp_path: Path) -> None:
     paths = [tmp_path / name for name in ("in", "out", "err", "nine")]
     paths[0].touch()
-    redirected = 'exec 0<{} 1>{} 2>{} 9>{}; exec "$@"'.format(*paths)
+    redirected = 'exec 0<{} 1>{} 2>{} 9>{}; exec "$@"'.format(
+        *(shlex.quote(str(path)) for path in paths)
+    )
     looks = "for fd in 0 1 2 9; do readlink /proc/$$/fd/$fd; done"
     subprocess.run(["sh", "-c", redirected, "-", *RUN, "sh", "-c", looks], check=True, timeout=60)
-    assert paths[1].read_text().split() == list(map(str, paths))
+    assert paths[1].read_text().splitlines() == list(map(str, paths))
 
 
 def test_a_closed_stdin_stays_closed() -> None:

@@ -102,7 +102,10 @@ def _agent(kind: str, script: str, **given: object) -> Json:
 _SCRIPTS: dict[str, Callable[[Mapping[str, str]], list[Step]]] = {
     "text": lambda _: [_step(_text("Hello."))],
     "slow": lambda given: [_step(_text("Slow."), delay_s=float(given["s"]))],
-    "bash": lambda given: [_step(_bash(given.get("c", "echo hi"))), _step(_text("done"))],
+    "bash": lambda given: [
+        _step(_bash(given.get("c", "echo hi")), delay_s=float(given.get("think", "0"))),
+        _step(_text("done"), delay_s=float(given.get("think", "0"))),
+    ],
     "tools": lambda given: [
         _step(
             _text("I write."), _tool("Write", file_path=given["dir"] + "/a.txt", content="a\nb\n")

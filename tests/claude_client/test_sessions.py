@@ -139,7 +139,7 @@ def test_a_client_that_is_killed_leaves_a_session_that_is_closed_within_a_minute
 
 
 @pytest.mark.parametrize("event", ["PreToolUse", "PostToolUse", "UserPromptSubmit", "Stop"])
-def test_a_wrapped_hook_that_blocks_says_what_it_said_but_for_the_launcher_s_path(
+def test_a_wrapped_hook_that_blocks_says_what_it_said_and_is_a_part_of_its_turn(
     client: Client, model: ModelStub, watch: Watch, event: str
 ) -> None:
     hook = client.directory / "block.sh"
@@ -162,6 +162,20 @@ def test_a_wrapped_hook_that_blocks_says_what_it_said_but_for_the_launcher_s_pat
         for request in _results_and_texts(model)[len(plain) :]
     ]
     assert told == plain
+    watch.run("claude", "import")
+    spans = watch.spans()
+    ran = [span for span in spans if "orchestration.hook.outcome" in span.attributes]
+    assert ran[0].attributes["orchestration.hook.outcome"] == "blocked"
+    assert not any(span.failed for span in ran)
+    if event != "UserPromptSubmit":  # then there is no turn that it could be a part of
+        (call,) = [
+            span
+            for span in _named(spans, "execute_tool Bash")
+            if span.attributes["session.id"] == ran[0].attributes["session.id"]
+        ]
+        assert {span.trace_id for span in ran} == {call.trace_id}
+        parent = call.parent_span_id if event == "Stop" else call.span_id
+        assert {span.parent_span_id for span in ran} == {parent}
 
 
 def _results_and_texts(model: ModelStub) -> list[tuple[str, ...]]:

@@ -53,6 +53,7 @@ class Watch:
 
     def __init__(self, home: Path, client: Client) -> None:
         self.home = home
+        self.log = home.with_name("monitor.log")
         self.environment = {
             **client.variables(),
             "ORCHWATCH_HOME": str(home),
@@ -91,23 +92,24 @@ class Watch:
 
 @contextmanager
 def monitor(watch: Watch) -> Iterator[None]:
-    """`orchwatch monitor`, until what it follows is stored."""
+    """`orchwatch monitor`, until what it follows is stored; what it says goes to `watch.log`."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         watch.environment["ORCHWATCH_MONITOR_PORT"] = str(probe.getsockname()[1])
-    process = subprocess.Popen(
-        [ORCHWATCH, "monitor"],
-        env=watch.environment,
-        cwd=watch.client.project,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
+    with watch.log.open("ab") as log:
+        process = subprocess.Popen(
+            [ORCHWATCH, "monitor"],
+            env=watch.environment,
+            cwd=watch.client.project,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
     try:
         yield
     finally:
         process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=WITHIN_S)
+        process.wait(WITHIN_S)
 
 
 def summary(spans: list[Span]) -> dict[str, dict[str, Any]]:

@@ -46,7 +46,7 @@ REASONS = {
         "pass operation() a short constant text",
     ),
     "bad_attribute": (
-        "attributes left out: not a text, a number, a truth value or a list of one of these",
+        "attributes left out: neither text, number, truth value nor a list of these, or too many",
         "convert the value before it is passed as an attribute",
     ),
     "bad_metric": (

@@ -147,8 +147,8 @@ def likely_call(session: Session, agent: Agent, *, guess: bool = False) -> Call 
     """
     if is_helper(agent.agent_id):
         return None
-    told = agent.prompt_id or agent.hinted
-    known = told if told and is_known(session, told) else None
+    hinted = agent.hinted if agent.hinted and is_known(session, agent.hinted) else None
+    known = agent.prompt_id or hinted
     fitting = [
         call
         for call in session.calls.values()

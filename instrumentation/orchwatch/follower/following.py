@@ -70,7 +70,7 @@ class Following:
         self._files = SessionFiles(self._roots, saved.get("files", {}))
         self._hooks = HookEvents(saved.get("hooks", {}))
         self._transcripts = Transcripts(saved.get("transcripts", {}), self._claims)
-        self._recorded = Recorded(saved.get("spool"))
+        self._recorded = Recorded(saved.get("spool"), saved.get("missed", ()))
         self._assembler = Assembler(written=self._claims.is_marked)
         self._assembler.restore(saved.get("assembler", {}))
         self._heard_ns: dict[str, int] = saved.get("heard_ns", {})
@@ -154,6 +154,7 @@ class Following:
             "assembler": self._assembler.save(),
             "spool": self._recorded.ends(),
             "heard_ns": self._heard_ns,
+            "missed": self._recorded.missed(),
             "anew": self._anew,
             "tokens": self.tokens.save(),
         }

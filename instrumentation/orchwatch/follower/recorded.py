@@ -39,12 +39,15 @@ class Recorded:
 
     Args:
         since: What `ends` returned at the last checkpoint; None reads the whole spool back.
+        missed: What `missed` returned then.
 
     Raises:
         OrchwatchError: The spool cannot be read.
     """
 
-    def __init__(self, since: Mapping[str, Sequence[int]] | None) -> None:
+    def __init__(
+        self, since: Mapping[str, Sequence[int]] | None, missed: Iterable[str] = ()
+    ) -> None:
         self._since = since or {}
         try:
             self._before = self._read_back()  # in the spool, and not in what the checkpoint holds
@@ -53,6 +56,8 @@ class Recorded:
                 f"{error.filename} cannot be read: {error.strerror};"
                 " give the user access to it, or set ORCHWATCH_HOME"
             ) from error
+        self._before.update(missed)
+        self._missed = set(missed) if since is None else set(self._before)
         self._latest: dict[str, None] = {}
         self._past: set[str] = set()  # in the spool, looked up since something was read anew
         self._waiting: dict[str, list[Span]] = {family: [] for family in FAMILIES}
@@ -75,6 +80,7 @@ class Recorded:
             if span.span_id in self._latest or span.span_id in self._past:
                 continue
             self._latest[span.span_id] = None
+            self._missed.discard(span.span_id)
             family = spool.OPERATIONS if span.end_ns >= live_ns else spool.HISTORY
             if family == spool.OPERATIONS:
                 happened.append(span)
@@ -85,6 +91,10 @@ class Recorded:
         while len(self._latest) > _MOST_REMEMBERED:
             del self._latest[next(iter(self._latest))]
         return happened
+
+    def missed(self) -> list[str]:
+        """What an earlier process recorded and has not come up again, as files were shortened."""
+        return sorted(self._missed)
 
     def look_back(self) -> None:
         """Learns of all that is out: something is about to be read for a second time.

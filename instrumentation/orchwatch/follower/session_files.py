@@ -164,7 +164,9 @@ class SessionFiles:
         for session in turn:
             if not self._rests(session):
                 # What nobody has looked at yet may have sub-agents that write already.
-                yield self._look(session, now_s, below=not session.directories)
+                # Where its own file is missing, nothing else shows that they have begun to.
+                below = not session.directories or session.path not in session.tails
+                yield self._look(session, now_s, below=below)
 
     def _find_sessions(self) -> None:
         # A sum asks every one; `any` would stop at the first that has changed.

@@ -91,6 +91,8 @@ class Transcripts:
                 self._named(path)
                 told: dict[str, Any] = {**origin, "session_id": session_id, "agent_id": agent_id}
                 yield AgentStarted(**told, time_ns=0, passive=True)
+            elif not written_ns:  # not read yet by this process
+                self._unnamed[path] = _Unnamed(session_id, agent_id, now_ns)
             elif now_ns - written_ns > _NAMED_NS:
                 del self._unnamed[path]
 

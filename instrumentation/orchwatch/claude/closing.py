@@ -138,6 +138,10 @@ class _Closing:
         for agent in list(self._session.agents.values()):
             if agent.done:
                 continue
+            if self._gives_up and not (agent.start_ns or agent.glimpsed_ns or agent.stopped_ns):
+                agent.done = agent.call not in self._session.calls
+                if agent.done:  # only named, and never seen
+                    continue
             end = self._agent_end(agent)
             if not agent.call:
                 self._adopt(agent, ended=end is not None)

@@ -184,7 +184,7 @@ class Following:
     def _add(self, facts: Iterable[Fact], tail: Tail | None = None) -> None:
         for fact in facts:
             try:
-                self._assembler.add(fact, tail.modified_ns if tail else fact.time_ns)
+                self._assembler.add(fact, tail.modified_ns if tail else time.time_ns())
             except Exception:  # a fact that would end this process would end the next one too
                 losses.count("internal_error")
                 _logger.exception("a fact was left out")

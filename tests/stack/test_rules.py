@@ -120,10 +120,11 @@ def test_pint_finds_nothing_to_say_about_the_rules() -> None:
 # promtool evaluates every rule for every case, on busy cores.
 @pytest.mark.timeout(1200)
 def test_the_rules_of_a_users_own_table_and_profile_are_as_good(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "orchwatch.toml").write_text(OWN_TABLE)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ORCHWATCH_ACCESS_DIR", str(stack.access))
     generate.write(tmp_path, checkout=False)
     configs = (REPO / "collector" / "config.yaml", tmp_path / "collector" / "buckets.yaml")
     tool("otelcol", "validate", *(f"--config={config}" for config in configs))

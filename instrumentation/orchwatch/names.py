@@ -47,6 +47,7 @@ GEN_AI_AGENT_ID = "gen_ai.agent.id"
 GEN_AI_PROVIDER_NAME = "gen_ai.provider.name"
 GEN_AI_REQUEST_MODEL = "gen_ai.request.model"
 GEN_AI_RESPONSE_MODEL = "gen_ai.response.model"
+GEN_AI_RESPONSE_ID = "gen_ai.response.id"
 GEN_AI_TOKEN_TYPE = "gen_ai.token.type"  # noqa: S105 - counted, never secret
 GEN_AI_USAGE_INPUT_TOKENS = "gen_ai.usage.input_tokens"
 GEN_AI_USAGE_OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
@@ -100,6 +101,7 @@ ALERT_LABEL_PREFIX = "orchestration.alert.label."
 
 # Values of the GenAI operation's name.
 INVOKE_AGENT = "invoke_agent"
+CHAT = "chat"
 EXECUTE_TOOL = "execute_tool"
 
 # Who acts, inherited by everything that runs on their behalf: carried as baggage, set on each span.

@@ -276,6 +276,23 @@ class ApiUsage(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ModelAnswered(Fact):
+    """A request to the model got its whole answer.
+
+    Attributes:
+        record_id: The request's own id.
+        start_ns: When it was sent, Unix time in nanoseconds.
+        model: Which model answered.
+        request_id: By which name the API knows it.
+    """
+
+    record_id: str
+    start_ns: int
+    model: str
+    request_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ApiFailed(Fact):
     """A request to the model failed.
 

@@ -380,6 +380,7 @@ _MERGERS: dict[type, Callable[[Session, Any], None]] = {
     facts.AgentEnded: _agent_ended,
     facts.HookRan: _moment,
     facts.ApiFailed: _moment,
+    facts.ModelAnswered: _moment,
     facts.CompactStarted: _compact_started,
     facts.Compacted: _moment,
     facts.TaskChanged: _task_changed,

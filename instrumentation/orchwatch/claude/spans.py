@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from orchwatch import names
 from orchwatch.__about__ import __version__
 from orchwatch.claude import ids
-from orchwatch.claude.facts import ApiFailed, Compacted, Fact, HookRan
+from orchwatch.claude.facts import ApiFailed, Compacted, Fact, HookRan, ModelAnswered
 from orchwatch.otlp_json import (
     LINE_SUFFIX,
     STATUS_ERROR,
@@ -190,11 +190,13 @@ def task(place: Place, task_id: str, task: Task, end_ns: int, reason: str) -> Sp
 
 
 def moment(place: Place, fact: Fact, compact_starts: Sequence[int]) -> Span:
-    """What a single record tells: a hook, a compaction, a failed request."""
+    """What a single record tells: a hook, a compaction, a request that was answered or failed."""
     if isinstance(fact, HookRan):
         return _hook(place, fact)
     if isinstance(fact, Compacted):
         return _compaction(place, fact, compact_starts)
+    if isinstance(fact, ModelAnswered):
+        return _request(place, fact)
     assert isinstance(fact, ApiFailed)
     more: dict[str, AttributeValue] = {}
     if fact.attempt:
@@ -203,6 +205,20 @@ def moment(place: Place, fact: Fact, compact_starts: Sequence[int]) -> Span:
     at = fact.time_ns
     span = _span(place, span_id, names.API_ERROR, names.API_ERROR, at, at, more)
     return span._replace(error_type=fact.error_type)
+
+
+def _request(place: Place, fact: ModelAnswered) -> Span:
+    """No operation of its own: what it used is counted with its turn."""
+    more: dict[str, AttributeValue] = {
+        names.GEN_AI_OPERATION_NAME: names.CHAT,
+        names.GEN_AI_REQUEST_MODEL: fact.model,
+    }
+    if fact.request_id:
+        more[names.GEN_AI_RESPONSE_ID] = fact.request_id
+    span_id = ids.moment(names.CHAT, place.session_id, fact.record_id)
+    return _span(
+        place, span_id, f"{names.CHAT} {fact.model}", "", fact.start_ns, fact.time_ns, more
+    )
 
 
 def _hook(place: Place, hook: HookRan) -> Span:

@@ -19,6 +19,7 @@ from orchwatch.claude.facts import (
     ApiFailed,
     CompactStarted,
     Fact,
+    ModelAnswered,
     PromptSubmitted,
     SessionReady,
     SessionStarted,
@@ -40,7 +41,6 @@ _SILENT = frozenset(
         "agent-name",
         "agent-setting",
         "ai-title",
-        "api-request",
         "api-request-blob",
         "api-request-shape",
         "atis-latch",
@@ -151,6 +151,9 @@ class Transcript:
             if kind == "cost-state":  # written when Claude Code ends
                 session_id = self._session_id or text(record.get("sessionId"))
                 return self._turns.exit(session_id) if session_id else []
+            if kind == "api-request":
+                self._asked(record)
+                return []
             reader = self._readers.get(kind)
             if reader is None:
                 if kind not in _SILENT:
@@ -373,7 +376,32 @@ class Transcript:
         if usage and message.get("model") != "<synthetic>":
             known = {"message_id": message_id, "fresh": fresh}
             facts.append(blocks.usage(message, usage, {**common, **known}))
+            facts += self._answered(line, message, common)
         return facts
+
+    def _asked(self, record: dict[str, Any]) -> None:
+        """A request is sent; the lines of its answer name it."""
+        at, request = time_ns(record.get("timestamp")), text(record.get("id"))
+        if at is not None and request:
+            requests = self._state.setdefault("requests", {})
+            requests[request] = at
+            _limit(requests)
+
+    def _answered(
+        self, line: dict[str, Any], message: dict[str, Any], common: dict[str, Any]
+    ) -> list[Fact]:
+        request = text(line.get("requestRef"))
+        requests = self._state.get("requests", {})
+        if not message.get("stop_reason") or request not in requests:
+            return []
+        answered = ModelAnswered(
+            **common,
+            record_id=request,
+            start_ns=requests.pop(request),
+            model=text(message.get("model")),
+            request_id=text(line.get("requestId")),
+        )
+        return [answered]
 
     def _stand(self, message_id: str, line: dict[str, Any], common: dict[str, Any]) -> Standing:
         """Whose a message is."""

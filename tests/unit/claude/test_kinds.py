@@ -179,3 +179,28 @@ def test_a_copy_that_comes_first_owns_what_it_copied(
     assert run_import(session.path).turns == 1
     paid = [span["attributes"].get("orchestration.api.requests", 0) for span in history()]
     assert sum(paid) == 3
+
+
+def test_an_answered_request_is_a_span_of_its_turn_once_whatever_lines_it_comes_in(
+    session: Recording,
+) -> None:
+    session.prompt(0)
+    for second, request in ((1.0, "refused"), (2.0, "answered")):
+        session.write(second, type="api-request", id=request, querySource="sdk")
+    for second in (5, 5.01):
+        session.say(
+            second,
+            requestRef="answered",
+            requestId="req_1",
+            message={"id": "msg_1", "stop_reason": "end_turn"},
+        )
+    spans = assemble(read_facts(session.path))
+
+    (request_span,) = (span for span in spans if span.name.startswith("chat"))
+    turn = by_name(spans)["agent.turn"]
+    assert request_span.name == "chat model-1"
+    assert (request_span.start_ns, request_span.end_ns) == (ns(2), ns(5))
+    assert (request_span.trace_id, request_span.parent_span_id) == (turn.trace_id, turn.span_id)
+    assert request_span.attributes["gen_ai.response.id"] == "req_1"
+    assert not request_span.operation
+    assert turn.attributes["orchestration.api.requests"] == 1

@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from tests.stack.conftest import eventually
+from tests.stack.conftest import Json, eventually, opened
 
 if TYPE_CHECKING:
     from native import Stack
@@ -66,6 +68,41 @@ def test_a_stack_in_order_is_found_ready_and_fresh_and_tells_its_versions(own_st
     assert found["monitor"]["state"] == "warn"
     assert "make up" in found["monitor"]["remedy"]
     assert ended.returncode == 0
+
+
+def test_a_silence_for_days_and_one_of_everything_are_named(own_stack: Stack) -> None:
+    stack = own_stack
+
+    def add(matcher: Json, hours: float) -> None:
+        now = datetime.now(UTC)
+        end = now + timedelta(hours=hours)
+        silence = {
+            "matchers": [{"isEqual": True, **matcher}],
+            "startsAt": now.isoformat(),
+            "endsAt": end.isoformat(),
+            "createdBy": "anna",
+            "comment": "why",
+        }
+        request = urllib.request.Request(
+            f"{stack.alertmanager_url}/api/v2/silences",
+            json.dumps(silence).encode(),
+            {"Content-Type": "application/json"},
+        )
+        opened(request).close()
+
+    def found() -> Json:
+        checks = json.loads(orchwatch(stack, "doctor", "--format", "json").stdout)["checks"]
+        return next((check for check in checks if check["name"] == "silences"), {})
+
+    add({"name": "alertname", "value": "QueueFull", "isRegex": False}, 2)
+    assert eventually(found)["state"] == "ok"
+    add({"name": "alertname", "value": "QueueFilling", "isRegex": False}, 48)
+    add({"name": "severity", "value": "info|warning|critical", "isRegex": True}, 1)
+    told = found()
+    assert told["state"] == "warn"
+    assert 'alertname="QueueFilling" until ' in told["found"]
+    assert 'severity=~"info|warning|critical" hides every alert until ' in told["found"]
+    assert 'alertname="QueueFull"' not in told["found"]
 
 
 def test_a_busy_stack_is_found_fresh_while_the_newest_operation_is_on_its_way(

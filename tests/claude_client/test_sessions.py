@@ -126,7 +126,12 @@ def test_a_client_that_is_killed_leaves_a_session_that_is_closed_within_a_minute
     with monitor(watch):
         watch.run("claude", "install")
         process = subprocess.Popen(
-            [client.binary, "-p", "[[bash|c=sleep 60]] long", "--dangerously-skip-permissions"],
+            [
+                client.binary,
+                "-p",
+                "[[bash|c=timeout 90 tail -f /dev/null]]",
+                "--dangerously-skip-permissions",
+            ],
             cwd=client.project,
             env=client.variables(),
             stdin=subprocess.DEVNULL,

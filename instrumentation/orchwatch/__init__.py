@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from orchwatch.__about__ import __version__ as __version__
-from orchwatch.operation import operation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,6 +11,7 @@ if TYPE_CHECKING:
     from orchwatch.errors import OrchwatchError
     from orchwatch.integrations.instrumentor import OrchestrationInstrumentor
     from orchwatch.metrics import count, gauge
+    from orchwatch.operations import operation
     from orchwatch.propagation import attach, child_environment, inject
     from orchwatch.sdk import configure
     from orchwatch.timing import timed
@@ -29,7 +29,7 @@ __all__ = [
     "timed",
 ]
 
-# Imported when first asked for: a hook pays for what it uses.
+# Imported when first asked for: a hook, or a command, pays for what it uses.
 _HOMES = {
     "OrchestrationInstrumentor": "orchwatch.integrations.instrumentor",
     "OrchwatchError": "orchwatch.errors",
@@ -39,6 +39,8 @@ _HOMES = {
     "count": "orchwatch.metrics",
     "gauge": "orchwatch.metrics",
     "inject": "orchwatch.propagation",
+    # Not in a module of that name: once imported, it would hide the function.
+    "operation": "orchwatch.operations",
     "timed": "orchwatch.timing",
 }
 

@@ -27,7 +27,7 @@ from orchwatch.resources import resource_attributes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from orchwatch.operation import operation
+    from orchwatch.operations import operation
 
 LONG_S = 0.1
 DIRECTORY = "in-flight"

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, Protocol
 
-    from orchwatch.operation import operation
+    from orchwatch.operations import operation
     from orchwatch.otlp_json import Attributes, AttributeValue
 
     class Recorder(Protocol):

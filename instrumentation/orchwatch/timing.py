@@ -6,7 +6,7 @@ import os
 import sys
 from functools import partial, wraps
 
-from orchwatch.operation import operation
+from orchwatch.operations import operation
 
 TYPE_CHECKING = False  # typing costs more to import than all of this
 if TYPE_CHECKING:

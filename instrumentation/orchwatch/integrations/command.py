@@ -14,7 +14,7 @@ import sys
 from orchwatch import in_flight, losses, names
 from orchwatch.errors import OrchwatchError
 from orchwatch.integrations import activation
-from orchwatch.operation import operation
+from orchwatch.operations import operation
 from orchwatch.propagation import child_environment
 
 TYPE_CHECKING = False

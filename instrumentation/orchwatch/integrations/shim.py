@@ -18,7 +18,7 @@ from __future__ import annotations
 from types import CellType, CodeType, FunctionType
 
 from orchwatch import timing
-from orchwatch.operation import operation
+from orchwatch.operations import operation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import _Gauge as Gauge
     from opentelemetry.trace import Tracer
 
-    from orchwatch.operation import operation
+    from orchwatch.operations import operation
     from orchwatch.otlp_json import Attributes, AttributeValue
 
     _Instrument = TypeVar("_Instrument")

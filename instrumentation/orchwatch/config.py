@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,6 +97,8 @@ def read_toml(file: Path) -> dict[str, Any]:
     Raises:
         ConfigError: The file cannot be read or is not TOML.
     """
+    import tomllib  # noqa: PLC0415 - slow, and most have no file of their own
+
     try:
         return tomllib.loads(files.read(file, USER_FILE_BYTES).decode())
     except OSError as error:

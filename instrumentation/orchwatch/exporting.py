@@ -7,7 +7,6 @@ written when it begins and touched when it ends: `otlp/<what tells the two>.json
 from __future__ import annotations
 
 import os
-from hashlib import sha256
 
 from orchwatch import files
 from orchwatch.home import DIRECTORY_MODE, home
@@ -32,6 +31,7 @@ def begin(service: str, endpoint: str) -> str | None:
         endpoint: An address; what may be a secret in it is left out.
     """
     import json  # noqa: PLC0415 - whoever appends to the spool does without
+    from hashlib import sha256  # noqa: PLC0415 - as above, and who reads
 
     address = _public(endpoint)
     directory = os.path.join(home(), _DIRECTORY)

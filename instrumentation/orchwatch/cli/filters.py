@@ -130,8 +130,8 @@ def chosen(
     told = arguments.since is not None or selection.until_ns is not None
     if told or selection.since_ns is None or not moved:
         return Chosen(selection=selection, words=words)
-    latest_ns = spans.outside(store, selection).latest_ns
-    if latest_ns is None or latest_ns >= selection.since_ns:
+    latest_ns = spans.latest_before_ns(store, selection)
+    if latest_ns is None:
         return Chosen(selection=selection, words=words)
     length_s = window.length_s(since) or 0
     last = replace(selection, since_ns=latest_ns - length_s * _NS, until_ns=latest_ns)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 from orchwatch.cli.suggestions import did_you_mean
@@ -13,11 +15,21 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 
+_COLUMNS = 80
+
+
+class _Formatter(argparse.HelpFormatter):
+    """As wide as the terminal. By default `shutil` is asked, for each option, and its import."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+
 class Parser(argparse.ArgumentParser):
     """Options are taken as they are spelt; whoever misspells one is told which it may be."""
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(allow_abbrev=False, **settings)
+        super().__init__(**{"allow_abbrev": False, "formatter_class": _Formatter, **settings})
 
     def parse_args(self, words: Sequence[str], namespace: Any = None) -> Any:  # type: ignore[override]
         """Parses all words.
@@ -56,3 +68,17 @@ class Parser(argparse.ArgumentParser):
             if isinstance(action, argparse._SubParsersAction):
                 found += action.choices.values()
         return found
+
+
+def _columns() -> int:
+    """As `shutil.get_terminal_size` says it."""
+    try:
+        columns = max(int(os.environ["COLUMNS"]), 0)
+    except (KeyError, ValueError):
+        columns = 0
+    if columns > 0 or sys.__stdout__ is None:
+        return columns or _COLUMNS
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns or _COLUMNS
+    except (ValueError, OSError):
+        return _COLUMNS

@@ -70,7 +70,7 @@ class LiveGatherer(status.Gatherer):
             self._window.durations.summaries(),
             selection=Selection(since_ns=self._window.since_ns),
             as_of=datetime.now(UTC),
-            outside=Outside(self._window.durations.earlier, 0, None),
+            outside=Outside(self._window.durations.earlier, 0),
             unreadable=self._store.unreadable(),
             measured=self.levels(),
             samples=status.samples(self._business),

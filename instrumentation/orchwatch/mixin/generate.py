@@ -50,6 +50,11 @@ FILES: dict[str, Callable[[Targets], str]] = {
     **dashboards.files(),
 }
 
+# What the package itself reads.
+OF_PACKAGE: dict[str, Callable[[Targets], str]] = {
+    "instrumentation/orchwatch/targets.json": lambda _: targets.parsed_file(),
+}
+
 # What servers of one's own take instead of the parts, where there is no checkout.
 OWN_FILES: dict[str, Callable[[Targets], str]] = {"collector/buckets.yaml": collector.buckets_file}
 
@@ -98,6 +103,7 @@ def _changed(root: Path, *, checkout: bool) -> dict[Path, str | None]:
     files = dict(FILES)
     changed: dict[Path, str | None] = {}
     if is_checkout(root):
+        files |= OF_PACKAGE
         for name, make_part in PARTS.items():
             path = root / name
             text = _read(path) or ""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchwatch import config, targets
+from orchwatch import targets
 
 if TYPE_CHECKING:
     from orchwatch.targets import Severity, Targets
@@ -38,7 +38,7 @@ class Pattern:
 
 def load() -> dict[str, Pattern]:
     """The shipped patterns by id."""
-    rows = config.read_toml(targets.SHIPPED_FILE)["patterns"]
+    rows = targets.shipped()["patterns"]
     return {row_id: Pattern(id=row_id, **row) for row_id, row in rows.items()}
 
 

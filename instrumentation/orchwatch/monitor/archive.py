@@ -1,11 +1,13 @@
 """The store's Parquet files: one for each segment of the spool, or for as much as was read of it.
 
 The name says all a reader has to know before it opens one, and appears by a rename, so a file is
-there whole or not at all: `<segment>.<segment id>.<bytes of the segment>.<unreadable>.v2.parquet`.
-The first version, without `v2`, lacks the columns `agent_id` and `covered_ns`.
+there whole or not at all: `<segment>.<segment id>.<bytes of the segment>.<unreadable>.v3.parquet`.
+The first version, without `v2`, lacks the columns `agent_id` and `covered_ns`; the second one lacks
+what saves most of the work of key figures:
 
-`covered_ns` is what most of the work of key figures is saved by: until when others of the same
-file, agent, kind and outcome that began earlier had gone on. What ended before is inside of them.
+- In the file's metadata, when agents were at work, see `islands`; not in a file that is called
+  `v3p`, where that would take too much room.
+- In `covered_ns` of a tool call until when its agent was at work anyway, if that was all the time.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from typing import TYPE_CHECKING
 from orchwatch import names
 from orchwatch.files import descriptor, reader
 from orchwatch.home import DIRECTORY_MODE, FILE_MODE
+from orchwatch.monitor import islands
 from orchwatch.monitor.segments import SPAN_FAMILIES
 
 if TYPE_CHECKING:
@@ -31,55 +34,46 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(
     rf"(?P<segment>(?P<family>{'|'.join(SPAN_FAMILIES)})-\d+)"
-    r"\.(?P<id>[0-9a-f]{32})\.(?P<bytes>\d+)\.(?P<unreadable>\d+)(?P<version>\.v2)?\.parquet"
+    r"\.(?P<id>[0-9a-f]{32})\.(?P<bytes>\d+)\.(?P<unreadable>\d+)(?P<version>\.v2|\.v3p?)?\.parquet"
 )
 _TEMPORARY_SUFFIX = ".tmp"
 DAMAGED_SUFFIX = ".damaged"
 """What the name of a file that was found damaged ends in."""
 _MAGIC = b"PAR1"
 
-# Version 2 has delta encoding: times take 3.5 bytes instead of 8.
+_CURRENT = ".v3"
+# Without islands, where little overlaps: the spans themselves take less.
+_PLAIN = ".v3p"
+_ISLAND_BYTES_A_SPAN = 6
+# PARQUET_VERSION v2 has delta encoding: times take 3.5 bytes instead of 8.
 _NEW = "SELECT * EXCLUDE (segment, family) FROM spool WHERE segment = $segment"
-# Which of an agent's tool calls are waiting is known only when all are there: they cover nothing.
-_COPY = """
+_COPY = f"""
 COPY (
     SELECT * EXCLUDE (covered_ns, reached_ns),
-        CASE WHEN reached_ns > end_ns - duration_ns AND operation <> $tool
+        CASE WHEN operation = $tool AND agent <> '' AND reached_ns >= end_ns
             THEN reached_ns END AS covered_ns
     FROM (
-        SELECT *, max(end_ns) OVER (
-            PARTITION BY session_id, agent, agent_id, status = 2, CASE
-                WHEN operation IN ($turn, $run) THEN 1
-                WHEN operation IN (
-                    $spawn, $recovery, $message,
-                    $tool) THEN 2
-                WHEN operation IS NULL THEN 3 END
-            ORDER BY end_ns - duration_ns ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+        SELECT *, max(CASE
+            WHEN {islands.KIND} = {islands.KINDS["work"]} AND operation <> $tool THEN end_ns
+        END) OVER (
+            PARTITION BY session_id, agent, agent_id, status = 2 ORDER BY end_ns - duration_ns
         ) AS reached_ns
-        FROM ({rows})
+        FROM ({{rows}})
     ) ORDER BY end_ns
 )
-TO $path (FORMAT parquet, PARQUET_VERSION v2, COMPRESSION zstd, USE_TMP_FILE false)
-"""
-
-_COPY_NAMES = {
-    "tool": names.TOOL_EXECUTE,
-    "turn": names.AGENT_TURN,
-    "run": names.AGENT_RUN,
-    "spawn": names.AGENT_SPAWN,
-    "recovery": names.RECOVERY_RUN,
-    "message": names.MESSAGE_DELIVER,
-}
+TO $path (FORMAT parquet, PARQUET_VERSION v2, COMPRESSION zstd, USE_TMP_FILE false{{metadata}})
+"""  # noqa: S608 - no value stands in it
 _OUTDATED = """
 SELECT *, CASE WHEN contains(attributes, $agent_key)
     THEN nullif(regexp_extract(attributes, $agent_value, 1), '') END AS agent_id,
     NULL::BIGINT AS covered_ns
 FROM read_parquet($outdated)
 """
-_LOAD = f"""
+_SECOND = "SELECT * REPLACE (NULL::BIGINT AS covered_ns) FROM read_parquet($outdated)"
+_LOAD = """
 INSERT INTO spool BY NAME
-SELECT $segment AS segment, $family AS family, * FROM ({_OUTDATED})
-"""  # noqa: S608 - no value stands in it
+SELECT $segment AS segment, $family AS family, * FROM ({rows})
+"""
 _AGENT_ID = {
     "agent_key": f'"{names.GEN_AI_AGENT_ID}"',
     "agent_value": rf'"{names.GEN_AI_AGENT_ID}","value":\s*\{{\s*"stringValue"\s*:\s*"([^"]*)"',
@@ -97,7 +91,7 @@ class Compacted:
         id: That segment's id.
         source_bytes: How much of the segment it holds.
         unreadable: How many lines or spans of the segment could not be read.
-        current: Whether it has every column.
+        version: Of its form, as its name has it.
     """
 
     path: Path
@@ -106,7 +100,12 @@ class Compacted:
     id: str
     source_bytes: int
     unreadable: int
-    current: bool = True
+    version: str = _CURRENT
+
+    @property
+    def current(self) -> bool:
+        """Whether it has all that is asked for."""
+        return self.version in (_CURRENT, _PLAIN)
 
 
 def find(directory: Path) -> dict[str, Compacted]:
@@ -146,7 +145,7 @@ def _named(directory: Path, suffix: str = "") -> Iterator[Compacted]:
                 id=match["id"],
                 source_bytes=int(match["bytes"]),
                 unreadable=int(match["unreadable"]),
-                current=match["version"] is not None,
+                version=match["version"] or "",
             )
 
 
@@ -196,15 +195,12 @@ def write(
         OSError: It could not be written.
         engine.Error: It could not be written.
     """
-    name = f"{segment.name}.{segment.id}.{source_bytes}.{unreadable}.v2.parquet"
-    path = directory / name
-    temporary = directory / (name + _TEMPORARY_SUFFIX)
-    rows, asked = _NEW, {**_COPY_NAMES, "segment": segment.id, "path": str(temporary)}
+    stem = f"{segment.name}.{segment.id}.{source_bytes}.{unreadable}"
+    rows, asked = _NEW, {"segment": segment.id}
     if before is not None:
         rows += " UNION ALL BY NAME FROM read_parquet($before)"
         asked["before"] = str(before.path)
-    connection.execute(_COPY.format(rows=rows), asked)
-    _publish(temporary, path, segment.modified_ns)
+    path, version = _copy(connection, rows, asked, directory / stem, segment.modified_ns)
     return Compacted(
         path=path,
         segment=segment.name,
@@ -212,37 +208,64 @@ def write(
         id=segment.id,
         source_bytes=source_bytes,
         unreadable=unreadable,
+        version=version,
     )
 
 
 def modernise(connection: engine.Connection, file: Compacted) -> Compacted:
-    """Writes a file of the first version anew, with every column; the caller holds the lock.
+    """Writes a file of an earlier version anew, with all there is; the caller holds the lock.
 
     Raises:
         OSError: It could not be written.
         engine.Error: It could not be read or written.
     """
-    path = file.path.with_name(file.path.name.removesuffix(".parquet") + ".v2.parquet")
-    temporary = path.with_name(path.name + _TEMPORARY_SUFFIX)
-    connection.execute(
-        _COPY.format(rows=_OUTDATED),
-        {**_COPY_NAMES, **_AGENT_ID, "outdated": str(file.path), "path": str(temporary)},
-    )
-    _publish(temporary, path, file.path.stat().st_mtime_ns)
+    stem = file.path.name.removesuffix(".parquet").removesuffix(file.version)
+    rows, asked = _outdated(file)
+    modified_ns = file.path.stat().st_mtime_ns
+    path, version = _copy(connection, rows, asked, file.path.with_name(stem), modified_ns)
     file.path.unlink(missing_ok=True)
-    return replace(file, path=path, current=True)
+    return replace(file, path=path, version=version)
 
 
 def load_outdated(connection: engine.Connection, file: Compacted) -> None:
-    """Puts the rows of a file of the first version into the table `spool`.
+    """Puts the rows of a file of an earlier version into the table `spool`.
 
     Raises:
         engine.Error: It could not be read.
     """
+    rows, asked = _outdated(file)
     connection.execute(
-        _LOAD,
-        {**_AGENT_ID, "outdated": str(file.path), "segment": file.id, "family": file.family},
+        _LOAD.format(rows=rows), {**asked, "segment": file.id, "family": file.family}
     )
+
+
+def _outdated(file: Compacted) -> tuple[str, dict[str, str]]:
+    """The rows of a file of an earlier version, as SQL and its parameters."""
+    asked = {"outdated": str(file.path)}
+    return (_SECOND, asked) if file.version else (_OUTDATED, {**asked, **_AGENT_ID})
+
+
+def is_plain(path: str) -> bool:
+    """Whether a file of the store has no islands."""
+    return path.endswith(_PLAIN + ".parquet")
+
+
+def _copy(
+    connection: engine.Connection, rows: str, asked: dict[str, str], stem: Path, modified_ns: int
+) -> tuple[Path, str]:
+    """Writes rows, given as SQL and its parameters, to a file; where, and of which form it is."""
+    asked = {**asked, **islands.NAMES}
+    found = connection.execute(islands.FIND.format(rows=rows), asked).fetchone()
+    text, spans = found or ("[]", 0)
+    plain = len(text) > max(_ISLAND_BYTES_A_SPAN * spans, len("[]"))
+    version = _PLAIN if plain else _CURRENT
+    path = stem.with_name(f"{stem.name}{version}.parquet")
+    temporary = path.with_name(path.name + _TEMPORARY_SUFFIX)
+    metadata = "" if plain else f", KV_METADATA {{{islands.KEY}: $islands}}"
+    asked |= {"path": str(temporary)} if plain else {"path": str(temporary), "islands": text}
+    connection.execute(_COPY.format(rows=rows, metadata=metadata), asked)
+    _publish(temporary, path, modified_ns)
+    return path, version
 
 
 def _publish(temporary: Path, path: Path, modified_ns: int) -> None:
@@ -259,8 +282,8 @@ def _publish(temporary: Path, path: Path, modified_ns: int) -> None:
     temporary.replace(path)
 
 
-def _worth(file: Compacted) -> tuple[int, bool]:
-    return file.source_bytes, file.current
+def _worth(file: Compacted) -> tuple[int, str]:
+    return file.source_bytes, file.version
 
 
 def _whole(path: Path) -> bool:

@@ -128,7 +128,7 @@ def _check_configuration() -> Iterator[Check]:
 
 def _check_spelling(user: config.Config) -> Iterator[Check]:
     """A misspelt row adds one, and leaves the one that was meant as it is."""
-    shipped = config.read_toml(targets.SHIPPED_FILE)
+    shipped = targets.shipped()
     for table, rows in user.targets.items():
         for row_id in sorted(rows.keys() - shipped[table].keys()):
             similar = difflib.get_close_matches(row_id, shipped[table], n=1, cutoff=_SIMILAR_NAMES)

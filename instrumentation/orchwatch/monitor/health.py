@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from orchwatch import config, targets
+from orchwatch import targets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -104,7 +104,7 @@ def load(table: Targets) -> Rules:
     Raises:
         ConfigError: The shipped table cannot be read.
     """
-    section = config.read_toml(targets.SHIPPED_FILE)["health"]
+    section = targets.shipped()["health"]
     parts = {}
     for row_id, limits in section["parts"].items():
         if row_id in table.operations:

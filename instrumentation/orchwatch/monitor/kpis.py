@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchwatch import names
-from orchwatch.monitor import busy, small_answers
+from orchwatch.monitor import busy, islands, small_answers
 from orchwatch.monitor.busy import Interval
 from orchwatch.monitor.selection import ALL
 from orchwatch.monitor.small import SmallStore
@@ -44,61 +44,81 @@ ACTIVE_NS = 60 * 1_000_000_000
 _NS = 1_000_000_000
 _STATUS_ERROR = 2  # OTLP
 
+# The hash of two ids is as good among some millions, and sooner compared.
 _TASKS = """
 SELECT count(*), count(*) FILTER (failed), count(*) FILTER (end_ns >= $hour_ns AND NOT failed)
 FROM (
-    SELECT DISTINCT ON (trace_id, span_id) end_ns, status = 2 AS failed
-    FROM ({spans})
-    WHERE end_ns BETWEEN $since_ns AND $now_ns AND {where} AND (
-        operation = $task
-        OR (operation = $run AND agent IS DISTINCT FROM $helper)
-        OR (operation = $turn AND agent IS NULL AND agent_id IS NULL)
+    SELECT DISTINCT ON (identity) end_ns, failed
+    FROM (
+        SELECT hash(trace_id, span_id) AS identity, end_ns, status = 2 AS failed
+        FROM ({spans})
+        WHERE end_ns BETWEEN $since_ns AND $now_ns AND {where} AND operation IN ($task, $run, $turn)
+            AND (operation = $task
+                OR (operation = $run AND agent IS DISTINCT FROM $helper)
+                OR (operation = $turn AND agent IS NULL AND agent_id IS NULL))
     )
 )
 """
 # Who an agent is takes two texts; their hash is as good among some thousands, and sorted ten times
-# faster. What lies inside of earlier work of its own, see `archive`, is left out.
+# faster.
 _TOLD = """
 WITH spans AS NOT MATERIALIZED (
     SELECT *, coalesce(session_id, '') AS session,
         coalesce(nullif(agent_id, ''), agent, '') AS who_text,
-        greatest(end_ns - duration_ns, {covered} $since_ns) AS start_ns,
-        least(end_ns, $now_ns) AS stop_ns
+        greatest(end_ns - duration_ns, $since_ns) AS start_ns, least(end_ns, $now_ns) AS stop_ns
     FROM ({spans})
-    WHERE end_ns >= $since_ns AND end_ns - duration_ns <= $now_ns AND operation IS NOT NULL
-        AND agent IS DISTINCT FROM $helper AND {where}
-        AND (agent IS NOT NULL OR (session_id IS NOT NULL AND operation IN ($turn, $run, $tool)))
+    WHERE end_ns >= $since_ns AND end_ns - duration_ns <= $now_ns
+        AND agent IS DISTINCT FROM $helper AND {where} AND {acts}
 ),
-callers AS (
-    SELECT span_id, min(who_text) AS caller FROM spans
-    WHERE who_text <> '' AND span_id IN (
-        SELECT parent_span_id FROM spans WHERE who_text = '' AND operation = $tool)
-    GROUP BY span_id
-),
-waiting AS (
+waiting AS MATERIALIZED (
     SELECT DISTINCT parent_span_id AS span_id FROM spans
     WHERE operation = $run AND parent_span_id IS NOT NULL
 ),
+tools AS MATERIALIZED ({tools}),
+callers AS MATERIALIZED (
+    SELECT span_id, min(who_text) AS caller FROM spans
+    WHERE who_text <> '' AND span_id IN (SELECT parent_span_id FROM tools WHERE who_text = '')
+    GROUP BY span_id
+),
 told AS MATERIALIZED (
-    SELECT hash(session, who_text) AS who, hash(session) AS team, start_ns, stop_ns AS end_ns,
-        status = 2 AS failed, CASE
-        WHEN operation IN ($turn, $run) THEN 'turn'
-        WHEN operation IN ($spawn, $recovery, $message) THEN 'alive'
-        ELSE 'work' END AS kind
-    FROM spans WHERE operation <> $tool AND {beyond}
+    SELECT hash(coalesce(session_id, ''), coalesce(nullif(agent_id, ''), agent, '')) AS who,
+        hash(coalesce(session_id, '')) AS team, greatest(start_ns, $since_ns) AS start_ns,
+        least(end_ns, $now_ns) AS end_ns, failed, kind
+    FROM ({others})
+    WHERE end_ns >= $since_ns AND start_ns <= $now_ns AND agent IS DISTINCT FROM $helper AND {where}
     UNION ALL
     SELECT hash(session, coalesce(nullif(who_text, ''), caller, '')), hash(session),
         start_ns, stop_ns, status = 2,
-        CASE WHEN waiting.span_id IS NULL THEN 'work' ELSE 'waiting' END
-    FROM (FROM spans WHERE operation = $tool) AS tools
+        CASE WHEN waiting.span_id IS NULL THEN {work} ELSE {waiting} END
+    FROM tools
     LEFT JOIN callers ON who_text = '' AND parent_span_id = callers.span_id
     LEFT JOIN waiting ON tools.span_id = waiting.span_id
     UNION ALL
     SELECT hash(session, agent), hash(session), start_ns, $now_ns, false, kind FROM (
         SELECT unnest($open_sessions::VARCHAR[]) AS session,
             unnest($open_agents::VARCHAR[]) AS agent,
-            unnest($open_starts_ns::BIGINT[]) AS start_ns, unnest($open_kinds::VARCHAR[]) AS kind)
+            unnest($open_starts_ns::BIGINT[]) AS start_ns, unnest($open_kinds::UTINYINT[]) AS kind)
 ),
+"""
+# All but tool calls, and those.
+_OTHERS = """
+SELECT *, status = 2 AS failed, {kind} AS kind, end_ns - duration_ns AS start_ns FROM ({spans})
+WHERE {acts} AND operation <> $tool
+"""
+_TOOLS = "FROM spans WHERE operation = $tool"
+# The same where the files of the store have them in short, see `islands`; what calls another agent
+# is no work, and what other work covers does not matter.
+_OTHERS_IN_SHORT = """
+SELECT session_id, agent, agent_id, failed, kind, start_ns, end_ns FROM islands
+WHERE list_contains($families, family)
+UNION ALL
+SELECT session_id, agent, agent_id, status = 2, {kind}, end_ns - duration_ns, end_ns FROM unmerged
+WHERE list_contains($families, family) AND {acts} AND operation <> $tool
+"""
+_TOOLS_IN_SHORT = """
+FROM spans WHERE operation = $tool AND covered_ns IS NULL
+UNION ALL
+FROM spans WHERE operation = $tool AND covered_ns IS NOT NULL AND span_id IN (FROM waiting)
 """
 # Of each agent and kind only what is beyond all earlier ends is kept, without overlaps; then what
 # goes on is counted up and down from moment to moment, first for each agent, then for all.
@@ -110,34 +130,37 @@ pieces AS MATERIALIZED (
             PARTITION BY who, kind ORDER BY start_ns
             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS covered_ns
         FROM (
-            SELECT who, kind, start_ns, end_ns FROM told WHERE kind <> 'alive'
+            SELECT who, kind, start_ns, end_ns FROM told WHERE kind <> {alive}
             UNION ALL
-            SELECT who, 'failed', start_ns, end_ns FROM told
-            WHERE failed AND kind NOT IN ('alive', 'failed')
+            SELECT who, {failed}, start_ns, end_ns FROM told
+            WHERE failed AND kind NOT IN ({alive}, {failed})
         )
     )
     WHERE covered_ns IS NULL OR end_ns > covered_ns
 ),
+mixed AS MATERIALIZED (
+    SELECT * FROM pieces
+    WHERE who IN (SELECT who FROM pieces WHERE kind <> {work})
+),
 changes AS (
-    SELECT who, kind, start_ns AS at_ns, 1 AS change FROM pieces
-    UNION ALL SELECT who, kind, end_ns, -1 FROM pieces
+    SELECT who, kind, start_ns AS at_ns, 1 AS change FROM mixed
+    UNION ALL SELECT who, kind, end_ns, -1 FROM mixed
 ),
 moments AS (
     SELECT who, at_ns, lead(at_ns) OVER own AS next_ns,
-        sum(change) FILTER (kind = 'work') OVER own AS work,
-        sum(change) FILTER (kind = 'turn') OVER own AS turn,
-        sum(change) FILTER (kind = 'waiting') OVER own AS waiting,
-        sum(change) FILTER (kind = 'failed') OVER own AS failed
+        sum(change) FILTER (kind = {work}) OVER own AS work,
+        sum(change) FILTER (kind = {turn}) OVER own AS turn,
+        sum(change) FILTER (kind = {waiting}) OVER own AS waiting,
+        sum(change) FILTER (kind = {failed}) OVER own AS failed
     FROM changes WINDOW own AS (PARTITION BY who ORDER BY at_ns
         ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
 ),
-mixed AS (SELECT DISTINCT who FROM pieces WHERE kind <> 'work'),
 busy AS MATERIALIZED (
     SELECT who, start_ns, end_ns, true AS useful FROM pieces ANTI JOIN mixed USING (who)
     WHERE end_ns > start_ns
     UNION ALL
     SELECT who, at_ns, next_ns, coalesce(failed, 0) = 0
-    FROM (FROM moments SEMI JOIN mixed USING (who))
+    FROM moments
     WHERE next_ns > at_ns AND (work > 0 OR (turn > 0 AND coalesce(waiting, 0) = 0))
 ),
 """
@@ -146,7 +169,7 @@ agents AS MATERIALIZED (
     SELECT who, team, last_ns - first_ns AS available_ns, busy_ns, useful_ns, busy_until_ns
     FROM (
         SELECT who, any_value(team) AS team, max(end_ns) AS last_ns,
-            min(CASE WHEN kind = 'alive' THEN end_ns ELSE start_ns END) AS first_ns
+            min(CASE WHEN kind = {alive} THEN end_ns ELSE start_ns END) AS first_ns
         FROM told GROUP BY who
     )
     LEFT JOIN (
@@ -183,15 +206,7 @@ _TASK_NAMES = {
     "run": names.AGENT_RUN,
     "turn": names.AGENT_TURN,
 }
-_INTERVAL_NAMES = {
-    "helper": HELPER,
-    "run": names.AGENT_RUN,
-    "turn": names.AGENT_TURN,
-    "tool": names.TOOL_EXECUTE,
-    "spawn": names.AGENT_SPAWN,
-    "recovery": names.RECOVERY_RUN,
-    "message": names.MESSAGE_DELIVER,
-}
+_INTERVAL_NAMES = {"helper": HELPER, **islands.NAMES}
 OF_MAIN = (names.AGENT_TURN, names.AGENT_RUN, names.TOOL_EXECUTE)
 KINDS: dict[str, Kind] = {
     names.AGENT_TURN: "turn",
@@ -351,20 +366,23 @@ def _times(
     """What `busy.times` says, asked of the store."""
     sql, values = _spans(selection)
     # A span of an operation, or of a service, may lie inside of another one's.
-    compact = selection.operation is None and selection.service is None
+    in_short = selection.operation is None and selection.service is None
+    parts = {**sql, "kind": islands.KIND, "acts": islands.ACTS}
     question = (_TOLD + _SWEEP + _TOTALS).format(
-        **sql,
-        covered="covered_ns," if compact else "",
-        beyond="(covered_ns IS NULL OR end_ns > covered_ns)" if compact else "true",
+        **parts,
+        **islands.KINDS,
+        others=(_OTHERS_IN_SHORT if in_short else _OTHERS).format(**parts),
+        tools=_TOOLS_IN_SHORT if in_short else _TOOLS,
     )
     asked = {
         **_INTERVAL_NAMES,
         **window._asdict(),
+        **({"families": list(selection.families)} if in_short else {}),
         "active_ns": window.now_ns - ACTIVE_NS,
         "open_sessions": [one.session_id for one in going_on],
         "open_agents": [one.agent for one in going_on],
         "open_starts_ns": [one.start_ns for one in going_on],
-        "open_kinds": [one.kind for one in going_on],
+        "open_kinds": [islands.KINDS[one.kind] for one in going_on],
         **values,
     }
     return busy.Times(*(int(value or 0) for value in store.query(question, asked)[0]))

@@ -14,28 +14,36 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import psutil
-
-from orchwatch import names, spool
+from orchwatch import files, names, spool
 from orchwatch.monitor import small_answers
 from orchwatch.monitor.small import SmallStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
+    import psutil
+
     from orchwatch.monitor.store import Store
 
 SESSION_VARIABLE = "CLAUDE_CODE_SESSION_ID"
 _MAIN_PROGRAM = "claude"
+_PROC = "/proc"
+_VARIABLE_BYTES = f"{SESSION_VARIABLE}=".encode()
+_ENVIRONMENT_BYTES = 4 * 1024 * 1024
 
 # A process that started after the span that named its id ended is another one with the same id.
 _CLOCK_TOLERANCE_S = 1.0
 _NS = 1e9
 
+# There are few, and of one column: found ten times sooner than whose spans they recorded.
+_RESOURCES = """
+SELECT DISTINCT resource FROM (FROM operations UNION ALL BY NAME FROM undelivered)
+WHERE end_ns >= $since_ns
+"""
 _RECORDERS = """
 SELECT session_id, resource, max(end_ns)
 FROM (FROM operations UNION ALL BY NAME FROM undelivered)
-WHERE end_ns >= $since_ns AND session_id IS NOT NULL AND resource IS NOT NULL
+WHERE end_ns >= $since_ns AND session_id IS NOT NULL AND list_contains($resources, resource)
     AND service IS DISTINCT FROM $followed
 GROUP BY session_id, resource
 """
@@ -56,6 +64,11 @@ class Sessions:
         Args:
             recorders: Processes known to belong to a session, see `recorders`.
         """
+        known_roots = self._roots or any(recorders.values())
+        if not known_roots and not _may_be_named():
+            return {}
+        import psutil  # noqa: PLC0415 - slow: only where a session runs
+
         processes = {process.pid: process for process in psutil.process_iter(["ppid"])}
         self._roots = {root: owner for root, owner in self._roots.items() if root.is_running()}
         for session_id, known in recorders.items():
@@ -78,6 +91,8 @@ class Sessions:
     def _adopt_parent(
         self, process: psutil.Process, session_id: str, owners: dict[int, str]
     ) -> None:
+        import psutil  # noqa: PLC0415 - it is there by now
+
         with suppress(psutil.Error):
             parent = process.parent()
             if parent is not None and parent.pid not in owners and _is_main(parent):
@@ -90,16 +105,15 @@ def recorders(store: Store | SmallStore, *, since_ns: int) -> dict[str, list[psu
     Raises:
         OrchwatchError: The store's files cannot be read.
     """
-    host = os.uname().nodename
-    asked = {"since_ns": since_ns, "followed": names.CLAUDE_CODE_SERVICE}
-    rows = (
-        _small_recorders(store, since_ns)
-        if isinstance(store, SmallStore)
-        else store.query(_RECORDERS, asked)
-    )
+    if isinstance(store, SmallStore):
+        rows = _small_recorders(store, since_ns)
+    else:
+        texts = [row[0] for row in store.query(_RESOURCES, {"since_ns": since_ns}) if row[0]]
+        here = [text for text in texts if _may_run(_pid(json.loads(text)))]
+        asked = {"since_ns": since_ns, "followed": names.CLAUDE_CODE_SERVICE, "resources": here}
+        rows = store.query(_RECORDERS, asked) if here else []
     return running(
-        (session_id, _pid(json.loads(resource), host), end_ns)
-        for session_id, resource, end_ns in rows
+        (session_id, _pid(json.loads(resource)), end_ns) for session_id, resource, end_ns in rows
     )
 
 
@@ -111,8 +125,10 @@ def running(recorders: Iterable[tuple[str, int | None, int]]) -> dict[str, list[
     """
     found: dict[str, list[psutil.Process]] = {}
     for session_id, pid, end_ns in recorders:
-        if pid is None:
+        if pid is None or not _may_run(pid):
             continue
+        import psutil  # noqa: PLC0415 - slow: only where a session runs
+
         with suppress(psutil.Error, ValueError, OverflowError):
             process = psutil.Process(pid)
             if process.create_time() <= end_ns / _NS + _CLOCK_TOLERANCE_S:
@@ -120,7 +136,31 @@ def running(recorders: Iterable[tuple[str, int | None, int]]) -> dict[str, list[
     return found
 
 
+def _may_run(pid: int | None) -> bool:
+    """Whether there is such a process, or no telling."""
+    if pid is None:
+        return False
+    return not os.path.exists(f"{_PROC}/self") or os.path.exists(f"{_PROC}/{pid}")
+
+
+def _may_be_named() -> bool:
+    """Whether a process may carry a session's id; so it may where there is no /proc to tell."""
+    try:
+        pids = [name for name in os.listdir(_PROC) if name.isdecimal()]
+    except OSError:
+        return True
+    for pid in pids:
+        try:
+            if _VARIABLE_BYTES in files.read(f"{_PROC}/{pid}/environ", _ENVIRONMENT_BYTES):
+                return True
+        except OSError:
+            continue  # gone, or somebody else's
+    return not pids
+
+
 def _environment(process: psutil.Process) -> str | None:
+    import psutil  # noqa: PLC0415 - it is there by now
+
     try:
         return process.environ().get(SESSION_VARIABLE)
     except (psutil.Error, OSError):
@@ -163,11 +203,12 @@ def _small_recorders(store: SmallStore, since_ns: int) -> list[tuple[str, str, i
     return [(*key, end_ns) for key, end_ns in latest.items()]
 
 
-def _pid(resource: list[dict[str, Any]], host: str) -> int | None:
+def _pid(resource: list[dict[str, Any]]) -> int | None:
+    """The process id, of one that ran on this machine."""
     values: dict[str, Any] = {}
     for pair in resource:
         values[pair["key"]] = next(iter((pair["value"] or {}).values()), None)
-    if values.get(names.HOST_NAME) != host:
+    if values.get(names.HOST_NAME) != os.uname().nodename:
         return None
     try:
         return int(values[names.PROCESS_PID])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 import re
@@ -148,6 +147,8 @@ def _id(header: bytes) -> str | None:
 
 def _digest(file: BinaryIO, size_bytes: int) -> str:
     """Of both ends and the size: whatever changes it changes one of them."""
+    import hashlib  # noqa: PLC0415 - slow, and hardly ever needed
+
     file.seek(0)
     content = file.read(_HEADER_BYTES)
     file.seek(max(size_bytes - _CHUNK_BYTES, 0))

@@ -61,15 +61,17 @@ def summaries(
 
 
 def outside(
-    store: SmallStore, selection: Selection, since_ns: int, until_ns: int, now_ns: int
-) -> tuple[int, int, int | None]:
-    """How many ended before and after the window, and when the last of all did."""
+    store: SmallStore, selection: Selection, since_ns: int, until_ns: int
+) -> tuple[int, int]:
+    """How many ended before and after the window."""
     ends = [row.end_ns for row in chosen(store, selection, window=False)]
-    return (
-        sum(end_ns < since_ns for end_ns in ends),
-        sum(end_ns > until_ns for end_ns in ends),
-        max((end_ns for end_ns in ends if end_ns <= now_ns), default=None),
-    )
+    return sum(end_ns < since_ns for end_ns in ends), sum(end_ns > until_ns for end_ns in ends)
+
+
+def latest_ns(store: SmallStore, selection: Selection, now_ns: int) -> int | None:
+    """When the last of all ended that has."""
+    ends = (row.end_ns for row in chosen(store, selection, window=False))
+    return max((end_ns for end_ns in ends if end_ns <= now_ns), default=None)
 
 
 def best(store: SmallStore, selection: Selection, *, slowest: bool, failed: bool) -> str | None:

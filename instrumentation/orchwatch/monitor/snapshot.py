@@ -139,6 +139,7 @@ def take(
     measured: Mapping[str, float] | None = None,
     samples: Mapping[str, Sample] | None = None,
     own: Mapping[str, Metric] | None = None,
+    refresh: bool = True,
 ) -> Snapshot:
     """Looks at a home directory; one that does not exist has measured nothing, which is no error.
 
@@ -151,6 +152,7 @@ def take(
         measured: Levels by id that the caller knows, see `orchwatch.monitor.status`.
         samples: What these rest on, likewise.
         own: Counters and gauges of programs' own, see `own_metrics`.
+        refresh: Whether the caller's store takes in what was written since it last did.
 
     Raises:
         OrchwatchError: The table breaks a rule, or the store cannot be read.
@@ -159,7 +161,7 @@ def take(
     with ExitStack() as stack:
         if store is None:
             store = stack.enter_context(_opened(home))
-        elif not isinstance(store, SmallStore):
+        elif refresh and not isinstance(store, SmallStore):
             store.refresh()
         as_of = datetime.now(UTC)
         summaries = spans.summaries(

@@ -22,21 +22,22 @@ if TYPE_CHECKING:
 NS_PER_S = 1_000_000_000
 
 _SUMMARIES = """
-WITH target AS (SELECT unnest($operations) AS operation, unnest($targets_ns) AS target_ns)
 SELECT operation, count(*), count(*) FILTER (status = 2),
-    quantile_disc(duration_ns, [0.5, 0.95, 0.99]), count(*) FILTER (duration_ns <= target_ns)
-FROM ({chosen}) LEFT JOIN target USING (operation)
-GROUP BY operation ORDER BY operation
+    quantile_disc(duration_ns, [0.5, 0.95, 0.99]),
+    count(*) FILTER (duration_ns <= map($operations::VARCHAR[], $targets_ns::BIGINT[])[operation])
+FROM ({chosen}) GROUP BY operation ORDER BY operation
 """
 _WORK = """
 SELECT operation, count(*), count(*) FILTER (status = 2), sum(duration_ns)
 FROM counted WHERE end_ns >= $since_ns GROUP BY operation
 """
+# Apart, so that DuckDB passes over the files and rows that a condition leaves out.
 _OUTSIDE = """
-SELECT count(*) FILTER (end_ns < $since_ns), count(*) FILTER (end_ns > $until_ns),
-    max(end_ns) FILTER (end_ns <= $now_ns)
-FROM ({chosen})
+SELECT (SELECT count(*) FROM ({chosen}) WHERE end_ns < $since_ns),
+    (SELECT count(*) FROM ({chosen}) WHERE end_ns > $until_ns)
 """
+_WITHIN = "SELECT 1 FROM ({chosen}) LIMIT 1"
+_LATEST = "SELECT max(end_ns) FROM ({chosen}) WHERE end_ns <= $now_ns"
 _TOTALS = "SELECT family, count(*) FROM span GROUP BY family"
 _BEST = """
 SELECT replace(trace_id::VARCHAR, '-', '') FROM ({chosen}) WHERE {condition}
@@ -127,13 +128,10 @@ class Outside(NamedTuple):
     Attributes:
         earlier: How many operations ended before it.
         later: How many ended after it; of a window that ends now, those dated in the future.
-        latest_ns: When the last of all ended that has, in Unix nanoseconds; None where there is
-            none.
     """
 
     earlier: int
     later: int
-    latest_ns: int | None
 
 
 def summaries(
@@ -170,14 +168,29 @@ def work(store: Store, *, since_ns: int) -> list[Work]:
 
 
 def outside(store: Store | SmallStore, selection: Selection) -> Outside:
-    """What ended before and after a selection's window, and the last of all."""
-    since_ns = selection.since_ns or 0
-    until_ns, now_ns = selection.last_ns, time.time_ns() + AHEAD_NS
+    """What ended before and after a selection's window."""
+    since_ns, until_ns = selection.since_ns or 0, selection.last_ns
     if isinstance(store, SmallStore):
-        return Outside(*small_answers.outside(store, selection, since_ns, until_ns, now_ns))
+        return Outside(*small_answers.outside(store, selection, since_ns, until_ns))
     sql, values = views.chosen(store, selection, window=False)
-    asked = {**values, "since_ns": since_ns, "until_ns": until_ns, "now_ns": now_ns}
+    asked = {**values, "since_ns": since_ns, "until_ns": until_ns}
     return Outside(*store.query(_OUTSIDE.format(chosen=sql), asked)[0])
+
+
+def latest_before_ns(store: Store | SmallStore, selection: Selection) -> int | None:
+    """When the last operation ended, in Unix nanoseconds, if that was before the window."""
+    now_ns = time.time_ns() + AHEAD_NS
+    if isinstance(store, SmallStore):
+        found = small_answers.latest_ns(store, selection, now_ns)
+    else:
+        sql, values = views.chosen(store, selection)
+        if store.query(_WITHIN.format(chosen=sql), values):
+            return None
+        sql, values = views.chosen(store, selection, window=False)
+        found = store.query(_LATEST.format(chosen=sql), {**values, "now_ns": now_ns})[0][0]
+    if found is None or found >= (selection.since_ns or 0):
+        return None
+    return int(found)
 
 
 def totals(store: Store) -> dict[str, int]:

@@ -105,6 +105,8 @@ class Gatherer:
         project: Where coverage and state files are looked for.
         window_s: How far back spans are taken into account; None for all.
         within: Filters; a beginning or an end of its own goes before the window's.
+        refresh: Whether what was written meanwhile is taken in; not for one look at a store that
+            was opened for it.
     """
 
     def __init__(
@@ -115,12 +117,14 @@ class Gatherer:
         window_s: float | None = kpis.WINDOW_S,
         *,
         within: Selection = ALL,
+        refresh: bool = True,
     ) -> None:
         self._home = home
         self._store = store
         self._project = project
         self._window_s = window_s
         self._within = within
+        self._refresh = refresh
         self._sessions = probes.Sessions()
         self._targets = targets_table.load()
         self._rules = health.load(self._targets)
@@ -194,7 +198,7 @@ class Gatherer:
         return probes.recorders(self._store, since_ns=since_ns)
 
     def _kpis(self, unfinished: Iterable[Interval]) -> Kpis:
-        if not isinstance(self._store, SmallStore):
+        if self._refresh and not isinstance(self._store, SmallStore):
             self._store.refresh()
         now_ns = self._now_ns()
         return kpis.measure(
@@ -214,6 +218,7 @@ class Gatherer:
             measured=self.levels(),
             samples=samples(self._business),
             own=own,
+            refresh=self._refresh,
         )
 
     def _now_ns(self) -> int:

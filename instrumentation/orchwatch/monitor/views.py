@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchwatch import spool
+from orchwatch.monitor import archive, islands
 from orchwatch.monitor.segments import SPAN_FAMILIES
 
 if TYPE_CHECKING:
@@ -35,6 +36,14 @@ _SPAN = """
 CREATE OR REPLACE TEMP VIEW span AS
 SELECT * FROM operations UNION ALL BY NAME SELECT * FROM undelivered
 UNION ALL BY NAME SELECT * FROM history
+"""
+# What `islands` does not have.
+_LIVE_SPANS = """
+SELECT family, operation, session_id, agent, agent_id, status, end_ns, duration_ns FROM spool
+"""
+_PLAIN = """
+SELECT '{family}' AS family, operation, session_id, agent, agent_id, status, end_ns, duration_ns
+FROM read_parquet(getvariable('{family}_plain'))
 """
 _COLUMNS = """
     trace_id, span_id, parent_span_id, name, operation, end_ns, duration_ns, status, error_type,
@@ -117,6 +126,16 @@ class Views:
             view = _LIVE_AND_STORED if files[family] else _LIVE
             self._connection.execute(view.replace("{family}", family))
         self._connection.execute(_SPAN)
+        stored = [family for family in SPAN_FAMILIES if files[family]]
+        parts = [islands.READ.replace("{family}", family) for family in stored] or [islands.NONE]
+        self._connection.execute(_union("islands", parts))
+        parts = [_LIVE_SPANS]
+        for family in stored:
+            plain = [file for file in files[family] if archive.is_plain(file)]
+            if plain:
+                parts.append(_PLAIN.replace("{family}", family))
+                self._connection.execute(f"SET VARIABLE {family}_plain = $files", {"files": plain})
+        self._connection.execute(_union("unmerged", parts))
         self._pair(files[spool.OPERATIONS], files[spool.UNDELIVERED])
         counted = [_OPERATIONS]
         if files[spool.UNDELIVERED]:

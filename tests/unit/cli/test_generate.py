@@ -11,10 +11,10 @@ import yaml
 from orchwatch.mixin import dashboards, generate
 
 REPO = Path(__file__).parents[3]
-GENERATED = [*generate.PARTS, *generate.FILES]
+GENERATED = [*generate.PARTS, *generate.FILES, *generate.OF_PACKAGE]
 # The overview names every operation; the other pages show the one that is chosen on them.
 PAGES = [name for name in dashboards.files() if not name.endswith("overview.json")]
-OF_EACH_OPERATION = [name for name in GENERATED if name not in PAGES]
+OF_EACH_OPERATION = [name for name in GENERATED if name not in [*PAGES, *generate.OF_PACKAGE]]
 GENERATE = [sys.executable, "-m", "orchwatch.cli", "generate"]
 
 

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
+
+import pytest
 
 from orchwatch.monitor import levels
 from orchwatch.monitor.spans import Summary
@@ -44,3 +47,16 @@ def test_cpu_utilization_is_unknown_before_time_has_passed_and_a_share_afterward
     share = machine.cpu_utilization()
     assert share is not None
     assert 0 <= share <= 1
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="reads /proc")
+def test_what_is_read_from_proc_is_what_psutil_reads() -> None:
+    for _ in range(20):
+        before, found, after = levels._cpu(), levels._proc_cpu(), levels._cpu()
+        assert found is not None
+        for low, value, high in zip(before, found, after, strict=True):
+            assert low <= value <= high
+    available, total = levels._proc_memory() or (0, 0)
+    expected = levels._memory()
+    assert total * 1024 == expected[1]
+    assert abs(available * 1024 - expected[0]) < expected[1] / 4

@@ -10,7 +10,7 @@ import pytest
 from tests.unit.monitor.conftest import NOW_NS
 
 from orchwatch import targets
-from orchwatch.monitor import kpis, listing, small, spans
+from orchwatch.monitor import kpis, listing, segments, small, spans
 from orchwatch.monitor.event_stream import EventStream
 from orchwatch.monitor.selection import Selection
 from orchwatch.monitor.store import Store
@@ -70,6 +70,7 @@ def answers(home: Path, store: Store | SmallStore, selection: Selection) -> dict
     return {
         "summaries": spans.summaries(store, selection, targets_s=TARGETS_S),
         "outside": spans.outside(store, selection),
+        "latest_ns": spans.latest_before_ns(store, selection),
         "kpis": kpis.measure(store, now_ns=NOW_NS, since_ns=since_ns, selection=selection),
         "latest": spans.latest_trace_id(store, selection),
         "slowest": spans.slowest_trace_id(store, selection),
@@ -107,6 +108,44 @@ def test_both_give_the_same_answers_to_the_same_questions(
             )
             expected = answers(home, store, selection)
             assert answers(home, in_python, selection) == expected, selection
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_compacted_gives_the_same_key_figures(
+    home: Path, record: Record, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    monkeypatch.setenv("ORCHWATCH_SPOOL_SEGMENT_BYTES", "4096")
+    # With and without islands, and some of each.
+    bytes_a_span = [0, 10**6, 10**6, 80][seed]
+    monkeypatch.setattr("orchwatch.monitor.archive._ISLAND_BYTES_A_SPAN", bytes_a_span)
+    monkeypatch.setattr("orchwatch.monitor.store._PIECE_BYTES", 1)
+    monkeypatch.setattr("orchwatch.monitor.store._SETTLED_NS", -(10**18))
+    fill(record, seed)
+    in_python = small.SmallStore(
+        [
+            row
+            for segment in segments.find(home / "spool")
+            for piece, _ in segments.read(segment, 0)
+            for row in small._rows(piece, segment.family)
+        ]
+    )
+    draw = random.Random(seed)
+    with Store(home) as store:
+        assert not store.query("FROM spool")
+        assert len(list((home / "store").glob("operations-*.parquet"))) > 3
+        for _ in range(12):
+            selection = Selection(
+                session_id=draw.choice([None, None, "s1"]),
+                agent=draw.choice([None, None, "worker", "a1"]),
+                operation=draw.choice([None, None, None, "tool.execute"]),
+                history=draw.random() < 0.5,
+            )
+            window: dict[str, Any] = {
+                "now_ns": NOW_NS - draw.choice([0, draw.randrange(1500) * SECOND_NS]),
+                "since_ns": draw.choice([None, NOW_NS - (1500 + draw.randrange(9999)) * SECOND_NS]),
+                "selection": selection,
+            }
+            assert kpis.measure(store, **window) == kpis.measure(in_python, **window), window
 
 
 def test_a_trace_is_the_same_span_by_span(home: Path, record: Record) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import fcntl
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -366,7 +367,7 @@ def test_files_of_the_first_version_are_written_anew_or_read_as_they_are(
         record("agent.task", attributes={"gen_ai.agent.id": f"a{number % 3}"})
     assert count(home) == 12
     for file in compacted(home):
-        old = file.with_name(file.name.replace(".v2.", "."))
+        old = file.with_name(re.sub(r"\.v3p?\.", ".", file.name))
         duckdb.execute(
             f"COPY (SELECT * EXCLUDE (agent_id, covered_ns) FROM '{file}') TO '{old}'"
             " (FORMAT parquet)"
@@ -380,14 +381,14 @@ def test_files_of_the_first_version_are_written_anew_or_read_as_they_are(
     fcntl.flock(lock, fcntl.LOCK_EX)
     with Store(home) as store:
         by_itself = store.query("SELECT agent_id, count(*) FROM counted GROUP BY ALL ORDER BY 1")
-    assert all(".v2." not in file.name for file in compacted(home))
+    assert all(".v3" not in file.name for file in compacted(home))
     os.close(lock)
     with Store(home) as store:
         assert (
             store.query("SELECT agent_id, count(*) FROM counted GROUP BY ALL ORDER BY 1")
             == by_itself
         )
-    assert all(".v2." in file.name for file in compacted(home))
+    assert all(".v3" in file.name for file in compacted(home))
     assert [agent for agent, _ in by_itself] == ["a0", "a1", "a2"]
 
 

@@ -29,15 +29,14 @@ def run(arguments: argparse.Namespace) -> int:
     from orchwatch.home import home  # noqa: PLC0415
     from orchwatch.monitor import own_metrics  # noqa: PLC0415
     from orchwatch.monitor.status import Gatherer  # noqa: PLC0415
-    from orchwatch.reporters import colour, document, table  # noqa: PLC0415
 
     directory = Path(home())
     with filters.opened(directory) as store:
         chosen = filters.chosen(arguments, store, directory)
-        gatherer = Gatherer(directory, store, Path.cwd(), None, within=chosen.selection)
+        within = chosen.selection
+        gatherer = Gatherer(directory, store, Path.cwd(), None, within=within, refresh=False)
         gatherer.measure_system()
         gatherer.measure_business()
-        within = chosen.selection
         own = {}
         if not within.filters:  # they belong to no session, agent or operation
             window = {"since_ns": within.since_ns, "until_ns": within.until_ns}
@@ -45,8 +44,12 @@ def run(arguments: argparse.Namespace) -> int:
         elsewhere = exporting.read(str(directory), since_ns=within.since_ns or 0)
         taken = replace(gatherer.take(own).snapshot, elsewhere=tuple(elsewhere))
     if arguments.format == "json":
+        from orchwatch.reporters import document  # noqa: PLC0415
+
         document.render(taken, sys.stdout)
         return 0
+    from orchwatch.reporters import colour, table  # noqa: PLC0415
+
     if chosen.note:
         sys.stdout.write(chosen.note + "\n\n")
     elif not taken.outside and not any(reading.count for reading in taken.operations):

@@ -58,7 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     with filters.opened(directory) as store:
         chosen = filters.chosen(arguments, store, directory)
-        gatherer = Gatherer(directory, store, Path.cwd(), None, within=chosen.selection)
+        within = chosen.selection
+        gatherer = Gatherer(directory, store, Path.cwd(), None, within=within, refresh=False)
         system, business = gatherer.measure_system(), gatherer.measure_business()
     if arguments.format == "json":
         kpi_list.render_json(system, business, sys.stdout)

@@ -82,7 +82,7 @@ def _without_floods(text: str) -> str:
             kept.append(letter)
         elif marks == _MOST_MARKS + 1:
             kept.append(ELLIPSIS)
-    return "".join(kept)
+    return "".join(kept).replace(ELLIPSIS * 2, ELLIPSIS)
 
 
 def _shortened(text: str, most_columns: int) -> str:

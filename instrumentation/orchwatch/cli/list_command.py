@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from orchwatch.cli import filters, options, window
+from orchwatch.safe_text import safe
 
 if TYPE_CHECKING:
     import argparse
@@ -48,8 +49,8 @@ def run(kind: Kind, arguments: argparse.Namespace) -> int:
 def nothing(what: str, chosen: filters.Chosen, directory: str) -> str:
     """One line that says where nothing was found, and what shows more."""
     if chosen.words:
-        return f"{what} is stored in {directory} {chosen.words}.\n"
+        return f"{what} is stored in {safe(directory)} {chosen.words}.\n"
     return (
-        f"{what} is stored in {directory} yet; orchwatch demo shows how it looks, and"
+        f"{what} is stored in {safe(directory)} yet; orchwatch demo shows how it looks, and"
         " orchwatch claude import takes in recorded sessions.\n"
     )

@@ -43,7 +43,7 @@ class Output:
             self.encoding = charset
 
     def write(self, text: str) -> int:
-        """Writes lines; colours stay, and tabs do."""
+        """Writes lines; colours stay."""
         shown = text if text.isprintable() else _shown(text)
         if self._charset is not None and not shown.isascii():
             shown = shown.translate(_IN_ASCII)
@@ -72,7 +72,7 @@ def _shown(text: str) -> str:
         length = _colour_length(text, at) if letter == "\x1b" else 0
         if length:
             kept.append(text[at : at + length])
-        elif letter in "\n\t" or letter.isprintable():
+        elif letter == "\n" or letter.isprintable():
             kept.append(letter)
         else:
             kept.append(escaped(letter))

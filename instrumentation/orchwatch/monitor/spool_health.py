@@ -161,20 +161,21 @@ def _check_clock(found: list[Segment]) -> Check:
         newest.end_s if newest else 0.0, *(segment.modified_ns / _NS for segment in found)
     )
     ahead_s = latest_s - now_s
-    if ahead:
-        return Check(
-            name="clock",
-            state="warn",
-            found=f"{counted(ahead, 'operation')} in the future, which every command leaves out",
-            remedy="see which machine wrote them with another clock; they count once their time"
-            " has come",
+    found_ahead = []
+    if ahead_s > _FUTURE_TOLERANCE_S:
+        found_ahead.append(
+            f"the spool's newest operation is {format_duration(ahead_s)} ahead of the clock"
         )
-    if ahead_s <= _FUTURE_TOLERANCE_S:
+    if ahead:
+        found_ahead.append(
+            f"{counted(ahead, 'operation')} dated in the future, which every command leaves out"
+        )
+    if not found_ahead:
         return Check(name="clock", state="ok", found="nothing in the spool is from the future")
     return Check(
         name="clock",
         state="warn",
-        found=f"the spool's newest operation is {format_duration(ahead_s)} ahead of the clock",
+        found="; ".join(found_ahead),
         remedy="set the clock, or see which machine wrote it with another one; until then ages are"
         " wrong and Prometheus may refuse what is recorded",
     )

@@ -65,7 +65,7 @@ def growth_bytes(home: Path, now_ns: int) -> float | None:
 
 def _refuse(error: OSError) -> None:
     """A directory that cannot be read is not an empty one."""
-    if not isinstance(error, FileNotFoundError):
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
         raise error
 
 

@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from orchwatch.errors import UsageError
+from orchwatch.safe_text import safe
 
 if TYPE_CHECKING:
     import argparse
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 HELP = "register orchwatch's hooks in Claude Code's settings"
 
+# Of a setting, which may hold a long command.
+_LINE_COLUMNS = 2000
 _SHOWN_SECRET = "********"  # noqa: S105 - what stands for it in a diff
 
 
@@ -141,7 +144,7 @@ def _diff(change: Change) -> list[str]:
     text = "\n".join(lines)
     for secret in secrets:
         text = text.replace(secret, _SHOWN_SECRET)
-    return [text]
+    return [line.expandtabs(4) for line in text.splitlines()]
 
 
 def _asks() -> bool:
@@ -152,7 +155,7 @@ def _asks() -> bool:
 def _agreed(path: str) -> bool:
     if not _asks():
         return True
-    sys.stdout.write(f"Write this to {path}? [Y/n] ")
+    sys.stdout.write(f"Write this to {safe(path)}? [Y/n] ")
     sys.stdout.flush()
     return sys.stdin.readline().lower() in {"\n", "y\n", "yes\n"}
 
@@ -191,4 +194,4 @@ def _notes(change: Change, scope: str) -> list[str]:
 
 def _say(*lines: str) -> None:
     for line in lines:
-        sys.stdout.write(line + "\n")
+        sys.stdout.write(safe(line, _LINE_COLUMNS) + "\n")

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from orchwatch.cli.commands.claude_install import add_scope
+from orchwatch.safe_text import safe
 
 if TYPE_CHECKING:
     import argparse
@@ -32,7 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     change = installation.plan_uninstall(path)
     while not installation.write(change):
         change = installation.plan_uninstall(path)
-    sys.stdout.write(f"{change.path}: {_summary(change)}\n")
+    sys.stdout.write(f"{safe(change.path)}: {_summary(change)}\n")
     return 0
 
 

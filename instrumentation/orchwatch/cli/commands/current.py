@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchwatch.cli import filters, options
+from orchwatch.safe_text import safe
 
 if TYPE_CHECKING:
     import argparse
@@ -54,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(chosen.note + "\n\n")
     elif not taken.outside and not any(reading.count for reading in taken.operations):
         sys.stdout.write(
-            f"Nothing was measured yet in {directory}.\n"
+            f"Nothing was measured yet in {safe(str(directory))}.\n"
             'Put `with operation("state.query"):` around some work, take in recorded sessions\n'
             "with `orchwatch claude import`, or run `orchwatch demo`.\n\n"
         )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _NO_WRAP = 10_000
 # Columns of what a check found: a sentence with a path or two.
 _MOST = 1000
+_MOST_NAME = 40
 
 HELP = "say what works and what does not, each with its remedy"
 
@@ -54,10 +55,10 @@ def _as_table(checks: Sequence[Check]) -> str:
     import shutil  # noqa: PLC0415 - as above
     import textwrap  # noqa: PLC0415
 
-    from orchwatch.safe_text import safe  # noqa: PLC0415
+    from orchwatch.safe_text import ljust, safe, width  # noqa: PLC0415
 
-    width = max(len(check.name) for check in checks)
-    margin = " " * (len("unknown") + width + 4)
+    room = max(width(safe(check.name, _MOST_NAME)) for check in checks)
+    margin = " " * (len("unknown") + room + 4)
     wrap = textwrap.TextWrapper(
         shutil.get_terminal_size((_NO_WRAP, 0)).columns,
         subsequent_indent=margin,
@@ -67,7 +68,8 @@ def _as_table(checks: Sequence[Check]) -> str:
     )
     lines = []
     for check in checks:
-        lines += wrap.wrap(f"{check.state:<7}  {check.name:<{width}}  {safe(check.found, _MOST)}")
+        name = ljust(safe(check.name, _MOST_NAME), room)
+        lines += wrap.wrap(f"{check.state:<7}  {name}  {safe(check.found, _MOST)}")
         if check.remedy:
             lines += wrap.wrap(f"{margin}-> {safe(check.remedy, _MOST)}")
     return "\n".join(lines) + "\n"

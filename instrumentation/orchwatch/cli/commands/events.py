@@ -11,6 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from orchwatch.cli import filters, options
+from orchwatch.safe_text import safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -100,7 +101,7 @@ def _nothing(chosen: filters.Chosen, directory: str) -> str:
     when = f" {chosen.words}" if chosen.words else " yet"
     more = "; --since all looks at all there is" if chosen.selection.since_ns is not None else ""
     return (
-        f"Nothing happened{when} in {directory}:\n"
+        f"Nothing happened{when} in {safe(directory)}:\n"
         f"no alert, no failure, nothing beyond its warning{more}.\n"
     )
 

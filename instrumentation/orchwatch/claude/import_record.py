@@ -15,6 +15,7 @@ import json
 import os
 import sqlite3
 from array import array
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -66,6 +67,7 @@ class ImportRecord:
     def __init__(self, on_wait: Callable[[], None]) -> None:
         directory = home()
         self._path = os.path.join(directory, f"{_NAME}.sqlite")
+        self._lock = -1
         try:
             os.makedirs(directory, DIRECTORY_MODE, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT
@@ -84,7 +86,13 @@ class ImportRecord:
             self._connection.executescript(_SCHEMA)
             self._recover()
         except (OSError, sqlite3.Error) as error:
-            raise OrchwatchError(f"{self._path}: {error}") from None
+            if self._lock >= 0:
+                os.close(self._lock)
+            if isinstance(error, OSError):
+                why = f"{error.filename or self._path}: {error.strerror}"
+            else:
+                why = f"{self._path}: {error}; once it is moved away, all is imported anew"
+            raise OrchwatchError(why) from None
 
     def __enter__(self) -> Self:
         return self
@@ -180,7 +188,10 @@ def _arrived(segment: int, offset: int) -> set[str] | None:
         return None
     arrived: set[str] = set()
     for number in (number for number in numbers if number >= segment):
-        with reader(spool.segment_path(directory, spool.HISTORY, number)) as stream:
+        with (
+            suppress(OSError),
+            reader(spool.segment_path(directory, spool.HISTORY, number)) as stream,
+        ):
             stream.seek(offset if number == segment else 0)
             for line in lines_of(stream):
                 arrived.update(span["spanId"] for span in _spans(line))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from orchwatch.claude import records
 from orchwatch.claude.fields import mapping, text, time_ns
 from orchwatch.errors import UsageError
-from orchwatch.files import reader
+from orchwatch.files import LONGEST_LINE_BYTES, reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -175,7 +175,7 @@ def _last_time_ns(path: str) -> int:
                     for record in records.parse(line, ignored)
                 ]
                 latest = max(times, default=0)
-                if latest or not start:
+                if latest or not start or wanted > LONGEST_LINE_BYTES:
                     return latest
                 wanted *= 16
     except OSError:

@@ -173,6 +173,8 @@ def _explained(error: OSError | RuntimeError) -> OrchwatchError | None:
             return OrchwatchError(f"{where}: the current directory is gone")
     except OSError as unusable:
         return OrchwatchError(f"ORCHWATCH_HOME={home}: {unusable.strerror}")
+    if isinstance(error, OSError) and error.filename is not None:
+        return OrchwatchError(f"{os.fsdecode(error.filename)}: {error.strerror}")
     return None
 
 

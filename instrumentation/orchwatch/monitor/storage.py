@@ -6,6 +6,7 @@ own and say nothing about how much is recorded.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from contextlib import suppress
@@ -65,7 +66,7 @@ def growth_bytes(home: Path, now_ns: int) -> float | None:
 
 def _refuse(error: OSError) -> None:
     """A directory that cannot be read is not an empty one."""
-    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+    if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
         raise error
 
 

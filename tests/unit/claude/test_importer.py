@@ -464,5 +464,5 @@ def test_a_home_that_cannot_be_written_is_one_clear_line(
     monkeypatch.setenv("ORCHWATCH_HOME", str(tmp_path / "file" / "home"))
     assert main(["claude", "import", str(DATA)]) == 1
     complaint = capsys.readouterr().err
-    assert complaint.startswith(f"orchwatch: {tmp_path}/file/home/claude-import.sqlite: ")
+    assert complaint.startswith(f"orchwatch: {tmp_path}/file/home: ")
     assert complaint.count("\n") == 1

@@ -2,8 +2,9 @@
 
 Run by `make bench-monitor-process`. Each monitor starts over a store that holds the last hour, at
 the rate that then goes on, so that it is measured as it is after an hour and not after a minute.
-`idle` is one with nothing to do but to look at session files. CPU is that of the process itself,
-over whole minutes, since its heaviest figures are due once a minute.
+`idle` is one with nothing to do but to look at session files. CPU is that of the process and of all
+that it starts, over whole minutes, since its heaviest figures are due once a minute; what it starts
+for some seconds, to compact, has its memory in a column of its own.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING
 
 from orchwatch import names, otlp_json, spool
 from orchwatch.claude import registration
+from orchwatch.follower.intake import LOOK_INTERVAL_S
 from orchwatch.monitor import archive, engine, lines, snapshot_file
 from orchwatch.monitor.segments import Segment
 
@@ -80,6 +82,7 @@ class Measured:
         rate: Operations a second.
         cpu: Share of a core.
         memory_mb: The most that was resident.
+        worker_mb: The most that was resident of what it started.
         growth_mb: How much more that was at the end than at the beginning.
         files: The most that were open.
     """
@@ -88,6 +91,7 @@ class Measured:
     rate: int
     cpu: float
     memory_mb: float
+    worker_mb: float
     growth_mb: float
     files: int
 
@@ -100,7 +104,10 @@ def main() -> int:
     parser.add_argument("--seconds", type=int, default=MEASURED_S)
     parser.add_argument("--behind", type=int, default=HOUR_S, help="seconds that went before")
     arguments = parser.parse_args()
-    print(f"{'':28}{'CPU of a core':>14}{'limit':>7}{'MB':>7}{'limit':>7}{'grew':>7}{'files':>7}")
+    print(
+        f"{'':28}{'CPU of a core':>14}{'limit':>7}{'MB':>7}{'limit':>7}{'grew':>7}"
+        f"{'worker':>8}{'files':>7}"
+    )
     found = []
     for measured in (
         *(partial(_idle, number) for number in arguments.session_files),
@@ -110,7 +117,7 @@ def main() -> int:
         each = f"{one.cpu / one.rate * 1e6:8.0f} us an operation" if one.rate else ""
         print(
             f"{one.name:28}{one.cpu:14.2%}{CPU_LIMIT:7.0%}{one.memory_mb:7.0f}"
-            f"{MEMORY_LIMIT_MB:7.0f}{one.growth_mb:+7.1f}{one.files:7}{each}",
+            f"{MEMORY_LIMIT_MB:7.0f}{one.growth_mb:+7.1f}{one.worker_mb:8.0f}{one.files:7}{each}",
             flush=True,
         )
     missed = [one.name for one in found if one.cpu > CPU_LIMIT or one.memory_mb > MEMORY_LIMIT_MB]
@@ -141,6 +148,7 @@ def _busy(rate: int, seconds: int, behind_s: int) -> Measured:
         try:
             with _monitor(home / "projects") as process:
                 _wait_until(lambda: _known(home) >= _SETTLED * rate * behind_s)
+                _wait_until(lambda: _is_quiet(process.pid))
                 return _measure(process, f"{rate} operations/s", rate, seconds)
         finally:
             feeder.end()
@@ -285,6 +293,13 @@ def _wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.5)
 
 
+def _is_quiet(pid: int) -> bool:
+    """Whether it has read what came meanwhile: no tenth of a core for two looks at the spool."""
+    before_s, started_s = _cpu_s(pid), time.monotonic()
+    time.sleep(2 * LOOK_INTERVAL_S)
+    return _cpu_s(pid) - before_s < (time.monotonic() - started_s) / 10
+
+
 def _known(home: Path) -> int:
     """How many operations the monitor knows of, as its snapshot says."""
     snapshot = snapshot_file.read(str(home)) or {"operations": {}}
@@ -293,29 +308,47 @@ def _known(home: Path) -> int:
 
 def _measure(process: subprocess.Popen[bytes], name: str, rate: int, seconds: float) -> Measured:
     cpu_s, started_s = _cpu_s(process.pid), time.monotonic()
-    memory, files = [], []
+    memory, workers, files = [], [0.0], []
     while (elapsed_s := time.monotonic() - started_s) < seconds:
         memory.append(_memory_bytes(process.pid) / _MB)
+        workers += [_memory_bytes(pid) / _MB for pid in _children(process.pid)]
         files.append(len(os.listdir(f"/proc/{process.pid}/fd")))
-        time.sleep(0.5)
+        time.sleep(0.1)
     part = max(1, len(memory) // 6)
     return Measured(
         name=name,
         rate=rate,
         cpu=(_cpu_s(process.pid) - cpu_s) / elapsed_s,
         memory_mb=max(memory),
+        worker_mb=max(workers),
         growth_mb=max(memory[-part:]) - max(memory[:part]),
         files=max(files),
     )
 
 
 def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    """Its own, that of its children that have ended, and of those that have not."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return 0.0
+    own_s = sum(map(int, fields[11:15])) / os.sysconf("SC_CLK_TCK")
+    return own_s + sum(map(_cpu_s, _children(pid)))
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:
+        return []
+    return [int(child) for child in children.split()]
 
 
 def _memory_bytes(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except OSError:
+        return 0
 
 
 if __name__ == "__main__":

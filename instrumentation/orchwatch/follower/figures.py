@@ -14,7 +14,6 @@ from orchwatch.follower import exposition, patterns
 from orchwatch.follower.live import LiveGatherer
 from orchwatch.home import home
 from orchwatch.monitor import kpi_export, snapshot_file, spool_backlog, status
-from orchwatch.monitor.store import Store
 from orchwatch.reporters import status_document
 from orchwatch.sdk import export_metrics
 
@@ -51,9 +50,8 @@ class Figures:
         self, project: Path, following: Following, stream: AlertStream, *, exports: bool
     ) -> None:
         directory = Path(home())
-        store = Store(directory, sparing=True)
         self._home = directory
-        self._gatherer = LiveGatherer(directory, store, project)
+        self._gatherer = LiveGatherer(directory, project)
         self._patterns = patterns.Patterns(self._gatherer.work, stream)
         self._following = following
         self._looker = spool_backlog.Looker()
@@ -94,6 +92,10 @@ class Figures:
         said = self._complaints.get(task)
         self._complaints[task] = str(error)
         return said != str(error)
+
+    def close(self) -> None:
+        """Ends what still goes on."""
+        self._gatherer.close()
 
     def exposition(self) -> bytes:
         """What Prometheus fetches; may be called from any thread."""

@@ -23,32 +23,30 @@ if TYPE_CHECKING:
     from orchwatch.monitor.own_metrics import Metric
     from orchwatch.monitor.snapshot import Snapshot
     from orchwatch.monitor.spans import Work
-    from orchwatch.monitor.store import Store
 
 
-class LiveGatherer(status.Gatherer):
+class LiveGatherer(status.Measuring):
     """Measures again and again without asking the store about the whole window each time.
 
     Args:
         home: The home directory.
-        store: Its store.
         project: Where coverage and state files are looked for.
     """
 
-    def __init__(self, home: Path, store: Store, project: Path) -> None:
-        super().__init__(home, store, project)
+    def __init__(self, home: Path, project: Path) -> None:
+        super().__init__(home, project)
         length_ns = kpis.WINDOW_S * NS_PER_S
         self._window = Window(self._targets, length_ns)
         self._window.move_on(time.time_ns())
-        self._intake = Intake(home, store, self._window, self._window.since_ns)
+        self._intake = Intake(home, self._window)
 
     def step(self, now_s: float) -> None:
-        """Takes in operations that ended; due by the monotonic clock whenever it is called.
-
-        Raises:
-            OrchwatchError: The store's files cannot be read.
-        """
+        """Takes in operations that ended, as is due by the monotonic clock."""
         self._intake.step(now_s)
+
+    def close(self) -> None:
+        """Ends what still goes on."""
+        self._intake.close()
 
     def work(self, since_ns: int) -> list[Work]:
         """What operations did; see `spans.work`."""
@@ -71,7 +69,7 @@ class LiveGatherer(status.Gatherer):
             selection=Selection(since_ns=self._window.since_ns),
             as_of=datetime.now(UTC),
             outside=Outside(self._window.durations.earlier, 0),
-            unreadable=self._store.unreadable(),
+            unreadable={},  # who asks the store is told
             measured=self.levels(),
             samples=status.samples(self._business),
             own=own,

@@ -73,6 +73,7 @@ def run(roots: Sequence[str], project: Path) -> None:
             ended.wait(max(0.0, started_s + _INTERVAL_S - time.monotonic()))
     finally:
         endpoint.close()
+        figures.close()
     following.step(_INTERVAL_S)
     following.save()
     following.tokens.export()

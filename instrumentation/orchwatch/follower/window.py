@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from orchwatch.targets import Targets
 
 # Tool calls, of which it is known only later whose they were and whether they were waiting.
-_MOST_CALLS = 20_000
-_MOST_CALLERS = 20_000
+_MOST_CALLS = 5_000
+_MOST_CALLERS = 10_000
 _MOST_RECORDERS = 5_000
 # A clock that is ahead by more is not this hour's.
 _AHEAD_NS = 60 * 1_000_000_000

@@ -21,7 +21,7 @@ SPAN_FAMILIES = (spool.OPERATIONS, spool.UNDELIVERED, spool.HISTORY)
 _NAME = re.compile(r"([a-z]+)-(\d+)\.jsonl")
 _ID = re.compile(r"[0-9a-f]{32}")
 _HEADER_BYTES = 4096
-_CHUNK_BYTES = 4 * 1024 * 1024
+_CHUNK_BYTES = 2 * 1024 * 1024
 # Of a line that is too long.
 _CUT_BYTES = 1024
 

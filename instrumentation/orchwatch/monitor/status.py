@@ -7,6 +7,7 @@ less recently stays in the snapshot as it was.
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -96,12 +97,11 @@ class Status:
     alerts: tuple[Alert, ...]
 
 
-class Gatherer:
-    """Measures again and again; held by the monitor process, or for one look by a command.
+class Measuring(ABC):
+    """Measures again and again, wherever it is known from what operations did.
 
     Args:
         home: The home directory.
-        store: Its store.
         project: Where coverage and state files are looked for.
         window_s: How far back spans are taken into account; None for all.
         within: Filters; a beginning or an end of its own goes before the window's.
@@ -112,7 +112,6 @@ class Gatherer:
     def __init__(
         self,
         home: Path,
-        store: Store | SmallStore,
         project: Path,
         window_s: float | None = kpis.WINDOW_S,
         *,
@@ -120,7 +119,6 @@ class Gatherer:
         refresh: bool = True,
     ) -> None:
         self._home = home
-        self._store = store
         self._project = project
         self._window_s = window_s
         self._within = within
@@ -194,6 +192,52 @@ class Gatherer:
             alerts=tuple(health.alerts(self._targets, figures)),
         )
 
+    @abstractmethod
+    def _recorders(self, since_ns: int) -> Mapping[str, Iterable[psutil.Process]]: ...
+
+    @abstractmethod
+    def _kpis(self, unfinished: Iterable[Interval]) -> Kpis: ...
+
+    @abstractmethod
+    def _snapshot(self, now_ns: int, own: Mapping[str, Metric] | None) -> Snapshot: ...
+
+    def _now_ns(self) -> int:
+        until_ns = self._within.until_ns
+        return time.time_ns() if until_ns is None else until_ns
+
+    def _since_ns(self, now_ns: int) -> int | None:
+        if self._within.since_ns is not None:
+            return self._within.since_ns
+        return None if self._window_s is None else max(0, now_ns - int(self._window_s * _NS))
+
+
+class Gatherer(Measuring):
+    """Asks the store each time; held by a command for one look.
+
+    Args:
+        home: The home directory.
+        store: Its store.
+        project: Where coverage and state files are looked for.
+        window_s: How far back spans are taken into account; None for all.
+        within: Filters; a beginning or an end of its own goes before the window's.
+        refresh: Whether what was written meanwhile is taken in; not for one look at a store that
+            was opened for it.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        store: Store | SmallStore,
+        project: Path,
+        window_s: float | None = kpis.WINDOW_S,
+        *,
+        within: Selection = ALL,
+        refresh: bool = True,
+    ) -> None:
+        super().__init__(home, project, window_s, within=within)
+        self._store = store
+        self._refresh = refresh
+
     def _recorders(self, since_ns: int) -> Mapping[str, Iterable[psutil.Process]]:
         return probes.recorders(self._store, since_ns=since_ns)
 
@@ -220,15 +264,6 @@ class Gatherer:
             own=own,
             refresh=self._refresh,
         )
-
-    def _now_ns(self) -> int:
-        until_ns = self._within.until_ns
-        return time.time_ns() if until_ns is None else until_ns
-
-    def _since_ns(self, now_ns: int) -> int | None:
-        if self._within.since_ns is not None:
-            return self._within.since_ns
-        return None if self._window_s is None else max(0, now_ns - int(self._window_s * _NS))
 
 
 def levels(system: System, business: Business) -> dict[str, float]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchwatch import names, spool, targets
-from orchwatch.follower import agents, durations, window
+from orchwatch.follower import agents, durations, intake, window
 from orchwatch.follower.ended import Ended
 from orchwatch.follower.intake import Intake
 from orchwatch.follower.window import Window
@@ -47,19 +47,28 @@ class Both:
     """A store and a window over the same home, at the same moment."""
 
     def __init__(self, home: Path) -> None:
+        self.home = home
         self.store = Store(home)
         self.window = Window(TABLE, HOUR_NS)
         # At a whole minute both windows begin at the same nanosecond.
         self.now_ns = -(-time.time_ns() // (60 * S)) * 60 * S
         self.window.move_on(self.now_ns)
-        self.intake = Intake(home, self.store, self.window, self.window.since_ns)
+        self.intake = Intake(home, self.window)
 
     def take_in(self) -> None:
-        while not self.intake.is_complete:
-            self.intake.step(time.monotonic())
+        """What is there, and what is late: that is asked about once more is there to be counted."""
+        self._step_until(lambda: self.intake.is_complete)
         self.intake._look_at_s = self.intake._compact_at_s = 0.0
         self.intake.step(time.monotonic())
+        self._step_until(lambda: not self.intake._late)
         self.store.refresh()
+
+    def _step_until(self, holds: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 60
+        while not holds():
+            assert time.monotonic() < deadline
+            self.intake.step(time.monotonic())
+            time.sleep(0.01)
 
     def kpis(self, unfinished: Iterable[Interval] = ()) -> tuple[Kpis, Kpis]:
         since_ns, open_ones = self.window.since_ns, list(unfinished)
@@ -84,6 +93,7 @@ def both(home: Path) -> Iterator[Callable[[], Both]]:
     yield open_both
     for one in opened:
         one.store.close()
+        one.intake.close()
 
 
 def _orchestration(record: Record, now_ns: int, chance: random.Random, number: int) -> None:
@@ -147,10 +157,18 @@ def test_the_next_process_finds_the_same_in_the_store(
     first = both()
     _orchestration(record, first.now_ns, random.Random(5), 300)
     first.take_in()
+    # Sent again a while ago, so that it lies in the store, too.
+    record(end_ns=first.now_ns - S, trace_id="a" * 32, span_id="b" * 16)
+    record(end_ns=first.now_ns - S, trace_id="a" * 32, span_id="b" * 16, family=spool.UNDELIVERED)
+    for segment in (first.home / "spool").glob("undelivered-*"):
+        os.utime(segment, (time.time() - 120,) * 2)
+    first.store.refresh()
+    first.store.refresh()
     _orchestration(record, first.now_ns, random.Random(6), 10)  # which nobody has compacted
     second = both()
-    assert second.intake._files
     second.take_in()
+    assert second.intake._offsets.keys() & second.intake._compacted
+    assert second.intake._counted_late
     own, told = second.kpis()
     assert _rounded(own) == _rounded(told)
     assert _same_counts(*second.summaries())
@@ -259,7 +277,7 @@ def test_a_hundred_thousand_names_agents_and_sessions_take_bounded_memory() -> N
     assert len(watched._agents._last_minute) == agents.MOST_AGENTS
     assert watched._agents.left_out > 90_000
     for held in (watched._calls, watched._callers, watched._delegating, watched._recorders):
-        assert len(held) <= window._MOST_CALLS
+        assert len(held) <= window._MOST_CALLERS
     assert watched.kpis(now_ns).agents
 
 
@@ -296,3 +314,21 @@ def _same_counts(own: list[spans.Summary], told: list[spans.Summary]) -> bool:
         return [replace(one, p50_s=0.0, p95_s=0.0, p99_s=0.0) for one in found]
 
     return counts(own) == counts(told)
+
+
+def test_a_store_that_cannot_be_read_costs_what_was_before_and_is_said_once(
+    home: Path, record: Record, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intake, "_WORKER", "orchwatch.no_such_module")
+    record(end_ns=time.time_ns())
+    watched = Window(TABLE, HOUR_NS)
+    watched.move_on(time.time_ns())
+    taking_in = Intake(home, watched)
+    deadline = time.monotonic() + 60
+    while not watched.durations.summaries() and time.monotonic() < deadline:
+        taking_in.step(time.monotonic())
+        time.sleep(0.01)
+    taking_in.close()
+    assert [one.count for one in watched.durations.summaries()] == [1]
+    (said,) = caplog.messages
+    assert said == "the store cannot be read or compacted: its process ended with 1"

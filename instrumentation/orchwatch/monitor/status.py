@@ -105,8 +105,6 @@ class Measuring(ABC):
         project: Where coverage and state files are looked for.
         window_s: How far back spans are taken into account; None for all.
         within: Filters; a beginning or an end of its own goes before the window's.
-        refresh: Whether what was written meanwhile is taken in; not for one look at a store that
-            was opened for it.
     """
 
     def __init__(
@@ -116,13 +114,11 @@ class Measuring(ABC):
         window_s: float | None = kpis.WINDOW_S,
         *,
         within: Selection = ALL,
-        refresh: bool = True,
     ) -> None:
         self._home = home
         self._project = project
         self._window_s = window_s
         self._within = within
-        self._refresh = refresh
         self._sessions = probes.Sessions()
         self._targets = targets_table.load()
         self._rules = health.load(self._targets)

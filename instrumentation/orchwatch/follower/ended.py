@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _STATUS_ERROR = 2  # OTLP
 _MOST_NS = 2**63 - 1
+_BROKEN = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
 _ID = re.compile(r"[0-9a-fA-F]{16}")
 _TRACE_ID = re.compile(r"[0-9a-fA-F]{32}")
 _NO_SPAN = "0" * 16
@@ -82,7 +83,7 @@ class Reader:
             if found is not None:
                 return found
             return list(_of_document(json.loads(line)))
-        except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        except _BROKEN:
             return []
 
     def _read_own(self, line: bytes) -> list[Ended] | None:
@@ -138,7 +139,7 @@ def _of_document(document: dict[str, Any]) -> Iterator[Ended]:
             for span in of_scope.get("spans") or ():
                 try:
                     found = _of_span(span, process)
-                except (ValueError, LookupError, TypeError, AttributeError):
+                except _BROKEN:
                     continue
                 if found is not None:
                     yield found

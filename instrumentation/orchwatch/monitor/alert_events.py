@@ -8,6 +8,7 @@ not write anything twice.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -200,7 +201,7 @@ def _decode(record: Mapping[str, Any]) -> AlertEvent:
         end_ns=int(values[names.ALERT_END]) if state == "resolved" else None,
         fingerprint=str(values[names.ALERT_FINGERPRINT]),
         evaluator=str(values[names.ALERT_EVALUATOR]),
-        value=None if value is None else float(value),
+        value=_finite(value),
         **{name: str(text) for name, text in told.items()},
         labels={
             key.removeprefix(names.ALERT_LABEL_PREFIX): str(value)
@@ -210,7 +211,14 @@ def _decode(record: Mapping[str, Any]) -> AlertEvent:
     )
 
 
-def _value(value: Mapping[str, Any]) -> str | int | float:
+def _finite(value: Any) -> float | None:
+    number = None if value is None else float(value)
+    return number if number is not None and math.isfinite(number) else None
+
+
+def _value(value: Any) -> str | int | float:
+    if not isinstance(value, dict) or not value:
+        raise ValueError("no value of an attribute")
     kind, content = next(iter(value.items()))
     if kind == "intValue":
         return int(content)

@@ -9,6 +9,7 @@ older. A counter is what was added within the window.
 from __future__ import annotations
 
 import json
+import math
 import re
 import time
 from collections import defaultdict
@@ -148,13 +149,15 @@ def _points(
                         is_counter = kind == "counter" and data.get("isMonotonic")
                         # What goes up and down is a level.
                         shown: Kind = "counter" if is_counter else "gauge"
-                        yield metric["name"], shown, metric.get("unit", ""), series, told
+                        name, unit = metric["name"], metric.get("unit", "")
+                        if isinstance(name, str) and isinstance(unit, str):
+                            yield name, shown, unit, series, told
 
 
 def _add(series: _Series, kind: str, point: dict[str, Any], window: tuple[int, int]) -> None:
     at_ns = int(point["timeUnixNano"])
     value = float(point["asInt"] if "asInt" in point else point["asDouble"])
-    if at_ns > window[1]:
+    if at_ns > window[1] or not math.isfinite(value):
         return
     if kind == "counter" and not point["delta"]:
         # What it counted before the window is told by its last point before, or by its start.

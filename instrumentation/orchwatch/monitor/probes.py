@@ -203,14 +203,16 @@ def _small_recorders(store: SmallStore, since_ns: int) -> list[tuple[str, str, i
     return [(*key, end_ns) for key, end_ns in latest.items()]
 
 
-def _pid(resource: list[dict[str, Any]]) -> int | None:
-    """The process id, of one that ran on this machine."""
+def _pid(resource: object) -> int | None:
+    """The process id, of one that ran on this machine; what is malformed tells of none."""
     values: dict[str, Any] = {}
-    for pair in resource:
-        values[pair["key"]] = next(iter((pair["value"] or {}).values()), None)
+    for pair in resource if isinstance(resource, list) else ():
+        value = pair.get("value") if isinstance(pair, dict) else None
+        if isinstance(value, dict) and isinstance(pair.get("key"), str):
+            values[pair["key"]] = next(iter(value.values()), None)
     if values.get(names.HOST_NAME) != os.uname().nodename:
         return None
     try:
         return int(values[names.PROCESS_PID])
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None

@@ -6,7 +6,6 @@ import logging
 import os
 import signal
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +15,7 @@ from orchwatch.follower import alert_receiver, exposition, hook_events, pulse
 from orchwatch.follower.alert_receiver import AlertReceiver
 from orchwatch.follower.alert_stream import AlertStream
 from orchwatch.follower.checkpoint import Checkpoint
+from orchwatch.follower.ending import Ending
 from orchwatch.follower.endpoint import HOST_VARIABLE, Endpoint
 from orchwatch.follower.figures import Figures
 from orchwatch.follower.following import Following
@@ -48,9 +48,9 @@ def run(roots: Sequence[str], project: Path) -> None:
     Raises:
         OrchwatchError: Another monitor runs, a port is taken, or the home cannot be written.
     """
-    ended = threading.Event()
+    ending = Ending()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ended.set())
+        signal.signal(number, ending.tell)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     exports = _set_interval()
     checkpoint = Checkpoint()
@@ -64,13 +64,13 @@ def run(roots: Sequence[str], project: Path) -> None:
     try:
         configure(service_name=SERVICE_NAME)
         _logger.info("following %s; hooks post to port %d", ", ".join(roots), endpoint.port)
-        while not ended.is_set():
+        while not ending.is_told:
             started_s = time.monotonic()
             unfinished.close(where)
             following.step(_INTERVAL_S)
             figures.measure(started_s)
             rounds.beat()
-            ended.wait(max(0.0, started_s + _INTERVAL_S - time.monotonic()))
+            ending.wait(started_s + _INTERVAL_S - time.monotonic())
     finally:
         endpoint.close()
         figures.close()

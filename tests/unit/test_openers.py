@@ -18,6 +18,7 @@ ALLOWED = {
     ("cli/main.py", "os.open"): "as above",
     ("monitor/client.py", "_OPENER.open"): "an address, with a time limit",
     ("monitor/doctor.py", "tempfile.TemporaryFile"): "a new file without a name",
+    ("follower/intake.py", "tempfile.TemporaryFile"): "as above",
     ("claude/import_record.py", "sqlite3.connect"): "what `files` has just opened there",
     ("claude/claims.py", "sqlite3.connect"): "as above",
     ("monitor/engine.py", "duckdb.connect"): "in memory; the store looks at its files first",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _PACKAGE = Path(orchwatch.__file__).parent
 
 ALLOWED = {
+    ("follower/worker.py", "sys.stdout.buffer"): "a pipe to the process that started it",
     ("cli/parser.py", "sys.__stdout__"): "asks how wide it is",
     ("cli/main.py", "sys.stdout ="): "puts the safe one in place, and the one before back",
     ("cli/main.py", "sys.stderr ="): "as above",

@@ -101,7 +101,11 @@ class Reader:
         _, span_id, parent, start, end, told, status = rest.groups()
         attributes = self._attributes.get(told)
         if attributes is None:
-            attributes = _of_attributes(json.loads(told))
+            try:
+                pairs = json.loads(told)
+            except ValueError:  # of several spans: what stands between the first and the last
+                return None
+            attributes = _of_attributes(pairs)
             _keep(self._attributes, told, attributes)
         operation, session_id, agent, agent_id = attributes
         end_ns = int(end)

@@ -50,6 +50,16 @@ def test_a_line_is_read_alike_whether_or_not_it_is_of_our_own_form(
         assert len(reader.read(line)) == (changed.get("operation", "") is not None)
 
 
+def test_a_line_of_several_spans_gives_each(record: Record) -> None:
+    one = record(end_ns=NOW_NS, span_id="a" * 16).rstrip(b"\n")
+    document = json.loads(one)
+    (scope,) = document["resourceSpans"][0]["scopeSpans"]
+    scope["spans"] += [{**scope["spans"][0], "spanId": digit * 16} for digit in "bc"]
+    line = json.dumps(document, separators=(",", ":")).encode()
+    assert [found.span_id[0] for found in Reader().read(line)] == ["a", "b", "c"]
+    assert Reader().read(line) == _slowly(line)
+
+
 def test_what_is_parsed_once_says_who_it_was(record: Record) -> None:
     line = record(
         "tool.execute",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from build import ROOT, StackError
 from layout import Layout
+from package import files
 from ports import HOST, Ports
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ def make_access(layout: Layout) -> None:
 def spawn(component: str, layout: Layout, binaries: Mapping[str, Path]) -> subprocess.Popen[bytes]:
     """Start a component; what it prints goes to its log."""
     _lay_out(component, layout)
-    with layout.log(component).open("ab") as log:
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    with os.fdopen(files.descriptor(layout.log(component), flags), "ab") as log:
         return subprocess.Popen(
             _command(component, layout, binaries),
             cwd=_working_directory(component, layout),

@@ -6,12 +6,14 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from package import files
 from ports import HOST
 
 if TYPE_CHECKING:
     from ports import Ports
 
 USER: Final = "orchwatch"
+_MOST_BYTES: Final = 4096
 
 
 class Layout:
@@ -69,22 +71,22 @@ class Layout:
     @property
     def otlp_headers(self) -> str:
         """For `OTEL_EXPORTER_OTLP_HEADERS`, beside `otlp_http_url`."""
-        return (self.access / "otlp-headers").read_text().strip()
+        return files.read(self.access / "otlp-headers", _MOST_BYTES).decode().strip()
 
     @property
     def password(self) -> str:
         """What Prometheus and Alertmanager ask `USER` for."""
-        return (self.access / "password").read_text().strip()
+        return files.read(self.access / "password", _MOST_BYTES).decode().strip()
 
     @property
     def secret_path(self) -> str:
         """What the paths of Tempo and of the Collector's health check begin with."""
-        return (self.access / "path").read_text()
+        return files.read(self.access / "path", _MOST_BYTES).decode()
 
     @property
     def authorization(self) -> str:
         """The header that the other servers want to be shown."""
-        return (self.access / "authorization").read_text()
+        return files.read(self.access / "authorization", _MOST_BYTES).decode()
 
     def data(self, component: str) -> Path:
         """The directory that a component keeps its data in."""

@@ -24,6 +24,7 @@ import launch
 from build import EXIT_INTERRUPTED, StackError, binaries
 from launch import COMPONENTS, MONITOR
 from layout import USER, Layout, default_home
+from package import files, say
 from ports import HOST, Ports, variable_of
 from process_state import Process, read_state, write_state
 
@@ -87,7 +88,7 @@ class Stack(Layout):
     def is_monitored(self) -> bool:
         """Whether a monitor process follows this home, whoever has started it."""
         try:
-            with (self.home / "monitor" / "lock").open("rb") as lock:
+            with files.reader(self.home / "monitor" / "lock") as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except FileNotFoundError:
             return False
@@ -229,17 +230,17 @@ class Stack(Layout):
 
 
 def _print_addresses(stack: Stack) -> None:
-    print(f"  OTLP          {stack.otlp_grpc_url} (gRPC)")
-    print(f"                {stack.otlp_http_url} (HTTP, with OTEL_EXPORTER_OTLP_HEADERS as in")
-    print(f"                {stack.access / 'otlp-headers'})")
-    print(f"  Prometheus    {stack.prometheus_url}")
-    print(f"  Alertmanager  {stack.alertmanager_url}")
-    print(f"                user {USER}, password {stack.password}")
-    print(f"  Tempo         {stack.tempo_url}")
-    print(f"  spool         {stack.spool}")
-    print(f"  monitor       {'follows' if stack.is_monitored() else 'does not run'}")
+    say(f"  OTLP          {stack.otlp_grpc_url} (gRPC)")
+    say(f"                {stack.otlp_http_url} (HTTP, with OTEL_EXPORTER_OTLP_HEADERS as in")
+    say(f"                {stack.access / 'otlp-headers'})")
+    say(f"  Prometheus    {stack.prometheus_url}")
+    say(f"  Alertmanager  {stack.alertmanager_url}")
+    say(f"                user {USER}, password {stack.password}")
+    say(f"  Tempo         {stack.tempo_url}")
+    say(f"  spool         {stack.spool}")
+    say(f"  monitor       {'follows' if stack.is_monitored() else 'does not run'}")
     if launch.links_elsewhere(stack):
-        print("  alerts link to another Prometheus: docs/stack.md says at its ports what to set")
+        say("  alerts link to another Prometheus: docs/stack.md says at its ports what to set")
 
 
 def _up(stack: Stack) -> int:
@@ -248,14 +249,14 @@ def _up(stack: Stack) -> int:
     try:
         hung = stack.start(monitored=True)
     except KeyboardInterrupt:
-        print("interrupted: what had been started is stopped again", file=sys.stderr)
+        say("interrupted: what had been started is stopped again", file=sys.stderr)
         return EXIT_INTERRUPTED
     if hung:
-        print(f"Did not answer, and so started again: {', '.join(hung)}")
+        say(f"Did not answer, and so started again: {', '.join(hung)}")
     if complete and not hung:
-        print("The stack is running already:")
+        say("The stack is running already:")
     else:
-        print(f"The stack is up ({time.monotonic() - started:.1f} s):")
+        say(f"The stack is up ({time.monotonic() - started:.1f} s):")
     _print_addresses(stack)
     return 0
 
@@ -263,7 +264,7 @@ def _up(stack: Stack) -> int:
 def _down(stack: Stack) -> int:
     running = stack.running()
     stack.stop()
-    print(f"Stopped: {', '.join(running)}" if running else "The stack is not running.")
+    say(f"Stopped: {', '.join(running)}" if running else "The stack is not running.")
     return 0
 
 
@@ -271,7 +272,7 @@ def _status(stack: Stack) -> int:
     running = stack.running()
     for component in (*COMPONENTS, MONITOR):
         pid = running.get(component)
-        print(f"{component:<14}{'stopped' if pid is None else f'running (pid {pid})'}")
+        say(f"{component:<14}{'stopped' if pid is None else f'running (pid {pid})'}")
     if running:
         _print_addresses(stack)
     return 0 if set(COMPONENTS) <= running.keys() else 3
@@ -284,12 +285,15 @@ def _obey(home: Path) -> int:
     command = commands[parser.parse_args().command]
     for directory in (home, home / "stack"):  # parents=True alone would make them 0755
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with (home / "stack" / "lock").open("w") as lock:
+    lock = files.descriptor(home / "stack" / "lock", os.O_RDWR | os.O_CREAT, links=False)
+    try:
         # Two at once would start everything twice.
         fcntl.flock(lock, fcntl.LOCK_EX)
         stack = Stack.at(home)
         signal.signal(signal.SIGINT, stack.interrupt)
         return command(stack)
+    finally:
+        os.close(lock)
 
 
 def main() -> int:
@@ -298,14 +302,14 @@ def main() -> int:
     try:
         return _obey(home)
     except StackError as error:
-        print(f"error: {error}", file=sys.stderr)
+        say(f"error: {error}", file=sys.stderr)
         return 1
     except OSError as error:
         # A full disk names no file.
-        print(f"error: {error.filename or home}: {error.strerror or error}", file=sys.stderr)
+        say(f"error: {error.filename or home}: {error.strerror or error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
+        say("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import dataclasses
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from build import StackError
+from package import files
 from ports import Ports
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
+
+_MOST_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +29,12 @@ class Process:
     def of(cls, pid: int) -> Process | None:
         """The process that has this pid now, or None if there is none (a zombie is none)."""
         try:
-            stat = Path(f"/proc/{pid}/stat").read_text()
+            stat = files.read(f"/proc/{pid}/stat", _MOST_BYTES).decode()
         except OSError:
             return None
         # Behind the command's name, which may hold anything: field 3 is the state, 22 the start.
         fields = stat.rpartition(")")[2].split()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        boot = files.read("/proc/sys/kernel/random/boot_id", _MOST_BYTES).decode().strip()
         return None if fields[0] == "Z" else cls(pid=pid, started=f"{fields[19]}@{boot}")
 
     def is_alive(self) -> bool:
@@ -51,7 +54,7 @@ def read_state(home: Path) -> tuple[Ports, dict[str, Process]] | None:
     """
     file = _state_file(home)
     try:
-        state = json.loads(file.read_text())
+        state = json.loads(files.read(file, _MOST_BYTES))
         processes = {name: Process(**found) for name, found in state["processes"].items()}
         return Ports(**state["ports"]), processes
     except FileNotFoundError:
@@ -65,6 +68,5 @@ def read_state(home: Path) -> tuple[Ports, dict[str, Process]] | None:
 def write_state(home: Path, ports: Ports, processes: Mapping[str, Process]) -> None:
     """Write down the ports and processes of a start, whole or not at all."""
     found = {name: dataclasses.asdict(process) for name, process in processes.items()}
-    whole = _state_file(home).with_suffix(".tmp")
-    whole.write_text(json.dumps({"ports": ports.numbers(), "processes": found}))
-    whole.replace(_state_file(home))
+    state = json.dumps({"ports": ports.numbers(), "processes": found})
+    files.replace(_state_file(home), state.encode())

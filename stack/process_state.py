@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -68,5 +69,11 @@ def read_state(home: Path) -> tuple[Ports, dict[str, Process]] | None:
 def write_state(home: Path, ports: Ports, processes: Mapping[str, Process]) -> None:
     """Write down the ports and processes of a start, whole or not at all."""
     found = {name: dataclasses.asdict(process) for name, process in processes.items()}
-    state = json.dumps({"ports": ports.numbers(), "processes": found})
-    files.replace(_state_file(home), state.encode())
+    whole = _state_file(home).with_suffix(".tmp")
+    file = files.create(whole)
+    try:
+        state = json.dumps({"ports": ports.numbers(), "processes": found})
+        files.write_all(file, state.encode())
+    finally:
+        os.close(file)
+    whole.replace(_state_file(home))

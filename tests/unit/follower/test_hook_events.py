@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import json
 import resource
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -48,3 +50,21 @@ def test_an_event_that_cannot_be_kept_is_no_success(
     assert hook_events.receive(event).status == "200 OK"
     events, torn = read_lines(home, "hooks")
     assert (len(events) - 1, torn) == (2, 1)
+
+
+@pytest.mark.parametrize("received_ns", [None, "x", -1, 0, 1.5, True, 10**40, [], {}, 4 * 10**18])
+def test_a_line_whose_time_is_none_is_counted_and_passed_over(
+    received_ns: object, home: Path, lost: Callable[[], dict[str, int]]
+) -> None:
+    whole = {"hook_event_name": "SessionStart", "session_id": "s"}
+    spool_directory = home / "spool"
+    spool_directory.mkdir(parents=True)
+    (spool_directory / "hooks-000001.jsonl").write_text(
+        "".join(
+            json.dumps({"received_ns": moment, "payload": whole}) + "\n"
+            for moment in (received_ns, time.time_ns())
+        )
+    )
+    facts = list(hook_events.HookEvents({}).read())
+    assert len(facts) == 1
+    assert lost() == {"bad_hook_payload": 1}

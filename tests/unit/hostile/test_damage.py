@@ -212,3 +212,47 @@ def test_a_home_that_is_none_is_said_in_one_line(kind: str, place: Place) -> Non
     ):
         assert answer.code in (0, 1, 3), answer
         assert answer.err.count("\n") <= 1 or answer.words[0] == "doctor", answer
+
+
+def _with_each(document: Any, shape: Any) -> Iterator[Any]:
+    """The document with each of its members and elements in turn replaced."""
+    yield shape
+    if isinstance(document, dict):
+        for key, member in document.items():
+            for changed in _with_each(member, shape):
+                yield {**document, key: changed}
+    elif isinstance(document, list):
+        for number, element in enumerate(document):
+            for changed in _with_each(element, shape):
+                yield [*document[:number], changed, *document[number + 1 :]]
+
+
+def test_malformed_figures_and_alerts_cost_no_other_line(place: Place) -> None:
+    pair = {"key": "k", "value": {"stringValue": "v"}}
+    point = {"asDouble": 1.5, "timeUnixNano": str(NOW_NS), "attributes": [pair]}
+    metric = {"name": "own.queue", "unit": "{task}", "gauge": {"dataPoints": [point]}}
+    figures = {
+        "resourceMetrics": [
+            {"resource": {"attributes": [pair]}, "scopeMetrics": [{"metrics": [metric]}]}
+        ]
+    }
+    told = [
+        {"key": f"orchestration.alert.{key}", "value": {"stringValue": value}}
+        for key, value in {
+            "name": "WholeAlert", "state": "firing", "severity": "warning", "start": str(NOW_NS),
+            "fingerprint": "f", "evaluator": "monitor", "value": "1.5",
+        }.items()
+    ]  # fmt: skip
+    record = {
+        "eventName": "performance_alert",
+        "timeUnixNano": str(NOW_NS),
+        "body": {"stringValue": "b"},
+        "attributes": told,
+    }
+    alerts = {"resourceLogs": [{"resource": {}, "scopeLogs": [{"logRecords": [record]}]}]}
+    for family, document in (("metrics", figures), ("events", alerts)):
+        changed = (one for shape in SHAPES for one in _with_each(document, shape))
+        place.write(family, [json.dumps(one) + "\n" for one in (*changed, document)])
+    said = answers(place)
+    assert "own.queue" in said["current --since all"]
+    assert "WholeAlert" in said["events --since all"]

@@ -33,6 +33,7 @@ from orchwatch.sdk.export import (
     SpansToOtlp,
     WriteThrough,
 )
+from orchwatch.sdk.ids import KernelIds
 from orchwatch.sdk.periodic_reader import PeriodicReader
 from orchwatch.sdk.recorder import SdkRecorder
 
@@ -91,7 +92,11 @@ class _Providers:
             LosslessBatchProcessor(SpansToOtlp(otlp.span_exporter)) if to_otlp else WriteThrough()
         )
         self.tracers = TracerProvider(
-            resource=self._resource, sampler=sampler, shutdown_on_exit=False, span_limits=_LIMITS
+            resource=self._resource,
+            sampler=sampler,
+            shutdown_on_exit=False,
+            span_limits=_LIMITS,
+            id_generator=KernelIds(),
         )
         # Who looks at this machine's figures learns by it that these are elsewhere.
         self._noted = (

@@ -467,3 +467,26 @@ def test_the_last_metrics_are_written_at_exit(
     parsed, unreadable = lines("metrics")
     assert not unreadable
     assert '"asInt": "14"' in json.dumps(parsed[-1])
+
+
+@pytest.mark.parametrize("start", [START, TO_SPOOL], ids=["spool", "configured"])
+def test_ids_do_not_repeat_in_programs_that_seed_random(
+    run_python: Run, kept: Kept, start: str
+) -> None:
+    for _ in range(3):
+        run_python(
+            start
+            + """
+import random
+for _ in range(3):
+    random.seed(7)
+    for _ in range(5):
+        with operation("outer"):
+            with operation("inner"): pass
+"""
+        )
+
+    spans = kept("operations")
+    assert len(spans) == 90
+    assert len({span["spanId"] for span in spans}) == 90
+    assert len({span["traceId"] for span in spans}) == 45

@@ -83,7 +83,8 @@ stack: ## Build the servers and the tools that check their files into a cache
 	@$(python) stack/build.py
 
 .PHONY: up
-up: setup stack | .env ## Start that stack on loopback, without Docker
+up: setup | .env ## Start its servers on loopback, without Docker
+	@$(python) stack/build.py servers
 	@$(python) stack/native.py up
 
 .PHONY: down

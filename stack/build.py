@@ -1,6 +1,7 @@
 """Build the servers, and the tools that check their files, from their Go modules into a cache.
 
-`python3 stack/build.py` builds what is missing and says so. Each component lies in a directory of
+`python3 stack/build.py` builds what is missing and says so, `python3 stack/build.py servers` only
+what `make up` runs. Each component lies in a directory of
 its own, named by its version and a hash of everything that decides what is built, so a change of
 one rebuilds that one only:
 `${XDG_CACHE_HOME:-~/.cache}/orchwatch/stack/<component>-<version>-<hash>/bin/`.
@@ -8,6 +9,7 @@ one rebuilds that one only:
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import hashlib
 import os
@@ -54,12 +56,14 @@ class Component:
         packages: Main packages; the last element of each is the binary's name. Empty: the
             Collector, whose sources the builder writes.
         binaries: The names of the files that the build leaves in `bin/`.
+        serves: Whether the stack runs it; else only tests do.
     """
 
     name: str
     requires: str
     packages: tuple[str, ...]
     binaries: tuple[str, ...]
+    serves: bool = True
 
     @property
     def module(self) -> Path:
@@ -126,14 +130,19 @@ COMPONENTS = (
         requires="github.com/cloudflare/pint",
         packages=("github.com/cloudflare/pint/cmd/pint",),
         binaries=("pint",),
+        serves=False,
     ),
     Component(
         name="dashboard-linter",
         requires="github.com/grafana/dashboard-linter",
         packages=("github.com/grafana/dashboard-linter",),
         binaries=("dashboard-linter",),
+        serves=False,
     ),
 )
+
+
+SERVERS = tuple(component for component in COMPONENTS if component.serves)
 
 
 def cache_directory() -> Path:
@@ -142,29 +151,32 @@ def cache_directory() -> Path:
     return Path(caches) / "orchwatch" / "stack"
 
 
-def binaries() -> dict[str, Path]:
+def binaries(wanted: tuple[Component, ...] = COMPONENTS) -> dict[str, Path]:
     """Where each binary lies, by its name.
+
+    Args:
+        wanted: Of which components.
 
     Raises:
         StackError: One of them is not built.
     """
-    missing = [component.name for component in COMPONENTS if not component.is_built()]
+    missing = [component.name for component in wanted if not component.is_built()]
     if missing:
         raise StackError(f"not built: {', '.join(missing)} (run `make stack`)")
     return {
         binary: component.directory() / "bin" / binary
-        for component in COMPONENTS
+        for component in wanted
         for binary in component.binaries
     }
 
 
-def build_missing(out: IO[str]) -> None:
-    """Build every component that the cache lacks, one at a time, and report each to `out`.
+def build_missing(out: IO[str], wanted: tuple[Component, ...] = COMPONENTS) -> None:
+    """Build the wanted components that the cache lacks, one at a time, and report each to `out`.
 
     Raises:
         StackError: Go is missing, or a build failed.
     """
-    for component in COMPONENTS:
+    for component in wanted:
         label = f"{component.name} {component.version()}"
         if component.is_built():
             print(f"{label}: in the cache", file=out, flush=True)
@@ -247,8 +259,11 @@ def _run(command: list[str], directory: Path) -> None:
 
 def main() -> int:
     """Build what is missing; one line on stderr and 1 if that fails, 130 for Ctrl-C."""
+    parser = argparse.ArgumentParser(description="Build what the local stack consists of.")
+    parser.add_argument("what", nargs="?", choices=("servers",), help="only what `make up` runs")
+    wanted = SERVERS if parser.parse_args().what else COMPONENTS
     try:
-        build_missing(sys.stdout)
+        build_missing(sys.stdout, wanted)
     except StackError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

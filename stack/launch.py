@@ -30,6 +30,8 @@ _ALERTS: Final = ROOT / "prometheus" / "rules" / "alerts.yml"
 _ANSWERS_WITHIN_S: Final = 1.0
 # How the monitor's answer begins when it has ceased to follow, see `orchwatch.follower.pulse`.
 _STUCK: Final = b"no round"
+# What Tempo's heap is kept to; the same as in docker-compose.yml.
+_TEMPO_MEMORY: Final = "800MiB"
 # Loopback needs no proxy, whatever the shell says.
 _OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 _ALERTMANAGER_CONFIG: Final = ROOT / "alertmanager" / "alertmanager.yml"
@@ -219,6 +221,8 @@ def _environment(component: str, layout: Layout) -> dict[str, str]:
                 "ORCHWATCH_TEMPO_DIR": ".",
                 "ORCHWATCH_TEMPO_HOST": HOST,
                 "ORCHWATCH_PATH": layout.secret_path,
+                # As in containers: without it, what searches leave behind is collected late.
+                "GOMEMLIMIT": _TEMPO_MEMORY,
             }
         case "monitor":
             environment |= {

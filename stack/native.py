@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import launch
-from build import EXIT_INTERRUPTED, StackError, binaries
+from build import EXIT_INTERRUPTED, SERVERS, StackError, binaries
 from launch import COMPONENTS, MONITOR
 from layout import USER, Layout, default_home
 from package import files, say
@@ -144,7 +144,7 @@ class Stack(Layout):
             child.wait()
 
     def _start(self, components: list[str]) -> None:
-        paths = binaries()
+        paths = binaries(SERVERS)
         for component in components:
             launch.check(component, paths)
         self._refuse_taken_ports(components)

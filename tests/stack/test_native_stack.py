@@ -199,9 +199,9 @@ def test_the_builder_manifest_and_the_committed_modules_name_the_same_versions()
 # Building.
 
 
-def run_build(cache: Path, path: str) -> subprocess.CompletedProcess[str]:
+def run_build(cache: Path, path: str, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, REPO / "stack" / "build.py"],
+        [sys.executable, REPO / "stack" / "build.py", *words],
         env={"HOME": str(cache), "XDG_CACHE_HOME": str(cache), "PATH": path},
         capture_output=True,
         text=True,
@@ -235,6 +235,22 @@ def test_what_is_built_is_not_built_again() -> None:
     ] * len(build.COMPONENTS)
 
 
+def test_what_only_tests_run_is_not_needed_to_serve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cached = tmp_path / "orchwatch" / "stack"
+    cached.mkdir(parents=True)
+    for component in build.SERVERS:
+        (cached / component.directory().name).symlink_to(component.directory())
+    done = run_build(tmp_path, str(tmp_path), "servers")
+    assert (done.returncode, done.stderr) == (0, "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    needed = {"otelcol", "prometheus", "promtool", "tempo", "alertmanager", "amtool"}
+    assert set(build.binaries(build.SERVERS)) == needed
+    with pytest.raises(build.StackError, match="pint, dashboard-linter"):
+        build.binaries()
+
+
 def test_a_changed_manifest_rebuilds_the_collector_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -248,6 +264,14 @@ def test_a_changed_manifest_rebuilds_the_collector_only(
 
 
 # Starting and stopping.
+
+
+def test_tempo_keeps_to_the_same_memory_here_and_in_containers(stack: Stack) -> None:
+    pid = stack.running()["tempo"]
+    environment = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    (limit,) = [one.partition("=")[2] for one in environment if one.startswith("GOMEMLIMIT=")]
+    services = yaml.safe_load((REPO / "docker-compose.yml").read_text())["services"]
+    assert limit == services["tempo"]["environment"]["GOMEMLIMIT"]
 
 
 def environment(home: Path, ports: Ports) -> dict[str, str]:

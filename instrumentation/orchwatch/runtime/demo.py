@@ -39,12 +39,12 @@ class DemoError(OrchwatchError):
 
 
 @contextmanager
-def opened(agents: int, files: int | None) -> Iterator[Demo]:
+def opened(agents: int, files: int) -> Iterator[Demo]:
     """A demo over the user's own store; a signal in between ends every agent.
 
     Args:
         agents: Worker processes.
-        files: How many source files of the standard library they read; None is all.
+        files: How many source files of the standard library they read, or all if there are fewer.
 
     Raises:
         OrchwatchError: The table of targets breaks a rule, or the store cannot be read.

@@ -12,7 +12,9 @@ import psutil
 import pytest
 
 from orchwatch import targets
+from orchwatch.cli.commands.demo import DEFAULT_FILES
 from orchwatch.cli.main import main
+from orchwatch.monitor import storage
 from orchwatch.runtime import symbols
 
 if TYPE_CHECKING:
@@ -77,6 +79,10 @@ def test_the_demo_ends_with_every_operation_of_the_table_measured(
     assert re.search(r"\(your shell finds orchwatch after: \. .*activate\)\n$", output)
     spool = "".join(path.read_text() for path in home.glob("spool/operations-*.jsonl"))
     assert set(re.findall(r'"traceId": ?"([0-9a-f]+)"', spool)) == {trace}
+    # Five runs in a day, each with its default, are within the product's own target for storage.
+    stored = storage.size_bytes(home) or 0
+    limit = targets.load().levels["storage.growth"].target
+    assert 0 < 5 * stored * DEFAULT_FILES / 80 < limit
 
 
 @pytest.mark.parametrize(

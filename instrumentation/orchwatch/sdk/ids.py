@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from opentelemetry.sdk.trace import IdGenerator
+from opentelemetry.sdk.trace.id_generator import IdGenerator
 
 _TRACE_ID_BYTES = 16
 _SPAN_ID_BYTES = 8

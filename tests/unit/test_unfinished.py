@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchwatch import in_flight
+from orchwatch import in_flight, operation
 from orchwatch.monitor import unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     Start = Callable[..., subprocess.Popen[str]]
-    Spans = Callable[[], list[dict[str, Any]]]
+    Spans = Callable[..., list[dict[str, Any]]]
     Named = Callable[[str], dict[str, Any]]
 
 LIMIT_S = 60
@@ -160,11 +160,14 @@ def test_a_forked_child_keeps_no_parent_alive_and_closes_nothing_of_it(
         LONG
         + """
 operation("parents").__enter__()
+runs, says = os.pipe()
 if not os.fork():
     os.setsid()
     os.close(1); os.close(2)
+    os.write(says, b"x")
     time.sleep(5)
     os._exit(0)
+os.read(runs, 1)
 """
         + WAIT
     )
@@ -219,6 +222,32 @@ def test_a_damaged_file_costs_nothing_else(
     assert [span["name"] for span in spans()] == ["agent.run"]
 
 
+def test_one_whose_line_a_kill_has_cut_off_is_closed_all_the_same(
+    start_python: Start, home: Path, spans: Spans
+) -> None:
+    process = start_python(
+        LONG
+        + "with operation('ended'): pass\n"
+        + "op = operation('agent.run'); op.__enter__(); print(op.span_id, flush=True)\n"
+        + WAIT
+    )
+    assert process.stdout is not None
+    span_id = process.stdout.readline().strip()
+    kill(process)
+    (segment,) = (home / "spool").glob("operations-*.jsonl")
+    whole = segment.read_bytes().splitlines()[-1]
+    cut = whole[: whole.index(b'"spanId"')] + f'"spanId":"{span_id}","name":"ag'.encode()
+    with segment.open("ab") as file:
+        file.write(cut)
+    with operation("of another process"):
+        pass  # begins a new line
+
+    unfinished.close(home)
+
+    found = spans(cut_off=1)
+    assert [span["spanId"] for span in found if span["name"] == "agent.run"] == [span_id]
+
+
 def test_every_operation_counts_once_after_every_kill(
     tmp_path: Path, start_python: Start, home: Path, spans: Spans
 ) -> None:
@@ -248,6 +277,6 @@ while True:
         process.wait(LIMIT_S)
         emitted += int.from_bytes(ended_file.read_bytes(), "little")
         unfinished.close(home)
-        ids = [span["spanId"] for span in spans()]
+        ids = [span["spanId"] for span in spans(cut_off=kill_number)]
         assert len(set(ids)) == len(ids)
         assert 0 <= len(ids) - emitted <= kill_number

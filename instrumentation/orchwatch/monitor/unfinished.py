@@ -138,7 +138,13 @@ def _span(slot: dict[str, Any], seen_ns: int, reason: str) -> str:
 
 def _is_recorded(home: Path, span_id: str) -> bool:
     """Whether it ended after all: its process was killed before it could say so in its file."""
-    wanted = f'"spanId":"{span_id}"'.encode()
+    wanted, whole = f'"spanId":"{span_id}"'.encode(), to_bytes(LINE_SUFFIX)
     found = [one for one in segments.find(home / "spool") if one.family == spool.OPERATIONS]
     latest = sorted(found, key=lambda segment: segment.name)[-_LATEST_SEGMENTS:]
-    return any(wanted in piece for segment in latest for piece, _ in segments.read(segment, 0))
+    return any(
+        wanted in line and line.endswith(whole)  # not what a kill in the middle of it has left
+        for segment in latest
+        for piece, _ in segments.read(segment, 0)
+        if wanted in piece
+        for line in piece.splitlines(keepends=True)
+    )

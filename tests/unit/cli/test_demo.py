@@ -74,7 +74,9 @@ def test_the_demo_ends_with_every_operation_of_the_table_measured(
     assert "one process alone counts the same" in output
     for name in targets.load().operations:
         (row,) = re.findall(rf"^{re.escape(name)} +(\d+) +(\d+) ", output, re.MULTILINE)
-        assert (int(row[0]) > 0, row[1]) == (True, "0")
+        # Where the agent was killed in the middle of something, that has failed.
+        assert int(row[0]) > 0
+        assert int(row[1]) <= 1
     (trace,) = re.findall(r"orchwatch trace ([0-9a-f]{32})$", output, re.MULTILINE)
     assert re.search(r"\(your shell finds orchwatch after: \. .*activate\)\n$", output)
     spool = "".join(path.read_text() for path in home.glob("spool/operations-*.jsonl"))

@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 import orchwatch
-from orchwatch import operation, recorder
+from orchwatch import active, operation
 from orchwatch.sdk.providers import durations
 from orchwatch.sdk.recorder import SdkRecorder
 from processes import cost_s
@@ -110,7 +110,7 @@ def compare_calls() -> list[Verdict]:
     spooled = _ratio(_operate)
     # The same providers as by hand, so that the difference is ours.
     tracer, meter = _providers()
-    recorder.use(SdkRecorder(tracer, meter, durations(meter)))
+    active.use(SdkRecorder(tracer, meter, durations(meter)))
     over_sdk = _ratio(_operate)
     return [
         ("call: SDK span and histogram by hand", spooled[1], 1.0, None),

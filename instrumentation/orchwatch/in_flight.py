@@ -19,7 +19,7 @@ import fcntl
 import os
 import time
 
-from orchwatch import files, losses, names, recorder
+from orchwatch import active, files, losses, names
 from orchwatch.__about__ import __version__
 from orchwatch.home import DIRECTORY_MODE, home
 from orchwatch.otlp_json import encode_attributes, quote, spans_prefix, to_bytes
@@ -27,7 +27,7 @@ from orchwatch.resources import resource_attributes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from orchwatch.operations import operation
+    from orchwatch.recorder import Operation
 
 LONG_S = 0.1
 DIRECTORY = "in-flight"
@@ -80,10 +80,10 @@ class _File:
 _file: _File | None = None
 _retry_at = 0.0
 _short: set[str] = set()  # names of operations that take no LONG_S here
-_open: dict[operation, tuple[_File, int] | None] = {}  # in the order of their starts
+_open: dict[Operation, tuple[_File, int] | None] = {}  # in the order of their starts
 
 
-def begin(op: operation) -> None:
+def begin(op: Operation) -> None:
     """Called when an operation has started. Not for a name that is known to be short."""
     short = op.name in _short
     if len(_open) >= _MAX_OPEN:  # a host that never ends them
@@ -97,7 +97,7 @@ def begin(op: operation) -> None:
             raise
 
 
-def end(op: operation) -> None:
+def end(op: Operation) -> None:
     """Called when the span of the operation has been recorded."""
     _close(_open.pop(op, None))
     if time.perf_counter_ns() - op.clock_ns < _LONG_NS:
@@ -148,7 +148,7 @@ def _reason(reason: str) -> bytes:
     return f"{reason[: REASON_BYTES - 1]}\n".encode()
 
 
-def _write_open(op: operation) -> None:
+def _write_open(op: Operation) -> None:
     global _file, _retry_at  # noqa: PLW0603 - one file a process
     now = time.monotonic()
     if now < _retry_at:
@@ -173,8 +173,8 @@ def _write_open(op: operation) -> None:
         _retry_at = now + _RETRY_INTERVAL_S
 
 
-def _slot(op: operation) -> bytes:
-    started = op._recorder
+def _slot(op: Operation) -> bytes:
+    started = op.recorder
     if started is None:
         return b""
     parent_span_id, attributes = started.opened(op)
@@ -227,7 +227,7 @@ def boot_id() -> str:
 
 
 def _prefix() -> str:
-    service = getattr(recorder.active, "service_name", None)
+    service = getattr(active.recorder, "service_name", None)
     return spans_prefix(encode_attributes(resource_attributes(service)), names.SCOPE, __version__)
 
 

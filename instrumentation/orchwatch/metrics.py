@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import inf, isfinite
 
-from orchwatch import losses, recorder
+from orchwatch import active, losses
 from orchwatch.otlp_json import INT64_LIMIT
 
 TYPE_CHECKING = False
@@ -25,12 +25,12 @@ def count(
         attributes: A few bounded ones: each combination is a time series of its own.
         unit: UCUM, e.g. `By`, `s`, `{task}`.
     """
-    _record(recorder.active.count, name, value, attributes, unit, lowest=0)
+    _record(active.recorder.count, name, value, attributes, unit, lowest=0)
 
 
 def gauge(name: str, value: float, attributes: Attributes | None = None, *, unit: str = "") -> None:
     """Sets a gauge to a measured value. Never raises; see `count` for the arguments."""
-    _record(recorder.active.gauge, name, value, attributes, unit, lowest=-inf)
+    _record(active.recorder.gauge, name, value, attributes, unit, lowest=-inf)
 
 
 def _record(

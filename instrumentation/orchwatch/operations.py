@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchwatch import in_flight, losses, recorder, threads
+from orchwatch import active, in_flight, losses, threads
 
 TYPE_CHECKING = False  # typing costs more to import than all of this
 if TYPE_CHECKING:
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from orchwatch.context import Context
     from orchwatch.otlp_json import Attributes, AttributeValue
+    from orchwatch.recorder import Recorder
 
 MAX_NAME_LENGTH = 256
 UNNAMED = "unnamed"
@@ -41,7 +42,6 @@ class operation:  # noqa: N801 - used like a function, as contextlib's managers 
     """
 
     __slots__ = (
-        "_recorder",
         "_token",
         "attributes",
         "clock_ns",
@@ -49,6 +49,7 @@ class operation:  # noqa: N801 - used like a function, as contextlib's managers 
         "error_type",
         "name",
         "parent_span_id",
+        "recorder",
         "span_id",
         "start_ns",
         "state",
@@ -61,7 +62,7 @@ class operation:  # noqa: N801 - used like a function, as contextlib's managers 
     parent_span_id: str
     start_ns: int
     state: Any  # the recorder's own
-    _recorder: recorder.Recorder | None
+    recorder: Recorder | None
     _token: Any
 
     def __init__(self, name: str, attributes: Attributes | None = None) -> None:
@@ -117,13 +118,13 @@ class operation:  # noqa: N801 - used like a function, as contextlib's managers 
         self.__exit__(error_class, error, traceback)
 
     def _start(self) -> None:
-        self._recorder = None
+        self.recorder = None
         try:
             if threads.pending:
                 threads.follow()
-            active = recorder.active  # another thread may replace it at any moment
-            active.start(self)
-            self._recorder = active
+            recorder = active.recorder  # another thread may replace it at any moment
+            recorder.start(self)
+            self.recorder = recorder
             in_flight.begin(self)
         except Exception as error:  # noqa: BLE001 - telemetry never breaks its host
             losses.count_error("internal_error", error)
@@ -131,26 +132,26 @@ class operation:  # noqa: N801 - used like a function, as contextlib's managers 
     def _resume(self) -> None:
         """Makes this the current operation."""
         self._token = None
-        if self._recorder is not None:
+        if self.recorder is not None:
             try:
-                self._token = self._recorder.enter(self)
+                self._token = self.recorder.enter(self)
             except Exception as error:  # noqa: BLE001
                 losses.count_error("internal_error", error)
 
     def _suspend(self) -> None:
         """Makes the operation that was current before `_resume` current again."""
-        if self._recorder is not None and self._token is not None:
+        if self.recorder is not None and self._token is not None:
             try:
-                self._recorder.leave(self._token)
+                self.recorder.leave(self._token)
             except Exception as error:  # noqa: BLE001
                 losses.count_error("internal_error", error)
 
     def _end(self, error: BaseException | None) -> None:
-        if self._recorder is not None:
+        if self.recorder is not None:
             try:
                 if error is not None and not self.error_type:
                     self.error_type = _error_type(error)
-                self._recorder.end(self)
+                self.recorder.end(self)
                 in_flight.end(self)
             except BaseException as failure:
                 hosts = not isinstance(failure, Exception) or losses.is_hosts(failure)

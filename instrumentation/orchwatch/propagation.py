@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from orchwatch import losses, recorder
+from orchwatch import active, losses
 from orchwatch.context import (
     BAGGAGE,
     TRACEPARENT,
@@ -76,7 +76,7 @@ class attach:  # noqa: N801 - used like a function, as contextlib's managers are
         self._baggage = baggage
 
     def __enter__(self) -> None:
-        self._recorder = recorder.active
+        self._recorder = active.recorder
         self._token: Any = None
         try:
             context = _extract(self._headers or {}, self._recorder.current())
@@ -98,7 +98,7 @@ class attach:  # noqa: N801 - used like a function, as contextlib's managers are
 
 def _carrier(baggage: Mapping[str, str] | None) -> dict[str, str]:
     try:
-        context = recorder.active.current()
+        context = active.recorder.current()
         entries = context.baggage
         if baggage:
             entries = {**entries, **clean_baggage(baggage)}

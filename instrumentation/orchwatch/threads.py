@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 
-from orchwatch import recorder
+from orchwatch import active
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,16 +82,16 @@ pending = {
 
 
 def _carried(function: Callable[..., Any]) -> Callable[..., Any]:
-    active = recorder.active
-    context = active.current()
+    recorder = active.recorder
+    context = recorder.current()
     if not context.trace_id:
         return function
 
     def in_context(*args: Any, **kwargs: Any) -> Any:
-        token = active.attach(context)
+        token = recorder.attach(context)
         try:
             return function(*args, **kwargs)
         finally:
-            active.leave(token)
+            recorder.leave(token)
 
     return in_context

@@ -22,7 +22,8 @@ import yaml
 from tests.compose.engine import ROOT, Project, wait_until
 
 import orchwatch
-from orchwatch import access, targets
+from orchwatch import targets
+from orchwatch.access import stack_access
 from orchwatch.monitor import alert_events
 
 if TYPE_CHECKING:
@@ -111,12 +112,12 @@ def _attribute(key: str, value: str) -> dict[str, Any]:
 
 def shown(url: str, *content: Any) -> urllib.request.Request:
     """A request that shows what the servers of the home under test want to be shown."""
-    path = access.below_path(url) if url in BELOW_PATH else url
+    path = stack_access.below_path(url) if url in BELOW_PATH else url
     for root in BELOW_PATH:
         if url.startswith(f"{root}/"):
-            path = access.below_path(root) + url.removeprefix(root)
+            path = stack_access.below_path(root) + url.removeprefix(root)
     request = urllib.request.Request(path, *content)
-    request.add_header("Authorization", access.authorization() or "")
+    request.add_header("Authorization", stack_access.authorization() or "")
     return request
 
 

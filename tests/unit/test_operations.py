@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchwatch import operation, recorder
+from orchwatch import active, operation
+from orchwatch.spool_recorder import SpoolRecorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -263,14 +264,13 @@ def test_each_bad_attribute_is_counted_and_the_others_stay(named: Named, lost: L
 
 
 def test_a_process_that_makes_names_up_does_not_keep_them(spans: Spans) -> None:
-    from orchwatch import recorder  # noqa: PLC0415 - looked into here only
 
     for number in range(3000):
         with operation(f"o{number}"):
             pass
     assert len(spans()) == 3000
-    assert isinstance(recorder.active, recorder.SpoolRecorder)
-    assert len(recorder.active._names) <= 1024
+    assert isinstance(active.recorder, SpoolRecorder)
+    assert len(active.recorder._names) <= 1024
 
 
 # Tasks.
@@ -505,20 +505,20 @@ def test_an_operation_on_a_full_disk_returns_what_the_host_returns(
 def test_an_operation_is_ended_by_the_recorder_that_started_it(
     monkeypatch: pytest.MonkeyPatch, named: Named, lost: Lost
 ) -> None:
-    first, start = recorder.active, recorder.active.start
-    another = recorder.SpoolRecorder()
+    first, start = active.recorder, active.recorder.start
+    another = SpoolRecorder()
     another.in_child()  # it records nothing any more
 
     def replaced_meanwhile(op: operation) -> None:
         start(op)
-        recorder.use(another)
+        active.use(another)
 
     monkeypatch.setattr(first, "start", replaced_meanwhile)
     try:
         with operation("o"):
             pass
     finally:
-        recorder.use(first)
+        active.use(first)
     assert named("o")
     assert lost() == {}
 

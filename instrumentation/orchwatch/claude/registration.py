@@ -15,7 +15,8 @@ import shlex
 import sys
 from typing import Any, Literal
 
-from orchwatch import losses, secret_file
+from orchwatch import losses
+from orchwatch.access import secret_file
 from orchwatch.home import home
 
 Mode = Literal["http", "command"]

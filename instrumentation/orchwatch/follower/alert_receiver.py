@@ -15,7 +15,8 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from orchwatch import losses, secret_file
+from orchwatch import losses
+from orchwatch.access import secret_file
 from orchwatch.follower.route import Answer, Route
 from orchwatch.home import home
 from orchwatch.monitor.alert_events import ALERTMANAGER, AlertEvent

@@ -11,10 +11,9 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from orchwatch import targets
+from orchwatch import targets, units
 from orchwatch.mixin import alerting, overall, patterns, promql
 from orchwatch.monitor.alert_events import MONITOR, AlertEvent
-from orchwatch.reporters import units
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -11,7 +11,7 @@ from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-de
     BaseInstrumentor,
 )
 
-from orchwatch import recorder
+from orchwatch import active
 from orchwatch.integrations import children, wrapping
 from orchwatch.sdk.providers import use_global_providers
 
@@ -34,10 +34,10 @@ class OrchestrationInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         return ()
 
     def _instrument(self, **kwargs: Any) -> None:
-        self._recorder_before = recorder.active
+        self._recorder_before = active.recorder
         if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
             use_global_providers()
-        self._recorder = recorder.active
+        self._recorder = active.recorder
         children.follow()
         callables = kwargs.get("callables")
         if callables is None:
@@ -48,5 +48,5 @@ class OrchestrationInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     def _uninstrument(self, **kwargs: Any) -> None:
         wrapping.remove()
         children.forget()
-        if recorder.active is self._recorder:  # and not another, by configure() since
-            recorder.use(self._recorder_before)
+        if active.recorder is self._recorder:  # and not another, by configure() since
+            active.use(self._recorder_before)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING
 
+from orchwatch import units
 from orchwatch.mixin.markdown import table as markdown_table
 from orchwatch.monitor import health
-from orchwatch.reporters import units
 
 if TYPE_CHECKING:
     from orchwatch.targets import LevelTarget, Targets

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchwatch import names
+from orchwatch import names, units
 from orchwatch.mixin import readings, recording, samples
 from orchwatch.mixin.budget import Budget, at_most
 from orchwatch.mixin.promql import OPERATION, indented, number
 from orchwatch.mixin.rule import Alert, Case
-from orchwatch.reporters import units
 
 if TYPE_CHECKING:
     from orchwatch.mixin.alerting import Settings

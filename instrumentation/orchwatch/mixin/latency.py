@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchwatch import units
 from orchwatch.mixin import promql, readings, recording, samples
 from orchwatch.mixin.budget import Budget
 from orchwatch.mixin.promql import OPERATION, all_of, number, selector
 from orchwatch.mixin.rule import Alert, Case
 from orchwatch.mixin.trend import crosses, is_there
-from orchwatch.reporters import units
 
 if TYPE_CHECKING:
     from orchwatch.mixin.alerting import Settings

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchwatch import names
+from orchwatch import names, units
 from orchwatch.mixin import promql, readings, recording, samples
 from orchwatch.mixin.promql import all_of, number
 from orchwatch.mixin.rule import Alert, Case
 from orchwatch.mixin.trend import crosses
-from orchwatch.reporters import units
 
 if TYPE_CHECKING:
     from orchwatch.mixin.alerting import Settings

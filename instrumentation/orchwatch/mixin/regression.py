@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from orchwatch import units
 from orchwatch.mixin import latency, promql, readings, recording, samples
 from orchwatch.mixin.promql import DURATION, OPERATION, all_of, number, selector
 from orchwatch.mixin.rule import Alert, Case, Record, group
-from orchwatch.reporters import units
 
 if TYPE_CHECKING:
     from orchwatch.mixin.alerting import Settings

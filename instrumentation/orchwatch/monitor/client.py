@@ -11,7 +11,7 @@ import urllib.request
 from http import HTTPStatus
 from typing import Any
 
-from orchwatch import access
+from orchwatch.access import stack_access
 from orchwatch.errors import OrchwatchError
 from orchwatch.monitor import native_stack
 
@@ -31,7 +31,7 @@ def request(url: str) -> urllib.request.Request:
         ValueError: The address is none.
     """
     headers = {"Accept": "application/json"}
-    authorization = access.authorization_for(url)
+    authorization = stack_access.authorization_for(url)
     if authorization:
         headers["Authorization"] = authorization
     return urllib.request.Request(url, headers=headers)  # noqa: S310 - the user names the server
@@ -65,7 +65,7 @@ def get_json(title: str, root: str, path: str, **parameters: str) -> Any:
         asked = request(root.rstrip("/") + path + query)
     except ValueError as error:
         raise OrchwatchError(f"{root!r} is no URL; {_say_where(title)}") from error
-    root = access.without_secret(root)
+    root = stack_access.without_secret(root)
     failure = foreign(title, root)
     for attempt in range(_ATTEMPTS):
         if attempt:
@@ -91,7 +91,7 @@ def get_json(title: str, root: str, path: str, **parameters: str) -> Any:
 
 def foreign(title: str, root: str) -> OrchwatchError:
     """The error for something else than the server at its address."""
-    where = access.without_secret(root)
+    where = stack_access.without_secret(root)
     return OrchwatchError(f"what answers at {where} is not {title}; {_say_where(title)}")
 
 

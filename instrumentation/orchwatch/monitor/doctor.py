@@ -27,7 +27,7 @@ from orchwatch.monitor.server_checks import check_servers
 from orchwatch.monitor.servers import VISIBLE_AFTER_S
 from orchwatch.monitor.spool_health import check_spool, check_store, newest_operation
 from orchwatch.monitor.watched import check_watched
-from orchwatch.monitor.wording import counted, size
+from orchwatch.units import counted, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -12,12 +12,12 @@ from dataclasses import replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from orchwatch import access, names
+from orchwatch import names, units
+from orchwatch.access import stack_access
 from orchwatch.monitor import client, native_stack
 from orchwatch.monitor.check import Check
 from orchwatch.monitor.servers import VISIBLE_AFTER_S, servers
 from orchwatch.monitor.silences import check_silences
-from orchwatch.monitor.spool_health import format_age
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -89,7 +89,7 @@ def _check_reachable(server: Server) -> Check:
             return Check(
                 name=name,
                 state=bad,
-                found=f"{server.address} does not take the password in {access.directory()}",
+                found=f"{server.address} does not take the password in {stack_access.directory()}",
                 remedy="set ORCHWATCH_HOME to the home that it was started for",
             )
         return Check(
@@ -151,7 +151,7 @@ def _check_silences(alertmanager: Server, prometheus: Server) -> Iterator[Check]
 
 def _check_fresh(server: Server, newest: Newest, *, arrived: bool | None) -> Check:
     name = f"{server.title} is fresh"
-    age = format_age(newest.end_s)
+    age = units.age(time.time() - newest.end_s)
     if arrived:
         return Check(name=name, state="ok", found=f"it has what ended {age} ago")
     if arrived is None:

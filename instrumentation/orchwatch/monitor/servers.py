@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from orchwatch import access
+from orchwatch.access import stack_access
 from orchwatch.monitor import native_stack
 
 # An ended operation is to be visible in Prometheus and Tempo after this long.
@@ -39,7 +39,7 @@ class Server:
     @property
     def address(self) -> str:
         """The root of its HTTP interface as a person may see it."""
-        return access.without_secret(self.url)
+        return stack_access.without_secret(self.url)
 
 
 # Those that ask for no password.
@@ -86,7 +86,7 @@ def servers() -> list[Server]:
         found.append(
             Server(
                 title=title,
-                url=access.below_path(url) if title in _BELOW_PATH else url,
+                url=stack_access.below_path(url) if title in _BELOW_PATH else url,
                 ready_path=ready_path,
                 version_path=version_path,
                 variable=variable,

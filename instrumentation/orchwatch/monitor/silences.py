@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from orchwatch.monitor import client
 from orchwatch.monitor.check import Check
-from orchwatch.monitor.wording import counted
+from orchwatch.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -8,13 +8,11 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchwatch import files, spool, spool_budget
+from orchwatch import files, spool, spool_budget, units
 from orchwatch.home import spool_directory
 from orchwatch.monitor import collector_offsets
 from orchwatch.monitor.check import Check
 from orchwatch.monitor.servers import VISIBLE_AFTER_S, servers
-from orchwatch.monitor.spool_health import format_duration
-from orchwatch.monitor.wording import size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -74,16 +72,16 @@ def check_backlog() -> Iterator[Check]:
     if not unread_bytes:
         yield Check(name="spool backlog", state="ok", found="the Collector has read everything")
         return
-    found = f"{size(unread_bytes)} not read by the Collector yet"
+    found = f"{units.size(unread_bytes)} not read by the Collector yet"
     if age_s <= VISIBLE_AFTER_S:
         yield Check(name="spool backlog", state="ok", found=found)
         return
     yield Check(
         name="spool backlog",
         state="warn",
-        found=f"{found}, the first of it {format_duration(age_s)} old",
+        found=f"{found}, the first of it {units.age(age_s)} old",
         remedy="see whether the Collector runs, and whether Tempo and Prometheus take what it"
-        f" sends; beyond {size(budget_bytes())} in all, the oldest lines are dropped",
+        f" sends; beyond {units.size(budget_bytes())} in all, the oldest lines are dropped",
     )
 
 

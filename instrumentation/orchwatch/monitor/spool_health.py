@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchwatch import files, spool
+from orchwatch import files, spool, units
 from orchwatch.errors import OrchwatchError
 from orchwatch.home import home, spool_directory
 from orchwatch.monitor import archive, segments, small, spans
 from orchwatch.monitor.check import Check
 from orchwatch.monitor.selection import Selection
-from orchwatch.monitor.wording import counted, size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -125,11 +124,11 @@ def _check_size(directory: Path, found: list[Segment]) -> Check:
     newest_s = max(segment.modified_ns for segment in found) / _NS
     oldest_s = min(segment.modified_ns for segment in found) / _NS
     text = (
-        f"{size(size_bytes)} in {counted(len(found), 'segment')} in {directory}, "
-        f"last written {format_age(newest_s)} ago"
+        f"{units.size(size_bytes)} in {units.counted(len(found), 'segment')} in {directory}, "
+        f"last written {units.age(time.time() - newest_s)} ago"
     )
     if len(found) > 1:
-        text += f", the oldest {format_age(oldest_s)} ago"
+        text += f", the oldest {units.age(time.time() - oldest_s)} ago"
     return Check(name="spool", state="ok", found=text)
 
 
@@ -147,7 +146,7 @@ def _check_lines(found: list[Segment]) -> Check:
     return Check(
         name="spool lines",
         state="warn",
-        found=f"{counted(unreadable, 'line')} cannot be read, skipped by every command",
+        found=f"{units.counted(unreadable, 'line')} cannot be read, skipped by every command",
         remedy="each is an operation lost to a process killed while it wrote, or to another program"
         " writing into the spool",
     )
@@ -164,11 +163,12 @@ def _check_clock(found: list[Segment]) -> Check:
     found_ahead = []
     if ahead_s > _FUTURE_TOLERANCE_S:
         found_ahead.append(
-            f"the spool's newest operation is {format_duration(ahead_s)} ahead of the clock"
+            f"the spool's newest operation is {units.age(ahead_s)} ahead of the clock"
         )
     if ahead:
         found_ahead.append(
-            f"{counted(ahead, 'operation')} dated in the future, which every command leaves out"
+            f"{units.counted(ahead, 'operation')} dated in the future,"
+            " which every command leaves out"
         )
     if not found_ahead:
         return Check(name="clock", state="ok", found="nothing in the spool is from the future")
@@ -232,16 +232,3 @@ def _ended(line: bytes) -> Newest | None:
     except (ValueError, LookupError, TypeError, OverflowError, RecursionError):
         return None
     return max(spans, key=lambda span: span.end_s, default=None)
-
-
-def format_age(moment_s: float) -> str:
-    """How long ago a moment was, for a person: `3 s`, `5 min`, `2.5 h`, `3 d`."""
-    return format_duration(time.time() - moment_s)
-
-
-def format_duration(duration_s: float) -> str:
-    """A duration for a person: `3 s`, `5 min`, `2.5 h`, `3 d`."""
-    for unit, seconds in (("d", 86400), ("h", 3600), ("min", 60)):
-        if duration_s >= 2 * seconds:
-            return f"{duration_s / seconds:.3g} {unit}"
-    return f"{max(duration_s, 0):.0f} s"

@@ -19,7 +19,7 @@ from orchwatch import safe_text, spool
 from orchwatch.errors import OrchwatchError
 from orchwatch.monitor import archive, engine, lines, segments, unfinished
 from orchwatch.monitor.views import Views
-from orchwatch.monitor.wording import counted, size
+from orchwatch.units import counted, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping

@@ -9,7 +9,7 @@ from orchwatch.errors import OrchwatchError
 from orchwatch.integrations import record
 from orchwatch.integrations.callables import configured
 from orchwatch.monitor.check import Check
-from orchwatch.monitor.wording import counted
+from orchwatch.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
-from orchwatch.reporters import json_document, units
+from orchwatch import units
+from orchwatch.reporters import json_document
 from orchwatch.safe_text import ljust, safe, width
 
 if TYPE_CHECKING:

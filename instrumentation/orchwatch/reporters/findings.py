@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, TextIO
 from orchwatch import losses
 from orchwatch.monitor.audit import VISIBLE_AFTER_S
 from orchwatch.monitor.counting import FLUSH_INTERVAL_S
-from orchwatch.monitor.wording import counted as number_of
 from orchwatch.reporters import json_document
 from orchwatch.reporters.table import WIDTH
 from orchwatch.safe_text import safe
+from orchwatch.units import counted as number_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
-from orchwatch.reporters import json_document, units
+from orchwatch import units
+from orchwatch.reporters import json_document
 from orchwatch.safe_text import ljust, rjust, safe, width
 
 if TYPE_CHECKING:

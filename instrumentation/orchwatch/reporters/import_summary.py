@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TextIO
 
-from orchwatch.reporters import json_document, units
+from orchwatch import units
+from orchwatch.reporters import json_document
 from orchwatch.safe_text import safe
 
 if TYPE_CHECKING:

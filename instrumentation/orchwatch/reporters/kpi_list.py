@@ -5,10 +5,11 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, TextIO
 
+from orchwatch import units
 from orchwatch.monitor import project, status
-from orchwatch.monitor.wording import counted
-from orchwatch.reporters import json_document, units
+from orchwatch.reporters import json_document
 from orchwatch.safe_text import safe
+from orchwatch.units import counted
 
 if TYPE_CHECKING:
     from orchwatch.monitor.status import Business, System

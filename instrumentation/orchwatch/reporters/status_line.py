@@ -5,7 +5,7 @@ A status line runs after each message: nothing that is slow to import may be imp
 
 from __future__ import annotations
 
-from orchwatch.reporters import units
+from orchwatch import units
 from orchwatch.safe_text import safe, width
 
 TYPE_CHECKING = False

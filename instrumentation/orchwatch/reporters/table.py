@@ -6,9 +6,9 @@ import textwrap
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, TextIO
 
-from orchwatch.monitor.wording import counted
-from orchwatch.reporters import units
+from orchwatch import units
 from orchwatch.safe_text import ljust, quoted, rjust, safe, width
+from orchwatch.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

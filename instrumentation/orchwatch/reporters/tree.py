@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, TextIO
 
+from orchwatch import units
 from orchwatch.monitor.spans import NS_PER_S, Span
-from orchwatch.monitor.wording import counted
-from orchwatch.reporters import units
 from orchwatch.safe_text import ljust, rjust, safe, width
+from orchwatch.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -9,7 +9,7 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
-from orchwatch import access
+from orchwatch.access import stack_access
 from orchwatch.errors import OrchwatchError
 from orchwatch.sdk.delivery import SEND_LIMIT_S
 
@@ -121,7 +121,7 @@ def _authorization(signal: str) -> str | None:
     """What the Collector of this home wants to be shown over HTTP, if it is the one on loopback."""
     variables = (f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT", _ENDPOINTS[0])
     endpoint = next(filter(None, map(os.environ.get, variables)), _DEFAULT_ENDPOINT)
-    return access.authorization_for(endpoint)
+    return stack_access.authorization_for(endpoint)
 
 
 def _protocol(signal: str) -> str:

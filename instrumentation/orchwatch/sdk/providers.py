@@ -21,7 +21,7 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
-from orchwatch import config, exporting, names, recorder, targets
+from orchwatch import active, config, exporting, names, targets
 from orchwatch.__about__ import __version__
 from orchwatch.errors import OrchwatchError
 from orchwatch.resources import resource_attributes
@@ -36,6 +36,7 @@ from orchwatch.sdk.export import (
 from orchwatch.sdk.ids import KernelIds
 from orchwatch.sdk.periodic_reader import PeriodicReader
 from orchwatch.sdk.recorder import SdkRecorder
+from orchwatch.spool_recorder import SpoolRecorder
 
 if TYPE_CHECKING:
     from typing import Any
@@ -141,7 +142,7 @@ class _Providers:
                 except BaseException:  # a signal handler's
                     self._stale = True
                     raise
-                recorder.use(self.recorder)
+                active.use(self.recorder)
         return self.recorder
 
     def shutdown(self) -> None:
@@ -229,7 +230,7 @@ def configure(
     trace.set_tracer_provider(_installed.tracers)
     if not isinstance(metrics.get_meter_provider(), MeterProvider):
         metrics.set_meter_provider(_installed.meters)
-    recorder.use(_installed.recorder)
+    active.use(_installed.recorder)
     atexit.register(_shutdown)
     process_hooks.finalize(_shutdown)
     signals = process_hooks.EndingSignals(_shutdown)
@@ -267,7 +268,7 @@ def use_global_providers() -> None:
     """Records operations with the providers that the host has set up."""
     meter = metrics.get_meter(names.SCOPE, __version__)
     tracer = trace.get_tracer(names.SCOPE, __version__)
-    recorder.use(SdkRecorder(tracer, meter, durations(meter)))
+    active.use(SdkRecorder(tracer, meter, durations(meter)))
 
 
 def durations(meter: Meter) -> Histogram:
@@ -310,7 +311,7 @@ def _after_fork_in_child() -> None:
     if _installed is None:
         return
     _installed.in_child()
-    recorder.use(_Unrenewed(_installed))
+    active.use(_Unrenewed(_installed))
     # `multiprocessing` makes a child forget what its parent has registered, then calls this.
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
@@ -321,6 +322,6 @@ def _shutdown() -> None:
     global _installed  # noqa: PLW0603
     if _installed is not None:
         # Operations of the host's own exit handlers go the way that needs no thread.
-        recorder.use(recorder.SpoolRecorder())
+        active.use(SpoolRecorder())
         _installed.shutdown()
         _installed = None

@@ -15,10 +15,9 @@ from opentelemetry.trace import (
     TraceFlags,
 )
 
-from orchwatch import losses, names
+from orchwatch import environment, losses, names
 from orchwatch.context import ROOT, Context
 from orchwatch.otlp_json import clean_attributes
-from orchwatch.recorder import environment, started_by
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -29,8 +28,8 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import _Gauge as Gauge
     from opentelemetry.trace import Tracer
 
-    from orchwatch.operations import operation
     from orchwatch.otlp_json import Attributes, AttributeValue
+    from orchwatch.recorder import Operation
 
     _Instrument = TypeVar("_Instrument")
 
@@ -41,7 +40,7 @@ _INHERITED = names.INHERITED_ATTRIBUTES
 
 
 class SdkRecorder:
-    """Starts spans on a tracer; its methods are those of `orchwatch.recorder.Recorder`.
+    """Starts spans on a tracer; its methods are those of `recorder.Recorder`.
 
     Args:
         tracer: Of whatever provider this process uses.
@@ -60,13 +59,13 @@ class SdkRecorder:
         self._counters: dict[tuple[str, str], Counter] = {}
         self._gauges: dict[tuple[str, str], Gauge] = {}
 
-    def start(self, op: operation) -> None:
+    def start(self, op: Operation) -> None:
         here = context.get_current()
         in_span = trace.get_current_span(here).get_span_context().is_valid
         links = None
-        if not in_span and environment() is not ROOT:
+        if not in_span and environment.context() is not ROOT:
             here = _to_otel(self.current(), here)
-            starter = started_by()
+            starter = environment.started_by()
             if starter is not None:
                 links = [Link(_span_context(starter))]
         op.name = _text(op.name)
@@ -95,7 +94,7 @@ class SdkRecorder:
         """In a forked child: the operations that its parent has started are its parent's to end."""
         self._retired = True
 
-    def end(self, op: operation) -> None:
+    def end(self, op: Operation) -> None:
         if self._retired:
             return
         duration_ns = max(time.perf_counter_ns() - op.clock_ns, 0)
@@ -116,12 +115,12 @@ class SdkRecorder:
                 labels[names.ERROR_TYPE] = op.error_type
             self._durations.record(duration_ns / 1e9, labels, inside)
 
-    def opened(self, op: operation) -> tuple[str, Mapping[str, Any]]:
+    def opened(self, op: Operation) -> tuple[str, Mapping[str, Any]]:
         span = op.state[0]
         parent = getattr(span, "parent", None)
         return f"{parent.span_id:016x}" if parent else "", getattr(span, "attributes", None) or {}
 
-    def enter(self, op: operation) -> Token[context.Context]:
+    def enter(self, op: Operation) -> Token[context.Context]:
         return context.attach(op.state[1])
 
     def attach(self, to: Context) -> Token[context.Context]:
@@ -142,7 +141,7 @@ class SdkRecorder:
         entries = {key: str(value) for key, value in baggage.get_all(here).items()}
         if span_context.is_valid:
             return Context(f"{span_context.trace_id:032x}", f"{span_context.span_id:016x}", entries)
-        handed_over = environment()
+        handed_over = environment.context()
         return handed_over.with_baggage(entries) if entries else handed_over
 
     def count(self, name: str, value: float, attributes: Attributes | None, unit: str) -> None:

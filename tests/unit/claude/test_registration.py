@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchwatch import secret_file
+from orchwatch.access import secret_file
 from orchwatch.claude import registration
 
 if TYPE_CHECKING:

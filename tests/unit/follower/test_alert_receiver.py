@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchwatch import secret_file, spool
+from orchwatch import spool
+from orchwatch.access import secret_file
 from orchwatch.follower import alert_receiver, alert_stream
 from orchwatch.follower.alert_receiver import AlertReceiver
 from orchwatch.follower.alert_stream import AlertStream

@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from orchwatch import OrchestrationInstrumentor, operation, recorder
+from orchwatch import OrchestrationInstrumentor, active, operation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -152,14 +152,14 @@ def test_the_hosts_providers_are_used_until_it_is_taken_back(
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     # The global provider can be set once a process; other tests want it unset.
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)
-    before = recorder.active
+    before = active.recorder
     instrumentor.instrument(callables={})
     with operation("first"):
         pass
     instrumentor.uninstrument()
     with operation("second"):
         pass
-    assert recorder.active is before
+    assert active.recorder is before
     assert [span.name for span in exporter.get_finished_spans()] == ["first"]
     assert [span["name"] for span in spans()] == ["second"]
 

@@ -166,7 +166,7 @@ def test_doctor_says_how_late_the_collector_is(home: Path, record: Record) -> No
     (check,) = check_backlog()
     assert check.state == "warn"
     assert re.fullmatch(
-        r"\d+B not read by the Collector yet, the first of it 60 min old", check.found
+        r"\d+B not read by the Collector yet, the first of it 1h00m old", check.found
     )
 
 

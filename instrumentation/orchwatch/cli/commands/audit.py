@@ -37,18 +37,18 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from pathlib import Path  # noqa: PLC0415 - slow, see `commands`, and so are the next ones
 
-    from orchwatch import access  # noqa: PLC0415
+    from orchwatch.access import stack_access  # noqa: PLC0415
     from orchwatch.home import home  # noqa: PLC0415
     from orchwatch.monitor import audit, client, resend, servers  # noqa: PLC0415
     from orchwatch.monitor.store import Store  # noqa: PLC0415
-    from orchwatch.monitor.wording import counted  # noqa: PLC0415
     from orchwatch.reporters import findings  # noqa: PLC0415
+    from orchwatch.units import counted  # noqa: PLC0415
 
     collector, prometheus, tempo, _ = servers.servers()
     with Store(Path(home())) as store:
         found = audit.examine(
             store,
-            tempo_url=access.below_path(arguments.tempo_url or tempo.url),
+            tempo_url=stack_access.below_path(arguments.tempo_url or tempo.url),
             prometheus_url=arguments.prometheus_url or prometheus.url,
             since_ns=window.since_ns(window.DEFAULT if arguments.since is None else arguments.since)
             or 0,

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Final
 from grafana_foundation_sdk.builders import common
 from grafana_foundation_sdk.models import common as shapes
 
+from orchwatch import units as spelled
 from orchwatch.mixin import readings, recording
 from orchwatch.mixin.dashboards import grading, panels, queries, units
 from orchwatch.mixin.dashboards.page import link
 from orchwatch.mixin.dashboards.panels import Text, column, transform
 from orchwatch.mixin.promql import OPERATION
-from orchwatch.reporters import units as spelled
 
 if TYPE_CHECKING:
     from orchwatch.mixin.alerting import Settings

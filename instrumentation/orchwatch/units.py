@@ -1,20 +1,20 @@
-"""Figures as a person reads them: three digits and a unit."""
+"""Figures as a person reads them, wherever they are shown: three digits and a unit."""
 
 from __future__ import annotations
 
-from orchwatch.monitor.wording import size, three_digits
-
-__all__ = ["ABSENT", "duration", "level", "share", "size", "three_digits", "whole_share"]
+import math
 
 ABSENT = "-"
 
 _MINUTE_S = 60
 _HOUR_S = 3600
+_DAY_S = 24 * _HOUR_S
 _FINEST_PERCENT = 0.01
+_BINARY_STEP = 1024
 
 
 def duration(seconds: float | None) -> str:
-    """`850µs`, `1.23ms`, `45.6s`, `12m05s`, `1h02m`; a dash for None."""
+    """`850µs`, `1.23ms`, `45.6s`, `12m05s`, `1h02m`, `3d04h`; a dash for None."""
     if seconds is None:
         return ABSENT
     for unit, factor in (("µs", 1e6), ("ms", 1e3), ("s", 1.0)):
@@ -25,7 +25,14 @@ def duration(seconds: float | None) -> str:
     whole_s = round(seconds)
     if whole_s < _HOUR_S:
         return f"{whole_s // _MINUTE_S}m{whole_s % _MINUTE_S:02}s"
-    return f"{whole_s // _HOUR_S}h{whole_s % _HOUR_S // _MINUTE_S:02}m"
+    if whole_s < _DAY_S:
+        return f"{whole_s // _HOUR_S}h{whole_s % _HOUR_S // _MINUTE_S:02}m"
+    return f"{whole_s // _DAY_S}d{whole_s % _DAY_S // _HOUR_S:02}h"
+
+
+def age(seconds: float) -> str:
+    """How long ago something was: a duration of whole seconds, never of less than none."""
+    return duration(whole_s) if (whole_s := round(seconds)) > 0 else "0s"
 
 
 def share(value: float | None) -> str:
@@ -55,3 +62,26 @@ def level(value: float | None, unit: str) -> str:
         return size(value)
     number = three_digits(value)
     return f"{number} {unit.replace('{', '').replace('}', '' if number == '1' else 's')}"
+
+
+def counted(number: int, noun: str) -> str:
+    """`1 segment`, `2 segments`."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def size(value_bytes: float) -> str:
+    """`512B`, `1.5KiB`, `10MiB`."""
+    for unit in ("B", "KiB", "MiB"):
+        if float(three_digits(value_bytes)) < _BINARY_STEP:
+            return three_digits(value_bytes) + unit
+        value_bytes /= _BINARY_STEP
+    return three_digits(value_bytes) + "GiB"
+
+
+def three_digits(value: float) -> str:
+    """At least three significant digits, never an exponent, no trailing zeros."""
+    if value == 0:
+        return "0"
+    decimals = max(0, 2 - math.floor(math.log10(abs(value))))
+    text = f"{value:.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchwatch.reporters import units
+from orchwatch import units
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,8 @@ from orchwatch.reporters import units
         (725, "12m05s"),
         (3599.9, "1h00m"),
         (3720, "1h02m"),
+        (86399.9, "1d00h"),
+        (270000, "3d03h"),
     ],
 )
 def test_a_duration_has_three_digits_and_a_unit(seconds: float | None, text: str) -> None:
@@ -62,3 +64,11 @@ def test_a_share_is_all_or_nothing_only_when_it_is(value: float | None, text: st
 )
 def test_a_level_is_shown_in_its_unit(value: float | None, unit: str, text: str) -> None:
     assert units.level(value, unit) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(-5, "0s"), (0.4, "0s"), (59.4, "59s"), (120, "2m00s"), (9000, "2h30m"), (864000, "10d00h")],
+)
+def test_an_age_has_whole_seconds(seconds: float, text: str) -> None:
+    assert units.age(seconds) == text

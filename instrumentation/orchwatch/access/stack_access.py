@@ -5,8 +5,9 @@ rebinding). What it cannot do is show what it does not know. Prometheus, Alertma
 Collector's OTLP over HTTP ask for the user `orchwatch` and a password (basic authentication). Tempo
 and the Collector's health check ask for none, so their paths begin with a secret one.
 
-Both are made once, below `ORCHWATCH_HOME`, readable by the user only; `python -m orchwatch.access`
-makes them, and from them what each server and each client reads.
+Both are made once, below `ORCHWATCH_HOME`, readable by the user only;
+`python -m orchwatch.access.stack_access` makes them, and from them what each server and each
+client reads.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import sys
 from typing import Final
 from urllib.parse import quote, urlsplit
 
-from orchwatch import files, secret_file
+from orchwatch import files
+from orchwatch.access import secret_file
 from orchwatch.errors import OrchwatchError
 from orchwatch.home import DIRECTORY_MODE, home
 from orchwatch.safe_text import safe

@@ -25,6 +25,8 @@ endif
 
 .PHONY: setup
 setup: .venv/ready ## Make the environment in .venv
+	@# As .ci/environment did, after a change too.
+	@$(BIN)/python -m compileall -q instrumentation/orchwatch
 
 # For docker compose: whose spool it reads, and where, quoted: it would expand a `$`. Never overwritten.
 .env:

@@ -198,7 +198,7 @@ def _small_recorders(store: SmallStore, since_ns: int) -> list[tuple[str, str, i
             and row.family != spool.HISTORY
             and row.service != names.CLAUDE_CODE_SERVICE
         ):
-            key = row.session_id, json.dumps(row.resource)
+            key = row.session_id, row.resource
             latest[key] = max(row.end_ns, latest.get(key, 0))
     return [(*key, end_ns) for key, end_ns in latest.items()]
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from orchwatch import spool
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from orchwatch.monitor.small import Row
 
 AHEAD_NS = 60 * 1_000_000_000
@@ -87,17 +89,21 @@ class Selection:
                     values[f"of_{column}"] = moment
         return " AND ".join(parts) or "true", values
 
-    def holds(self, row: Row, *, window: bool = True) -> bool:
-        """What `where` says, of a row in Python."""
-        if window and not (self.since_ns or 0) <= row.end_ns <= self.last_ns:
-            return False
-        return (
-            row.family in self.families
-            and self.session_id in (None, row.session_id)
-            and self.service in (None, row.service)
-            and self.operation in (None, row.operation)
-            and (self.agent is None or self.agent in (row.agent, row.agent_id))
-        )
+    def held(self, rows: Iterable[Row], *, window: bool = True) -> list[Row]:
+        """The rows, in Python, for which the condition `where` holds."""
+        families = self.families
+        found = [row for row in rows if row.family in families]
+        for column in _COLUMNS:
+            value = getattr(self, column)
+            if value is not None:
+                found = [row for row in found if getattr(row, column) == value]
+        agent = self.agent
+        if agent is not None:
+            found = [row for row in found if agent in (row.agent, row.agent_id)]
+        if window:
+            since_ns, last_ns = self.since_ns or 0, self.last_ns
+            found = [row for row in found if since_ns <= row.end_ns <= last_ns]
+        return found
 
 
 ALL = Selection()

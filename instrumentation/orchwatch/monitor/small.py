@@ -1,7 +1,8 @@
 """A small store, read without DuckDB, whose import alone costs more than such a store's answer.
 
-Only lines as this product writes them are taken. Whatever else there is, a closed segment, a file
-of the store, an odd line: `read` returns None, and DuckDB has to look, whose answers are the same.
+Only lines as this product writes them are taken. Whatever else there is, a segment that is to be
+compacted, a file of the store that holds what the spool no longer does, an odd line: `read` returns
+None, and DuckDB has to look, whose answers are the same.
 """
 
 from __future__ import annotations
@@ -11,14 +12,20 @@ import re
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from orchwatch import names, spool
-from orchwatch.monitor import segments, unfinished
+from orchwatch.monitor import archive, row_cache, segments, unfinished
+from orchwatch.monitor.row_cache import Parsed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-MOST_BYTES = 3 * 1024 * 1024
+    from orchwatch.monitor.segments import Segment
+
+MOST_BYTES = 12 * 1024 * 1024
 """Above this DuckDB is faster."""
+
+# So many bytes of lines take about as long to parse as keeping their rows.
+_WORTH_KEEPING_BYTES = 256 * 1024
 
 _TRACE_ID = re.compile("[0-9a-f]{32}")
 _SPAN_ID = re.compile("[0-9a-f]{16}")
@@ -40,7 +47,8 @@ _KNOWN = {"orchwatch", "resourceSpans"}
 class Row(NamedTuple):
     """A span, with the columns of the store; ids of spans are numbers as they are there.
 
-    `attributes` and `resource` are OTLP/JSON lists without what has a column of its own.
+    `attributes` and `resource` are OTLP/JSON lists, as JSON, without what has a column of its own;
+    empty where nothing is left.
     """
 
     family: str
@@ -58,8 +66,16 @@ class Row(NamedTuple):
     session_id: str | None
     agent: str | None
     agent_id: str | None
-    attributes: list[dict[str, Any]]
-    resource: list[dict[str, Any]]
+    attributes: str
+    resource: str
+
+
+# The columns of strings, most of which occur again and again.
+_TEXTS = tuple(
+    place
+    for place, column in enumerate(Row._fields)
+    if column not in ("span_id", "parent_span_id", "kind", "end_ns", "duration_ns", "status")
+)
 
 
 class SmallStore:
@@ -71,6 +87,13 @@ class SmallStore:
 
     def __init__(self, rows: list[Row]) -> None:
         self.rows = rows
+        self._operations: dict[tuple[str, ...], list[Row]] = {}
+
+    def operations(self, families: tuple[str, ...]) -> list[Row]:
+        """Those of these families, the first of which counts as it is; of the others each once."""
+        if families not in self._operations:
+            self._operations[families] = list(_once(self.rows, families))
+        return self._operations[families]
 
     def unreadable(self) -> dict[str, int]:
         """None: with an unreadable line the store would not have been read here."""
@@ -81,8 +104,28 @@ class SmallStore:
         return any(row.family == spool.HISTORY for row in self.rows)
 
 
+def _once(rows: list[Row], families: tuple[str, ...]) -> Iterator[Row]:
+    by_family = {family: [row for row in rows if row.family == family] for family in families}
+    here = by_family[families[0]]
+    yield from (row for row in here if row.operation is not None)
+    if len(here) == len(rows):
+        return
+    known = {(row.trace_id, row.span_id) for row in here}
+    for family in families[1:]:
+        late = {
+            (row.trace_id, row.span_id): row
+            for row in reversed(by_family[family])
+            if row.operation is not None
+        }
+        yield from (row for key, row in late.items() if key not in known)
+        known |= {(row.trace_id, row.span_id) for row in by_family[family]}
+
+
 class _OddError(Exception):
     """Something that DuckDB has to judge."""
+
+
+_ODD_LINE = (_OddError, ValueError, RecursionError, LookupError, TypeError, AttributeError)
 
 
 def read(home: Path) -> SmallStore | None:
@@ -93,24 +136,58 @@ def read(home: Path) -> SmallStore | None:
         return None  # DuckDB refuses it, and says so
     unfinished.close(home)
     found = segments.find(home / "spool")
+    directory = home / "store"
     if sum(segment.size_bytes for segment in found) > MOST_BYTES:
+        row_cache.remove(directory)
         return None
-    if any(segment.closed and segment.size_bytes for segment in found):
-        return None  # it is to be compacted
+    if not _all_in_spool(found, directory):
+        return None
+    known = row_cache.read(directory, _TEXTS, Row._make)
     try:
-        with_files = any(path.suffix == ".parquet" for path in (home / "store").iterdir())
+        parsed = {segment.id: _parsed(segment, known.get(segment.id)) for segment in found}
     except OSError:
-        with_files = False
-    if with_files:
-        return None
-    rows: list[Row] = []
-    try:
-        for segment in found:
-            for piece, _ in segments.read(segment, 0):
-                rows += _rows(piece, segment.family)
-    except (_OddError, OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError):
-        return None
+        return None  # dropped meanwhile, or not ours to read
+    offsets = {identity: one.offset for identity, one in known.items()}
+    new_bytes = sum(one.offset - offsets.get(id_, 0) for id_, one in parsed.items())
+    if new_bytes >= _WORTH_KEEPING_BYTES:
+        row_cache.write(directory, parsed, _TEXTS)
+    rows: list[Any] = []
+    for one in parsed.values():
+        if one.rows is None:
+            return None
+        rows += one.rows
     return SmallStore(rows)
+
+
+def _all_in_spool(found: list[Segment], directory: Path) -> bool:
+    """Whether nothing is to be compacted, or stands in the store alone."""
+    sizes = {segment.id: segment.size_bytes for segment in found}
+    compacted = archive.find(directory)
+    if any(sizes.get(file.id, -1) < file.source_bytes for file in compacted.values()):
+        return False
+    if any(sizes.get(file.id, -1) < file.source_bytes for file in archive.damaged(directory)):
+        return False  # which has to be said
+    return all(
+        segment.id in compacted and compacted[segment.id].source_bytes >= segment.size_bytes
+        for segment in found
+        if segment.closed and segment.size_bytes
+    )
+
+
+def _parsed(segment: Segment, before: Parsed | None) -> Parsed:
+    """A segment's rows: those that are known, and those of its lines since."""
+    if before is None or before.offset > segment.size_bytes:
+        before = Parsed(0, [])
+    if before.rows is None:
+        return before
+    offset, rows = before.offset, list(before.rows)
+    try:
+        for piece, end in segments.read(segment, offset):
+            rows += _rows(piece, segment.family)
+            offset = end
+    except _ODD_LINE:
+        return Parsed(segment.size_bytes, None)
+    return Parsed(offset, rows)
 
 
 def _rows(piece: bytes, family: str) -> Iterator[Row]:
@@ -135,15 +212,17 @@ def _refuse(_: str) -> NoReturn:
     raise _OddError
 
 
-def _resource(pairs: list[dict[str, Any]]) -> tuple[str | None, list[dict[str, Any]]]:
+def _resource(pairs: list[dict[str, Any]]) -> tuple[str | None, str]:
     taken = _taken(pairs, (names.SERVICE_NAME, names.SERVICE_INSTANCE_ID))
     rest = [pair for pair in pairs if pair["key"] not in taken]
-    return taken.get(names.SERVICE_NAME), rest
+    return taken.get(names.SERVICE_NAME), _text(rest)
 
 
-def _row(
-    span: dict[str, Any], family: str, service: str | None, resource: list[dict[str, Any]]
-) -> Row:
+def _text(pairs: list[dict[str, Any]]) -> str:
+    return json.dumps(pairs, separators=(",", ":")) if pairs else ""
+
+
+def _row(span: dict[str, Any], family: str, service: str | None, resource: str) -> Row:
     pairs = span.get("attributes") or []
     taken = _taken(pairs, tuple(_COLUMNS))
     own = {column: taken.get(key) for key, column in _COLUMNS.items()}
@@ -168,11 +247,13 @@ def _row(
         duration_ns=max(end_ns - start_ns, 0),
         status=_small((span.get("status") or {}).get("code", 0)),
         service=service,
-        attributes=[
-            pair
-            for pair in pairs
-            if pair["key"] not in taken or pair["key"] == names.GEN_AI_AGENT_ID
-        ],
+        attributes=_text(
+            [
+                pair
+                for pair in pairs
+                if pair["key"] not in taken or pair["key"] == names.GEN_AI_AGENT_ID
+            ]
+        ),
         resource=resource,
         **own,
     )

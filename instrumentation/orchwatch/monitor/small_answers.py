@@ -9,8 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from orchwatch import spool
-
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -24,17 +22,7 @@ _MOST_IDS = 5
 
 def chosen(store: SmallStore, selection: Selection, *, window: bool = True) -> list[Row]:
     """The operations that a selection is about, each once: as `views.chosen`."""
-    here = {_key(row) for row in store.rows if row.family == spool.OPERATIONS}
-    late: dict[tuple[str, int], Row] = {}
-    for family in selection.families[1:]:
-        for row in store.rows:
-            if row.family == family and row.operation is not None and _key(row) not in here:
-                late.setdefault(_key(row), row)
-        here |= {_key(row) for row in store.rows if row.family == family}
-    operations = (
-        row for row in store.rows if row.family == spool.OPERATIONS and row.operation is not None
-    )
-    return [row for row in (*operations, *late.values()) if selection.holds(row, window=window)]
+    return selection.held(store.operations(selection.families), window=window)
 
 
 def summaries(
@@ -100,11 +88,8 @@ def trace(store: SmallStore, trace_id: str) -> list[Row]:
 
 def acting(store: SmallStore, selection: Selection) -> list[Row]:
     """The operations that filters leave, whenever, those that lie in two places twice."""
-    return [
-        row
-        for row in store.rows
-        if row.operation is not None and selection.holds(row, window=False)
-    ]
+    found = selection.held(store.rows, window=False)
+    return [row for row in found if row.operation is not None]
 
 
 def remarkable(

@@ -264,8 +264,8 @@ def _span(row: Row) -> Span:
         service=row.service,
         session_id=row.session_id,
         agent=row.agent,
-        attributes=_dictionary(row.attributes),
-        resource=_dictionary(row.resource),
+        attributes=_values(row.attributes),
+        resource=_values(row.resource),
     )
 
 

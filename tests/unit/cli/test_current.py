@@ -87,9 +87,9 @@ def test_colour_is_for_terminals_and_for_those_who_ask(
 
 
 def test_without_duckdb_the_remedy_is_one_clear_line(home: Path, tmp_path: Path) -> None:
-    # A store that is not small.
+    # A store that holds what the spool does not.
     (home / "store").mkdir(parents=True)
-    (home / "store" / "x.parquet").touch()
+    (home / "store" / f"operations-000001.{'a' * 32}.1.0.v3.parquet").touch()
     # A finder that knows no duckdb is what an installation without the extra looks like.
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\n"

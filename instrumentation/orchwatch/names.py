@@ -38,6 +38,7 @@ LONG_OPERATIONS = frozenset(
 OPERATION_NAME = "orchestration.operation.name"
 ERROR_TYPE = "error.type"
 SESSION_ID = "session.id"
+SESSION_PREVIOUS_ID = "session.previous_id"
 GEN_AI_AGENT_NAME = "gen_ai.agent.name"
 GEN_AI_CONVERSATION_ID = "gen_ai.conversation.id"
 GEN_AI_OPERATION_NAME = "gen_ai.operation.name"

@@ -6,7 +6,8 @@ following, the files' own times when importing), what is complete and what will 
 - A tool, a task or a turn is complete when both ends are known and half a second has passed in
   which the other source can tell the same.
 - A turn ends when its file says so for good, or when the next prompt comes. An answer that asks
-  for no tool only looks like an end: it is one when the file then stays as it is for a while.
+  for no tool only looks like an end: it is one when the file then stays as it is for a while. What
+  hooks do after it is no part of it, so that it lasts as long without them.
 - Whatever stays open for `silence_s` without any sign of life of its session, or when the session
   ends, is closed as unfinished, with the reason in `orchestration.unfinished.reason`.
 
@@ -63,7 +64,8 @@ class Assembler:
             session = self._sessions[fact.session_id] = Session(session_id=fact.session_id)
         self._open.add(fact.session_id)
         session.last_ns = max(session.last_ns, fact.time_ns)
-        session.arrived_ns = max(session.arrived_ns, arrived_ns)
+        if arrived_ns:
+            session.arrive(fact.agent_id, arrived_ns)
         if fact.source == "hook":
             placed = hook_turns.place(session, fact)
             if placed is None:
@@ -76,6 +78,7 @@ class Assembler:
         """Says when the files that were read were last written to; see `add`."""
         for session in self._sessions.values():
             session.arrived_ns = max(session.arrived_ns, time_ns)
+            session.arrivals.clear()
 
     def finished(self, now_ns: int, *, reading: bool = False) -> list[Span]:
         """The spans that became complete, or are given up, by this time.
@@ -137,6 +140,6 @@ def _is_open(session: Session) -> bool:
         or session.tasks
         or session.moments
         or session.held
-        or (session.ready_ns and session.start_ns and not session.started)
+        or (session.init_ns and not session.started)
         or any(not agent.done for agent in session.agents.values())
     )

@@ -24,9 +24,12 @@ if TYPE_CHECKING:
 _NS_PER_S = 1_000_000_000
 _SETTLE_NS = _NS_PER_S // 2  # in which the other source tells the same
 _END_NS = _NS_PER_S  # by which a sign of life may follow the end and still belong before it
-_AGENT_NS = 2 * _NS_PER_S  # by which a sub-agent's file may lag behind the session's
+_LAG_NS = 5 * _NS_PER_S // 4  # by which a file may lag behind another, or behind a hook
+_GONE_NS = 2 * _NS_PER_S  # after the session's end
+_INIT_NS = 60 * _NS_PER_S  # in which a short session ends, and its file then says when it began
 _START_NS = 5 * _NS_PER_S  # that a start may come later than its end
-_SAID_NS = 5 * _NS_PER_S  # after a message that says it is the last one
+_SAID_NS = _NS_PER_S  # after a message that says it is the last one
+_TELLS_NS = 5 * _NS_PER_S  # the same where hooks may still object, and the file will tell
 _QUIET_NS = 120 * _NS_PER_S  # after one that only looks so: a long tool call may be in the making
 _LATE_NS = 60 * _NS_PER_S  # by which a file of the session may come later than the others
 _LONG_NS = 600 * _NS_PER_S  # for a compaction
@@ -66,15 +69,18 @@ class _Closing:
         self._reading = reading
         self._gives_up = ""
         if session.ended_ns and session.ended_ns >= session.last_ns - _END_NS:
-            self._gives_up = SESSION_ENDED if self._quiet(session.last_ns, _AGENT_NS) else ""
+            self._gives_up = SESSION_ENDED if self._quiet(session.last_ns, _GONE_NS) else ""
         elif self._quiet(session.last_ns, silence_ns):
             self._gives_up = SILENCE
 
     def start(self) -> None:
         session = self._session
-        if session.ready_ns and session.start_ns and not session.started:
+        if session.started or not session.init_ns:
+            return
+        start_ns, ready_ns = session.init_ns
+        if session.start_ns or self._past(ready_ns, _INIT_NS):
             session.started = True
-            self._emit(spans.session_init(session.session_id, session.start_ns, session.ready_ns))
+            self._emit(spans.session_init(session.session_id, start_ns, ready_ns))
 
     def tools(self) -> None:
         for tool in list(self._session.tools.values()):
@@ -145,7 +151,7 @@ class _Closing:
             end = self._agent_end(agent)
             if not agent.call:
                 self._adopt(agent, ended=end is not None)
-            self._spawn(agent, ended=end is not None)
+            self._spawn(agent)
             # Its call's answer may be all that will name that call, and comes a little later.
             linked = agent.call in self._session.calls or places.is_helper(agent.agent_id)
             late = self._is_late(agent)
@@ -188,15 +194,25 @@ class _Closing:
         for agent in done[:-_REMEMBERED]:
             del session.agents[agent.agent_id]
             session.calls.pop(agent.call, None)
+            session.arrivals.pop(agent.agent_id, None)
 
     def _past(self, time_ns: int, wait_ns: int) -> bool:
         return self._now_ns - time_ns >= wait_ns
 
-    def _quiet(self, time_ns: int, wait_ns: int) -> bool:
-        """Whether that long ago was the last that came, by its own time and by the clock."""
+    def _quiet(self, time_ns: int, wait_ns: int, whose: str | None = None) -> bool:
+        """Whether that long ago was the last that came, by its own time and by the clock.
+
+        Args:
+            time_ns: Its own time.
+            wait_ns: How long.
+            whose: Of a sub-agent, or empty of the session's own conversation; by default of all.
+        """
         if self._reading:
             return False
-        return self._past(max(time_ns, self._session.arrived_ns), wait_ns)
+        arrived_ns = self._session.arrived_ns
+        if whose is not None:
+            arrived_ns = self._session.arrivals.get(whose, arrived_ns)
+        return self._past(max(time_ns, arrived_ns), wait_ns)
 
     def _is_late(self, agent: Agent) -> bool:
         """Whether what other files tell about a sub-agent would be there by now."""
@@ -241,31 +257,37 @@ class _Closing:
             reason = NO_END
         return (max(tool.start_ns, tool.seen_ns) if reason else 0), reason
 
-    def _ended(self, life: Life, settle_ns: int) -> _End | None:
-        """How something has ended by what it says itself; None while it may go on."""
-        last_ns = max(life.last_ns, life.ended_ns)
-        told = bool(life.ended_ns) and life.ended_ns >= life.last_ns - _END_NS
-        if told and (self._gives_up or self._quiet(last_ns, settle_ns)):
-            return _End(last_ns, life.error_type, life.reason)
-        final = bool(life.final_ns) and life.final_ns >= life.last_ns
-        wait_ns = _SAID_NS if life.said_done else _QUIET_NS
-        if not told and final and (self._gives_up or self._quiet(last_ns, wait_ns)):
-            return _End(last_ns)  # without the error of an end after which it went on
+    def _ended(self, life: Life, whose: str, said_ns: int) -> _End | None:
+        """How something has ended by what it says itself; None while it may go on.
+
+        Args:
+            life: What it is about.
+            whose: As in `_quiet`.
+            said_ns: How long a message that says it is the last one is not believed.
+        """
+        told = _is_told(life)
+        last_ns = max(life.last_ns, life.ended_ns, life.hooked_ns)
+        if told:
+            wait_ns = _END_NS if life.is_final or life.ended_ns >= life.last_ns else _LAG_NS
+            if self._gives_up or self._quiet(last_ns, wait_ns, whose):
+                return _End(life.end_ns, life.error_type, life.reason)
+        wait_ns = said_ns if life.said_done else _QUIET_NS
+        if not told and life.is_final and (self._gives_up or self._quiet(last_ns, wait_ns, whose)):
+            return _End(life.last_ns)  # without the error of an end after which it went on
         return _End(life.last_ns, reason=self._gives_up) if self._gives_up else None
 
     def _turn_end(self, turn: Turn) -> _End | None:
         if turn.over:
-            if not (self._gives_up or self._past(turn.last_ns, _END_NS)):
+            if not (self._gives_up or self._past(turn.last_ns, _SETTLE_NS)):
                 return None
-            if turn.ended_ns >= turn.last_ns - _END_NS:
-                return _End(max(turn.last_ns, turn.ended_ns), turn.error_type, turn.reason)
+            if _is_told(turn):
+                return _End(turn.end_ns, turn.error_type, turn.reason)
             return _End(turn.last_ns, reason=turn.over_reason)
         if turn.agent_id:
             agent = self._session.agents.get(turn.agent_id)
             done = agent is None or agent.done
             return _End(turn.last_ns) if done and self._quiet(turn.last_ns, _QUIET_NS) else None
-        hooked = turn.hooked_ns and turn.hooked_ns >= turn.ended_ns
-        return self._ended(turn, _END_NS if hooked else _SAID_NS)
+        return self._ended(turn, "", _TELLS_NS if self._session.tells_ends else _SAID_NS)
 
     def _agent_end(self, agent: Agent) -> _End | None:
         """How a sub-agent ended, by its own word, its caller's or the host's."""
@@ -273,13 +295,13 @@ class _Closing:
             return None  # its own file lags behind
         told = self._agent_told(agent)
         if told is None:
-            return self._ended(agent, _SAID_NS)
-        settled = self._quiet(max(told.time_ns, agent.last_ns), _AGENT_NS)
+            return self._ended(agent, agent.agent_id, _TELLS_NS)
+        wait_ns = _SETTLE_NS if agent.said_done and agent.is_final else _LAG_NS
+        settled = self._quiet(max(told.time_ns, agent.last_ns), wait_ns, agent.agent_id)
         return told if self._gives_up or settled else None
 
     def _agent_told(self, agent: Agent) -> _End | None:
         session = self._session
-        final = bool(agent.final_ns) and agent.final_ns >= agent.last_ns
         notice = next(
             (
                 _End(int(at), error or "")
@@ -288,9 +310,9 @@ class _Closing:
             ),
             None,
         )
-        own_ns = agent.ended_ns if agent.ended_ns >= agent.last_ns - _END_NS else 0
+        own_ns = (agent.ended_ns or agent.hooked_ns) if _is_told(agent) else 0
         if notice:
-            at = agent.last_ns if final or own_ns else max(notice.time_ns, agent.last_ns)
+            at = agent.last_ns if agent.is_final or own_ns else max(notice.time_ns, agent.last_ns)
             return _End(at, notice.error_type or (agent.error_type if own_ns else ""))
         if own_ns:
             end_ns = own_ns if agent.reason else agent.last_ns or agent.stopped_ns
@@ -299,7 +321,7 @@ class _Closing:
         if call and call.cut_ns and not call.background and call.cut_reason != NEXT_PROMPT:
             return _End(max(call.cut_ns, agent.last_ns), reason=call.cut_reason)
         if session.exited_ns >= agent.last_ns > 0:
-            return _End(agent.last_ns, reason="" if final else SESSION_ENDED)
+            return _End(agent.last_ns, reason="" if agent.is_final else SESSION_ENDED)
         return None
 
     def _turn_place(self, turn: Turn) -> Place | None:
@@ -322,11 +344,9 @@ class _Closing:
         if call:
             agent.call, call.agent = call.tool_use_id, agent.agent_id
 
-    def _spawn(self, agent: Agent, *, ended: bool) -> None:
+    def _spawn(self, agent: Agent) -> None:
         call = self._session.calls.get(agent.call)
-        if agent.spawned or call is None or not agent.start_ns:
-            return
-        if not (ended or self._past(agent.start_ns, _AGENT_NS)):
+        if agent.spawned or call is None or not agent.worked_ns:
             return
         place = places.of_agent(self._session, agent)
         if place is not None:
@@ -348,3 +368,10 @@ class _Closing:
                 self._session.closed[key] = [turn.start_ns, turn.last_ns]
                 inner = place._replace(parent=ids.agent_run(place.session_id, agent.agent_id))
                 self._emit(spans.turn(inner, turn, turn.last_ns, turn.error_type, end.reason))
+
+
+def _is_told(life: Life) -> bool:
+    """Whether its end was told, and it did not go on, as it does when a hook objects."""
+    if life.ended_ns >= life.last_ns - _END_NS and life.ended_ns:
+        return True
+    return 0 < life.hooked_ns >= life.last_ns - (_END_NS if life.is_final else 0)

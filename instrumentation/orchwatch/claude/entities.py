@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 REMEMBER_NS = 600_000_000_000  # how long it is kept which spans went out
 
+HOOK = "hook"  # stands for the record's id where a hook tells of a prompt
+
 _MESSAGES = 64
 
 
@@ -61,10 +63,15 @@ class Usage:
 
 @dataclass(slots=True)
 class Life:
-    """When something began, was last heard of, and said that it is done."""
+    """When something began, was last heard of, and said that it is done.
+
+    A file's times count for more than a hook's, which come a moment later, so that what was
+    followed with hooks and without them lasts equally long.
+    """
 
     start_ns: int = 0
     last_ns: int = 0
+    filed: bool = False  # these two are a file's
     final_ns: int = 0  # of the last message that asks for no tool
     said_done: bool = False  # that message says so
     ended_ns: int = 0
@@ -73,10 +80,29 @@ class Life:
     reason: str = ""
     usage: Usage = field(default_factory=Usage)
 
-    def see(self, time_ns: int) -> None:
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing came after the last message that asks for no tool."""
+        return 0 < self.last_ns <= self.final_ns
+
+    @property
+    def end_ns(self) -> int:
+        """When it ended, if it has: what is told then waits for hooks, and may be told late."""
+        if self.said_done and self.is_final:
+            return self.final_ns
+        return max(self.last_ns, self.ended_ns or self.hooked_ns)
+
+    def see(self, time_ns: int, *, filed: bool) -> None:
         """A sign of life."""
-        self.start_ns = min(self.start_ns or time_ns, time_ns)
-        self.last_ns = max(self.last_ns, time_ns)
+        if self._counts(filed=filed):
+            self.start_ns = min(self.start_ns or time_ns, time_ns)
+            self.last_ns = max(self.last_ns, time_ns)
+
+    def _counts(self, *, filed: bool) -> bool:
+        """Whether a time is to be believed; the first of a file's replaces those of hooks."""
+        if filed and not self.filed:
+            self.filed, self.start_ns, self.last_ns = True, 0, 0
+        return filed or not self.filed
 
     def finish(self, time_ns: int, level: int) -> None:
         """A message that asks for no tool (1), or that says it is the last (2)."""
@@ -84,10 +110,16 @@ class Life:
             self.said_done = level > 1 or (self.said_done and time_ns == self.final_ns)
             self.final_ns = time_ns
 
-    def end(self, time_ns: int, error_type: str | None, reason: str | None) -> None:
-        """The end is told; the latest word holds."""
-        if time_ns >= self.ended_ns:
-            self.ended_ns = time_ns
+    def end(
+        self, time_ns: int, error_type: str | None, reason: str | None, *, filed: bool = True
+    ) -> None:
+        """The end is told; the latest word holds, and a file's rather than a hook's."""
+        known_ns = self.ended_ns if filed else self.hooked_ns
+        if filed:
+            self.ended_ns = max(self.ended_ns, time_ns)
+        else:
+            self.hooked_ns = max(self.hooked_ns, time_ns)
+        if time_ns >= known_ns and (filed or not self.ended_ns):
             self.error_type, self.reason = error_type or "", reason or ""
 
 
@@ -103,6 +135,7 @@ class Turn(Life):
         asked: When each of its prompts was asked, by the record's id.
         copied: Those of them that are copies, and count for nothing.
         began_ns: The first sign of life besides the prompts.
+        previous: The session that this one was forked from.
     """
 
     prompt_id: str
@@ -115,9 +148,14 @@ class Turn(Life):
     asked: dict[str, int] = field(default_factory=dict)
     copied: list[str] = field(default_factory=list)
     began_ns: int = 0
+    previous: str = ""
 
-    def see(self, time_ns: int) -> None:
+    def see(self, time_ns: int, *, filed: bool) -> None:
         """A sign of life."""
+        if filed and not self.filed:
+            self.began_ns = 0
+        if not self._counts(filed=filed):
+            return
         if not self.began_ns or time_ns < self.began_ns:
             self.began_ns = time_ns
             self._settle()
@@ -135,11 +173,16 @@ class Turn(Life):
         self._settle()
 
     def _settle(self) -> None:
-        own = [at for record_id, at in self.asked.items() if record_id not in self.copied]
+        own = self._own_prompts()
         begun = [*own, *([self.began_ns] if self.began_ns else [])]
         self.prompted = bool(own)
         self.start_ns = min(begun, default=0)
         self.last_ns = max([self.last_ns if self.began_ns else 0, *own])
+
+    def _own_prompts(self) -> list[int]:
+        """When they were asked, by a file where one says so."""
+        own = {key: at for key, at in self.asked.items() if key not in self.copied}
+        return [at for key, at in own.items() if key != HOOK or own.keys() == {HOOK}]
 
 
 @dataclass(slots=True, kw_only=True)
@@ -153,6 +196,7 @@ class Agent(Life):
         run: The run of several sub-agents that it is one of.
         part: What tells it from its earlier part, whose span was out already.
         glimpsed_ns: When its session's file showed it first; its own file knows better.
+        worked_ns: When it first asked its model, or was answered.
         spawned: Its `agent.spawn` is out.
         done: Its `agent.run` is out.
     """
@@ -167,6 +211,7 @@ class Agent(Life):
     task_digest: str = ""
     stopped_ns: int = 0
     glimpsed_ns: int = 0
+    worked_ns: int = 0
     spawned: bool = False
     done: bool = False
 
@@ -233,12 +278,20 @@ class Session:
         notices: Ends of sub-agents that the session was told: time and error type.
         parts: The part of a turn, or sub-agent, that goes on after its span was out.
         arrived_ns: When its files were last written to, or a hook came.
+        arrivals: The same of each sub-agent, and by an empty id of its own conversation.
         exited_ns: When Claude Code ended.
+        start_ns: When it was started, as its file says.
+        process_ns: When that process was started, which a hook knows at once.
+        ready_ns: When it could be asked for something, as its file says.
+        handled_ns: When its hook of this event came.
+        tells_ends: Its file has told of an end of a turn.
     """
 
     session_id: str
     start_ns: int = 0
+    process_ns: int = 0
     ready_ns: int = 0
+    handled_ns: int = 0
     last_ns: int = 0
     ended_ns: int = 0
     end_reason: str = ""
@@ -259,7 +312,21 @@ class Session:
     notices: dict[str, list[list[Any]]] = field(default_factory=dict)
     parts: dict[str, str] = field(default_factory=dict)
     arrived_ns: int = 0
+    arrivals: dict[str, int] = field(default_factory=dict)
     exited_ns: int = 0
+    tells_ends: bool = False
+
+    @property
+    def init_ns(self) -> tuple[int, int] | None:
+        """From when to when it was started; None where that is not known."""
+        start_ns, ready_ns = self.start_ns or self.process_ns, self.ready_ns or self.handled_ns
+        return (start_ns, ready_ns) if 0 < start_ns <= ready_ns else None
+
+    def arrive(self, agent_id: str | None, time_ns: int) -> None:
+        """Something came about its own conversation, or about that of a sub-agent."""
+        self.arrived_ns = max(self.arrived_ns, time_ns)
+        whose = agent_id or ""
+        self.arrivals[whose] = max(self.arrivals.get(whose, 0), time_ns)
 
     def save(self) -> dict[str, Any]:
         """As JSON."""

@@ -52,12 +52,12 @@ class Fact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionStarted(Fact):
-    """The session's first record."""
+    """Claude Code was started for this session: a hook knows the process, a file says so itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionReady(Fact):
-    """The session's first activity after its start."""
+    """Claude Code could be asked for something."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,10 +78,12 @@ class PromptSubmitted(Fact):
     Attributes:
         derived: The source has no prompt id; the record's own id stands for it.
         record_id: The record's own id.
+        previous: The session that this one was forked from.
     """
 
     derived: bool = False
     record_id: str = ""
+    previous: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,6 +213,11 @@ class AgentStarted(Fact):
     tool_use_id: str = ""
     task_digest: str = ""
     run: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentWorked(Fact):
+    """A sub-agent asked its model, or was answered; `agent_id` names itself."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -46,6 +46,12 @@ def milliseconds(value: object) -> int | None:
     return int(min(value, _MAX_COUNT / 1_000_000) * 1_000_000)
 
 
+def moment_ns(value: object) -> int:
+    """A Unix time in milliseconds, in nanoseconds; 0 where there is none."""
+    found = count(value) * 1_000_000
+    return found if found < _LATEST_NS else 0
+
+
 def time_ns(value: object) -> int | None:
     """An ISO 8601 time in Unix nanoseconds; one without a zone is UTC."""
     return _time_ns(value) if isinstance(value, str) else None

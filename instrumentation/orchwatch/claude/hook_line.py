@@ -4,7 +4,8 @@ A line is `{"received_ns": …, "project": …, "sizes": {…}, "payload": {…}
 shape of the one that came in, so whoever reads it reads the body of an `http` hook too; what is
 content is left out of it. `sizes` are characters of the texts left out, and as `payload` the bytes
 of the whole. Neither `transcript_path` nor `cwd` is kept: the session's file is named after the
-session id, and of the directory only the last part, the project's name, is needed.
+session id, and of the directory only the last part, the project's name, is needed. The start of a
+session also has `started_ns`, when Claude Code's process was started.
 
 Runs once an event, so it imports what an append needs and nothing else.
 """
@@ -15,12 +16,13 @@ import os
 import time
 from math import isfinite
 
-from orchwatch import losses, spool
+from orchwatch import files, losses, spool
 from orchwatch.json_text import loads
 from orchwatch.otlp_json import quote, to_bytes
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
 # Identifiers and names, recorded as they are.
@@ -80,6 +82,7 @@ _MAX_WORD_LENGTH = 64
 _STDIN = 0
 _CHUNK_BYTES = 1 << 20
 _SIGINT = 2
+_STAT_BYTES = 4096
 
 
 def record(home: str = "") -> None:
@@ -96,7 +99,7 @@ def record(home: str = "") -> None:
     if home:
         os.environ.setdefault("ORCHWATCH_HOME", home)
     try:
-        line = encode(_read(), received_ns)
+        line = encode(_read(), received_ns, process_start_ns)
         spool.append(spool.HOOKS, to_bytes(line))
     except (ValueError, RecursionError, MemoryError, OSError):
         losses.count("bad_hook_payload")
@@ -105,12 +108,14 @@ def record(home: str = "") -> None:
     losses.flush()
 
 
-def encode(body: bytes, received_ns: int) -> str:
+def encode(body: bytes, received_ns: int, started_ns: Callable[[], int] = int) -> str:
     """The line for a payload.
 
     Args:
         body: The payload as Claude Code wrote it.
         received_ns: Unix time in nanoseconds.
+        started_ns: Says when Claude Code's process was started, Unix time in nanoseconds; 0 where
+            that is not known.
 
     Raises:
         ValueError: It is not a JSON object with a hook event's name.
@@ -125,10 +130,27 @@ def encode(body: bytes, received_ns: int) -> str:
             sizes.append(f'"{key}":{len(text)}')
     cwd = payload.get("cwd")
     project = os.path.basename(cwd.rstrip("/")) if type(cwd) is str else ""
+    since_ns = started_ns() if payload["hook_event_name"] == "SessionStart" else 0
+    began = f'"started_ns":{since_ns},' if since_ns else ""
     return (
-        f'{{"received_ns":{received_ns},"project":{quote(project[:MAX_NAME_LENGTH])},'
+        f'{{"received_ns":{received_ns},{began}"project":{quote(project[:MAX_NAME_LENGTH])},'
         f'"sizes":{{{",".join(sizes)}}},"payload":{{{",".join(_members(payload))}}}}}\n'
     )
+
+
+def process_start_ns() -> int:
+    """When the Claude Code was started that runs this hook, Unix nanoseconds; 0 if not known."""
+    pid = os.environ.get("CLAUDE_PID", "")
+    if not (pid.isascii() and pid.isdigit()):
+        return 0
+    try:
+        # Since the machine's start, in ticks: the 22nd member, the second being a name in brackets.
+        stat = files.read(f"/proc/{pid}/stat", _STAT_BYTES)
+        ticks = int(stat.rpartition(b")")[2].split()[19])
+        age_s = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError, AttributeError):  # no Linux, say
+        return 0
+    return time.time_ns() - int(age_s * 1e9)
 
 
 def _members(payload: dict[str, Any]) -> list[str]:

@@ -34,13 +34,17 @@ from orchwatch.claude.fields import digest, mapping, milliseconds, text, word
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+# Sources of `SessionStart` by which no session begins.
+_GOES_ON = ("compact", "resume")
 
-def read(payload: dict[str, Any], received_ns: int) -> list[Fact] | None:
+
+def read(payload: dict[str, Any], received_ns: int, started_ns: int = 0) -> list[Fact] | None:
     """The facts of a payload; None when its event is unknown or it names no session.
 
     Args:
         payload: The object that Claude Code wrote, with or without its content.
         received_ns: When it came, Unix time in nanoseconds; payloads carry no time.
+        started_ns: Likewise when Claude Code's process was started; 0 where that is not known.
     """
     event = payload.get("hook_event_name")
     reader = _READERS.get(event) if isinstance(event, str) else None
@@ -54,7 +58,10 @@ def read(payload: dict[str, Any], received_ns: int) -> list[Fact] | None:
         "prompt_id": text(payload.get("prompt_id")) or None,
         "agent_id": text(payload.get("agent_id")) or None,
     }
-    return reader(payload, common)
+    facts = reader(payload, common)
+    if started_ns and event == "SessionStart" and payload.get("source") == "startup":
+        facts.append(SessionStarted(**{**_of_session(common), "time_ns": started_ns}))
+    return facts
 
 
 def _nothing(_payload: dict[str, Any], _common: dict[str, Any]) -> list[Fact]:
@@ -66,12 +73,8 @@ def _activity(_payload: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
 
 
 def _session_start(payload: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
-    if payload.get("source") == "compact":
+    if payload.get("source") in _GOES_ON:
         return [Activity(**common)]
-    return [SessionStarted(**_of_session(common))]
-
-
-def _ready(_payload: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
     return [SessionReady(**_of_session(common))]
 
 
@@ -79,8 +82,8 @@ def _session_end(payload: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
     return [SessionEnded(**_of_session(common), reason=word(payload.get("reason")))]
 
 
-def _prompt(payload: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
-    return [*_ready(payload, common), PromptSubmitted(**common)]
+def _prompt(_payload: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
+    return [PromptSubmitted(**common)]
 
 
 def _stop(_payload: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
@@ -180,7 +183,7 @@ def _of_session(common: dict[str, Any]) -> dict[str, Any]:
 _READERS: dict[str, Callable[[dict[str, Any], dict[str, Any]], list[Fact]]] = {
     "SessionStart": _session_start,
     "Setup": _nothing,
-    "InstructionsLoaded": _ready,
+    "InstructionsLoaded": _nothing,
     "UserPromptSubmit": _prompt,
     "UserPromptExpansion": _activity,
     "PreToolUse": _tool_start,

@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orchwatch.claude import facts, ids
-from orchwatch.claude.entities import REMEMBER_NS, Agent, Call, Session, Task, Tool, Turn, turn_key
+from orchwatch.claude.entities import (
+    HOOK,
+    REMEMBER_NS,
+    Agent,
+    Call,
+    Session,
+    Task,
+    Tool,
+    Turn,
+    turn_key,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,11 +76,12 @@ def _life(session: Session, fact: Fact) -> Turn | None:
     """The turn in which a fact lies, which it keeps alive; likewise its sub-agent."""
     if fact.passive:
         return None
+    filed = fact.source == "file"
     if fact.agent_id:
-        _agent(session, fact).see(fact.time_ns)
+        _agent(session, fact).see(fact.time_ns, filed=filed)
     turn = _turn(session, fact)
     if turn:
-        turn.see(fact.time_ns)
+        turn.see(fact.time_ns, filed=filed)
     return turn
 
 
@@ -87,8 +98,7 @@ def _agent(session: Session, fact: Fact) -> Agent:
     return part or agent
 
 
-def _owners(session: Session, fact: Fact) -> list[Turn | Agent]:
-    turn = _life(session, fact)
+def _owners(session: Session, fact: Fact, turn: Turn | None) -> list[Turn | Agent]:
     owners: list[Turn | Agent] = [turn] if turn else []
     if fact.agent_id:
         owners.append(_agent(session, fact))
@@ -96,11 +106,17 @@ def _owners(session: Session, fact: Fact) -> list[Turn | Agent]:
 
 
 def _session_started(session: Session, fact: facts.SessionStarted) -> None:
-    session.start_ns = min(session.start_ns or fact.time_ns, fact.time_ns)
+    if fact.source == "file":
+        session.start_ns = min(session.start_ns or fact.time_ns, fact.time_ns)
+    else:
+        session.process_ns = min(session.process_ns or fact.time_ns, fact.time_ns)
 
 
 def _session_ready(session: Session, fact: facts.SessionReady) -> None:
-    session.ready_ns = min(session.ready_ns or fact.time_ns, fact.time_ns)
+    if fact.source == "file":
+        session.ready_ns = min(session.ready_ns or fact.time_ns, fact.time_ns)
+    else:
+        session.handled_ns = min(session.handled_ns or fact.time_ns, fact.time_ns)
 
 
 def _session_ended(session: Session, fact: facts.SessionEnded) -> None:
@@ -109,11 +125,12 @@ def _session_ended(session: Session, fact: facts.SessionEnded) -> None:
 
 def _prompt_submitted(session: Session, fact: facts.PromptSubmitted) -> None:
     if fact.agent_id:
-        _agent(session, fact).see(fact.time_ns)
+        _agent(session, fact).see(fact.time_ns, filed=fact.source == "file")
     turn = _turn(session, fact)
     if turn:
-        turn.ask(fact.record_id or fact.source, fact.time_ns)
+        turn.ask(fact.record_id or HOOK, fact.time_ns)
         turn.derived = turn.derived or fact.derived
+        turn.previous = turn.previous or fact.previous
 
 
 def _prompt_copied(session: Session, fact: facts.PromptCopied) -> None:
@@ -135,16 +152,21 @@ def _process_ended(session: Session, fact: facts.ProcessEnded) -> None:
 def _turn_ended(session: Session, fact: facts.TurnEnded) -> None:
     if fact.passive:
         return
-    for owner in _owners(session, fact):
-        owner.end(fact.time_ns, fact.error_type, fact.reason)
-        if fact.source == "hook":
-            owner.hooked_ns = max(owner.hooked_ns, fact.time_ns)
+    filed = fact.source == "file"
+    if filed and not (fact.agent_id or fact.error_type or fact.reason):
+        session.tells_ends = True
+    # What tells the end is no part of what has ended, unless nothing else is known of it.
+    turn = _turn(session, fact)
+    if turn and not turn.last_ns:
+        turn.see(fact.time_ns, filed=filed)
+    for owner in _owners(session, fact, turn):
+        owner.end(fact.time_ns, fact.error_type, fact.reason, filed=filed)
 
 
 def _activity(session: Session, fact: facts.Activity) -> None:
     if fact.passive:
         return
-    for owner in _owners(session, fact):
+    for owner in _owners(session, fact, _life(session, fact)):
         owner.finish(fact.time_ns, fact.last)
 
 
@@ -227,7 +249,7 @@ def _tool_ended(session: Session, fact: facts.ToolEnded) -> None:
         agent = session.agents[fact.agent]
         if not fact.background:
             agent.stopped_ns = max(agent.stopped_ns, fact.time_ns)
-            agent.end(fact.time_ns, fact.error_type, None)
+            agent.end(fact.time_ns, fact.error_type, None, filed=fact.source == "file")
     tool = _tool(session, fact)
     if tool:
         tool.end_ns = min(tool.end_ns or fact.time_ns, fact.time_ns)
@@ -279,9 +301,15 @@ def _agent_ended(session: Session, fact: facts.AgentEnded) -> None:
             del session.notices[next(iter(session.notices))]
         return
     agent = _agent(session, fact)
-    agent.see(fact.time_ns)
+    filed = fact.source == "file"
+    agent.see(fact.time_ns, filed=filed)
     agent.stopped_ns = max(agent.stopped_ns, fact.time_ns)
-    agent.end(fact.time_ns, fact.error_type, None)
+    agent.end(fact.time_ns, fact.error_type, None, filed=filed)
+
+
+def _agent_worked(session: Session, fact: facts.AgentWorked) -> None:
+    agent = _agent(session, fact)
+    agent.worked_ns = min(agent.worked_ns or fact.time_ns, fact.time_ns)
 
 
 def _moment(session: Session, fact: Fact) -> None:
@@ -311,7 +339,7 @@ def _api_usage(session: Session, fact: facts.ApiUsage, written: Callable[[str], 
         turn = session.turns.get(part)
         if turn is None:
             turn = session.turns[part] = Turn(prompt_id=part, part_of=prompt_id)
-        turn.see(fact.time_ns)
+        turn.see(fact.time_ns, filed=True)
         turn.finish(fact.time_ns, 2)
         turn.usage.add(fact)
         return
@@ -335,7 +363,7 @@ def _usage_of_agent(session: Session, fact: facts.ApiUsage, written: Callable[[s
             spawned=True,
         )
         agent = session.agents[part]
-        agent.see(fact.time_ns)
+        agent.see(fact.time_ns, filed=True)
     elif agent.part and not fact.fresh and fact.message_id not in agent.usage.recent:
         return  # counted with the part before
     agent.usage.add(fact)
@@ -377,6 +405,7 @@ _MERGERS: dict[type, Callable[[Session, Any], None]] = {
     facts.ToolCut: _tool_cut,
     facts.PermissionAsked: _permission_asked,
     facts.AgentStarted: _agent_started,
+    facts.AgentWorked: _agent_worked,
     facts.AgentEnded: _agent_ended,
     facts.HookRan: _moment,
     facts.ApiFailed: _moment,

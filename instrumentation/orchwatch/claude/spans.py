@@ -116,7 +116,7 @@ class Place(NamedTuple):
 
 
 def session_init(session_id: str, start_ns: int, ready_ns: int) -> Span:
-    """From a session's start to its first activity."""
+    """From the start of Claude Code until it can be asked for something."""
     place = Place(session_id, "", "")
     span_id = ids.session_init(session_id)
     operation = names.SESSION_INIT
@@ -136,6 +136,8 @@ def turn(place: Place, turn: Turn, end_ns: int, error_type: str, reason: str) ->
         **_usage(turn.usage),
         **_unfinished(reason),
     }
+    if turn.previous:
+        more[names.SESSION_PREVIOUS_ID] = turn.previous
     # A sub-agent's turns are parts of its run: counted, they would count twice as turns.
     operation = "" if turn.agent_id else names.AGENT_TURN
     span = _span(place, span_id, names.AGENT_TURN, operation, turn.start_ns, end_ns, more)
@@ -157,10 +159,10 @@ def agent_run(place: Place, agent: Agent, end_ns: int, error_type: str, reason: 
 
 
 def agent_spawn(place: Place, agent: Agent, call: Call) -> Span:
-    """From the call to the sub-agent's first sign of life."""
+    """From the call to the sub-agent's first sign of work."""
     span_id = ids.agent_spawn(place.session_id, agent.agent_id)
     operation = names.AGENT_SPAWN
-    return _span(place, span_id, operation, operation, call.start_ns, agent.start_ns)
+    return _span(place, span_id, operation, operation, call.start_ns, agent.worked_ns)
 
 
 def tool(place: Place, tool: Tool, end_ns: int, reason: str) -> Span:

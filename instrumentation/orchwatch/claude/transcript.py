@@ -16,6 +16,7 @@ from orchwatch.claude.facts import (
     INTERRUPTED,
     Activity,
     AgentStarted,
+    AgentWorked,
     ApiFailed,
     CompactStarted,
     Fact,
@@ -25,7 +26,7 @@ from orchwatch.claude.facts import (
     SessionStarted,
     TurnEnded,
 )
-from orchwatch.claude.fields import digest, mapping, text, time_ns, word
+from orchwatch.claude.fields import digest, mapping, moment_ns, text, time_ns, word
 from orchwatch.claude.prompts import INTERRUPTION, PROMPT, REQUEST, UNKNOWN, classify
 from orchwatch.claude.turns import Turns, agent_owner, new_state
 
@@ -111,9 +112,8 @@ class Transcript:
             "calls": {},  # tool calls that the file holds, the last ones
             "stops": [],  # Stop hooks that wait for their summary
             "stopped": [],  # durations of those that were told before their summary
-            "start": None,  # the first time
-            "next": None,  # the first later one
-            "ready": False,
+            "worked": {},  # sub-agents that have asked their model, or were answered
+            "begun": False,  # a line with a time was read
         }
         self._turns = Turns(self._state)
         self.skipped: Counter[str] = Counter()
@@ -148,12 +148,10 @@ class Transcript:
         """The facts of one record; never raises."""
         kind = text(record.get("type"))
         try:
-            if kind == "cost-state":  # written when Claude Code ends
-                session_id = self._session_id or text(record.get("sessionId"))
-                return self._turns.exit(session_id) if session_id else []
+            if kind == "cost-state":
+                return self._cost(record)
             if kind == "api-request":
-                self._asked(record)
-                return []
+                return self._asked(record)
             reader = self._readers.get(kind)
             if reader is None:
                 if kind not in _SILENT:
@@ -193,31 +191,32 @@ class Transcript:
         if self._state["stops"]:
             facts += system_lines.overdue_stops(self._state, line)
         facts += reader(line, common)
-        if not agent_id and not self._turns.copying:
-            self._state["latest"] = max(self._state["latest"], at)
-            if not self._state["ready"] and reader != self._queued:
-                facts = [*self._begin(session_id, at), *facts]
-        elif not agent_id and not self._state["ready"]:
-            self._state.update(start=None, next=None)  # what seemed to be the start was a copy
+        if not agent_id:
+            facts += self._ready(line, session_id, at)
+            if not self._turns.copying:
+                self._state["latest"] = max(self._state["latest"], at)
         return facts
 
-    def _begin(self, session_id: str, at: int) -> list[Fact]:
-        """A session begins with its first record; the next later one is its first activity.
-
-        Neither counts before something came of the first prompt: it may be a copy.
-        """
-        state = self._state
-        if state["start"] is None:
-            state["start"] = at
-        elif state["next"] is None and at > state["start"]:
-            state["next"] = at
-        if state["next"] is None or state["unanswered"]:
+    def _ready(self, line: dict[str, Any], session_id: str, at: int) -> list[Fact]:
+        """That something could be asked for, which only a file's first line can show."""
+        if self._state["begun"]:
             return []
-        state["ready"] = True
-        return [
-            SessionStarted(session_id=session_id, time_ns=state["start"]),
-            SessionReady(session_id=session_id, time_ns=state["next"]),
-        ]
+        self._state["begun"] = True
+        return [SessionReady(session_id=session_id, time_ns=at)] if _is_before_prompt(line) else []
+
+    def _cost(self, record: dict[str, Any]) -> list[Fact]:
+        """What is written when Claude Code ends, and again when a resumed session does.
+
+        It names the start of the first process; a fork has that of the session that it is one of.
+        """
+        session_id = self._session_id or text(record.get("sessionId"))
+        if not session_id or self._agent_id:
+            return []
+        facts: list[Fact] = []
+        began_ns = moment_ns(record.get("startTime"))
+        if began_ns and not self._state["previous"]:
+            facts = [SessionStarted(session_id=session_id, time_ns=began_ns)]
+        return facts + self._turns.exit(session_id)
 
     def _side_agent(self, line: dict[str, Any]) -> str | None:
         """The sub-agent of a line inside a session's own file, as older versions wrote them."""
@@ -353,6 +352,7 @@ class Transcript:
         foreign = text(line.get("requestSessionId"))
         if foreign and foreign != common["session_id"]:
             standing = Standing.SESSION
+            self._state["previous"] = foreign
         else:
             standing = self._stand(message_id, line, common)
         agent_id = common.get("agent_id")
@@ -371,6 +371,8 @@ class Transcript:
                 return []
             common["passive"] = last_turn != self._turns.prompt or self._state["over"]
             common["prompt_id"] = last_turn
+        if agent_id:
+            facts += self._worked(agent_id, common)
         facts += self._said(message, common)
         usage = mapping(message.get("usage"))
         if usage and message.get("model") != "<synthetic>":
@@ -379,13 +381,27 @@ class Transcript:
             facts += self._answered(line, message, common)
         return facts
 
-    def _asked(self, record: dict[str, Any]) -> None:
+    def _asked(self, record: dict[str, Any]) -> list[Fact]:
         """A request is sent; the lines of its answer name it."""
         at, request = time_ns(record.get("timestamp")), text(record.get("id"))
-        if at is not None and request:
-            requests = self._state.setdefault("requests", {})
-            requests[request] = at
-            _limit(requests)
+        if at is None or not request:
+            return []
+        requests = self._state.setdefault("requests", {})
+        requests[request] = at
+        _limit(requests)
+        agent_id = self._agent_id
+        if not agent_id or self._state["copies"].get(agent_id, True):
+            return []
+        session_id = self._session_id or text(record.get("sessionId"))
+        return self._worked(agent_id, {"session_id": session_id, "time_ns": at})
+
+    def _worked(self, agent_id: str, common: dict[str, Any]) -> list[Fact]:
+        """A sub-agent's first sign of work."""
+        if agent_id in self._state["worked"]:
+            return []
+        self._state["worked"][agent_id] = True
+        _limit(self._state["worked"])
+        return [AgentWorked(**{**common, "agent_id": agent_id})]
 
     def _answered(
         self, line: dict[str, Any], message: dict[str, Any], common: dict[str, Any]
@@ -520,6 +536,12 @@ class Transcript:
 
     def _queued(self, line: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
         return notices.read(line.get("content"), common)
+
+
+def _is_before_prompt(line: dict[str, Any]) -> bool:
+    """Whether Claude Code writes such a line before anybody has asked for anything."""
+    hook = mapping(line.get("attachment")).get("hookEvent")
+    return line.get("type") == "queue-operation" or hook == "SessionStart"
 
 
 def _limit(links: dict[str, Any]) -> None:

@@ -41,6 +41,7 @@ def new_state() -> dict[str, Any]:
         "latest": 0,  # time in the file
         "open": {},  # calls without an answer: start, turn or sub-agent
         "cut": {},  # calls that will get none, whatever comes
+        "previous": "",  # the session that the last copied line was written in
     }
 
 
@@ -111,6 +112,7 @@ class Turns:
                 time_ns=at,
                 derived=derived,
                 record_id=record,
+                previous=self.state["previous"],
             )
         )
         return facts

@@ -11,7 +11,7 @@ from orchwatch import files
 from orchwatch.errors import OrchwatchError
 from orchwatch.home import DIRECTORY_MODE, home
 
-_VERSION = 2
+_VERSION = 3
 # Thousands of sessions, each with what is open in it.
 _MOST_BYTES = 256 * 1024 * 1024
 

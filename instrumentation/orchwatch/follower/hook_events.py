@@ -116,7 +116,8 @@ class HookEvents:
 def _facts(line: bytes) -> list[Fact]:
     try:
         event = json.loads(line)
-        facts = hook_payload.read(event["payload"], _moment(event["received_ns"]))
+        received_ns = _moment(event["received_ns"])
+        facts = hook_payload.read(event["payload"], received_ns, _started(event, received_ns))
     except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
         # A segment's header, or what a killed writer left of a line.
         if line.strip() and not line.startswith(_HEADER):
@@ -135,6 +136,13 @@ def _moment(received_ns: object) -> int:
     if type(received_ns) is not int or not 0 < received_ns < latest_ns:
         raise ValueError("received_ns is no time")
     return received_ns
+
+
+def _started(event: dict[str, Any], received_ns: int) -> int:
+    """When the process was started that an event came from; 0 where that is not known."""
+    started_ns = event.get("started_ns", 0)
+    known = type(started_ns) is int and 0 < started_ns <= received_ns
+    return started_ns if known else 0
 
 
 def _remove(path: str, read_bytes: int) -> bool:

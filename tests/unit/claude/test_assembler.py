@@ -80,18 +80,80 @@ def test_a_turn_holds_its_tools_and_a_call_the_sub_agent_it_started(facts: list[
     assert (read.start_ns, read.end_ns) == (ns(4), ns(5))
 
 
-def test_a_spawn_lasts_from_the_call_to_the_first_sign_of_life(facts: list[Fact]) -> None:
+def test_a_spawn_lasts_from_the_call_to_the_first_sign_of_work(facts: list[Fact]) -> None:
     spawn = by_name(assemble(facts))["agent.spawn"]
-    assert (spawn.start_ns, spawn.end_ns) == (ns(3), ns(3.25))
+    assert (spawn.start_ns, spawn.end_ns) == (ns(3), ns(4))
     assert spawn.operation == "agent.spawn"
 
 
-def test_a_session_begins_with_its_first_record_and_is_ready_with_the_next(
-    facts: list[Fact],
+def started(session: Recording, *, cost: bool = True, queued: bool = True) -> list[Fact]:
+    """A file that begins at 1 s, of a client that was started at 0 s and ends at 3 s."""
+    if queued:
+        session.write(1, type="queue-operation", operation="enqueue")
+    session.prompt(1.5)
+    session.say(3)
+    if cost:
+        session.write(3, type="cost-state", startTime=ns(0) // 1_000_000)
+    return read_facts(session.path)
+
+
+def hooked(source: str = "startup", *, process: bool = True) -> list[Fact]:
+    """The hook of a session's start at 0.8 s, of a process that was started at 0.1 s."""
+    told = {"hook_event_name": "SessionStart", "session_id": SESSION, "source": source}
+    return hook_payload.read(told, ns(0.8), ns(0.1) if process else 0) or []
+
+
+def init(facts: list[Fact], now_s: float = 1e6) -> tuple[int, int] | None:
+    span = by_name(assemble(facts, now_s=now_s)).get("session.init")
+    assert span is None or span.trace_id == ids.trace_id(SESSION, "")
+    return (span.start_ns, span.end_ns) if span else None
+
+
+def test_a_session_begins_with_its_client_and_is_ready_with_the_first_line(
+    session: Recording,
 ) -> None:
-    init = by_name(assemble(facts))["session.init"]
-    assert (init.start_ns, init.end_ns) == (ns(0), ns(1))
-    assert init.trace_id == ids.trace_id(SESSION, "")
+    facts = started(session)
+    for told in (facts, facts + hooked(), hooked() + facts):
+        assert init(told) == (ns(0), ns(1))
+
+
+def test_of_a_file_that_begins_with_a_prompt_a_hook_knows_when_the_session_was_ready(
+    session: Recording,
+) -> None:
+    facts = started(session, queued=False)
+    assert init(facts) is None
+    assert init(hooked() + facts) == (ns(0), ns(0.8))
+    assert init(facts + hooked("clear")) == (ns(0), ns(0.8))
+
+
+def test_the_start_of_a_process_counts_while_the_file_of_a_long_session_does_not_tell(
+    session: Recording,
+) -> None:
+    facts = hooked() + started(session, cost=False)
+    assert init(facts, now_s=50) is None
+    assert init(facts, now_s=70) == (ns(0.1), ns(1))
+
+
+@pytest.mark.parametrize("source", ["resume", "compact"])
+def test_a_session_that_goes_on_does_not_begin_again(session: Recording, source: str) -> None:
+    assert init(hooked(source) + started(session, cost=False)) is None
+
+
+def test_a_start_that_nobody_knows_is_no_span(session: Recording) -> None:
+    assert init(started(session, cost=False)) is None
+    assert init(hooked(process=False)) is None
+
+
+def test_a_fork_is_no_start_of_a_client_and_names_the_session_that_it_was_forked_from(
+    session: Recording,
+) -> None:
+    session.prompt(-9)
+    session.say(-8, requestSessionId="another")
+    facts = started(session)
+    assert init(facts) is None
+    turn = by_name(assemble(facts))["agent.turn"]
+    assert turn.attributes["session.previous_id"] == "another"
+    assert turn.start_ns == ns(1.5)
 
 
 def test_tokens_are_counted_once_a_message_with_the_cached_ones_in_the_input(
@@ -141,7 +203,7 @@ def test_what_never_ends_is_closed_after_the_stated_silence_with_a_reason(
     assembler = Assembler(silence_s=100)
     for fact in read_facts(session.path):
         assembler.add(fact)
-    assert [span.name for span in assembler.finished(ns(100))] == ["session.init"]
+    assert assembler.finished(ns(100)) == []
     closed = by_name(assembler.finished(ns(101)))
     assert closed["execute_tool Bash"].attributes[UNFINISHED] == "silence"
     assert closed["agent.turn"].attributes[UNFINISHED] == "silence"
@@ -342,8 +404,7 @@ def test_hooks_alone_give_one_whole_trace_a_turn() -> None:
         assert trace["execute_tool Read"].error_type == "tool_error"
         assert trace["execute_tool Read"].parent_span_id == trace["invoke_agent Explore"].span_id
         assert trace["invoke_agent Explore"].parent_span_id == trace["execute_tool Task"].span_id
-        assert trace["agent.spawn"].end_ns - trace["agent.spawn"].start_ns == 500_000_000
-        assert len(trace) == 6
+        assert len(trace) == 5  # when the sub-agent began to work stands in its file alone
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -384,10 +445,7 @@ def test_file_and_hooks_together_give_each_span_once_under_the_files_name(
     for order in (from_file + from_hooks, from_hooks + from_file):
         spans = assemble(order)
         assert sorted(span.span_id for span in spans) == sorted(expected)
-        assert {span.trace_id for span in spans} == {
-            ids.trace_id(SESSION, ""),
-            ids.trace_id(SESSION, "main-1"),
-        }
+        assert {span.trace_id for span in spans} == {ids.trace_id(SESSION, "main-1")}
 
 
 def test_a_hook_that_names_the_files_own_prompt_id_needs_no_waiting(session: Recording) -> None:

@@ -69,7 +69,6 @@ def test_what_is_open_at_the_end_is_finished_by_the_next_process(
     watching.start()
     watching.watch(_is_recorded(recorded, 1))
     assert len(_named(recorded(), "execute_tool Bash")) == 2
-    assert len(_named(recorded(), "session.init")) == 1
 
 
 def test_what_nobody_saved_is_read_again_and_recorded_once(

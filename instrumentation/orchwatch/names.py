@@ -28,6 +28,7 @@ AGENT_TURN = "agent.turn"
 AGENT_RUN = "agent.run"
 CONTEXT_COMPACT = "context.compact"
 API_ERROR = "api.error"
+USER_WAIT = "user.wait"
 
 # Those that last: their start is on disk at once, whoever is killed then.
 LONG_OPERATIONS = frozenset(
@@ -62,6 +63,13 @@ EVENT_NAME = "event.name"
 HOOK_EVENT_NAME = "orchestration.hook.event_name"
 HOOK_OUTCOME = "orchestration.hook.outcome"
 HOOK_BLOCKED = "blocked"  # its value where a hook objects: it has done its work, and not failed
+OUTCOME = "orchestration.outcome"
+# Its values: what was not carried out, or not to its end, and has not failed.
+DENIED_BY_USER = "denied_by_user"
+DENIED_BY_RULE = "denied_by_rule"
+BLOCKED_BY_HOOK = "blocked_by_hook"
+INTERRUPTED = "interrupted"
+CANCELLED = "cancelled"
 MESSAGE_KIND = "orchestration.message.kind"
 RESULT_COUNT = "orchestration.result.count"
 STATE_PATH = "orchestration.state.path"
@@ -73,10 +81,15 @@ COMPACT_TRIGGER = "orchestration.compact.trigger"
 COMPACT_TOKENS = "orchestration.compact.tokens"
 HOOK_MATCHER = "orchestration.hook.matcher"
 HOOK_NAME = "orchestration.hook.name"
-PERMISSION_WAIT = "orchestration.permission.wait"
 PROMPT_ID = "orchestration.prompt.id"
 RETRY_ATTEMPT = "orchestration.retry.attempt"
 RETRY_DELAY = "orchestration.retry.delay"
+WAIT_REASON = "orchestration.wait.reason"
+# Its values: what a person was waited for.
+WAIT_PERMISSION = "permission"
+WAIT_QUESTION = "question"
+WAIT_PLAN = "plan"
+WAIT_INPUT = "input"
 UNFINISHED = "unfinished"  # the error type of an operation that nobody ended
 UNFINISHED_REASON = "orchestration.unfinished.reason"
 

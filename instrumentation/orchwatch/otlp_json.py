@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 quote = encode_basestring
 
+STATUS_UNSET = 0
 STATUS_OK = 1
 STATUS_ERROR = 2
 KIND_INTERNAL = 1
@@ -92,7 +93,7 @@ def encode_span(
         start_ns: Unix time in nanoseconds.
         end_ns: Unix time in nanoseconds.
         attributes: What `encode_attributes` returned.
-        status: `STATUS_OK` or `STATUS_ERROR`.
+        status: `STATUS_OK`, `STATUS_ERROR`, or `STATUS_UNSET` for what was neither.
         kind: OTLP's number of the span kind.
         more: Further members, each starting with a comma.
     """

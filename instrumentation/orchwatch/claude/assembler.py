@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 SILENCE_S = 3600.0
 
 _NS_PER_S = 1_000_000_000
-_VERSION = 2
+_VERSION = 3
 
 
 class Assembler:
@@ -140,6 +140,7 @@ def _is_open(session: Session) -> bool:
         or session.tasks
         or session.moments
         or session.held
+        or session.inputs
         or (session.init_ns and not session.started)
         or any(not agent.done for agent in session.agents.values())
     )

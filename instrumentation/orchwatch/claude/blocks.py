@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from orchwatch.claude import outcomes
 from orchwatch.claude.facts import (
     AGENT_TOOLS,
     BACKGROUND,
@@ -37,10 +38,14 @@ def call(block: dict[str, Any], common: dict[str, Any]) -> ToolStarted:
 def answer(block: dict[str, Any], line: dict[str, Any], common: dict[str, Any]) -> ToolEnded:
     """A `tool_result` block; `line` is empty where its other members may be about another one."""
     outcome = mapping(line.get("toolUseResult"))
+    hindered = outcomes.of_answer(block, line)
+    failed = block.get("is_error") is True and not hindered
     return ToolEnded(
         **common,
         tool_use_id=text(block.get("tool_use_id")),
-        error_type="tool_error" if block.get("is_error") is True else None,
+        error_type="tool_error" if failed else None,
+        outcome=hindered,
+        by_person=outcomes.by_person(line),
         agent=text(outcome.get("agentId") or outcome.get("agent_id")) or _named_agent(block),
         background=outcome.get("status") in BACKGROUND or outcome.get("isAsync") is True,
         run=text(outcome.get("runId")) or _last_part(outcome.get("transcriptDir")),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchwatch.claude import ids, places, spans
+from orchwatch import names
+from orchwatch.claude import ids, places, spans, waits
 from orchwatch.claude.entities import REMEMBER_NS
 from orchwatch.claude.facts import (
     MICRO,
@@ -43,6 +44,7 @@ def finished(
     closing = _Closing(session, now_ns, silence_ns, reading=reading)
     closing.start()
     closing.tools()
+    closing.inputs()
     closing.moments()
     closing.tasks()
     closing.agents()
@@ -83,9 +85,10 @@ class _Closing:
             self._emit(spans.session_init(session.session_id, start_ns, ready_ns))
 
     def tools(self) -> None:
+        waits.settle(self._session, self._now_ns)
         for tool in list(self._session.tools.values()):
             end_ns, reason = self._tool_end(tool)
-            if not end_ns:
+            if not end_ns or (waits.is_open(self._session, tool) and not self._gives_up):
                 continue
             if not tool.name:  # the answer to a call that nobody has seen
                 if self._gives_up:
@@ -98,7 +101,35 @@ class _Closing:
                 continue
             tool.start_ns = tool.start_ns or end_ns - (tool.duration_ns or 0)
             del self._session.tools[tool.tool_use_id]
+            self._wait(place, tool, end_ns)
             self._emit(spans.tool(place, tool, end_ns, reason))
+
+    def _wait(self, place: Place, tool: Tool, end_ns: int) -> None:
+        """The wait for a person stands beside the call, which begins when it is over."""
+        waited = waits.of_tool(tool, end_ns)
+        if waited is None:
+            return
+        tool.start_ns = waited[1]
+        if tool.prompt_id and not tool.agent_id:
+            before_ns = self._session.waited.get(tool.prompt_id, 0)
+            self._session.waited[tool.prompt_id] = before_ns + waited[1] - waited[0]
+        call = self._session.calls.get(tool.tool_use_id)
+        if call:
+            call.start_ns = tool.start_ns
+        asked_id = tool.tool_use_id
+        self._emit(spans.user_wait(place, asked_id, waits.reason(tool), *waited, asked_id))
+
+    def inputs(self) -> None:
+        session = self._session
+        for input_id, (asked_ns, given_ns, prompt_id, agent_id) in list(session.inputs.items()):
+            if not (self._gives_up or (asked_ns and given_ns)):
+                continue
+            del session.inputs[input_id]
+            if not (asked_ns and given_ns):
+                continue
+            place = places.inside(session, prompt_id, agent_id) or places.outside(session)
+            asked_id = f"{input_id}/{asked_ns}"
+            self._emit(spans.user_wait(place, asked_id, names.WAIT_INPUT, asked_ns, given_ns))
 
     def moments(self) -> None:
         session = self._session
@@ -188,8 +219,9 @@ class _Closing:
             if not self._past(emitted[span_id], REMEMBER_NS):
                 break
             del emitted[span_id]
-        while len(session.closed) > _REMEMBERED:
-            del session.closed[next(iter(session.closed))]
+        for told in (session.closed, session.pauses, session.waited):
+            while len(told) > _REMEMBERED:
+                del told[next(iter(told))]
         done = [agent for agent in session.agents.values() if agent.done]
         for agent in done[:-_REMEMBERED]:
             del session.agents[agent.agent_id]

@@ -234,7 +234,13 @@ class Call:
 
 @dataclass(slots=True, kw_only=True)
 class Tool:
-    """A tool call that has no span yet."""
+    """A tool call that has no span yet.
+
+    Attributes:
+        asked_ns: When a hook said that a person is asked for permission.
+        by_person: Its file says that a person has answered.
+        waited: From when to when that person was waited for, once known.
+    """
 
     tool_use_id: str
     name: str = ""
@@ -245,8 +251,12 @@ class Tool:
     agent_id: str | None = None
     agent_turn: str | None = None
     error_type: str = ""
+    outcome: str = ""
     duration_ns: int | None = None
-    asked: bool = False
+    input_digest: int = 0
+    by_person: bool = False
+    asked_ns: int = 0
+    waited: list[int] = field(default_factory=list)
     cut_ns: int = 0
     cut_reason: str = ""
 
@@ -272,6 +282,10 @@ class Session:
         held: Facts from hooks that wait for the file to name their turn.
         aliases: A hook's prompt id to the turn that the file derived.
         asked_ns: When a hook said that a prompt was submitted, by its prompt id.
+        asks: Requests for a permission whose call is not known yet: time, sub-agent, tool, digest.
+        inputs: Requests for input: when asked, when answered, turn, sub-agent.
+        pauses: How long each turn that is over has waited for a person, 0 if nothing tells.
+        waited: How much of that went out as spans.
         compact_starts: When the last compactions began.
         emitted: Span ids and when they went out; the oldest are forgotten.
         runs: The call that started a run of several sub-agents.
@@ -306,6 +320,10 @@ class Session:
     held: list[Fact] = field(default_factory=list)
     aliases: dict[str, str] = field(default_factory=dict)
     asked_ns: dict[str, int] = field(default_factory=dict)
+    asks: list[list[Any]] = field(default_factory=list)
+    inputs: dict[str, list[Any]] = field(default_factory=dict)
+    pauses: dict[str, int] = field(default_factory=dict)
+    waited: dict[str, int] = field(default_factory=dict)
     compact_starts: list[int] = field(default_factory=list)
     emitted: dict[str, int] = field(default_factory=dict)
     runs: dict[str, str] = field(default_factory=dict)

@@ -116,9 +116,11 @@ class TurnOver(Fact):
 
     Attributes:
         reason: Why it was left unfinished, if its end was not told.
+        paused_ns: How long of it the host waited for a person, where the source says so.
     """
 
     reason: str = ""
+    paused_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,12 +148,14 @@ class ToolStarted(Fact):
         tool_name: Which tool.
         agent_type: The type of sub-agent that it starts, empty for all other tools.
         task_digest: Digest of what that sub-agent is told, to find it by; never recorded.
+        input_digest: Likewise of its whole input, 0 where the source has none.
     """
 
     tool_use_id: str
     tool_name: str
     agent_type: str = ""
     task_digest: str = ""
+    input_digest: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +166,8 @@ class ToolEnded(Fact):
         tool_use_id: Joins it with its start.
         tool_name: Which tool, where the source says so.
         error_type: Why it failed.
+        outcome: Why it was not carried out, or not to its end, where it has not failed.
+        by_person: A person was asked before, and has answered.
         duration_ns: Its own time without waiting for a permission, where the source says so.
         agent: The sub-agent that it started.
         background: That sub-agent goes on.
@@ -171,6 +177,8 @@ class ToolEnded(Fact):
     tool_use_id: str
     tool_name: str = ""
     error_type: str | None = None
+    outcome: str = ""
+    by_person: bool = False
     duration_ns: int | None = None
     agent: str = ""
     background: bool = False
@@ -192,10 +200,30 @@ class ToolCut(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PermissionAsked(Fact):
-    """A tool waits for somebody's permission."""
+    """A tool waits for somebody's permission.
 
-    tool_use_id: str
+    Attributes:
+        tool_use_id: Which call, where the source says so.
+        tool_name: Which tool.
+        input_digest: See `ToolStarted`.
+    """
+
+    tool_use_id: str = ""
     tool_name: str = ""
+    input_digest: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputAsked(Fact):
+    """Somebody is asked for input, or has answered.
+
+    Attributes:
+        input_id: Joins the two.
+        answered: Which of the two.
+    """
+
+    input_id: str
+    answered: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

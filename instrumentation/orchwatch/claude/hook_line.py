@@ -76,7 +76,11 @@ AGENT_RESPONSE = (
     "totalToolUseCount",
 )
 
+# A request for a permission names no call: the one with the same input is meant.
+WAITING = ("PreToolUse", "PermissionRequest")
+
 MAX_NAME_LENGTH = 256
+_DIGEST_PRIME = 1_073_741_789  # the largest below 2^30, which divides fastest
 _WORD_PUNCTUATION = str.maketrans("", "", "_-.:")
 _MAX_WORD_LENGTH = 64
 _STDIN = 0
@@ -158,12 +162,19 @@ def _members(payload: dict[str, Any]) -> list[str]:
     effort = payload.get("effort")
     if type(effort) is dict:
         members.append(f'"effort":{{{",".join(_pick(effort, ("level",)))}}}')
+    if payload["hook_event_name"] in WAITING and "tool_input" in payload:
+        members.append(f'"tool_input_digest":{_digest(payload["tool_input"])}')
     if payload.get("tool_name") in AGENT_TOOLS:
         for key, inner in (("tool_input", AGENT_INPUT), ("tool_response", AGENT_RESPONSE)):
             value = payload.get(key)
             if type(value) is dict:
                 members.append(f'"{key}":{{{",".join(_pick(value, inner))}}}')
     return members
+
+
+def _digest(value: object) -> int:
+    """Tells a session's values apart, and holds nothing of them; needs no import."""
+    return int.from_bytes(repr(value).encode(), "big") % _DIGEST_PRIME
 
 
 def _pick(source: dict[str, Any], keys: tuple[str, ...]) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from orchwatch import names
 from orchwatch.claude.facts import (
     AGENT_TOOLS,
     BACKGROUND,
@@ -19,6 +20,7 @@ from orchwatch.claude.facts import (
     AgentStarted,
     CompactStarted,
     Fact,
+    InputAsked,
     PermissionAsked,
     PromptSubmitted,
     SessionEnded,
@@ -29,7 +31,7 @@ from orchwatch.claude.facts import (
     ToolStarted,
     TurnEnded,
 )
-from orchwatch.claude.fields import digest, mapping, milliseconds, text, word
+from orchwatch.claude.fields import count, digest, mapping, milliseconds, text, word
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -106,44 +108,70 @@ def _tool_start(payload: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
         tool_name=name,
         agent_type=agent_type,
         task_digest=digest(given.get("prompt")) if agent_type else "",
+        input_digest=count(payload.get("tool_input_digest")),
     )
     return [started] if started.tool_use_id else [Activity(**common)]
 
 
 def _tool_end(payload: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
-    return _answer(payload, common, None)
+    return _answer(payload, common)
 
 
 def _tool_failure(payload: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
-    interrupted = payload.get("is_interrupt") is True
-    return _answer(payload, common, "interrupted" if interrupted else "tool_error")
+    if payload.get("is_interrupt") is True:
+        return _answer(payload, common, outcome=names.INTERRUPTED)
+    return _answer(payload, common, error_type="tool_error")
 
 
 def _tool_denied(payload: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
-    return _answer(payload, common, "permission_denied")
+    return _answer(payload, common, outcome=names.DENIED_BY_RULE)
 
 
-def _answer(payload: dict[str, Any], common: dict[str, Any], error_type: str | None) -> list[Fact]:
-    outcome = mapping(payload.get("tool_response"))
+def _answer(
+    payload: dict[str, Any],
+    common: dict[str, Any],
+    *,
+    error_type: str | None = None,
+    outcome: str = "",
+) -> list[Fact]:
+    response = mapping(payload.get("tool_response"))
     name = text(payload.get("tool_name"))
     ended = ToolEnded(
         **common,
         tool_use_id=text(payload.get("tool_use_id")),
         tool_name=name,
         error_type=error_type,
+        outcome=outcome,
         duration_ns=milliseconds(payload.get("duration_ms")),
-        agent=text(outcome.get("agentId")) if name in AGENT_TOOLS else "",
-        background=outcome.get("status") in BACKGROUND,
+        agent=text(response.get("agentId")) if name in AGENT_TOOLS else "",
+        background=response.get("status") in BACKGROUND,
     )
     return [ended] if ended.tool_use_id else [Activity(**common)]
 
 
 def _permission(payload: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
-    tool_use_id = text(payload.get("tool_use_id"))
-    if not tool_use_id:
+    asked = PermissionAsked(
+        **common,
+        tool_use_id=text(payload.get("tool_use_id")),
+        tool_name=text(payload.get("tool_name")),
+        input_digest=count(payload.get("tool_input_digest")),
+    )
+    return [asked]
+
+
+def _input_asked(payload: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
+    return _input(payload, common, answered=False)
+
+
+def _input_given(payload: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
+    return _input(payload, common, answered=True)
+
+
+def _input(payload: dict[str, Any], common: dict[str, Any], *, answered: bool) -> list[Fact]:
+    input_id = text(payload.get("elicitation_id")) or text(payload.get("mcp_server_name"))
+    if not input_id:
         return [Activity(**common)]
-    name = text(payload.get("tool_name"))
-    return [PermissionAsked(**common, tool_use_id=tool_use_id, tool_name=name)]
+    return [InputAsked(**common, input_id=input_id, answered=answered)]
 
 
 def _agent_start(payload: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
@@ -209,8 +237,8 @@ _READERS: dict[str, Callable[[dict[str, Any], dict[str, Any]], list[Fact]]] = {
     "WorktreeRemove": _nothing,
     "PreCompact": _compact_start,
     "PostCompact": _activity,
-    "Elicitation": _activity,
-    "ElicitationResult": _activity,
+    "Elicitation": _input_asked,
+    "ElicitationResult": _input_given,
     "SessionEnd": _session_end,
 }
 EVENTS = tuple(_READERS)

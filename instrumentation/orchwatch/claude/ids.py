@@ -47,6 +47,11 @@ def agent_spawn(session_id: str, agent_id: str) -> str:
     return _span("agent.spawn", session_id, agent_id)
 
 
+def wait(session_id: str, asked_id: str) -> str:
+    """The span of a wait for a person, by the tool call or the request that asks."""
+    return _span("user.wait", session_id, asked_id)
+
+
 def moment(kind: str, session_id: str, record_id: str) -> str:
     """The span of anything that a single record tells: a hook, a compaction, an API error."""
     return _span(kind, session_id, record_id)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _COMPACT_STARTS = 16
 _MOST_CALLS = 2000
 _MOST_NOTICES = 1000
+_MOST_ASKS = 100
 
 
 def merge(session: Session, fact: Fact, written: Callable[[str], bool]) -> None:
@@ -140,6 +141,7 @@ def _prompt_copied(session: Session, fact: facts.PromptCopied) -> None:
 
 
 def _turn_over(session: Session, fact: facts.TurnOver) -> None:
+    session.pauses.setdefault(str(fact.prompt_id), fact.paused_ns)
     turn = _turn(session, fact)
     if turn:
         turn.over, turn.over_reason = True, fact.reason
@@ -193,6 +195,7 @@ def _tool_started(session: Session, fact: facts.ToolStarted) -> None:
         if tool.cut_ns:
             call.cut_ns, call.cut_reason = tool.cut_ns, tool.cut_reason
         tool.start_ns = min(tool.start_ns or fact.time_ns, fact.time_ns)
+        tool.input_digest = tool.input_digest or fact.input_digest
 
 
 def _tool_cut(session: Session, fact: facts.ToolCut) -> None:
@@ -253,9 +256,10 @@ def _tool_ended(session: Session, fact: facts.ToolEnded) -> None:
     tool = _tool(session, fact)
     if tool:
         tool.end_ns = min(tool.end_ns or fact.time_ns, fact.time_ns)
-        if fact.error_type:
-            # Told twice, the more telling one: "tool_error" is all that a file says.
-            tool.error_type = min(tool.error_type or fact.error_type, fact.error_type)
+        tool.error_type = tool.error_type or fact.error_type or ""
+        if fact.outcome and (fact.source == "file" or not tool.outcome):
+            tool.outcome = fact.outcome
+        tool.by_person = tool.by_person or fact.by_person
         if tool.duration_ns is None:
             tool.duration_ns = fact.duration_ns
 
@@ -272,9 +276,19 @@ def _link(session: Session, agent_id: str, tool_use_id: str) -> None:
 
 def _permission_asked(session: Session, fact: facts.PermissionAsked) -> None:
     _life(session, fact)
+    if not fact.tool_use_id:
+        ask = [fact.time_ns, fact.agent_id, fact.tool_name, fact.input_digest]
+        session.asks = sorted([*session.asks, ask], key=lambda one: int(one[0]))[-_MOST_ASKS:]
+        return
     tool = _tool(session, fact)
     if tool:
-        tool.asked = True
+        tool.asked_ns = min(tool.asked_ns or fact.time_ns, fact.time_ns)
+
+
+def _input_asked(session: Session, fact: facts.InputAsked) -> None:
+    _life(session, fact)
+    told = session.inputs.setdefault(fact.input_id, [0, 0, fact.prompt_id, fact.agent_id])
+    told[fact.answered] = told[fact.answered] or fact.time_ns
 
 
 def _agent_started(session: Session, fact: facts.AgentStarted) -> None:
@@ -404,6 +418,7 @@ _MERGERS: dict[type, Callable[[Session, Any], None]] = {
     facts.ToolEnded: _tool_ended,
     facts.ToolCut: _tool_cut,
     facts.PermissionAsked: _permission_asked,
+    facts.InputAsked: _input_asked,
     facts.AgentStarted: _agent_started,
     facts.AgentWorked: _agent_worked,
     facts.AgentEnded: _agent_ended,

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, NamedTuple
 from orchwatch import names
 from orchwatch.__about__ import __version__
 from orchwatch.claude import ids
-from orchwatch.claude.facts import ApiFailed, Compacted, Fact, HookRan, ModelAnswered
+from orchwatch.claude.facts import INTERRUPTED, ApiFailed, Compacted, Fact, HookRan, ModelAnswered
 from orchwatch.otlp_json import (
     LINE_SUFFIX,
     STATUS_ERROR,
     STATUS_OK,
+    STATUS_UNSET,
     clean_attributes,
     encode_attributes,
     encode_span,
@@ -50,6 +51,13 @@ class Span(NamedTuple):
     attributes: dict[str, AttributeValue]
     error_type: str = ""
 
+    @property
+    def status(self) -> int:
+        """OTLP's code: what was hindered has neither gone well nor failed."""
+        if self.error_type:
+            return STATUS_ERROR
+        return STATUS_UNSET if names.OUTCOME in self.attributes else STATUS_OK
+
 
 def encode(spans: Sequence[Span]) -> list[bytes]:
     """Whole lines for the spool, several spans in each."""
@@ -77,7 +85,7 @@ def _encode(span: Span) -> str:
         start_ns=span.start_ns,
         end_ns=max(span.start_ns, span.end_ns),
         attributes=encode_attributes(attributes),
-        status=STATUS_ERROR if span.error_type else STATUS_OK,
+        status=span.status,
     )
 
 
@@ -173,13 +181,24 @@ def tool(place: Place, tool: Tool, end_ns: int, reason: str) -> Span:
         names.GEN_AI_TOOL_CALL_ID: tool.tool_use_id,
         **_unfinished(reason),
     }
-    if tool.asked and tool.duration_ns is not None:
-        waited_ns = max(end_ns - tool.start_ns - tool.duration_ns, 0)
-        more[names.PERMISSION_WAIT] = waited_ns / NS_PER_S
+    outcome = tool.outcome or (names.INTERRUPTED if reason == INTERRUPTED else "")
+    if outcome:
+        more[names.OUTCOME] = outcome
     span_id = ids.tool(place.session_id, tool.tool_use_id)
     name = f"{names.EXECUTE_TOOL} {tool.name}"
     span = _span(place, span_id, name, names.TOOL_EXECUTE, tool.start_ns, end_ns, more)
-    return span._replace(error_type=tool.error_type)
+    return span._replace(error_type="" if outcome else tool.error_type)
+
+
+def user_wait(  # noqa: PLR0917 - what a wait is
+    place: Place, asked_id: str, reason: str, start_ns: int, end_ns: int, tool_use_id: str = ""
+) -> Span:
+    """The time in which a person is waited for, beside the tool call that waits if one does."""
+    more: dict[str, AttributeValue] = {names.WAIT_REASON: reason}
+    if tool_use_id:
+        more[names.GEN_AI_TOOL_CALL_ID] = tool_use_id
+    span_id = ids.wait(place.session_id, asked_id)
+    return _span(place, span_id, names.USER_WAIT, names.USER_WAIT, start_ns, end_ns, more)
 
 
 def task(place: Place, task_id: str, task: Task, end_ns: int, reason: str) -> Span:

@@ -26,7 +26,15 @@ from orchwatch.claude.facts import (
     SessionStarted,
     TurnEnded,
 )
-from orchwatch.claude.fields import digest, mapping, moment_ns, text, time_ns, word
+from orchwatch.claude.fields import (
+    digest,
+    mapping,
+    milliseconds,
+    moment_ns,
+    text,
+    time_ns,
+    word,
+)
 from orchwatch.claude.prompts import INTERRUPTION, PROMPT, REQUEST, UNKNOWN, classify
 from orchwatch.claude.turns import Turns, agent_owner, new_state
 
@@ -490,7 +498,8 @@ class Transcript:
             if self._turns.copying:
                 return []
             if kind == "turn_duration":
-                return self._turns.end(common)
+                own_ns = milliseconds(line.get("durationMs"))
+                return self._turns.end(common, own_ns=own_ns)
             if kind == "stop_hook_summary":
                 common["passive"] = not self._turns.live(
                     common["time_ns"], 0 if system_lines.objected(line) else 2

@@ -28,6 +28,7 @@ def new_state() -> dict[str, Any]:
     """Of a file of which nothing was read yet; JSON."""
     return {
         "prompt": None,  # the current turn, by its prompt's id
+        "began": 0,  # when it was asked for
         "record": "",  # its prompt's own id
         "pending": None,  # a turn if the model answers: id, time, derived, record, meta
         "last": 0,  # the current turn's last sign of life
@@ -173,16 +174,27 @@ class Turns:
             facts = self.begin_copy(session_id)
         return facts
 
-    def end(self, common: dict[str, Any], reason: str | None = None) -> list[Fact]:
-        """The current turn's end is told, for good."""
+    def end(
+        self, common: dict[str, Any], reason: str | None = None, own_ns: int | None = None
+    ) -> list[Fact]:
+        """The current turn's end is told, for good.
+
+        Args:
+            common: The members of the facts.
+            reason: Why it was left unfinished.
+            own_ns: How long it took without waiting for a person, where that is told.
+        """
         state = self.state
         if state["over"] or state["prompt"] is None:
             return []
         state["over"] = True
         state["last"] = max(state["last"], common["time_ns"])
+        paused_ns = 0
+        if own_ns is not None and state.get("began"):
+            paused_ns = max(common["time_ns"] - state["began"] - own_ns, 0)
         return [
             TurnEnded(**common, reason=reason),
-            TurnOver(**common),
+            TurnOver(**common, paused_ns=paused_ns),
             *self._cut(common["session_id"], common["time_ns"], reason or NO_END),
         ]
 
@@ -215,6 +227,7 @@ class Turns:
     def _enter(self, prompt_id: str | None, at: int, record: str) -> None:
         self.state.update(
             prompt=prompt_id,
+            began=at,
             record=record,
             pending=None,
             last=at,

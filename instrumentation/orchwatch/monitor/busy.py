@@ -19,8 +19,8 @@ class Interval(NamedTuple):
         session_id: The agent's session; empty where it has none.
         agent: The agent's id, else its name; empty for a session's main agent.
         kind: `work` makes it busy; so does a `turn`, except while it is `waiting` for another agent
-            that it has handed work to. `failed` is work that came to nothing, and `alive` says
-            nothing but that the agent was there.
+            that it has handed work to, or for a person. `failed` is work that came to nothing, and
+            `alive` says nothing but that the agent was there.
         start_ns: When it began.
         end_ns: When it ended.
     """

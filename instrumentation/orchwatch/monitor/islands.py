@@ -20,13 +20,14 @@ KEY = "islands"
 
 KIND = f"""
 CASE WHEN operation IN ($turn, $run) THEN {KINDS["turn"]}
+    WHEN operation = $wait THEN {KINDS["waiting"]}
     WHEN operation IN ($spawn, $recovery, $message) THEN {KINDS["alive"]}
     ELSE {KINDS["work"]} END
 """
 """What an operation is for its agent, a tool call aside, in SQL with `NAMES` as its parameters."""
 ACTS = """
 operation IS NOT NULL AND (
-    agent IS NOT NULL OR (session_id IS NOT NULL AND operation IN ($turn, $run, $tool)))
+    agent IS NOT NULL OR (session_id IS NOT NULL AND operation IN ($turn, $run, $tool, $wait)))
 """
 """Whether an operation says something about an agent: a main agent has no name, but turns."""
 _OWN = "PARTITION BY session_id, agent, agent_id, failed, kind ORDER BY start_ns"
@@ -90,4 +91,5 @@ NAMES = {
     "spawn": names.AGENT_SPAWN,
     "recovery": names.RECOVERY_RUN,
     "message": names.MESSAGE_DELIVER,
+    "wait": names.USER_WAIT,
 }

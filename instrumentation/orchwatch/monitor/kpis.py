@@ -207,10 +207,11 @@ _TASK_NAMES = {
     "turn": names.AGENT_TURN,
 }
 _INTERVAL_NAMES = {"helper": HELPER, **islands.NAMES}
-OF_MAIN = (names.AGENT_TURN, names.AGENT_RUN, names.TOOL_EXECUTE)
+OF_MAIN = (names.AGENT_TURN, names.AGENT_RUN, names.TOOL_EXECUTE, names.USER_WAIT)
 KINDS: dict[str, Kind] = {
     names.AGENT_TURN: "turn",
     names.AGENT_RUN: "turn",
+    names.USER_WAIT: "waiting",
     names.AGENT_SPAWN: "alive",
     names.RECOVERY_RUN: "alive",
     names.MESSAGE_DELIVER: "alive",

@@ -368,7 +368,7 @@ def payloads() -> list[tuple[float, dict[str, Any]]]:
         for second, event, members in (
             (1, "UserPromptSubmit", {}),
             (2, "PreToolUse", bash),
-            (2.5, "PermissionRequest", bash),
+            (2.5, "PermissionRequest", {"tool_name": "Bash"}),
             (4, "PostToolUse", {**bash, "duration_ms": 500}),
             (5, "PreToolUse", {**task, **asked}),
             (5.5, "SubagentStart", agent),
@@ -400,11 +400,14 @@ def test_hooks_alone_give_one_whole_trace_a_turn() -> None:
             ns(start + 1),
             ns(start + 9),
         )
-        assert trace["execute_tool Bash"].attributes["orchestration.permission.wait"] == 1.5
+        wait, tool = trace["user.wait"], trace["execute_tool Bash"]
+        assert (wait.start_ns, wait.end_ns) == (ns(start + 2.5), ns(start + 3.5))
+        assert (tool.start_ns, tool.end_ns) == (ns(start + 3.5), ns(start + 4))
+        assert wait.parent_span_id == tool.parent_span_id == trace["agent.turn"].span_id
         assert trace["execute_tool Read"].error_type == "tool_error"
         assert trace["execute_tool Read"].parent_span_id == trace["invoke_agent Explore"].span_id
         assert trace["invoke_agent Explore"].parent_span_id == trace["execute_tool Task"].span_id
-        assert len(trace) == 5  # when the sub-agent began to work stands in its file alone
+        assert len(trace) == 6  # when the sub-agent began to work stands in its file alone
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -437,7 +440,7 @@ def test_file_and_hooks_together_give_each_span_once_under_the_files_name(
     session.result(4, "t-p1-bash")
     session.say(9)
     from_file = read_facts(session.path)
-    expected = {span.span_id for span in assemble(from_file)}
+    expected = {span.span_id for span in assemble(from_file)} | {ids.wait(SESSION, "t-p1-bash")}
     from_hooks = [
         fact for fact in hook_facts(payloads()) if fact.prompt_id == "p1" and not fact.agent_id
     ]

@@ -77,6 +77,8 @@ def test_an_event_is_one_line_without_content(home: Path, lines: Lines, event: s
     assert (list(header), unreadable) == (["orchwatch"], 0)
     assert before_ns < line["received_ns"] < time.time_ns()
     assert line["project"] == "größe"
+    digest = line["payload"].pop("tool_input_digest", None)
+    assert (digest is not None) == (event in hook_line.WAITING)
     assert line["payload"] == {
         "hook_event_name": event,
         "session_id": COMMON["session_id"],

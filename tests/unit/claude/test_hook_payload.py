@@ -63,22 +63,22 @@ def test_unknown_events_and_payloads_without_a_session_are_told_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("event", "members", "error_type"),
+    ("event", "members", "error_type", "outcome"),
     [
-        ("PostToolUse", {}, None),
-        ("PostToolUseFailure", {"error": "a long story"}, "tool_error"),
-        ("PostToolUseFailure", {"is_interrupt": True}, "interrupted"),
-        ("PermissionDenied", {"reason": "no"}, "permission_denied"),
+        ("PostToolUse", {}, None, ""),
+        ("PostToolUseFailure", {"error": "a long story"}, "tool_error", ""),
+        ("PostToolUseFailure", {"is_interrupt": True}, None, "interrupted"),
+        ("PermissionDenied", {"reason": "no"}, None, "denied_by_rule"),
     ],
 )
-def test_a_tools_end_says_whether_and_how_it_failed(
-    event: str, members: dict[str, Any], error_type: str | None
+def test_a_tools_end_says_whether_it_failed_or_what_hindered_it(
+    event: str, members: dict[str, Any], error_type: str | None, outcome: str
 ) -> None:
     told = read(event, tool_use_id="t", tool_name="Bash", duration_ms=1.5, **members)
     assert told is not None
     (ended,) = told
     assert isinstance(ended, facts.ToolEnded)
-    assert (ended.tool_use_id, ended.error_type) == ("t", error_type)
+    assert (ended.tool_use_id, ended.error_type, ended.outcome) == ("t", error_type, outcome)
     assert ended.duration_ns == 1_500_000
 
 

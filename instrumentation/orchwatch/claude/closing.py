@@ -228,6 +228,11 @@ class _Closing:
             session.calls.pop(agent.call, None)
             session.arrivals.pop(agent.agent_id, None)
 
+    def _settled(self, time_ns: int) -> bool:
+        """Whether another source would have told the same by now, or Claude Code is no more."""
+        exited = self._session.exited_ns >= time_ns
+        return bool(self._gives_up) or exited or self._past(time_ns, _SETTLE_NS)
+
     def _past(self, time_ns: int, wait_ns: int) -> bool:
         return self._now_ns - time_ns >= wait_ns
 
@@ -275,14 +280,13 @@ class _Closing:
     def _tool_end(self, tool: Tool) -> tuple[int, str]:
         """When a tool call ended, 0 while it may go on; and why it is unfinished."""
         if tool.end_ns and tool.start_ns:
-            settled = self._gives_up or self._past(tool.end_ns, _SETTLE_NS)
-            return (tool.end_ns if settled else 0), ""
+            return (tool.end_ns if self._settled(tool.end_ns) else 0), ""
         if tool.end_ns:
             late = self._gives_up or self._quiet(tool.end_ns, _START_NS)
             return (tool.end_ns if late else 0), NO_START
         if tool.cut_ns:
-            settled = self._gives_up or self._past(tool.cut_ns, _SETTLE_NS)
-            return (max(tool.cut_ns, tool.start_ns) if settled else 0), tool.cut_reason
+            end_ns = max(tool.cut_ns, tool.start_ns)
+            return (end_ns if self._settled(tool.cut_ns) else 0), tool.cut_reason
         reason = self._gives_up
         agent = self._session.agents.get(tool.agent_id) if tool.agent_id else None
         if not reason and agent is not None and agent.done:
@@ -310,7 +314,7 @@ class _Closing:
 
     def _turn_end(self, turn: Turn) -> _End | None:
         if turn.over:
-            if not (self._gives_up or self._past(turn.last_ns, _SETTLE_NS)):
+            if not self._settled(turn.last_ns):
                 return None
             if _is_told(turn):
                 return _End(turn.end_ns, turn.error_type, turn.reason)
@@ -328,7 +332,10 @@ class _Closing:
         told = self._agent_told(agent)
         if told is None:
             return self._ended(agent, agent.agent_id, _TELLS_NS)
-        wait_ns = _SETTLE_NS if agent.said_done and agent.is_final else _LAG_NS
+        sure = agent.said_done and agent.is_final
+        if sure and self._session.exited_ns >= agent.last_ns:
+            return told
+        wait_ns = _SETTLE_NS if sure else _LAG_NS
         settled = self._quiet(max(told.time_ns, agent.last_ns), wait_ns, agent.agent_id)
         return told if self._gives_up or settled else None
 

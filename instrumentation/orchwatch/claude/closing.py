@@ -8,6 +8,7 @@ from orchwatch import names
 from orchwatch.claude import ids, places, spans, waits
 from orchwatch.claude.entities import REMEMBER_NS
 from orchwatch.claude.facts import (
+    KILLED,
     MICRO,
     NEXT_PROMPT,
     NO_END,
@@ -72,6 +73,9 @@ class _Closing:
         self._gives_up = ""
         if session.ended_ns and session.ended_ns >= session.last_ns - _END_NS:
             self._gives_up = SESSION_ENDED if self._quiet(session.last_ns, _GONE_NS) else ""
+        elif session.lost_ns and session.lost_ns >= session.last_ns:
+            said_so = session.exited_ns >= session.last_ns - _END_NS
+            self._gives_up = SESSION_ENDED if said_so else KILLED
         elif self._quiet(session.last_ns, silence_ns):
             self._gives_up = SILENCE
 

@@ -294,6 +294,7 @@ class Session:
         arrived_ns: When its files were last written to, or a hook came.
         arrivals: The same of each sub-agent, and by an empty id of its own conversation.
         exited_ns: When Claude Code ended.
+        lost_ns: The last sign of life when its process was no more.
         start_ns: When it was started, as its file says.
         process_ns: When that process was started, which a hook knows at once.
         ready_ns: When it could be asked for something, as its file says.
@@ -332,6 +333,7 @@ class Session:
     arrived_ns: int = 0
     arrivals: dict[str, int] = field(default_factory=dict)
     exited_ns: int = 0
+    lost_ns: int = 0
     tells_ends: bool = False
 
     @property

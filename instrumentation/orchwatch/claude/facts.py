@@ -16,6 +16,7 @@ DEFAULT_AGENT = "general-purpose"  # the type when such a call names none
 INTERRUPTED = "interrupted"
 SILENCE = "silence"
 SESSION_ENDED = "session_ended"
+KILLED = "killed"
 NEXT_PROMPT = "next_prompt"
 NO_START = "no_start_seen"
 NO_END = "no_end_seen"
@@ -126,6 +127,11 @@ class TurnOver(Fact):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessEnded(Fact):
     """Claude Code itself ended; the session may be resumed later."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientLost(Fact):
+    """Claude Code's process is no more, and what it has written was read; it has no time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

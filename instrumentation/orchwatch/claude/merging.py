@@ -151,6 +151,10 @@ def _process_ended(session: Session, fact: facts.ProcessEnded) -> None:
     session.exited_ns = max(session.exited_ns, fact.time_ns)
 
 
+def _client_lost(session: Session, _fact: facts.ClientLost) -> None:
+    session.lost_ns = session.last_ns
+
+
 def _turn_ended(session: Session, fact: facts.TurnEnded) -> None:
     if fact.passive:
         return
@@ -413,6 +417,7 @@ _MERGERS: dict[type, Callable[[Session, Any], None]] = {
     facts.TurnEnded: _turn_ended,
     facts.TurnOver: _turn_over,
     facts.ProcessEnded: _process_ended,
+    facts.ClientLost: _client_lost,
     facts.Activity: _activity,
     facts.ToolStarted: _tool_started,
     facts.ToolEnded: _tool_ended,

@@ -13,6 +13,7 @@ from orchwatch.claude.session_files import owner
 from orchwatch.errors import OrchwatchError
 from orchwatch.follower import unfinished
 from orchwatch.follower.hook_events import HookEvents
+from orchwatch.follower.lost import LostClients
 from orchwatch.follower.recorded import LIVE_S, Recorded
 from orchwatch.follower.session_files import SessionFiles
 from orchwatch.follower.tokens import Tokens
@@ -70,6 +71,7 @@ class Following:
         self._files = SessionFiles(self._roots, saved.get("files", {}))
         self._hooks = HookEvents(saved.get("hooks", {}))
         self._transcripts = Transcripts(saved.get("transcripts", {}), self._claims)
+        self._clients = LostClients(roots, saved.get("clients", ()))
         self._recorded = Recorded(saved.get("spool"), saved.get("missed", ()))
         self._assembler = Assembler(written=self._claims.is_marked)
         self._assembler.restore(saved.get("assembler", {}))
@@ -98,6 +100,7 @@ class Following:
         self._add(self._transcripts.named(time.time_ns()))
         # Before every file was read once, a session may look silent that is not.
         if self._files.complete:
+            self._add(self._clients.poll(time.monotonic()))
             if self._files.left:
                 _logger.info(
                     "%d older session files are left to `orchwatch claude import`", self._files.left
@@ -156,6 +159,7 @@ class Following:
             "heard_ns": self._heard_ns,
             "missed": self._recorded.missed(),
             "anew": self._anew,
+            "clients": self._clients.save(),
             "tokens": self.tokens.save(),
         }
 

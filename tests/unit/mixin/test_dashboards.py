@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import pytest
 
@@ -41,8 +42,13 @@ def panels(model: Json) -> list[Json]:
 
 
 def panel(model: Json, title: str) -> Json:
-    (found,) = [one for one in model["panels"] if one["title"] == title]
+    (found,) = [one for one in model["panels"] if heading(one) == title]
     return dict(found)
+
+
+def heading(panel: Json) -> str:
+    """Its title without what the page computes for it."""
+    return str(panel["title"]).partition(" above $")[0].partition("$")[0]
 
 
 def overriding(panel: Json, matched: str) -> Json:
@@ -125,6 +131,12 @@ def test_links_from_values_lead_to_a_page_and_keep_the_time(model: Json) -> None
         if url.startswith(f"{runbook}#"):
             continue
         path, _, query = url.partition("?")
+        if path == "/explore":
+            pane = json.loads(parse_qs(query)["panes"][0])["a"]
+            assert pane["range"] == {"from": "${__from}", "to": "${__to}"}
+            assert pane["queries"][0]["query"] == "${__value.raw}"
+            assert pane["panelsState"] == {"trace": {"spanId": "${__data.fields.Span}"}}
+            continue
         assert path in known
         assert query.startswith("${__url_time_range}")
 
@@ -138,16 +150,36 @@ def links(found: Any) -> list[str]:
     return []
 
 
-def test_every_page_hands_every_variable_on(model: Json) -> None:
-    names = [one["name"] for one in model["templating"]["list"]]
-    assert names == ["service", "operation", "agent", "session", "trace"]
+def computed(model: Json) -> list[Json]:
+    """The variables whose values are the page's own."""
+    return [
+        one for one in model["templating"]["list"] if one["type"] == "query" and one.get("hide")
+    ]
 
 
-def test_a_variable_that_a_query_uses_is_shown(model: Json) -> None:
+def test_every_page_hands_every_variable_on_but_what_it_computes(model: Json) -> None:
+    own = computed(model)
+    names = [one["name"] for one in model["templating"]["list"] if one not in own]
+    assert names == ["service", "operation", "agent", "session", "trace", "span"]
+    assert all(one["skipUrlSync"] for one in own)
+    assert not any(one["skipUrlSync"] for one in model["templating"]["list"] if one not in own)
+
+
+def test_a_variable_that_a_query_uses_is_shown_or_computed(model: Json) -> None:
+    variables = {one["name"] for one in model["templating"]["list"]}
+    own = {one["name"] for one in computed(model)}
     hidden = {one["name"] for one in model["templating"]["list"] if one.get("hide") == 2}
-    shown = {one["name"] for one in model["templating"]["list"]} - hidden
-    text = json.dumps([one["targets"] for one in panels(model)])
-    assert {name for name in shown | hidden if f"${name}" in text} == shown
+    text = json.dumps([[one["title"], one["targets"]] for one in panels(model)])
+    text += json.dumps([one["query"] for one in computed(model)])
+    used = {name for name in variables if re.search(rf"\$\{{?{name}\b", text)}
+    assert used == variables - hidden | own
+
+
+def test_a_search_is_of_the_newest_traces_which_is_one_answer(model: Json) -> None:
+    for one in panels(model):
+        for target in one["targets"]:
+            query = target.get("query", "")
+            assert query.endswith(" with (most_recent=true)") == query.startswith("{"), query
 
 
 def test_sessions_and_agents_are_asked_of_tempo_only(model: Json) -> None:
@@ -198,7 +230,7 @@ def test_without_a_choice_also_what_names_no_agent_and_no_session_is_searched(mo
         for target in one["targets"]:
             query = target.get("query", "")
             if "$agent" in query:
-                chosen = 'span.gen_ai.agent.name =~ "$agent" || "$agent" = ".*"'
+                chosen = '.agent.name =~ "$agent" || "$agent" = ".*" || "$agent" = "nil"'
                 assert chosen in query, one["title"]
 
 

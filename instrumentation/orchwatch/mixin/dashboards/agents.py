@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from orchwatch import names
 from orchwatch.mixin import promql
-from orchwatch.mixin.dashboards import grading, panels, queries, spans, units
+from orchwatch.mixin.dashboards import computed, grading, panels, queries, spans, units
 from orchwatch.mixin.dashboards.page import SELDOM, Page, Row
-from orchwatch.mixin.dashboards.panels import Text, column, transform
+from orchwatch.mixin.dashboards.panels import Text, transform
 from orchwatch.mixin.promql import DURATION, number
 
 if TYPE_CHECKING:
@@ -19,12 +19,10 @@ if TYPE_CHECKING:
 _NOT_LIVE = "none reported"
 _NEVER_LIVE = f"{_NOT_LIVE}; imported sessions are not counted"
 _NO_AGENT = "no agent in this time range"
-_WORK = queries.any_of(names.AGENT_TASK, names.AGENT_RUN, names.AGENT_TURN)
+_WORKING = [names.AGENT_TASK, names.AGENT_RUN, names.AGENT_TURN]
+_WORK = queries.any_of(*_WORKING)
 # A session's own turns name no agent.
-_BUSY = (
-    f'{{ {queries.NAME} =~ "{_WORK}" && {queries.SESSION} =~ "$session"'
-    f" && {queries.chosen_or_any(names.GEN_AI_AGENT_NAME, 'agent')} }}"
-)
+_BUSY = f'{{ {queries.NAME} =~ "{_WORK}" && {queries.CHOSEN_SESSION} && {queries.CHOSEN_AGENT} }}'
 _LEVELS = ("agent.utilization", "parallel.execution")
 _END = "End"
 _MILLISECONDS = "Milliseconds"
@@ -37,6 +35,10 @@ def page(table: Targets) -> Page:
         title="Agents",
         description="Who was busy and when, who was slow, and who called whom.",
         asks=("agent", "session"),
+        computed=(
+            computed.slow(DURATION, promql.one_of(_WORKING), "$agent$session"),
+            computed.cut(computed.ended(f"{DURATION}_count{promql.one_of(_WORKING)}")),
+        ),
         refresh=SELDOM,
         rows=(
             # What traces show comes first: it is there for the past too.
@@ -80,39 +82,62 @@ def _spawned(table: Targets) -> Panel:
 
 
 def _timeline() -> Panel:
-    # Agents of one name may be many at once: each has a row of its own.
-    name, agent_id = spans.key(names.GEN_AI_AGENT_NAME), names.GEN_AI_AGENT_ID
-    columns = (spans.TIME, spans.DURATION, agent_id, spans.STATUS)
-    started, took, lane_id, status = (spans.folded(one, "first") for one in columns)
+    session, name = spans.key(names.SESSION_ID), spans.key(names.GEN_AI_AGENT_NAME)
+    columns = (spans.TIME, spans.DURATION, names.GEN_AI_AGENT_ID, spans.STATUS)
+    started, took, agent_id, status = (spans.folded(one, "first") for one in columns)
+    labels = [session, agent_id, "named", "short"]
     changes = [
-        spans.one_by_one(name, columns=columns),
-        # A little shorter than it was: where one ends when the next of its row has just begun,
-        # Grafana would not draw that next one.
-        panels.computed(_MILLISECONDS, took, "/", "1020000"),
+        spans.one_by_one(session, name, columns=columns),
+        panels.computed(_MILLISECONDS, took, "/", "1000000"),
         panels.computed(_END, started, "+", _MILLISECONDS),
         panels.converted(_END, "time"),
-        *panels.chosen({one: one for one in (started, _END, name, lane_id, status)}),
+        # Pieces of two agents in one row would cut each other off: a row is one agent's of one
+        # session. Of a UUID its beginning is shown, and no name of a session's own turns.
+        panels.extracted(session, r"/^(?<short>[0-9a-f]{8}(?=-[0-9a-f]{4}-)|.+)/"),
+        panels.extracted(name, f"/^(?!{queries.NIL}$)(?<named>.+)$/"),
+        *(
+            transform("sortBy", sort=[{"field": one, "desc": False}])
+            for one in (agent_id, name, session)
+        ),
+        transform("filterFieldsByName", include={"names": [started, _END, *labels, status]}),
         transform(
             "partitionByValues",
-            fields=[name, lane_id],
+            fields=labels,
             keepFields=False,
-            naming={"asLabels": False},
+            naming={"asLabels": True},
         ),
+        *_named_rows(),
     ]
     text = Text(
-        "Who was busy",
+        f"Who was busy{queries.CUT}",
         "Turns of sessions, which are the main agent's, runs of sub-agents, and tasks of agents, "
-        "from traces. A gap: it waited, or did not run.",
+        "from traces: a row for each agent of each session. A gap: it waited, or did not run. "
+        f"{queries.LOOKED_AT}",
         _NO_AGENT,
     )
-    query = spans.each(_BUSY, agent_id, by=(names.GEN_AI_AGENT_NAME,))
+    query = spans.each(_BUSY, names.GEN_AI_AGENT_ID, by=(names.SESSION_ID, names.GEN_AI_AGENT_NAME))
     panel = panels.timeline(text, query, transformations=changes)
     busy = ("worked", grading.NEUTRAL)
     outcomes = {"ok": busy, "unset": busy, "error": ("failed", grading.MISS)}
-    column(panel, status, displayName="${__series.name}")
-    # A row's name is the agent's and its id's, of which a session's own turns have neither.
-    column(panel, f"{spans.NIL} ", displayName=spans.MAIN_AGENT)
     return panel.mappings([grading.words(outcomes)])
+
+
+def _named_rows() -> list[panels.Transformation]:
+    """Calls rows by session, agent and the agent's id, of which there may be no more than one.
+
+    A name's labels stand in the order of their names; what is missing is the word `undefined`.
+    """
+    missing, known = "(?:undefined|null|)", '([^"]*)'
+    found = 'status .*\\(first\\)="{}", named="{}", short="([^"]*)"}}'
+    rows = {
+        found.format(".*", missing): f"$1 {spans.MAIN_AGENT}",
+        found.format(missing, known): "$2 $1",
+        found.format(known, known): "$3 $2 $1",
+    }
+    return [
+        transform("renameByRegex", regex=f"/^{regex}$/", renamePattern=pattern)
+        for regex, pattern in rows.items()
+    ]
 
 
 def _utilization() -> Panel:
@@ -158,9 +183,9 @@ def _spawning() -> Panel:
 
 def _by_agent() -> Panel:
     text = Text(
-        "Slowest agents",
-        "How many tasks, turns and runs, and how long some of them took, in the newest traces of "
-        "this time range. The main agent is a session itself.",
+        f"Slowest agents{queries.CUT}",
+        "How many tasks, turns and runs, and how long they took. The main agent is a session "
+        f"itself. {queries.LOOKED_AT}",
         _NO_AGENT,
     )
     return spans.grouped(text, _BUSY, names.GEN_AI_AGENT_NAME, spans.MAIN_AGENT)
@@ -168,13 +193,13 @@ def _by_agent() -> Panel:
 
 def _slowest() -> Panel:
     text = Text(
-        "Longest pieces of work",
-        "In the newest traces of this time range: how many, and the longest that was looked at. A "
-        "click on the trace or the session opens it.",
+        f"Longest pieces of work{queries.ABOVE}",
+        "How many, and the longest. A click on the trace or the session opens it, one on the span "
+        f"shows it in Explore. {queries.SEARCHED}",
         _NO_AGENT,
     )
     found = (names.GEN_AI_AGENT_NAME, names.OPERATION_NAME, names.SESSION_ID)
-    return spans.slowest(text, _BUSY, *found, unnamed=spans.MAIN_AGENT)
+    return spans.slowest(text, queries.longest(_BUSY), *found, unnamed=spans.MAIN_AGENT)
 
 
 def _calls() -> Panel:
@@ -185,14 +210,16 @@ def _calls() -> Panel:
     worked = f'({queries.NAME} =~ "{work}" && {queries.attribute(names.GEN_AI_AGENT_NAME)} != nil)'
     used = f'{queries.NAME} = "{names.TOOL_EXECUTE}"'
     found = (
-        f'{{ {queries.SESSION} =~ "$session" && rootName != "" && ({worked} || {used})'
-        f" && {queries.chosen_or_any(names.GEN_AI_AGENT_NAME, 'agent')} }}"
+        f'{{ {queries.CHOSEN_SESSION} && rootName != "" && ({worked} || {used})'
+        f" && {queries.CHOSEN_AGENT} }}"
     )
     changes = [
         # `Exploretool.execute`, `nilagent.turn`: who calls a tool, and who is called itself.
         panels.computed("deed", agent, "+", operation),
-        _extracted("deed", r"/^(?!nil)(?:(?<caller>.+)tool\.execute|(?<called>.+)agent\.\w+)$/"),
-        _extracted(tool, "/^(?!nil$)(?<tool>.+)$/"),
+        panels.extracted(
+            "deed", r"/^(?!nil)(?:(?<caller>.+)tool\.execute|(?<called>.+)agent\.\w+)$/"
+        ),
+        panels.extracted(tool, "/^(?!nil$)(?<tool>.+)$/"),
         panels.reduced("source", "lastNotNull", root, "caller"),
         panels.reduced("target", "lastNotNull", "called", "tool"),
         panels.converted(spans.NUMBER, "number"),
@@ -212,7 +239,3 @@ def _calls() -> Panel:
     groups = "".join(f" | {one}" for one in (root, agent, operation, tool))
     query = queries.groups("A", f"{found}{groups} | {spans.NUMBER} > 0", spans=1)
     return panels.graph_of_nodes(text, query).transformations(changes)
-
-
-def _extracted(source: str, pattern: str) -> panels.Transformation:
-    return transform("extractFields", source=source, format="regexp", regExp=pattern)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchwatch import names
 from orchwatch.mixin import alerting, promql, recording
-from orchwatch.mixin.dashboards import grading, panels, queries, spans, units
+from orchwatch.mixin.dashboards import computed, grading, panels, queries, spans, units
 from orchwatch.mixin.dashboards.page import SELDOM, Page, Row
 from orchwatch.mixin.dashboards.panels import Text
 from orchwatch.mixin.promql import DURATION, OPERATION, number
@@ -21,9 +21,7 @@ _NO_TARGET = "no target or no operation"
 _RATE = "[$__rate_interval]"
 _CHOSEN = promql.selector(operation="$operation")
 _FOUND = f'{{ {queries.NAME} = "$operation" && resource.{names.SERVICE_NAME} =~ "$service"'
-_CHOSEN_AGENT = queries.chosen_or_any(names.GEN_AI_AGENT_NAME, "agent")
-_CHOSEN_SESSION = queries.chosen_or_any(names.SESSION_ID, "session")
-_SPANS = f"{_FOUND} && {_CHOSEN_AGENT} && {_CHOSEN_SESSION} }}"
+_SPANS = f"{_FOUND} }}"
 
 
 def page(_table: Targets) -> Page:
@@ -33,7 +31,12 @@ def page(_table: Targets) -> Page:
         name="operations",
         title="Operations",
         description="One operation: how long it takes, how often it fails, who is slow, and why.",
-        asks=("service", "operation", "agent", "session"),
+        # No figure of Prometheus knows an agent or a session: either would govern two panels.
+        asks=("service", "operation"),
+        computed=(
+            computed.slow(DURATION, queries.chosen(""), ""),
+            computed.cut(computed.ended(queries.chosen(f"{DURATION}_count"))),
+        ),
         refresh=SELDOM,
         rows=(
             Row(
@@ -200,9 +203,9 @@ def _errors() -> Panel:
 
 def _agents() -> Panel:
     text = Text(
-        "By agent",
-        "How many, and how long some of them took, in the newest traces of this time range. No "
-        "agent: a session itself, or a service.",
+        f"By agent{queries.CUT}",
+        "How many, and how long they took. No agent: a session itself, or a service. "
+        f"{queries.LOOKED_AT}",
         "no agent did this",
     )
     return spans.grouped(text, _SPANS, names.GEN_AI_AGENT_NAME)
@@ -210,9 +213,9 @@ def _agents() -> Panel:
 
 def _slowest() -> Panel:
     text = Text(
-        "Slowest by session and agent",
-        "In the newest traces of this time range: how many, and the longest that was looked at. A "
-        "click on the trace or the session opens it.",
+        f"Slowest by session and agent{queries.ABOVE}",
+        "How many, and the longest. A click on the trace or the session opens it, one on the span "
+        f"shows it in Explore. {queries.SEARCHED}",
         _NONE,
     )
-    return spans.slowest(text, _SPANS, names.SESSION_ID, names.GEN_AI_AGENT_NAME)
+    return spans.slowest(text, queries.longest(_SPANS), names.SESSION_ID, names.GEN_AI_AGENT_NAME)

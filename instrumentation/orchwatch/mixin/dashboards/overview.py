@@ -8,17 +8,17 @@ from grafana_foundation_sdk.models.common import BigValueTextMode
 
 from orchwatch import names
 from orchwatch.mixin import alerting, promql, readings, recording
-from orchwatch.mixin.dashboards import grading, panels, queries, scoreboard, spans, units
+from orchwatch.mixin.dashboards import computed, grading, panels, queries, scoreboard, spans, units
 from orchwatch.mixin.dashboards.page import Page, Row, link
 from orchwatch.mixin.dashboards.panels import Text, column, transform
-from orchwatch.mixin.promql import OPERATION, number
+from orchwatch.mixin.promql import DURATION, OPERATION, number
 from orchwatch.monitor import health
 
 if TYPE_CHECKING:
     from orchwatch.mixin.alerting import Settings
     from orchwatch.mixin.dashboards.panels import P, Panel
     from orchwatch.monitor.health import Part, Rules
-    from orchwatch.targets import Targets
+    from orchwatch.targets import OperationTarget, Targets
 
 _WATCHDOG = 'alertname!="Watchdog"'
 _RANK = "rank"
@@ -32,6 +32,7 @@ def page(table: Targets) -> Page:
         title="Overview",
         description="Which target is missed, since when, how much of its budget is left, by whom, "
         "and the trace that shows it.",
+        computed=(computed.cut(_number_beyond(table)),),
         rows=(
             Row(
                 height=4,
@@ -164,13 +165,25 @@ def _name(panel: P, table: Targets) -> None:
         column(panel, row.id, displayName=row.title)
 
 
+def _number_beyond(table: Targets) -> str:
+    """How many operations took longer than their target in the page's time range."""
+    return " + ".join(
+        f"({computed.ended(f'{DURATION}_count{promql.selector(operation=row.id)}')}"
+        f" - {computed.ended(f'{DURATION}_bucket{_within(row)}')} or vector(0))"
+        for row in table.operations.values()
+    )
+
+
+def _within(row: OperationTarget) -> str:
+    return promql.selector(operation=row.id, le=number(row.target_s))
+
+
 def _beyond(table: Targets) -> Panel:
     found = " || ".join(queries.beyond(row.id, row.target_s) for row in table.operations.values())
     text = Text(
-        "Who was beyond a target, and the trace that shows it",
-        "What took longer than its target, in the newest traces of this time range: how often, by "
-        "which agent, and session and trace of the longest. The few that an objective allows are "
-        "among them.",
+        f"Who was beyond a target, and the trace that shows it{queries.CUT}",
+        "What took longer than its target: how often, by which agent, and session and trace of the "
+        f"longest. The few that an objective allows are among them. {queries.LOOKED_AT}",
         "no operation took longer than its target",
     )
     panel = spans.slowest(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote
 
 from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
@@ -17,6 +19,7 @@ from orchwatch.mixin.promql import DURATION, OPERATION
 if TYPE_CHECKING:
     from grafana_foundation_sdk.cog.builder import Builder
 
+    from orchwatch.mixin.dashboards.computed import Computed
     from orchwatch.mixin.dashboards.panels import Panel
 
     Variable = Builder[models.VariableModel]
@@ -60,6 +63,7 @@ class Page:
         description: What it answers.
         rows: From the top.
         asks: The variables that its queries use and a reader sees.
+        computed: The variables that it computes and a reader does not see.
         refresh: How often it asks again.
     """
 
@@ -68,6 +72,7 @@ class Page:
     description: str
     rows: tuple[Row, ...]
     asks: tuple[str, ...] = ()
+    computed: tuple[Computed, ...] = ()
     refresh: str = "30s"
 
     def text(self) -> str:
@@ -81,10 +86,17 @@ class Page:
         page.tooltip(models.DashboardCursorSync.CROSSHAIR).link(_other_pages())
         for variable in _VARIABLES:
             page.with_variable(_asked(variable) if variable in self.asks else _kept(variable))
+        for one in self.computed:
+            page.with_variable(_computed(one))
         model = page.build()
         for shown in model.links or []:
             # The library's only value hides links in a menu, and none is what it cannot say.
             shown.placement = None  # type: ignore[assignment]
+        names_computed = {one.name for one in self.computed}
+        for variable_model in model.templating.list_val or []:
+            if variable_model.name in names_computed:
+                # Its value is this page's: no link hands it on. No builder has a word for it.
+                variable_model.skip_url_sync = True
         model.panels = self._placed()
         return model
 
@@ -101,6 +113,25 @@ class Page:
                 left += width
             top += row.height
         return placed
+
+
+def span_link(trace: str, span: str) -> str:
+    """The address of a span in Explore, as an exemplar's link leads there."""
+    target = {
+        "refId": "A",
+        "datasource": {"type": queries.TEMPO.type_val, "uid": queries.TEMPO.uid},
+        "queryType": "traceql",
+        "query": trace,
+    }
+    pane = {
+        "datasource": queries.TEMPO.uid,
+        "queries": [target],
+        "range": {"from": "${__from}", "to": "${__to}"},
+        "panelsState": {"trace": {"spanId": span}},
+    }
+    # What Grafana fills in must stay as it is.
+    panes = quote(json.dumps({"a": pane}, separators=(",", ":")), safe="${}._")
+    return f"/explore?schemaVersion=1&panes={panes}"
 
 
 def link(name: str, *keep: str, **variables: str) -> str:
@@ -121,13 +152,15 @@ _OPERATION: Final = "operation"
 _AGENT: Final = "agent"
 _SESSION: Final = "session"
 _TRACE: Final = "trace"
-_VARIABLES: Final = (_SERVICE, _OPERATION, _AGENT, _SESSION, _TRACE)
+_SPAN: Final = "span"
+_VARIABLES: Final = (_SERVICE, _OPERATION, _AGENT, _SESSION, _TRACE, _SPAN)
 _KEPT: Final = {
     _SERVICE: ALL,
     _OPERATION: names.STATE_QUERY,
     _AGENT: ALL,
     _SESSION: ALL,
     _TRACE: NO_TRACE,
+    _SPAN: "",
 }
 
 
@@ -136,6 +169,11 @@ def _kept(variable: str) -> Variable:
     made = dashboard.TextBoxVariable(variable).default_value(_KEPT[variable])
     chosen = models.VariableOption(text=_KEPT[variable], value=_KEPT[variable], selected=True)
     made.current(chosen).options([chosen])
+    return made.hide(models.VariableHide.HIDE_VARIABLE)
+
+
+def _computed(one: Computed) -> Variable:
+    made = _prometheus(one.name, "", f"query_result({one.query})").regex(one.pattern)
     return made.hide(models.VariableHide.HIDE_VARIABLE)
 
 

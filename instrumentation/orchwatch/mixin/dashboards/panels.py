@@ -179,8 +179,9 @@ def graph_of_nodes(text: Text, target: Query) -> nodegraph.Panel:
 
 
 def whole_trace(text: Text, target: Query) -> dashboard.Panel:
-    """One trace; the library has no builder of its own for it."""
-    return _dressed(dashboard.Panel().type("traces"), text, [target], units.NUMBER, 0)
+    """One trace, and in it what the variable `span` names; the library has no builder for it."""
+    panel = _dressed(dashboard.Panel().type("traces"), text, [target], units.NUMBER, 0)
+    return panel.options({"spanFilters": {"query": "$span", "matchesOnly": False}})
 
 
 def column(panel: P, name: str, **properties: Any) -> P:
@@ -230,6 +231,11 @@ def reduced(name: str, how: str, *columns: str) -> Transformation:
     return transform(
         "calculateField", mode="reduceRow", alias=name, replaceFields=False, reduce=reduce
     )
+
+
+def extracted(source: str, pattern: str) -> Transformation:
+    """Columns out of the named groups of a pattern."""
+    return transform("extractFields", source=source, format="regexp", regExp=pattern)
 
 
 def converted(name: str, kind: str) -> Transformation:

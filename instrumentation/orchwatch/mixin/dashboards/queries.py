@@ -26,14 +26,28 @@ LATEST: Final = "1d"
 _REMEMBERED: Final = "1h"
 # What a variable holds where nothing is chosen: a pattern that matches all.
 ANY: Final = ".*"
+# Tempo's word for the group of what has no such attribute.
+NIL: Final = "nil"
 ACTIVE_AGENTS: Final = f"max({promql.series(names.AGENT_ACTIVE, '{agent}')})"
 PERCENTILES: Final = (50, 95, 99)
 # Exemplars of the slowest: one set of them on a panel is enough.
 WITH_EXEMPLARS: Final = 99
-_TRACES: Final = 100
+# So many of the newest traces a panel looks at. Figures of groups are of all spans of a trace, of
+# which only some come back.
+TRACES: Final = 1000
 _SPANS_A_TRACE: Final = 100
-_GROUPED_TRACES: Final = 50
-_SPANS_A_GROUP: Final = 50
+_SPANS_A_GROUP: Final = 3
+_LISTED: Final = 100
+# For titles, and for the descriptions that explain them.
+CUT: Final = "${cut}"
+ABOVE: Final = " above ${slow} s"
+LOOKED_AT: Final = f"Where there are more than {TRACES} traces, the title says so."
+SEARCHED: Final = (
+    f"Beyond {TRACES} traces a search ends: it begins at the duration in the title, beyond which "
+    "Prometheus has counted fewer."
+)
+# Without it Tempo answers with the first traces that any of its jobs finds: others each time.
+_NEWEST: Final = " with (most_recent=true)"
 
 
 def lines(ref: str, expr: str, legend: str, *, exemplars: bool = False) -> prometheus.Dataquery:
@@ -87,20 +101,17 @@ def _query(ref: str, expr: str) -> prometheus.Dataquery:
 def spans(ref: str, query: str) -> tempo.Dataquery:
     """Spans that TraceQL finds, a row each."""
     found = _traceql(ref, query).table_type(SearchTableType.SPANS)
-    return found.limit(_TRACES).spss(_SPANS_A_TRACE)
+    return found.limit(TRACES).spss(_SPANS_A_TRACE)
 
 
-def groups(
-    ref: str, query: str, *, traces: int = _GROUPED_TRACES, spans: int = _SPANS_A_GROUP
-) -> tempo.Dataquery:
+def groups(ref: str, query: str, *, spans: int = _SPANS_A_GROUP) -> tempo.Dataquery:
     """Some spans of each group of each trace, a row each."""
-    found = _traceql(ref, query).table_type(SearchTableType.SPANS)
-    return found.limit(traces).spss(spans)
+    return _traceql(ref, query).table_type(SearchTableType.SPANS).limit(TRACES).spss(spans)
 
 
 def traces(ref: str, query: str) -> tempo.Dataquery:
     """Traces that TraceQL finds, a row each."""
-    return _traceql(ref, query).table_type(SearchTableType.TRACES).limit(_TRACES)
+    return _traceql(ref, query).table_type(SearchTableType.TRACES).limit(_LISTED)
 
 
 def trace(ref: str, trace_id: str) -> tempo.Dataquery:
@@ -112,7 +123,8 @@ def trace(ref: str, trace_id: str) -> tempo.Dataquery:
 
 
 def _traceql(ref: str, query: str) -> tempo.Dataquery:
-    made = tempo.Dataquery().ref_id(ref).query(query).datasource(TEMPO)
+    searched = f"{query}{_NEWEST}" if query.startswith("{") else query
+    made = tempo.Dataquery().ref_id(ref).query(searched).datasource(TEMPO)
     return made.query_type(TempoQueryType.TRACEQL)
 
 
@@ -136,9 +148,16 @@ def status(value: str, target: str, warning: str, label: str, sign: str = ">") -
 def chosen_or_any(name: str, variable: str) -> str:
     """Spans whose attribute a variable says; without a choice also those that have none of it.
 
-    The attribute comes first: with the constant before it, Tempo leaves out what has none.
+    What a row's link hands on for those that have none is no choice either. The attribute comes
+    first: with the constants before it, Tempo leaves out what has none.
     """
-    return f'({attribute(name)} =~ "${variable}" || "${variable}" = "{ANY}")'
+    free = " || ".join(f'"${variable}" = "{value}"' for value in (ANY, NIL))
+    return f'({attribute(name)} =~ "${variable}" || {free})'
+
+
+def longest(found: str) -> str:
+    """Of some spans those that last longer than the page has computed."""
+    return found.removesuffix(" }") + " && duration > ${slow}s }"
 
 
 def beyond(operation: str, limit_s: float) -> str:
@@ -187,3 +206,6 @@ def attribute(name: str) -> str:
 SERVICE: Final = names.SERVICE_NAME.replace(".", "_")
 SESSION: Final = attribute(names.SESSION_ID)
 NAME: Final = attribute(names.OPERATION_NAME)
+CHOSEN_AGENT: Final = chosen_or_any(names.GEN_AI_AGENT_NAME, "agent")
+# Of a session page only what is a session's is meant.
+CHOSEN_SESSION: Final = f'({SESSION} =~ "$session" || ({SESSION} != nil && "$session" = "{NIL}"))'

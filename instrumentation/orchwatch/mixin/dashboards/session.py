@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from orchwatch.targets import Targets
 
 _NOTHING = "no such session in this time range"
-_FOUND = f'{queries.SESSION} =~ "$session"'
+_FOUND = queries.CHOSEN_SESSION
 _TOKENS = {
     names.GEN_AI_USAGE_INPUT_TOKENS: "Input",
     names.GEN_AI_USAGE_CACHE_READ_TOKENS: "Cached",

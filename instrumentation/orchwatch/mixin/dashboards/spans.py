@@ -1,9 +1,10 @@
 """Tables of what TraceQL finds: spans in groups, and traces.
 
-Tempo gives back some spans of a trace only, but groups and counts all of them: each group's number
-is exact, its durations are those of the spans that came back. Grafana's Tempo data source names the
-columns as it does here. It names them also where nothing was found, and a table with columns does
-not say why it is empty: grouped by what is in no empty answer, nothing is left of it.
+Tempo gives back some spans of a trace only, but groups, counts, adds up and compares all of them:
+each group's figures are exact for the traces that were found, and these are the newest. Grafana's
+Tempo data source names the columns as it does here. It names them also where nothing was found, and
+a table with columns does not say why it is empty: grouped by what is in no empty answer, nothing is
+left of it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from orchwatch import names
 from orchwatch.mixin.dashboards import grading, panels, queries, units
-from orchwatch.mixin.dashboards.page import link
+from orchwatch.mixin.dashboards.page import link, span_link
 from orchwatch.mixin.dashboards.panels import Text, column, transform
 
 if TYPE_CHECKING:
@@ -23,13 +24,25 @@ DURATION: Final = "Duration"
 TRACE_ID: Final = "traceIdHidden"
 STATUS: Final = "status"
 NUMBER: Final = "count()"
+SPAN_ID: Final = "Span ID"
+_SUM: Final = "sum(duration)"
+_MAX: Final = "max(duration)"
+# What Tempo writes a duration with, as Go does, `1h2m3.5s` and `12.5ms`, in nanoseconds.
+_UNITS_NS: Final = {
+    "h": ("h", 3_600_000_000_000),
+    "m": ("m(?!s)", 60_000_000_000),
+    "s": ("s", 1_000_000_000),
+    "ms": ("ms", 1_000_000),
+    "us": ("µs", 1_000),
+    "ns": ("ns", 1),
+}
 _SPAN: Final = "span:id"
-_EVERY_TRACES: Final = 100
 # Columns of ours.
 LONGEST: Final = "Longest"
 COUNT: Final = "Count"
 _STARTED: Final = "Started"
 TRACE: Final = "Trace"
+SPAN: Final = "Span"
 _OUTCOME: Final = "Outcome"
 _CALLED: Final = {
     names.OPERATION_NAME: "Operation",
@@ -37,8 +50,6 @@ _CALLED: Final = {
     names.SESSION_ID: "Session",
     names.ERROR_TYPE: "Error",
 }
-# What Tempo calls the group of the spans that have no such attribute.
-NIL: Final = "nil"
 # Tempo's word for the service of a trace whose first span, which is written last, is not there.
 _NO_ROOT: Final = "<root span not yet received>"
 NO_AGENT: Final = "no agent"
@@ -55,23 +66,16 @@ def grouped(text: Text, found: str, by: str, unnamed: str = NO_AGENT) -> Panel:
         unnamed: What is said of those without it.
     """
     group = key(by)
-    times = _aggregated("count", "sum", "max")
     of_all = {
         **_keys(group),
         folded(NUMBER, "first"): _aggregated("sum"),
-        folded(DURATION, "count"): _aggregated("sum"),
-        folded(DURATION, "sum"): _aggregated("sum"),
-        folded(DURATION, "max"): _aggregated("max"),
+        _SUM: _aggregated("sum"),
+        _MAX: _aggregated("max"),
     }
-    total, number = (folded(DURATION, what, "sum") for what in ("sum", "count"))
-    renamed = {
-        group: _CALLED[by],
-        folded(NUMBER, "first", "sum"): COUNT,
-        "Mean": "Mean",
-        folded(DURATION, "max", "max"): LONGEST,
-    }
+    total, number = folded(_SUM, "sum"), folded(NUMBER, "first", "sum")
+    renamed = {group: _CALLED[by], number: COUNT, "Mean": "Mean", folded(_MAX, "max"): LONGEST}
     changes = [
-        *_of_each_trace(group, aggregated={DURATION: times}),
+        *_of_each_trace(group),
         transform("groupBy", fields=of_all),
         panels.computed("Mean", total, "/", number),
         *panels.chosen(renamed, LONGEST),
@@ -114,7 +118,8 @@ def slowest(
     # What is left is the session's, or the error's: these are long.
     column(panel, _CALLED[names.OPERATION_NAME], **_narrow(144))
     column(panel, _CALLED[names.GEN_AI_AGENT_NAME], **_narrow(137))
-    return _opening(panel, TRACE)
+    shown = names.SESSION_ID in (*by, *of_longest)
+    return _opening(panel, TRACE, session=shown, span=True)
 
 
 def _to_slowest(
@@ -126,8 +131,9 @@ def _to_slowest(
     of_all = {
         **_keys(*keys, status),
         folded(NUMBER, "first"): _aggregated("sum"),
-        folded(DURATION, "first"): first,
+        _MAX: first,
         folded(TIME, "first"): first,
+        folded(SPAN_ID, "first"): first,
         **dict.fromkeys((*shown, TRACE_ID), first),
     }
     renamed = {
@@ -135,18 +141,21 @@ def _to_slowest(
         **{key(name): _CALLED[name] for name in by},
         status: _OUTCOME,
         folded(NUMBER, "first", "sum"): COUNT,
-        folded(DURATION, "first", "first"): LONGEST,
+        folded(_MAX, "first"): LONGEST,
         **{folded(key(name), "first"): _CALLED[name] for name in of_longest},
         folded(TIME, "first", "first"): _STARTED,
+        folded(SPAN_ID, "first", "first"): SPAN,
     }
     if names.ERROR_TYPE in by:
         # All of it failed, and an error's name is long.
-        for name in (status, folded(TIME, "first", "first"), folded(DURATION, "first", "first")):
+        for name in (status, folded(TIME, "first", "first"), folded(_MAX, "first")):
             del renamed[name]
     return [
-        # So the first of each group is its longest.
+        # So the first of each trace is the longest of those that came back.
         transform("sortBy", sort=[{"field": DURATION, "desc": True}]),
-        *_of_each_trace(*keys, *shown, status, aggregated={DURATION: first, TIME: first}),
+        *_of_each_trace(*keys, *shown, status, kept=(TIME, SPAN_ID)),
+        # And the first of all is the longest of all.
+        transform("sortBy", sort=[{"field": _MAX, "desc": True}]),
         transform("groupBy", fields=of_all),
         *panels.chosen(renamed, sort),
     ]
@@ -156,9 +165,7 @@ def each(found: str, *attributes: str, by: tuple[str, ...] = ()) -> panels.Query
     """Every span, however many a trace has, as a group of its own."""
     selected = ", ".join([STATUS, *(queries.attribute(name) for name in attributes)])
     groups = "".join(f" | {key(name)}" for name in by)
-    return queries.groups(
-        "A", f"{found}{groups} | by({_SPAN}) | select({selected})", traces=_EVERY_TRACES, spans=1
-    )
+    return queries.groups("A", f"{found}{groups} | by({_SPAN}) | select({selected})", spans=1)
 
 
 def one_by_one(*keys: str, columns: tuple[str, ...]) -> Transformation:
@@ -179,7 +186,8 @@ def folded(name: str, *how: str) -> str:
 
 def _query(found: str, *by: str, status: bool = False) -> panels.Query:
     groups = "".join(f" | {key(name)}" for name in by) + (f" | by({STATUS})" if status else "")
-    return queries.groups("A", f"{found}{groups} | {NUMBER} > 0")
+    figures = f"{NUMBER} > 0 | {_SUM} > 0ns | {_MAX} > 0ns"
+    return queries.groups("A", f"{found}{groups} | {figures}")
 
 
 def key(name: str) -> str:
@@ -195,19 +203,39 @@ def _aggregated(*how: str) -> dict[str, object]:
     return {"aggregations": list(how), "operation": "aggregate"}
 
 
-def _of_each_trace(*keys: str, aggregated: dict[str, object]) -> list[Transformation]:
-    """A row for each group of a trace: each of its spans carries the group's number."""
-    fields = {**_keys(*keys, TRACE_ID), NUMBER: _aggregated("first"), **aggregated}
+def _of_each_trace(*keys: str, kept: tuple[str, ...] = ()) -> list[Transformation]:
+    """A row for each group of a trace, as each of its spans carries the group's figures."""
+    figures = (NUMBER, _SUM, _MAX)
+    fields = {**_keys(*keys, TRACE_ID), **dict.fromkeys((*figures, *kept), _aggregated("first"))}
     return [
         transform("groupBy", fields=fields),
         panels.converted(folded(NUMBER, "first"), "number"),
+        *_nanoseconds(_SUM),
+        *_nanoseconds(_MAX),
+    ]
+
+
+def _nanoseconds(figure: str) -> list[Transformation]:
+    """A column of durations that Tempo wrote, as a column of numbers under the figure's name."""
+    word = figure.partition("(")[0]
+    parts = {f"{word}_{name}": unit for name, unit in _UNITS_NS.items()}
+    pattern = "".join(f"(?:(?<{part}>[\\d.]+){sign})?" for part, (sign, _) in parts.items())
+    numbers = [{"targetField": part, "destinationType": "number"} for part in parts]
+    return [
+        panels.extracted(folded(figure, "first"), f"/^{pattern}$/"),
+        transform("convertFieldType", conversions=numbers),
+        *(
+            panels.computed(f"{part} in ns", part, "*", str(size_ns))
+            for part, (_, size_ns) in parts.items()
+        ),
+        panels.reduced(figure, "sum", *(f"{part} in ns" for part in parts)),
     ]
 
 
 def _named(panel: Table, unnamed: str, *by: str) -> None:
     for name in by:
         said = unnamed if name == names.GEN_AI_AGENT_NAME else "-"
-        mapping = grading.words({NIL: (said, grading.UNKNOWN)})
+        mapping = grading.words({queries.NIL: (said, grading.UNKNOWN)})
         column(panel, _CALLED[name], unit="string", mappings=[mapping])
 
 
@@ -245,17 +273,34 @@ def traces(text: Text, found: str) -> Panel:
     column(panel, "Took", unit=units.MILLISECONDS, **_narrow(90))
     running = grading.words({_NO_ROOT: ("still running", grading.UNKNOWN)})
     column(panel, "Service", mappings=[running])
-    return _opening(panel, TRACE)
+    return _opening(panel, TRACE, session=False, span=False)
 
 
-def _opening(panel: Table, name: str) -> Table:
-    kept = ("service", "operation", "agent", "session")
-    url = link("session", *kept, trace="${__value.raw}")
+def _opening(panel: Table, name: str, *, session: bool, span: bool) -> Table:
+    """Links of a trace's id: to the session's page, and to the span itself.
+
+    Args:
+        panel: The table.
+        name: The column that holds the trace's id.
+        session: Whether a column holds its session.
+        span: Whether a column holds the span's id.
+    """
+    kept = ["service", "operation", "agent", *([] if session else ["session"])]
+    found = {"trace": "${__value.raw}"}
+    if session:
+        found["session"] = f"${{__data.fields.{_CALLED[names.SESSION_ID]}}}"
+    if span:
+        found["span"] = f"${{__data.fields.{SPAN}}}"
+        # A column that only links use.
+        column(panel, SPAN, **{"custom.hideFrom": {"viz": True}})
+    links = panels.opens(link("session", *kept, **found), "open")
+    if span:
+        links += panels.opens(span_link("${__value.raw}", f"${{__data.fields.{SPAN}}}"), "span")
     properties = {
-        "links": panels.opens(url, "open"),
+        "links": links,
         "unit": "string",
-        # The link's title instead of an id of 32 digits.
+        # The links' titles instead of an id of 32 digits.
         "custom.cellOptions": {"type": "data-links"},
-        "custom.width": 60,
+        "custom.width": 60 if len(links) == 1 else 100,
     }
     return column(panel, name, **properties)

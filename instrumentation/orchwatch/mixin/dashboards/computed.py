@@ -1,0 +1,82 @@
+"""Variables that a page computes from Prometheus and nobody chooses: what a search may leave out.
+
+Tempo cannot sort by duration, and a search ends after so many traces. Prometheus knows how many
+operations lasted longer than each edge of their histogram, however many there were: so the search
+for the slowest begins at the edge beyond which there are as many as one search takes.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from orchwatch.mixin.dashboards import queries
+from orchwatch.mixin.promql import text
+
+# Beyond so many the search might be cut: increases are those of series that live, and spans come
+# a little after their counts.
+_MOST: Final = queries.TRACES // 2
+SLOW: Final = "slow"
+CUT: Final = "cut"
+_LABEL: Final = "computed"
+
+
+class Computed(NamedTuple):
+    """A variable.
+
+    Attributes:
+        name: As queries and titles use it.
+        query: PromQL; its value is the first series' label `computed`, empty without one.
+    """
+
+    name: str
+    query: str
+
+    @property
+    def pattern(self) -> str:
+        """What Grafana finds the value with in the answer."""
+        return f'/{_LABEL}="([^"]*)"/'
+
+
+def slow(series: str, labels: str, chosen: str) -> Computed:
+    """The duration in seconds beyond which all operations come back, or the longest if too many.
+
+    Args:
+        series: The histogram, without a suffix.
+        labels: Selects the operations, in braces.
+        chosen: What the page's variables hold that no histogram knows, one after another. Where
+            one is chosen there is no bound: fewer operations have it.
+    """
+    every = _ended(f"{series}_count{labels}", "")
+    within = _ended(f"{series}_bucket{labels[:-1]},le!={text('+Inf')}}}", "by (le) ")
+    beyond = f"({_labelled(every, 'le', '0')} or {every} - on () group_right {within})"
+    all_of_them = queries.ANY * chosen.count("$")
+    free = f"and on (chosen) {_labelled('vector(1)', 'chosen', all_of_them)}" if chosen else ""
+    marked = f"label_replace({beyond}, {text('chosen')}, {text(chosen)}, {text('')}, {text('')})"
+    known = f"({marked} {free})" if chosen else beyond
+    edge = (
+        f"topk(1, {known} >= 1 <= {_MOST}) or on () bottomk(1, {known} >= 1)"
+        f" or on () {_labelled('vector(0)', 'le', '0')}"
+    )
+    return Computed(SLOW, f'label_replace({edge}, "{_LABEL}", "$1", "le", "(.*)")')
+
+
+def cut(number: str) -> Computed:
+    """For a title: `: the newest 1000 of 4567` where there are more than a search takes."""
+    many = f'count_values("number", round({number}) > {queries.TRACES})'
+    words = f": the newest {queries.TRACES} of $1"
+    return Computed(CUT, f'label_replace({many}, "{_LABEL}", "{words}", "number", "(.*)")')
+
+
+def ended(series: str) -> str:
+    """How many operations ended in a page's time range, to the operation."""
+    return _ended(series, "")
+
+
+def _ended(series: str, by: str) -> str:
+    # The two ends suffice: a month of samples would be read to follow the series in between.
+    before = f"{series} offset $__range"
+    return f"sum {by}({series} - ({before} <= {series} or {series} * 0))"
+
+
+def _labelled(expr: str, label: str, value: str) -> str:
+    return f"label_replace({expr}, {text(label)}, {text(value)}, {text('')}, {text('')})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from importlib import metadata
 from typing import TYPE_CHECKING, Final
 
@@ -18,12 +19,15 @@ if TYPE_CHECKING:
 # used of it: so these are imported, not the library alone.
 _USERS: Final = {
     "local": ("orchwatch.monitor.engine", "orchwatch.runtime.queries"),
-    "grafana": ("orchwatch.mixin.dashboards.overview",),
+    "grafana": tuple(
+        f"orchwatch.mixin.dashboards.{name}" for name in ("panels", "queries", "page")
+    ),
 }
 _IMPORT: Final = """
 import importlib, sys
 try:
-    importlib.import_module(sys.argv[1])
+    for module in sys.argv[1:]:
+        importlib.import_module(module)
 except BaseException as error:
     error = error.__cause__ or error
     sys.exit(f"{type(error).__name__}: {error}")
@@ -37,25 +41,42 @@ def check_extras() -> Iterator[Check]:
     Raises:
         PackageNotFoundError: The package is not installed.
     """
-    for extra in metadata.metadata("orchwatch").get_all("Provides-Extra") or ():
-        yield _check(extra)
+    extras = metadata.metadata("orchwatch").get_all("Provides-Extra") or ()
+    checks = {extra: _check_versions(extra) for extra in extras}
+    present = [extra for extra, check in checks.items() if check.state == "ok"]
+    # All of them in one process, as starting one takes longest; which of them failed is asked then.
+    fine = not _import_error([module for extra in present for module in _USERS.get(extra, ())])
+    for extra, check in checks.items():
+        yield check if fine or extra not in present else _check_imports(extra, check)
 
 
-def _check(extra: str) -> Check:
+def _check_imports(extra: str, check: Check) -> Check:
+    for module in _USERS.get(extra, ()):
+        error = _import_error([module])
+        if error:
+            found = f"{module} cannot be imported: {error}"
+            return replace(check, state="fail", found=found, remedy=_remedy(extra))
+    return check
+
+
+def _check_versions(extra: str) -> Check:
     requirements = _requirements(extra)
-    remedy = f"pip install 'orchwatch[{extra}]'"
     missing = [wanted.name for wanted in requirements if not _version(wanted.name)]
     if missing:
         return Check(
             name=f"extra {extra}",
             state="warn",
             found=f"{', '.join(missing)} not installed: what needs it says so",
-            remedy=remedy,
+            remedy=_remedy(extra),
         )
-    error = next(_misfits(requirements), "") or _import_error(extra)
+    error = next(_misfits(requirements), "")
     if error:
-        return Check(name=f"extra {extra}", state="fail", found=error, remedy=remedy)
+        return Check(name=f"extra {extra}", state="fail", found=error, remedy=_remedy(extra))
     return Check(name=f"extra {extra}", state="ok", found="installed, and can be imported")
+
+
+def _remedy(extra: str) -> str:
+    return f"pip install 'orchwatch[{extra}]'"
 
 
 def _requirements(extra: str) -> list[Requirement]:
@@ -84,23 +105,21 @@ def _misfits(requirements: list[Requirement]) -> Iterator[str]:
             yield f"{wanted.name} {version} is installed, {wanted.specifier} is wanted"
 
 
-def _import_error(extra: str) -> str:
-    """What goes wrong when an extra is imported, in one line.
+def _import_error(modules: list[str]) -> str:
+    """What goes wrong when these are imported, in one line; empty where nothing does.
 
     In another process: what is broken may end it, or print what it likes.
     """
-    for module in _USERS.get(extra, ()):
-        ended = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", _IMPORT, module],
-            check=False,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-        )
-        if ended.returncode:
-            words = " ".join(ended.stderr.split())[-_ERROR_CHARACTERS:]
-            reason = words or f"its process ended with {ended.returncode}"
-            return f"{module} cannot be imported: {reason}"
-    return ""
+    ended = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _IMPORT, *modules],
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    )
+    if not ended.returncode:
+        return ""
+    words = " ".join(ended.stderr.split())[-_ERROR_CHARACTERS:]
+    return words or f"its process ended with {ended.returncode}"

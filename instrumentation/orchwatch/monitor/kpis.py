@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchwatch import names
-from orchwatch.monitor import busy, islands, small_answers
+from orchwatch.monitor import busy, islands, small_answers, views
 from orchwatch.monitor.busy import Interval
 from orchwatch.monitor.selection import ALL
 from orchwatch.monitor.small import SmallStore
@@ -44,20 +44,14 @@ ACTIVE_NS = 60 * 1_000_000_000
 _NS = 1_000_000_000
 _STATUS_ERROR = 2  # OTLP
 
-# The hash of two ids is as good among some millions, and sooner compared.
 _TASKS = """
-SELECT count(*), count(*) FILTER (failed), count(*) FILTER (end_ns >= $hour_ns AND NOT failed)
-FROM (
-    SELECT DISTINCT ON (identity) end_ns, failed
-    FROM (
-        SELECT hash(trace_id, span_id) AS identity, end_ns, status = 2 AS failed
-        FROM ({spans})
-        WHERE end_ns BETWEEN $since_ns AND $now_ns AND {where} AND operation IN ($task, $run, $turn)
-            AND (operation = $task
-                OR (operation = $run AND agent IS DISTINCT FROM $helper)
-                OR (operation = $turn AND agent IS NULL AND agent_id IS NULL))
-    )
-)
+SELECT count(*), count(*) FILTER (status = 2),
+    count(*) FILTER ({recent} AND status <> 2)
+FROM ({chosen})
+WHERE {within} AND operation IN ($task, $run, $turn)
+    AND (operation = $task
+        OR (operation = $run AND agent IS DISTINCT FROM $helper)
+        OR (operation = $turn AND agent IS NULL AND agent_id IS NULL))
 """
 # Who an agent is takes two texts; their hash is as good among some thousands, and sorted ten times
 # faster.
@@ -67,7 +61,7 @@ WITH spans AS NOT MATERIALIZED (
         coalesce(nullif(agent_id, ''), agent, '') AS who_text,
         greatest(end_ns - duration_ns, $since_ns) AS start_ns, least(end_ns, $now_ns) AS stop_ns
     FROM ({spans})
-    WHERE end_ns >= $since_ns AND end_ns - duration_ns <= $now_ns
+    WHERE {within}
         AND agent IS DISTINCT FROM $helper AND {where} AND {acts}
 ),
 waiting AS MATERIALIZED (
@@ -349,15 +343,22 @@ def _tasks(
     if isinstance(store, SmallStore):
         ended = [
             row
-            for row in small_answers.distinct(small_answers.acting(store, selection))
+            for row in small_answers.chosen(store, selection, window=False)
             if window.since_ns <= row.end_ns <= window.now_ns and _is_task(row)
         ]
         failed = sum(row.status == _STATUS_ERROR for row in ended)
         recent = sum(row.end_ns >= hour_ns and row.status != _STATUS_ERROR for row in ended)
         return len(ended), failed, recent
-    sql, values = _spans(selection)
-    asked = {**_TASK_NAMES, **window._asdict(), "hour_ns": hour_ns, **values}
-    found, failed, recent = store.query(_TASKS.format(**sql), asked)[0]
+    sql, values = views.chosen(store, selection, window=False)
+    asked: dict[str, Any] = {**_TASK_NAMES, **values}
+    parts = {"chosen": sql, "within": "true", "recent": "true"}
+    if not store.is_within(*window):
+        parts["within"] = "end_ns BETWEEN $since_ns AND $now_ns"
+        asked |= window._asdict()
+    if not store.is_within(hour_ns, window.now_ns):
+        parts["recent"] = "end_ns >= $hour_ns"
+        asked["hour_ns"] = hour_ns
+    found, failed, recent = store.query(_TASKS.format(**parts), asked)[0]
     return found, failed, recent
 
 
@@ -368,7 +369,13 @@ def _times(
     sql, values = _spans(selection)
     # A span of an operation, or of a service, may lie inside of another one's.
     in_short = selection.operation is None and selection.service is None
-    parts = {**sql, "kind": islands.KIND, "acts": islands.ACTS}
+    within = "end_ns >= $since_ns AND end_ns - duration_ns <= $now_ns"
+    parts = {
+        **sql,
+        "kind": islands.KIND,
+        "acts": islands.ACTS,
+        "within": "true" if store.is_within(*window) else within,
+    }
     question = (_TOLD + _SWEEP + _TOTALS).format(
         **parts,
         **islands.KINDS,

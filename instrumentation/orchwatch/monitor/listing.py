@@ -40,24 +40,36 @@ _KEYS = {
     "trace": "replace(trace_id::VARCHAR, '-', '')",
     "agent": "coalesce(session_id, '') || chr(1) || coalesce(nullif(agent_id, ''), agent, '')",
 }
-_GROUPS = """
-WITH chosen AS ({chosen}), keyed AS (
-    SELECT *, {key} AS key, end_ns - duration_ns AS start_ns FROM chosen
-    WHERE session_id IS NOT NULL OR $kind = 'trace'
-        OR ($kind = 'agent' AND coalesce(agent_id, agent) IS NOT NULL)
+# What a key is made of, and which operations make that there is one.
+_PARTS = {"session": "session_id", "trace": "trace_id", "agent": "session_id, agent_id, agent"}
+_LISTED = {
+    "session": "session_id IS NOT NULL",
+    "trace": "true",
+    "agent": "agent_id IS NOT NULL OR agent IS NOT NULL OR (session_id IS NOT NULL AND operation"
+    f" IN ({', '.join(repr(operation) for operation in _OF_AGENTS)}))",
+}
+# The rest is asked of the latest only, and of the time of these: of most files nothing is read.
+_LATEST = """
+WITH parts AS (
+    SELECT {parts}, max(end_ns) FILTER ({listed}) AS listed_ns, min(end_ns) AS first_ns
+    FROM ({chosen}) GROUP BY ALL
 )
-SELECT key, min(start_ns), max(end_ns), count(*), count(*) FILTER (status = 2),
-    min(session_id), min(agent_id), min(agent),
+SELECT {key} AS key, min(first_ns), count(*) OVER () FROM parts
+GROUP BY key HAVING max(listed_ns) IS NOT NULL ORDER BY max(listed_ns) DESC, key LIMIT $limit
+"""
+_GROUPS = """
+SELECT {key} AS key, min(end_ns - duration_ns), max(end_ns), count(*),
+    count(*) FILTER (status = 2), min(session_id), min(agent_id), min(agent),
     count(DISTINCT coalesce(nullif(agent_id, ''), agent)),
-    arg_min(name, (parent_span_id IS NOT NULL, start_ns, span_id))
-FROM keyed
-WHERE $kind <> 'agent' OR coalesce(agent_id, agent) IS NOT NULL
-    OR operation IN (SELECT unnest($of_agents))
-GROUP BY key ORDER BY max(end_ns) DESC, key LIMIT $limit
+    arg_min(name, (parent_span_id IS NOT NULL, end_ns - duration_ns, span_id))
+FROM ({chosen})
+WHERE end_ns >= $first_ns AND ({listed}) AND {key} IN (SELECT unnest($keys::VARCHAR[]))
+GROUP BY key ORDER BY max(end_ns) DESC, key
 """
 _PIECES = """
 WITH chosen AS ({chosen}), keyed AS (
     SELECT {key} AS key, span_id, operation, end_ns - duration_ns AS start_ns, end_ns FROM chosen
+    WHERE end_ns >= $first_ns
 ),
 waiting AS (
     SELECT DISTINCT parent_span_id AS span_id FROM chosen
@@ -151,20 +163,27 @@ def groups(
         rows, of_all = _small_groups(store, kind, selection, limit)
         pieces: Iterable[tuple[Any, ...]] = _small_pieces(store, kind, selection, rows)
     else:
-        sql, values = views.chosen(store, selection)
-        asked = {**values, "kind": kind, "of_agents": list(_OF_AGENTS)}
-        question = _GROUPS.format(chosen=sql, key=_KEYS[kind])
-        rows = store.query(question, {**asked, "limit": limit})
-        of_all = len(rows)
-        if of_all == limit:
-            counting = f"SELECT count(*) FROM ({question})"  # noqa: S608 - no value stands in it
-            of_all = store.query(counting, {**asked, "limit": ENDLESS})[0][0]
-        pieces = store.query(
-            _PIECES.format(chosen=sql, key=_KEYS[kind]),
-            {**values, **_PIECE_NAMES, "keys": [row[0] for row in rows]},
-        )
+        rows, of_all, pieces = _asked(store, kind, selection, limit)
     swept = _swept(pieces)
     return [_group(kind, row, swept[row[0]]) for row in rows], of_all
+
+
+def _asked(
+    store: Store, kind: Kind, selection: Selection, limit: int
+) -> tuple[list[tuple[Any, ...]], int, list[tuple[Any, ...]]]:
+    """The latest groups, how many there are, and the pieces of the former's time."""
+    sql, values = views.chosen(store, selection)
+    form = {"chosen": sql, "key": _KEYS[kind], "parts": _PARTS[kind], "listed": _LISTED[kind]}
+    latest = store.query(_LATEST.format(**form), {**values, "limit": limit})
+    if not latest:
+        return [], 0, []
+    asked = {
+        **values,
+        "keys": [key for key, *_ in latest],
+        "first_ns": min(first_ns for _, first_ns, _ in latest),
+    }
+    rows = store.query(_GROUPS.format(**form), asked)
+    return rows, latest[0][-1], store.query(_PIECES.format(**form), {**asked, **_PIECE_NAMES})
 
 
 def values(store: Store | SmallStore, selection: Selection, column: str) -> list[str]:

@@ -34,11 +34,12 @@ _ENVIRONMENT_BYTES = 4 * 1024 * 1024
 # A process that started after the span that named its id ended is another one with the same id.
 _CLOCK_TOLERANCE_S = 1.0
 _NS = 1e9
+_ENDLESS_NS = (1 << 63) - 1
 
 # There are few, and of one column: found ten times sooner than whose spans they recorded.
 _RESOURCES = """
 SELECT DISTINCT resource FROM (FROM operations UNION ALL BY NAME FROM undelivered)
-WHERE end_ns >= $since_ns
+WHERE {within}
 """
 _RECORDERS = """
 SELECT session_id, resource, max(end_ns)
@@ -108,9 +109,15 @@ def recorders(store: Store | SmallStore, *, since_ns: int) -> dict[str, list[psu
     if isinstance(store, SmallStore):
         rows = _small_recorders(store, since_ns)
     else:
-        texts = [row[0] for row in store.query(_RESOURCES, {"since_ns": since_ns}) if row[0]]
+        asked: dict[str, Any] = {"since_ns": since_ns}
+        found = (
+            store.query(_RESOURCES.format(within="true"))
+            if store.is_within(since_ns, _ENDLESS_NS)
+            else store.query(_RESOURCES.format(within="end_ns >= $since_ns"), asked)
+        )
+        texts = [row[0] for row in found if row[0]]
         here = [text for text in texts if _may_run(_pid(json.loads(text)))]
-        asked = {"since_ns": since_ns, "followed": names.CLAUDE_CODE_SERVICE, "resources": here}
+        asked |= {"followed": names.CLAUDE_CODE_SERVICE, "resources": here}
         rows = store.query(_RECORDERS, asked) if here else []
     return running(
         (session_id, _pid(json.loads(resource)), end_ns) for session_id, resource, end_ns in rows

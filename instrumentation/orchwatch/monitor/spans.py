@@ -172,6 +172,8 @@ def outside(store: Store | SmallStore, selection: Selection) -> Outside:
     since_ns, until_ns = selection.since_ns or 0, selection.last_ns
     if isinstance(store, SmallStore):
         return Outside(*small_answers.outside(store, selection, since_ns, until_ns))
+    if store.is_within(since_ns, until_ns):
+        return Outside(0, 0)
     sql, values = views.chosen(store, selection, window=False)
     asked = {**values, "since_ns": since_ns, "until_ns": until_ns}
     return Outside(*store.query(_OUTSIDE.format(chosen=sql), asked)[0])

@@ -32,6 +32,7 @@ _logger = logging.getLogger(__name__)
 
 _ATTEMPTS = 5
 _READ_ALL = "SELECT max(hash(stored)) FROM read_parquet($path) AS stored"
+_REACH = "SELECT min(end_ns), max(end_ns) FROM span"
 # So much of a segment that is still written to is worth a file: less is parsed sooner than that.
 _PIECE_BYTES = 1024 * 1024
 # Parsing this takes about a second.
@@ -81,6 +82,7 @@ class Store:
         self._files: dict[str, Compacted] = {}
         # Files of an earlier version that could not be written anew; the table has their rows.
         self._by_itself: set[str] = set()
+        self._reach: tuple[int, int] | None = None
         self.refresh()
         self._name_lost()
 
@@ -100,6 +102,7 @@ class Store:
         Raises:
             OrchwatchError: The store's files cannot be read.
         """
+        self._reach = None
         unfinished.close(self._spool.parent)
         why: Exception | None = None
         for _ in range(_ATTEMPTS):
@@ -157,6 +160,17 @@ class Store:
         return any(file.family == spool.HISTORY for file in self._files.values()) or any(
             progress.segment.family == spool.HISTORY for progress in self._progress.values()
         )
+
+    def is_within(self, since_ns: int | None, until_ns: int) -> bool:
+        """Whether all that is stored ended within a window: then nothing need be compared with it.
+
+        Raises:
+            OrchwatchError: The store's files cannot be read.
+        """
+        if self._reach is None:
+            first_ns, last_ns = self.query(_REACH)[0]
+            self._reach = (0, 0) if first_ns is None else (first_ns, last_ns)
+        return (since_ns or 0) <= self._reach[0] and self._reach[1] <= until_ns
 
     def live_since(self, since_ns: int, families: Collection[str]) -> list[str]:
         """Ids of the segments that only the spool holds and that were written to since."""

@@ -96,7 +96,8 @@ def chosen(
         selection: What for.
         window: Whether within its window only.
     """
-    where, values = selection.where(window=window)
+    cuts = window and not store.is_within(selection.since_ns, selection.last_ns)
+    where, values = selection.where(window=cuts)
     sql = f"SELECT * FROM counted WHERE {where}"  # noqa: S608 - no value stands in it
     if selection.history and store.holds_history():
         sql += " UNION ALL " + _IMPORTED.format(columns=_COLUMNS, where=where)

@@ -95,7 +95,7 @@ def test_without_duckdb_the_remedy_is_one_clear_line(home: Path, tmp_path: Path)
         "import sys\n"
         "class Without:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'duckdb':\n"
+        "        if name in ('duckdb', '_duckdb'):\n"
         "            raise ModuleNotFoundError(name=name)\n"
         "sys.meta_path.insert(0, Without())\n"
     )

@@ -19,7 +19,8 @@ DOCTOR = [sys.executable, "-m", "orchwatch.cli", "doctor"]
 def install(directory: Path, distribution: str, version: str, code: str) -> None:
     """Puts a library of that name and version where it is found before the real one."""
     name = distribution.replace("-", "_")
-    (directory / f"{name}.py").write_text(code)
+    for module in (name, f"_{name}"):  # DuckDB's engine is a module of its own
+        (directory / f"{module}.py").write_text(code)
     info = directory / f"{name}-{version}.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(

@@ -318,19 +318,21 @@ class ApiUsage(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelAnswered(Fact):
-    """A request to the model got its whole answer.
+    """A request to the model was answered, or its answer was cut off.
 
     Attributes:
         record_id: The request's own id.
         start_ns: When it was sent, Unix time in nanoseconds.
         model: Which model answered.
         request_id: By which name the API knows it.
+        outcome: Why the answer is not whole.
     """
 
     record_id: str
     start_ns: int
     model: str
     request_id: str = ""
+    outcome: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -342,12 +344,35 @@ class ApiFailed(Fact):
         error_type: Why.
         attempt: Which retry follows, 0 when none does.
         delay_s: How long that one waits.
+        status: The answer's HTTP status, 0 where there was none.
+        attempts: How often it was asked in all before it was given up, where that is known.
     """
 
     record_id: str
     error_type: str
+    status: int = 0
+    attempts: int = 0
     attempt: int = 0
     delay_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionCost(Fact):
+    """What a process of Claude Code has cost by its end, in which `time_ns` is about that.
+
+    Attributes:
+        record_id: The record's own id.
+        cost_usd: In US dollars.
+        api_ns: How long requests to models took, added up.
+        tools_ns: Likewise tools.
+        models: The cost of each model.
+    """
+
+    record_id: str
+    cost_usd: float
+    api_ns: int
+    tools_ns: int
+    models: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

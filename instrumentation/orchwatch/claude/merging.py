@@ -430,6 +430,7 @@ _MERGERS: dict[type, Callable[[Session, Any], None]] = {
     facts.HookRan: _moment,
     facts.ApiFailed: _moment,
     facts.ModelAnswered: _moment,
+    facts.SessionCost: _moment,
     facts.CompactStarted: _compact_started,
     facts.Compacted: _moment,
     facts.TaskChanged: _task_changed,

@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, NamedTuple
 from orchwatch import names
 from orchwatch.__about__ import __version__
 from orchwatch.claude import ids
-from orchwatch.claude.facts import INTERRUPTED, ApiFailed, Compacted, Fact, HookRan, ModelAnswered
+from orchwatch.claude.facts import (
+    INTERRUPTED,
+    ApiFailed,
+    Compacted,
+    Fact,
+    HookRan,
+    ModelAnswered,
+    SessionCost,
+)
 from orchwatch.otlp_json import (
     LINE_SUFFIX,
     STATUS_ERROR,
@@ -218,10 +226,16 @@ def moment(place: Place, fact: Fact, compact_starts: Sequence[int]) -> Span:
         return _compaction(place, fact, compact_starts)
     if isinstance(fact, ModelAnswered):
         return _request(place, fact)
+    if isinstance(fact, SessionCost):
+        return _cost(place, fact)
     assert isinstance(fact, ApiFailed)
     more: dict[str, AttributeValue] = {}
     if fact.attempt:
         more = {names.RETRY_ATTEMPT: fact.attempt, names.RETRY_DELAY: fact.delay_s}
+    if fact.status:
+        more[names.HTTP_RESPONSE_STATUS_CODE] = fact.status
+    if fact.attempts:
+        more[names.API_ATTEMPTS] = fact.attempts
     span_id = ids.moment("api.error", place.session_id, fact.record_id)
     at = fact.time_ns
     span = _span(place, span_id, names.API_ERROR, names.API_ERROR, at, at, more)
@@ -236,10 +250,26 @@ def _request(place: Place, fact: ModelAnswered) -> Span:
     }
     if fact.request_id:
         more[names.GEN_AI_RESPONSE_ID] = fact.request_id
+    if fact.outcome:
+        more[names.OUTCOME] = fact.outcome
     span_id = ids.moment(names.CHAT, place.session_id, fact.record_id)
     return _span(
         place, span_id, f"{names.CHAT} {fact.model}", "", fact.start_ns, fact.time_ns, more
     )
+
+
+def _cost(place: Place, fact: SessionCost) -> Span:
+    """No duration: it says what a whole process of the session has cost, as that one ends."""
+    more: dict[str, AttributeValue] = {
+        names.SESSION_COST_USD: fact.cost_usd,
+        names.SESSION_API_TIME: fact.api_ns / NS_PER_S,
+        names.SESSION_TOOLS_TIME: fact.tools_ns / NS_PER_S,
+        names.SESSION_MODELS: list(fact.models),
+        names.SESSION_MODEL_COSTS: list(fact.models.values()),
+    }
+    span_id = ids.moment("session.cost", place.session_id, fact.record_id)
+    at = fact.time_ns
+    return _span(place, span_id, names.SESSION_COST, "", at, at, more)
 
 
 def _hook(place: Place, hook: HookRan) -> Span:

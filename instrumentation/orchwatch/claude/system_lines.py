@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from orchwatch.claude import api_errors
 from orchwatch.claude.facts import MICRO, Activity, ApiFailed, Compacted, Fact, HookRan, TurnEnded
-from orchwatch.claude.fields import count, mapping, milliseconds, text, word
+from orchwatch.claude.fields import count, mapping, milliseconds, text
 from orchwatch.claude.wrapped_hooks import is_wrapped_command
 
 _SILENT = frozenset(
@@ -172,15 +173,12 @@ def _compacted(line: dict[str, Any], common: dict[str, Any], *, micro: bool) -> 
 
 
 def _failed(line: dict[str, Any], common: dict[str, Any]) -> ApiFailed:
-    error = mapping(line.get("error"))
-    inner = mapping(mapping(error.get("error")).get("error"))
-    status = error.get("status")
-    named = inner.get("type") or (str(status) if isinstance(status, int) else None)
-    cause = mapping(line.get("cause") or error.get("cause")).get("code")
+    kind, status = api_errors.of_retry(line)
     return ApiFailed(
         **common,
         record_id=text(line.get("uuid")),
-        error_type=word(named) or word(cause) or "api_error",
+        error_type=kind,
+        status=status,
         attempt=count(line.get("retryAttempt")),
         delay_s=(milliseconds(line.get("retryInMs")) or 0) / _NS_PER_MS / 1000,
     )

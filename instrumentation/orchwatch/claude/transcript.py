@@ -10,8 +10,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from orchwatch.claude import blocks, notices, records, system_lines
+from orchwatch.claude import api_errors, blocks, notices, records, system_lines
 from orchwatch.claude.claims import Claims, Standing
+from orchwatch.claude.costs import Costs
 from orchwatch.claude.facts import (
     INTERRUPTED,
     Activity,
@@ -36,6 +37,7 @@ from orchwatch.claude.fields import (
     word,
 )
 from orchwatch.claude.prompts import INTERRUPTION, PROMPT, REQUEST, UNKNOWN, classify
+from orchwatch.claude.queries import Queries, Query
 from orchwatch.claude.turns import Turns, agent_owner, new_state
 
 if TYPE_CHECKING:
@@ -124,6 +126,8 @@ class Transcript:
             "begun": False,  # a line with a time was read
         }
         self._turns = Turns(self._state)
+        self._queries = Queries(self._state)
+        self._costs = Costs(self._state)
         self.skipped: Counter[str] = Counter()
         self._readers: dict[str, Callable[[dict[str, Any], dict[str, Any]], list[Fact]]] = {
             "user": self._user,
@@ -220,10 +224,10 @@ class Transcript:
         session_id = self._session_id or text(record.get("sessionId"))
         if not session_id or self._agent_id:
             return []
-        facts: list[Fact] = []
+        facts = self._costs.read(record, session_id, forked=bool(self._state["previous"]))
         began_ns = moment_ns(record.get("startTime"))
         if began_ns and not self._state["previous"]:
-            facts = [SessionStarted(session_id=session_id, time_ns=began_ns)]
+            facts.append(SessionStarted(session_id=session_id, time_ns=began_ns))
         return facts + self._turns.exit(session_id)
 
     def _side_agent(self, line: dict[str, Any]) -> str | None:
@@ -295,7 +299,7 @@ class Transcript:
         facts: list[Fact] = [AgentStarted(**common, task_digest=told, **self._origin)]
         if kind == INTERRUPTION and not first:
             facts.append(TurnEnded(**common, reason=INTERRUPTED))
-            return facts + self._turns.cut_agent(common, INTERRUPTED)
+            return [*facts, *self._cut_off(common), *self._turns.cut_agent(common, INTERRUPTED)]
         if kind in (PROMPT, REQUEST) or first:
             record = text(line.get("uuid"))
             self._state["turns"][agent_id] = common["agent_turn"] = record
@@ -317,7 +321,9 @@ class Transcript:
         if kind == INTERRUPTION:
             others = named and prompt_id != common["prompt_id"]
             self._own_prompt(common["session_id"])
-            return facts if others else facts + turns.end(common, INTERRUPTED)
+            if others:
+                return facts
+            return [*facts, *self._cut_off(common), *turns.end(common, INTERRUPTED)]
         new = prompt_id != common["prompt_id"]
         if kind == REQUEST and new:
             turns.ask(prompt_id, at, record, derived=not named, meta=False)
@@ -394,9 +400,7 @@ class Transcript:
         at, request = time_ns(record.get("timestamp")), text(record.get("id"))
         if at is None or not request:
             return []
-        requests = self._state.setdefault("requests", {})
-        requests[request] = at
-        _limit(requests)
+        self._queries.ask(record, request, at)
         agent_id = self._agent_id
         if not agent_id or self._state["copies"].get(agent_id, True):
             return []
@@ -414,18 +418,20 @@ class Transcript:
     def _answered(
         self, line: dict[str, Any], message: dict[str, Any], common: dict[str, Any]
     ) -> list[Fact]:
-        request = text(line.get("requestRef"))
-        requests = self._state.get("requests", {})
-        if not message.get("stop_reason") or request not in requests:
+        request, request_id = text(line.get("requestRef")), text(line.get("requestId"))
+        if not message.get("stop_reason"):
+            self._queries.begin(request, request_id)
             return []
-        answered = ModelAnswered(
-            **common,
-            record_id=request,
-            start_ns=requests.pop(request),
-            model=text(message.get("model")),
-            request_id=text(line.get("requestId")),
-        )
-        return [answered]
+        query = self._queries.answer(request)
+        if query is None:
+            return []
+        model = text(message.get("model"))
+        return [_answered(common, query._replace(model=model, request_id=request_id))]
+
+    def _cut_off(self, common: dict[str, Any]) -> list[Fact]:
+        """Somebody stopped the model: the request that it was answering, if it was."""
+        query = self._queries.cut_off()
+        return [_answered(common, query, INTERRUPTED)] if query else []
 
     def _stand(self, message_id: str, line: dict[str, Any], common: dict[str, Any]) -> Standing:
         """Whose a message is."""
@@ -476,10 +482,15 @@ class Transcript:
 
     def _failure(self, line: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
         """The model could not be asked, for good."""
-        error = word(line.get("error")) or "api_error"
+        error, status = api_errors.of_final(line)
+        told: dict[str, Any] = {
+            "record_id": text(line.get("uuid")),
+            "error_type": error,
+            "status": status,
+            "attempts": self._queries.given_up(),
+        }
         if common.get("agent_id"):
-            failed = ApiFailed(**common, record_id=text(line.get("uuid")), error_type=error)
-            return [failed, TurnEnded(**common, error_type=error)]
+            return [ApiFailed(**common, **told), TurnEnded(**common, error_type=error)]
         if self._turns.copying:
             return []
         facts: list[Fact] = []
@@ -489,7 +500,7 @@ class Transcript:
             common["prompt_id"] = self._turns.prompt
         alive = self._turns.live(common["time_ns"], 2)
         self._outside(common, alive=alive)
-        failed = ApiFailed(**common, record_id=text(line.get("uuid")), error_type=error)
+        failed = ApiFailed(**common, **told)
         return [*facts, failed, *([TurnEnded(**common, error_type=error)] if alive else [])]
 
     def _system(self, line: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
@@ -545,6 +556,17 @@ class Transcript:
 
     def _queued(self, line: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
         return notices.read(line.get("content"), common)
+
+
+def _answered(common: dict[str, Any], query: Query, outcome: str = "") -> ModelAnswered:
+    return ModelAnswered(
+        **common,
+        record_id=query.record_id,
+        start_ns=query.start_ns,
+        model=query.model,
+        request_id=query.request_id,
+        outcome=outcome,
+    )
 
 
 def _is_before_prompt(line: dict[str, Any]) -> bool:

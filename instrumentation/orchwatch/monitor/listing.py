@@ -7,12 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchwatch import names
-from orchwatch.monitor import small_answers, views
+from orchwatch.monitor import costs, small_answers, views
 from orchwatch.monitor.small import SmallStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from orchwatch.monitor.costs import Cost
     from orchwatch.monitor.selection import Selection
     from orchwatch.monitor.small import Row
     from orchwatch.monitor.store import Store
@@ -131,6 +132,7 @@ class Group:
         tools_ns: How long of that tools.
         hooks_ns: How long of that hooks.
         model_ns: How long of that the model, as far as one can tell.
+        cost: What a session has cost in all, where it says so.
     """
 
     id: str
@@ -145,6 +147,7 @@ class Group:
     tools_ns: int | None
     hooks_ns: int | None
     model_ns: int | None
+    cost: Cost | None = None
 
     def share(self, part_ns: int | None) -> float | None:
         """A part of the busy time, 0 to 1."""
@@ -165,7 +168,8 @@ def groups(
     else:
         rows, of_all, pieces = _asked(store, kind, selection, limit)
     swept = _swept(pieces)
-    return [_group(kind, row, swept[row[0]]) for row in rows], of_all
+    told = costs.of_sessions(store, [row[0] for row in rows]) if kind == "session" else {}
+    return [_group(kind, row, swept[row[0]], told.get(row[0])) for row in rows], of_all
 
 
 def _asked(
@@ -194,7 +198,9 @@ def values(store: Store | SmallStore, selection: Selection, column: str) -> list
     return [row[0] for row in store.query(_VALUES[column].format(chosen=sql), asked)]
 
 
-def _group(kind: Kind, row: Sequence[Any], parts: dict[str, int | None]) -> Group:
+def _group(
+    kind: Kind, row: Sequence[Any], parts: dict[str, int | None], cost: Cost | None
+) -> Group:
     key, start_ns, end_ns, operations, errors, session_id, agent_id, agent, agents, name = row
     if kind == "agent":
         identity = agent_id or agent or MAIN_AGENT
@@ -214,6 +220,7 @@ def _group(kind: Kind, row: Sequence[Any], parts: dict[str, int | None]) -> Grou
         tools_ns=parts["tool"],
         hooks_ns=parts["hook"],
         model_ns=parts["turn"],
+        cost=cost,
     )
 
 

@@ -12,20 +12,23 @@ from orchwatch.safe_text import ljust, rjust, safe, width
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from orchwatch.monitor.costs import Cost
     from orchwatch.monitor.listing import Group, Kind
 
 _WIDTH = 80
 _NS = 1_000_000_000
 _ID_LENGTH = 8
+_CENT = 0.01
 _NAME_COLUMNS = 40
 _SHARES = ("tools", "model", "hooks")
 _HEADS = {
-    "session": ("session", "started", "took", "busy", "ops", "errors", *_SHARES),
+    "session": ("session", "started", "took", "busy", "ops", "errors", *_SHARES, "cost"),
     "agent": ("agent", "session", "started", "took", "busy", "ops", "errors", *_SHARES),
     "trace": ("trace", "started", "took", "ops", "errors", *_SHARES, "name"),
 }
 _TEXTS = ("session", "agent", "trace", "started", "name")
 _NOTE = "Times are UTC. Shares of the busy time; model: turns outside of tools and hooks.\n"
+_COST_NOTE = "Cost: US dollars that the session has told as its processes ended.\n"
 _NEXT = {
     "session": "orchwatch traces --session ID lists its traces; an id's first letters will do.",
     "agent": "orchwatch traces --agent NAME lists its traces; an id's first letters will do.",
@@ -57,7 +60,8 @@ def render(kind: Kind, groups: Sequence[Group], of_all: int, file: TextIO) -> No
             line = f"{gap.join(cells[:-1]).rstrip()}\n    {row[-1]}"
         file.write(line + "\n")
     more = f"{len(groups)} of {of_all}: --limit shows more.\n" if of_all > len(groups) else ""
-    file.write(f"\n{more}{_NOTE}{_NEXT[kind]}\n")
+    cost = _COST_NOTE if kind == "session" else ""
+    file.write(f"\n{more}{_NOTE}{cost}{_NEXT[kind]}\n")
 
 
 def render_json(kind: Kind, groups: Iterable[Group], of_all: int, file: TextIO) -> None:
@@ -83,6 +87,17 @@ def as_dict(kind: Kind, group: Group) -> dict[str, Any]:
         "tools_share": group.share(group.tools_ns),
         "model_share": group.share(group.model_ns),
         "hooks_share": group.share(group.hooks_ns),
+        **(_cost(group.cost) if kind == "session" else {}),
+    }
+
+
+def _cost(cost: Cost | None) -> dict[str, Any]:
+    """By a session's own account, over all its processes that have ended."""
+    return {
+        "cost_usd": cost.usd if cost else None,
+        "api_s": cost.api_s if cost else None,
+        "tools_s": cost.tools_s if cost else None,
+        "models_usd": cost.models_usd if cost else None,
     }
 
 
@@ -99,11 +114,17 @@ def _row(kind: Kind, group: Group, date: str) -> tuple[str, ...]:
         return (short, started, took, *counts, *shares, safe(group.name or "", _NAME_COLUMNS))
     busy = units.duration(group.busy_ns / _NS)
     if kind == "session":
-        return (short, started, took, busy, *counts, *shares)
+        return (short, started, took, busy, *counts, *shares, _dollars(group.cost))
     name = safe(group.name or "", _NAME_COLUMNS // 2)
     who = name if group.name == group.id else f"{name} {short}".strip()
     session = safe(group.session_id or units.ABSENT)[:_ID_LENGTH]
     return (who if group.name != "main" else "main", session, started, took, busy, *counts, *shares)
+
+
+def _dollars(cost: Cost | None) -> str:
+    if cost is None:
+        return units.ABSENT
+    return f"{cost.usd:.2f}" if cost.usd >= _CENT else f"<{_CENT}"
 
 
 def _dates(groups: Iterable[Group]) -> str:

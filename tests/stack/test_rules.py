@@ -137,6 +137,7 @@ def test_the_rules_of_a_users_own_table_and_profile_are_as_good(
         assert tested.returncode == 0, tested.stdout + tested.stderr
 
 
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize(
     "file", sorted((REPO / "tests/promtool").glob("*.test.yml")), ids=lambda file: file.name
 )

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from orchwatch import losses, spool
 from orchwatch.monitor import counting, servers, tempo
+from orchwatch.monitor.selection import ALL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from orchwatch.monitor.counting import InPrometheus
+    from orchwatch.monitor.selection import Selection
     from orchwatch.monitor.store import Store
 
 # What ended this recently may still be on its way.
@@ -27,12 +29,11 @@ CREATE OR REPLACE TEMP TABLE audited AS
 SELECT *, min(start_s) OVER (PARTITION BY trace_id) AS trace_start_s FROM (
     SELECT trace_id, span_id, max(end_ns) AS end_ns,
         min(end_ns - duration_ns) // 1_000_000_000 AS start_s
-    FROM span WHERE end_ns >= $since_ns GROUP BY trace_id, span_id
+    FROM span WHERE {where} GROUP BY trace_id, span_id
 ) ORDER BY trace_start_s
 """
 _EMITTED = """
-SELECT family, count(DISTINCT (trace_id, span_id)) FROM span
-WHERE end_ns >= $since_ns GROUP BY family
+SELECT family, count(DISTINCT (trace_id, span_id)) FROM span WHERE {where} GROUP BY family
 """
 _STARTS = """
 SELECT trace_start_s, count(DISTINCT trace_id) FROM audited GROUP BY ALL ORDER BY trace_start_s
@@ -55,7 +56,9 @@ FROM audited SEMI JOIN gone USING (trace_id, span_id) ANTI JOIN (
 WHERE end_ns < $young_ns ORDER BY end_ns
 """
 _NEWEST = "SELECT max(end_ns) FROM audited ANTI JOIN gone USING (trace_id, span_id)"
-_EARLIER = "SELECT count(DISTINCT (trace_id, span_id)) FROM span WHERE end_ns < $since_ns"
+_EARLIER = """
+SELECT count(DISTINCT (trace_id, span_id)) FROM span WHERE {where} AND end_ns < $before_ns
+"""
 
 
 SpanId = tuple[str, str]
@@ -91,7 +94,8 @@ class Audit:
         dropped: What telemetry lost since the ledger was begun, by reason.
         unreadable: Lines and spans of the spool that nobody can read.
         tempo: Spans in Tempo.
-        prometheus: Operations in Prometheus.
+        prometheus: Operations in Prometheus; None where the selection asks for what its counters do
+            not tell apart.
     """
 
     emitted: Mapping[str, int]
@@ -99,7 +103,7 @@ class Audit:
     dropped: Mapping[str, int]
     unreadable: int
     tempo: InTempo
-    prometheus: InPrometheus
+    prometheus: InPrometheus | None
 
     @property
     def counting_is_explained(self) -> bool:
@@ -108,6 +112,8 @@ class Audit:
         A Collector that was killed forgets what it had counted since its last flush, and no more.
         Lines that the spool's budget dropped may be missing on either side.
         """
+        if self.prometheus is None:
+            return True
         dropped = self.dropped.get("budget_dropped", 0)
         surplus = sum(self.prometheus.surplus.values())
         return self.prometheus.unexplained <= dropped and surplus <= dropped
@@ -118,16 +124,19 @@ def examine(
     *,
     tempo_url: str,
     prometheus_url: str,
-    since_ns: int = 0,
+    selection: Selection = ALL,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Audit:
     """Asks both servers for all that the store says was emitted.
+
+    Counters know an operation by its name, not by its session, agent or service, and what ended up
+    to a moment in the past may have been counted later: Prometheus is not asked for these.
 
     Args:
         store: Of the home that is audited.
         tempo_url: The root of Tempo's HTTP interface.
         prometheus_url: The same of Prometheus.
-        since_ns: Only what ended at this Unix time in nanoseconds or later.
+        selection: Only these spans; imported ones among them whether it says so or not.
         progress: Called with the number of spans asked for so far, and of all.
 
     Raises:
@@ -137,12 +146,21 @@ def examine(
     # What Prometheus had by now was emitted by now, and so is in the store once it has looked.
     now_ns = time.time_ns()
     store.refresh()
-    emitted = dict(store.query(_EMITTED, {"since_ns": since_ns}))
-    counted = counting.examine(store, prometheus_url, since_ns=since_ns, now_ns=now_ns)
-    held = _in_tempo(store, tempo_url, since_ns, now_ns, progress)
+    where, values = _where(selection)
+    emitted = dict(store.query(_EMITTED.format(where=where), values))
+    counted = None
+    if selection.until_ns is None and not replace(selection, operation=None).filters:
+        counted = counting.examine(
+            store,
+            prometheus_url,
+            since_ns=selection.since_ns or 0,
+            now_ns=now_ns,
+            operation=selection.operation,
+        )
+    held = _in_tempo(store, tempo_url, selection, now_ns, progress)
     return Audit(
         emitted={family: emitted.get(family, 0) for family in spool.FAMILIES[:3]},
-        earlier=int(store.query(_EARLIER, {"since_ns": since_ns})[0][0]) if since_ns else 0,
+        earlier=_earlier(store, selection),
         dropped=losses.read(),
         unreadable=sum(store.unreadable().values()),
         tempo=held,
@@ -150,14 +168,35 @@ def examine(
     )
 
 
+def _where(selection: Selection) -> tuple[str, dict[str, Any]]:
+    """A condition in SQL, and its parameters; without an end, what is dated later counts, too."""
+    where, values = selection.where(window=False)
+    for column, sign in (("since_ns", ">="), ("until_ns", "<=")):
+        moment = getattr(selection, column)
+        if moment is not None:
+            where += f" AND end_ns {sign} ${column}"
+            values[column] = moment
+    return where, values
+
+
+def _earlier(store: Store, selection: Selection) -> int:
+    """How many ended before the window."""
+    if not selection.since_ns:
+        return 0
+    where, values = selection.where(window=False)
+    asked = {**values, "before_ns": selection.since_ns}
+    return int(store.query(_EARLIER.format(where=where), asked)[0][0])
+
+
 def _in_tempo(
     store: Store,
     url: str,
-    since_ns: int,
+    selection: Selection,
     now_ns: int,
     progress: Callable[[int, int], None],
 ) -> InTempo:
-    store.query(_AUDITED, {"since_ns": since_ns})
+    where, values = _where(selection)
+    store.query(_AUDITED.format(where=where), values)
     expected = int(store.query("SELECT count(*) FROM audited")[0][0])
     asked = 0
     gone: list[tuple[str, str]] = []

@@ -23,7 +23,8 @@ _NS_PER_S = 1_000_000_000
 
 _COUNTED = """
 SELECT operation, count(*), count(*) FILTER (end_ns >= $pending_ns), min(end_ns)
-FROM operations WHERE operation IS NOT NULL AND end_ns >= $since_ns GROUP BY operation
+FROM operations WHERE operation = coalesce($only, operation) AND end_ns >= $since_ns
+GROUP BY operation
 """
 _HELD_AT_RESTARTS = """
 SELECT operation, count(*) FROM operations
@@ -65,7 +66,9 @@ class InPrometheus:
         return sum(self.uncounted.values()) - sum(self.forgotten.values())
 
 
-def examine(store: Store, url: str, *, since_ns: int, now_ns: int) -> InPrometheus:
+def examine(
+    store: Store, url: str, *, since_ns: int, now_ns: int, operation: str | None = None
+) -> InPrometheus:
     """Compares within the window; where that does not fit, from the first operation on.
 
     An operation that ended before the window may be counted in it, and the other way round, so only
@@ -76,37 +79,43 @@ def examine(store: Store, url: str, *, since_ns: int, now_ns: int) -> InPromethe
         url: The root of Prometheus's HTTP interface.
         since_ns: Only what ended at this Unix time in nanoseconds or later.
         now_ns: When Prometheus is asked.
+        operation: Only this one; None for all.
 
     Raises:
         OrchwatchError: Prometheus cannot be reached or is something else, or the store cannot be
             read.
     """
-    found = _compare(store, url, since_ns, now_ns)
+    found = _compare(store, url, since_ns, now_ns, operation)
     if since_ns and (found.uncounted or found.surplus):
-        found = _compare(store, url, 0, now_ns)
+        found = _compare(store, url, 0, now_ns, operation)
     return found
 
 
-def _compare(store: Store, url: str, since_ns: int, now_ns: int) -> InPrometheus:
+def _compare(
+    store: Store, url: str, since_ns: int, now_ns: int, operation: str | None
+) -> InPrometheus:
     young_ns = now_ns - int(servers.VISIBLE_AFTER_S * _NS_PER_S)
-    rows = store.query(_COUNTED, {"since_ns": since_ns, "pending_ns": young_ns})
+    asked = {"since_ns": since_ns, "pending_ns": young_ns, "only": operation}
+    rows = store.query(_COUNTED, asked)
     first_ns = min((first_ns for *_, first_ns in rows), default=now_ns)
     begin_ns = since_ns or first_ns - _NS_PER_S
     counted = prometheus.counted(url, since_s=begin_ns / _NS_PER_S, until_s=now_ns / _NS_PER_S)
-    expected = {operation: count for operation, count, *_ in rows}
-    young = {operation: number for operation, _, number, _ in rows}
+    expected = {name: count for name, count, *_ in rows}
+    young = {name: number for name, _, number, _ in rows}
     held = _held_at_restarts(store, counted.last_flushes_s, since_ns)
     pending: dict[str, int] = {}
     uncounted: dict[str, int] = {}
     surplus: dict[str, int] = {}
-    for operation in sorted(expected.keys() | counted.operations.keys()):
-        lacking = expected.get(operation, 0) - counted.operations.get(operation, 0)
-        if lacking < 0:
-            surplus[operation] = -lacking
+    for name in sorted(expected.keys() | counted.operations.keys()):
+        if operation not in (None, name):
             continue
-        pending[operation] = min(lacking, young.get(operation, 0))
-        if lacking > pending[operation]:
-            uncounted[operation] = lacking - pending[operation]
+        lacking = expected.get(name, 0) - counted.operations.get(name, 0)
+        if lacking < 0:
+            surplus[name] = -lacking
+            continue
+        pending[name] = min(lacking, young.get(name, 0))
+        if lacking > pending[name]:
+            uncounted[name] = lacking - pending[name]
     of_all = sum(expected.values())
     return InPrometheus(
         since_ns=since_ns,
@@ -115,9 +124,7 @@ def _compare(store: Store, url: str, since_ns: int, now_ns: int) -> InPrometheus
         pending=sum(pending.values()),
         uncounted=uncounted,
         forgotten={
-            operation: min(number, held[operation])
-            for operation, number in uncounted.items()
-            if operation in held
+            name: min(number, held[name]) for name, number in uncounted.items() if name in held
         },
         surplus=surplus,
         restarts=counted.restarts,

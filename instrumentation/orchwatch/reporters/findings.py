@@ -17,7 +17,8 @@ from orchwatch.units import counted as number_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from orchwatch.monitor.audit import Audit
+    from orchwatch.monitor.audit import Audit, InTempo
+    from orchwatch.monitor.counting import InPrometheus
 
 # The most operations that a sentence lists.
 _LISTED = 10
@@ -25,6 +26,7 @@ _LISTED = 10
 
 def render_json(audit: Audit, resent: int, file: TextIO) -> None:
     """Writes one JSON object."""
+    counted = audit.prometheus
     document = {
         "emitted": dict(audit.emitted),
         "earlier": audit.earlier,
@@ -38,14 +40,15 @@ def render_json(audit: Audit, resent: int, file: TextIO) -> None:
             "undelivered": len(audit.tempo.undelivered),
             "resent": resent,
         },
-        "prometheus": {
-            "expected": audit.prometheus.expected,
-            "found": audit.prometheus.found,
-            "pending": audit.prometheus.pending,
-            "uncounted": dict(audit.prometheus.uncounted),
-            "forgotten": dict(audit.prometheus.forgotten),
-            "surplus": dict(audit.prometheus.surplus),
-            "restarts": audit.prometheus.restarts,
+        "prometheus": counted
+        and {
+            "expected": counted.expected,
+            "found": counted.found,
+            "pending": counted.pending,
+            "uncounted": dict(counted.uncounted),
+            "forgotten": dict(counted.forgotten),
+            "surplus": dict(counted.surplus),
+            "restarts": counted.restarts,
         },
         "explanations": list(explain(audit)),
     }
@@ -59,8 +62,9 @@ def render_table(audit: Audit, resent: int, file: TextIO) -> None:
     file.write(f"{'':<12}{'expected':>10}{'found':>10}{'pending':>10}{'missing':>10}\n")
     in_tempo, counted = audit.tempo, audit.prometheus
     missing = len(in_tempo.lost) + len(in_tempo.undelivered)
-    uncounted = sum(counted.uncounted.values())
-    rows = (("Tempo", in_tempo, missing), ("Prometheus", counted, uncounted))
+    rows: list[tuple[str, InTempo | InPrometheus, int]] = [("Tempo", in_tempo, missing)]
+    if counted is not None:
+        rows.append(("Prometheus", counted, sum(counted.uncounted.values())))
     file.writelines(
         f"{name:<12}{held.expected:>10}{held.found:>10}{held.pending:>10}{gone:>10}\n"
         for name, held, gone in rows
@@ -82,7 +86,13 @@ def explain(audit: Audit) -> Iterator[str]:
     """One sentence for each difference."""
     yield from _about_emission(audit)
     yield from _about_tempo(audit)
-    yield from _about_prometheus(audit)
+    if audit.prometheus is None:
+        yield (
+            "Prometheus counts by operation, up to now: with --until, --session, --agent or"
+            " --service it is not asked."
+        )
+    else:
+        yield from _about_prometheus(audit.prometheus, audit.earlier)
 
 
 def _about_emission(audit: Audit) -> Iterator[str]:
@@ -120,8 +130,7 @@ def _about_tempo(audit: Audit) -> Iterator[str]:
         )
 
 
-def _about_prometheus(audit: Audit) -> Iterator[str]:
-    counted = audit.prometheus
+def _about_prometheus(counted: InPrometheus, earlier: int) -> Iterator[str]:
     if counted.uncounted:
         yield f"Prometheus counts fewer: {_list(counted.uncounted)}."
         if counted.restarts:
@@ -141,7 +150,7 @@ def _about_prometheus(audit: Audit) -> Iterator[str]:
         )
     if counted.since_ns == 0 and (counted.uncounted or counted.surplus):
         yield "Counts are compared from the first operation on, whatever the window."
-    elif counted.since_ns and audit.earlier:
+    elif counted.since_ns and earlier:
         since = datetime.fromtimestamp(counted.since_ns / 1e9, UTC)
         yield f"What ended before {since:%Y-%m-%d %H:%M} UTC is left out, see --since."
 

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from orchwatch.monitor import audit, counting
+from orchwatch.monitor.selection import Selection
 from orchwatch.monitor.store import Store
 
 if TYPE_CHECKING:
@@ -65,11 +66,18 @@ def servers() -> Iterator[Servers]:
         server.shutdown()
 
 
-def examine(home: Path, servers: Servers, *, since_ns: int = 0) -> audit.Audit:
+def examine(home: Path, servers: Servers, **selected: Any) -> audit.Audit:
     with Store(home) as store:
+        selection = Selection(**selected)
         return audit.examine(
-            store, tempo_url=servers.url, prometheus_url=servers.url, since_ns=since_ns
+            store, tempo_url=servers.url, prometheus_url=servers.url, selection=selection
         )
+
+
+def in_prometheus(home: Path, servers: Servers, **selected: Any) -> counting.InPrometheus:
+    found = examine(home, servers, **selected).prometheus
+    assert found is not None
+    return found
 
 
 def test_the_flush_interval_is_the_collectors() -> None:
@@ -93,7 +101,7 @@ def test_what_is_young_and_found_is_not_pending(
         record(end_ns=time.time_ns())
     for counted, pending, missing in ((8, 0, 0), (6, 2, 0), (5, 3, 0), (4, 3, 1)):
         servers.samples = [(time.time() - 1, counted)]
-        found = examine(home, servers).prometheus
+        found = in_prometheus(home, servers)
         assert (found.expected, found.found, found.pending) == (8, counted, pending)
         assert sum(found.uncounted.values()) == missing
         assert found.expected == found.found + found.pending + missing
@@ -104,7 +112,7 @@ def test_what_was_counted_beyond_what_was_emitted_is_not_found(
 ) -> None:
     record(end_ns=THEN_NS)
     servers.samples = [(THEN_NS / S + 2, 4)]
-    found = examine(home, servers).prometheus
+    found = in_prometheus(home, servers)
     assert (found.expected, found.found, found.pending) == (1, 1, 0)
     assert found.surplus == {"state.query": 3}
 
@@ -133,6 +141,7 @@ def test_a_restart_explains_what_ended_when_it_had_last_sent_its_counts_and_no_m
     samples = [(-50.0, 1), (0.0, 1), (200.0, 0), (201.0, 1)]
     servers.samples = [(flush_s + at_s, value) for at_s, value in samples]
     found = examine(home, servers)
+    assert found.prometheus is not None
     assert found.prometheus.restarts == 1
     assert found.prometheus.uncounted == {"state.query": len(ended_s)}
     assert sum(found.prometheus.forgotten.values()) == forgotten
@@ -147,7 +156,7 @@ def test_a_restart_explains_nothing_of_what_was_counted(
         record(end_ns=(flush_s + seconds) * S)
     samples = [(-50.0, 1), (0.0, 1), (200.0, 0), (201.0, 2)]
     servers.samples = [(flush_s + at_s, value) for at_s, value in samples]
-    found = examine(home, servers).prometheus
+    found = in_prometheus(home, servers)
     assert (found.uncounted, found.forgotten, found.unexplained) == ({}, {}, 0)
 
 
@@ -159,3 +168,34 @@ def test_what_ended_before_the_window_is_counted(
     assert examine(home, servers, since_ns=THEN_NS + S).earlier == 2
     assert examine(home, servers, since_ns=THEN_NS - S).earlier == 0
     assert examine(home, servers).earlier == 0
+
+
+def test_only_what_is_selected_is_looked_for(home: Path, record: Record, servers: Servers) -> None:
+    record("state.query", end_ns=THEN_NS - 9 * S, attributes={"session.id": "s"})
+    record("state.query", end_ns=THEN_NS)
+    record("hook.process", end_ns=THEN_NS, family="history")
+    for selected, expected in (
+        ({"session_id": "s"}, 1),
+        ({"until_ns": THEN_NS - S}, 1),
+        ({"service": "orchestration"}, 3),
+        ({"service": "shop"}, 0),
+        ({"operation": "hook.process"}, 1),
+        ({"since_ns": THEN_NS - S}, 2),
+        ({"since_ns": THEN_NS - 20 * S, "until_ns": THEN_NS - S, "operation": "state.query"}, 1),
+    ):
+        found = examine(home, servers, **selected)
+        assert found.tempo.expected == sum(found.emitted.values()) == expected, selected
+        asked = not selected.keys() - {"operation", "since_ns"}
+        assert (found.prometheus is not None) == asked, selected
+
+
+def test_of_an_operation_only_its_counters_are_compared(
+    home: Path, record: Record, servers: Servers
+) -> None:
+    record("state.query", end_ns=THEN_NS)
+    record("hook.process", end_ns=THEN_NS)
+    servers.samples = [(THEN_NS / S + 2, 4)]
+    found = in_prometheus(home, servers, operation="hook.process")
+    assert (found.expected, found.uncounted, found.surplus) == (1, {"hook.process": 1}, {})
+    found = in_prometheus(home, servers, operation="state.query")
+    assert (found.expected, found.uncounted, found.surplus) == (1, {}, {"state.query": 3})

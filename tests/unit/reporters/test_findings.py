@@ -9,6 +9,17 @@ from orchwatch.monitor.counting import InPrometheus
 from orchwatch.reporters import findings
 from orchwatch.reporters.table import WIDTH
 
+COUNTED = InPrometheus(
+    since_ns=0,
+    expected=100,
+    found=100,
+    pending=0,
+    uncounted={},
+    forgotten={},
+    surplus={},
+    restarts=0,
+)
+
 
 def audit() -> Audit:
     return Audit(
@@ -17,16 +28,7 @@ def audit() -> Audit:
         dropped={},
         unreadable=0,
         tempo=InTempo(expected=100, found=100, pending=0, lost=(), undelivered=()),
-        prometheus=InPrometheus(
-            since_ns=0,
-            expected=100,
-            found=100,
-            pending=0,
-            uncounted={},
-            forgotten={},
-            surplus={},
-            restarts=0,
-        ),
+        prometheus=COUNTED,
     )
 
 
@@ -56,7 +58,7 @@ def test_each_difference_has_its_explanation() -> None:
             undelivered=(("a", "b"),) * 3,
         ),
         prometheus=replace(
-            audit().prometheus,
+            COUNTED,
             found=91,
             pending=2,
             uncounted={"state.query": 7},
@@ -96,11 +98,12 @@ def test_each_difference_has_its_explanation() -> None:
 
 
 def test_only_what_a_restart_forgot_or_dropped_lines_explain_a_count_that_is_too_low() -> None:
-    low = replace(audit(), prometheus=replace(audit().prometheus, uncounted={"state.query": 7}))
+    few = replace(COUNTED, uncounted={"state.query": 7})
+    low = replace(audit(), prometheus=few)
     assert not low.counting_is_explained
-    assert not replace(low, prometheus=replace(low.prometheus, restarts=9)).counting_is_explained
+    assert not replace(low, prometheus=replace(few, restarts=9)).counting_is_explained
     for number, explained in ((7, True), (6, False)):
-        counted = replace(low.prometheus, restarts=1, forgotten={"state.query": number})
+        counted = replace(few, restarts=1, forgotten={"state.query": number})
         assert replace(low, prometheus=counted).counting_is_explained == explained
     assert replace(low, dropped={"budget_dropped": 7}).counting_is_explained
     assert not replace(low, dropped={"budget_dropped": 6}).counting_is_explained
@@ -110,7 +113,7 @@ def test_the_columns_add_up() -> None:
     tempo = InTempo(
         expected=100, found=80, pending=13, lost=(("a", "b"),) * 4, undelivered=(("a", "b"),) * 3
     )
-    counted = replace(audit().prometheus, found=90, pending=8, uncounted={"state.query": 2})
+    counted = replace(COUNTED, found=90, pending=8, uncounted={"state.query": 2})
     lines = shown(replace(audit(), tempo=tempo, prometheus=counted))
     for name in ("Tempo", "Prometheus"):
         words = lines.split(f" {name} ")[1].split()[:4]
@@ -119,15 +122,24 @@ def test_the_columns_add_up() -> None:
 
 
 def test_what_ended_before_the_window_is_mentioned_only_where_something_did() -> None:
-    windowed = replace(audit(), prometheus=replace(audit().prometheus, since_ns=10**18))
+    windowed = replace(audit(), prometheus=replace(COUNTED, since_ns=10**18))
     assert list(findings.explain(windowed)) == []
     (line,) = findings.explain(replace(windowed, earlier=1))
     assert line.startswith("What ended before 2001-09-09 01:46 UTC is left out")
 
 
 def test_a_restart_explains_no_count_that_is_too_high() -> None:
-    high = replace(
-        audit(), prometheus=replace(audit().prometheus, surplus={"state.query": 7}, restarts=1)
-    )
+    high = replace(audit(), prometheus=replace(COUNTED, surplus={"state.query": 7}, restarts=1))
     assert not high.counting_is_explained
     assert replace(high, dropped={"budget_dropped": 7}).counting_is_explained
+
+
+def test_where_prometheus_was_not_asked_that_is_said_and_nothing_claimed() -> None:
+    unasked = replace(audit(), prometheus=None)
+    assert unasked.counting_is_explained
+    (line,) = findings.explain(unasked)
+    assert line.endswith("it is not asked.")
+    assert " Prometheus 100 " not in shown(unasked)
+    file = io.StringIO()
+    findings.render_json(unasked, 0, file)
+    assert json.loads(file.getvalue())["prometheus"] is None

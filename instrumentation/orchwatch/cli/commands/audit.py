@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from orchwatch.cli import options, window
+from orchwatch.cli import filters, options
 from orchwatch.errors import CheckFailedError
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ HELP = "compare what was emitted with what Tempo and Prometheus hold"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The command's own options."""
     options.add_format(parser)
-    window.add_argument(parser)
+    filters.add_arguments(parser)
     parser.add_argument(
         "--resend", action="store_true", help="send what is missing in Tempo again, uncounted"
     )
@@ -45,13 +45,14 @@ def run(arguments: argparse.Namespace) -> int:
     from orchwatch.units import counted  # noqa: PLC0415
 
     collector, prometheus, tempo, _ = servers.servers()
-    with Store(Path(home())) as store:
+    directory = Path(home())
+    with Store(directory) as store:
+        chosen = filters.chosen(arguments, store, directory, moved=False)
         found = audit.examine(
             store,
             tempo_url=stack_access.below_path(arguments.tempo_url or tempo.url),
             prometheus_url=arguments.prometheus_url or prometheus.url,
-            since_ns=window.since_ns(window.DEFAULT if arguments.since is None else arguments.since)
-            or 0,
+            selection=chosen.selection,
             progress=_progress,
         )
         resent = 0

@@ -109,6 +109,10 @@ bench-cli: setup ## Measure what each command costs, over up to a million operat
 bench-hooks: setup ## Measure what a hook costs the agent
 	@$(BIN)/python benchmarks/hooks.py
 
+.PHONY: bench-freshness
+bench-freshness: setup ## Measure how soon the monitor shows what a real client did; needs npm
+	@$(BIN)/python -m benchmarks.freshness
+
 .PHONY: bench-monitor-process
 bench-monitor-process: setup ## Measure what the monitor takes after an hour of operations
 	@$(BIN)/python benchmarks/monitor_process.py

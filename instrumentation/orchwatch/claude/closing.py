@@ -308,7 +308,9 @@ class _Closing:
         told = _is_told(life)
         last_ns = max(life.last_ns, life.ended_ns, life.hooked_ns)
         if told:
-            wait_ns = _END_NS if life.is_final or life.ended_ns >= life.last_ns else _LAG_NS
+            wait_ns = _END_NS if life.is_final else _LAG_NS
+            if life.ended_ns >= life.last_ns:  # the file itself, after all hooks
+                wait_ns = _SETTLE_NS
             if self._gives_up or self._quiet(last_ns, wait_ns, whose):
                 return _End(life.end_ns, life.error_type, life.reason)
         wait_ns = said_ns if life.said_done else _QUIET_NS

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from tests.claude_client.client import Client
     from tests.claude_client.model_stub import Request
@@ -78,16 +78,24 @@ class Watch:
 
     def spans(self) -> list[Span]:
         """All spans that are stored, by start."""
-        found = [
-            _span(span)
+        return read(
+            line
             for segment in sorted((self.home / "spool").glob("*.jsonl"))
             if segment.name.startswith(_STORED)
-            for line in segment.read_text().splitlines()
-            for resource in json.loads(line).get("resourceSpans", [])
-            for scope in resource["scopeSpans"]
-            for span in scope.get("spans", [])
-        ]
-        return sorted(found, key=lambda span: (span.start_s, span.end_s, span.span_id))
+            for line in segment.read_bytes().splitlines()
+        )
+
+
+def read(lines: Iterable[bytes]) -> list[Span]:
+    """The spans in lines of the spool, by start."""
+    found = [
+        _span(span)
+        for line in lines
+        for resource in json.loads(line).get("resourceSpans", [])
+        for scope in resource["scopeSpans"]
+        for span in scope.get("spans", [])
+    ]
+    return sorted(found, key=lambda span: (span.start_s, span.end_s, span.span_id))
 
 
 @contextmanager

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 import subprocess
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.claude_client.terminal import terminal
 from tests.claude_client.watch import Span, Watch, monitor, summary, truth
 
 if TYPE_CHECKING:
@@ -29,28 +31,33 @@ PROMPTS = (
     "[[refused]] an API error",
 )
 HOOKED_RUNS = 30
-# By which the client may write down later what the model has sent, on a machine that is busy; and
-# by which it writes down later that it has asked.
+# By which half of all turns may end later than the model's log says; the client itself writes down
+# some later, and an API error always.
 LAG_S = 0.05
-ASKED_S = 0.5
+LATE_S = 1.0
 
 
-def play(client: Client) -> None:
+def play(client: Client) -> list[float]:
+    """When each client was started."""
+    started_s = []
     for prompt in PROMPTS:
+        started_s.append(time.time())
         client.ask(prompt.format(project=client.project))
+    return started_s
 
 
-def watched(client: Client, watch: Watch, way: str) -> None:
+def watched(client: Client, watch: Watch, way: str) -> list[float]:
     if way == "files":
-        play(client)
+        started_s = play(client)
         watch.run("claude", "import")
-        return
+        return started_s
     with monitor(watch):
         watch.run("claude", "install", "--hooks", way)
-        play(client)
+        started_s = play(client)
         deadline = time.monotonic() + WITHIN_S
         while time.monotonic() < deadline and not _quiet(watch):
             time.sleep(0.5)
+    return started_s
 
 
 def _quiet(watch: Watch) -> bool:
@@ -64,7 +71,7 @@ def _quiet(watch: Watch) -> bool:
 def test_what_the_model_was_asked_is_what_is_recorded(
     client: Client, watch: Watch, model: ModelStub, way: str
 ) -> None:
-    watched(client, watch, way)
+    started_s = watched(client, watch, way)
     spans = watch.spans()
 
     assert summary(spans) == truth(model.requests())
@@ -74,12 +81,20 @@ def test_what_the_model_was_asked_is_what_is_recorded(
     requests = [span for span in spans if span.attributes.get("gen_ai.operation.name") == "chat"]
     assert len(requests) == len(asked)
     assert sorted(span.start_s for span in requests) == pytest.approx(
-        sorted(request.received_s for request in asked), abs=ASKED_S
+        sorted(request.received_s for request in asked), abs=LATE_S
     )
+    lags_s = []
     for session_id in model.sessions():
-        assert _turn_ends(spans, session_id) == pytest.approx(
-            _last_answers(model, session_id), abs=LAG_S
-        )
+        ends_s, answers_s = _turn_ends(spans, session_id), _last_answers(model, session_id)
+        assert ends_s == pytest.approx(answers_s, abs=LATE_S)
+        lags_s += [abs(end_s - at_s) for end_s, at_s in zip(ends_s, answers_s, strict=True)]
+    assert statistics.median(lags_s) < LAG_S
+    inits = _named(spans, "session.init")
+    assert len(inits) == len(PROMPTS)
+    for init, at_s, session_id in zip(inits, started_s, model.sessions(), strict=True):
+        assert init.attributes["session.id"] == session_id
+        first_s = model.requests(session_id)[0].received_s
+        assert at_s < init.start_s < init.end_s < first_s
 
 
 @pytest.mark.timeout(600)
@@ -106,8 +121,36 @@ def test_a_fork_counts_its_own_work_only(client: Client, watch: Watch, model: Mo
     client.ask("[[bash]] second", "--resume", first, "--fork-session")
     watch.run("claude", "import")
 
-    assert summary(watch.spans()) == truth(model.requests())
+    spans = watch.spans()
+    assert summary(spans) == truth(model.requests())
     assert len(model.sessions()) == 2
+    turns = [span.attributes for span in _named(spans, "agent.turn")]
+    assert [turn.get("session.previous_id") for turn in turns] == [None, first]
+    assert len(_named(spans, "session.init")) == 1
+
+
+@pytest.mark.parametrize("way", ["http", "command"])
+def test_a_session_in_a_terminal_is_ready_before_a_person_has_typed(
+    client: Client, watch: Watch, way: str
+) -> None:
+    with monitor(watch):
+        watch.run("claude", "install", "--hooks", way)
+        started_s = time.time()
+        with terminal(client) as screen:
+            shown_s = time.time()
+            time.sleep(2.0)  # a person reads
+            screen.type("[[text]] hello")
+            screen.wait_for(lambda: "● Hello." in screen.text)
+            screen.type("/clear")
+            screen.wait_for(lambda: "● Hello." not in screen.text)
+            screen.type("[[text]] hello")
+            screen.wait_for(lambda: "● Hello." in screen.text)
+        deadline = time.monotonic() + 120.0
+        while time.monotonic() < deadline and not _named(watch.spans(), "session.init"):
+            time.sleep(0.5)
+
+    init = _named(watch.spans(), "session.init")[0]
+    assert started_s < init.start_s < init.end_s < shown_s + LATE_S
 
 
 def test_a_session_that_is_resumed_counts_once(

@@ -62,7 +62,10 @@ def _health(table: Targets) -> list[str]:
         "The mean of what the parts score that were measured; beyond the last column a part scores"
         f" {rules.poor_score:g}. An operation's figure is its p95. Healthy above"
         f" {rules.healthy_above:g}, degraded above {rules.degraded_above:g}, else critical; unknown"
-        " where no part was measured."
+        " where no part was measured. Whatever the score, the status is critical while a critical"
+        " alert fires, and at best degraded while a target is missed or another alert fires. The"
+        " status line and Prometheus judge by the same table, each by what it sees: the status line"
+        " by the last hour of this machine's operations, Prometheus by rules over its own windows."
     )
     return [
         "",

@@ -48,6 +48,8 @@ _PER: Final = {
     "mo": "month",
     "y": "year",
 }
+# For how long a report may have been missing before all that it counts is taken for new.
+_REMEMBERED: Final = "1h"
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -98,6 +100,32 @@ def seconds(duration: str) -> int:
     if found is None:
         raise ValueError(f"must be a duration such as 15m, not {duration!r}")
     return int(found[1]) * _UNITS_S[found[2]]
+
+
+def counted(counter: str, window: str) -> str:
+    """What a counter counted in a window, to the unit: `increase` extrapolates.
+
+    Of a session of a second, whose series has two samples, that makes one and a half times what was
+    counted. Here it is the newest value without the one before the window, or all of it where the
+    series began in there, or began again.
+    """
+    now = f"last_over_time({counter}[{window}])"
+    before = f"last_over_time({counter}[{_REMEMBERED}] offset {window})"
+    return f"{now} - ({before} <= {now} or {now} * 0)"
+
+
+def at_ends(counter: str, window: str, by: str = "") -> str:
+    """The same of a counter that is still reported, from its values at the window's two ends.
+
+    A month of samples would be read to follow it in between.
+
+    Args:
+        counter: The series.
+        window: The window.
+        by: `by (…) ` with a blank, for a sum of each.
+    """
+    before = f"{counter} offset {window}"
+    return f"sum {by}({counter} - ({before} <= {counter} or {counter} * 0))"
 
 
 def all_of(*conditions: str) -> str:

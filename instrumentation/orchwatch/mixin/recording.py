@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Longer windows are added up from what was counted every `_STEP`: else a month of raw samples, one
 # every two seconds, would be read again and again. These counts have names of their own, as there
-# is one each step, not one each evaluation. What fell between two steps is missing from both.
+# is one each step, not one each evaluation.
 _LONGEST_RAW_S = 6 * 3600
 _STEP = "2m"
 _EACH_STEP = "_step"
@@ -29,6 +29,7 @@ _EACH_STEP = "_step"
 TARGET = "operation:orchestration_target:seconds"
 WARNING = "operation:orchestration_warning:seconds"
 OBJECTIVE = "operation:orchestration_objective:ratio"
+EDGE = "orchestration:duration_edge:seconds"
 LEVEL_TARGET = "orchestration:level_target:value"
 LEVEL_WARNING = "orchestration:level_warning:value"
 
@@ -90,7 +91,8 @@ def _table(table: Targets) -> list[Record]:
         for row in table.levels.values()
         for name, value in ((LEVEL_TARGET, row.target), (LEVEL_WARNING, row.warning))
     ]
-    return operations + levels
+    edges = [_constant(EDGE, edge_s, "le", number(edge_s)) for edge_s in table.edges_s]
+    return operations + levels + edges
 
 
 def _constant(name: str, value: float, label: str, row_id: str) -> Record:
@@ -99,17 +101,23 @@ def _constant(name: str, value: float, label: str, row_id: str) -> Record:
 
 def _counts(table: Targets, window: str, suffix: str) -> list[Record]:
     every, failed = f"{DURATION}_count", f"{DURATION}_count{_FAILED_SELECTOR}"
+    # Steps are added up to a number that promises to count.
+    increase = promql.counted if suffix == _EACH_STEP else _increase
     counted = {
-        ENDED: f"{_BY_OPERATION} (increase({every}[{window}]))",
-        FAILED: f"{_BY_OPERATION} (increase({failed}[{window}]))",
+        ENDED: f"{_BY_OPERATION} ({increase(every, window)})",
+        FAILED: f"{_BY_OPERATION} ({increase(failed, window)})",
         VIOLATIONS: f"sum(increase({readings.VIOLATIONS}[{window}]))",
     }
     counts = [Record(name=f"{name}{suffix}", expr=expr) for name, expr in counted.items()]
     for row in table.operations.values():
         bucket = f"{DURATION}_bucket{selector(operation=row.id, le=number(row.target_s))}"
-        expr = f"{_BY_OPERATION} (increase({bucket}[{window}]))"
+        expr = f"{_BY_OPERATION} ({increase(bucket, window)})"
         counts.append(Record(name=f"{WITHIN}{suffix}", expr=expr, labels={OPERATION: row.id}))
     return counts
+
+
+def _increase(counter: str, window: str) -> str:
+    return f"increase({counter}[{window}])"
 
 
 def _window(table: Targets, settings: Settings, window: str) -> list[Record]:

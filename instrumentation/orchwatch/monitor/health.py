@@ -6,7 +6,7 @@ good nor bad. An operation's figure is its p95, which every status here compares
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from orchwatch import targets
@@ -66,7 +66,7 @@ class Health:
 
     Attributes:
         score: 0 to 1; None where no part was measured.
-        status: `unknown` where there is no score.
+        status: `unknown` where there is no score; see `judged` for what else it says.
         parts: What each measured part scored.
     """
 
@@ -136,6 +136,26 @@ def score(rules: Rules, figures: Mapping[str, float | None]) -> Health:
         return Health(score=mean, status="healthy", parts=parts)
     status: State = "degraded" if mean > rules.degraded_above else "critical"
     return Health(score=mean, status=status, parts=parts)
+
+
+def judged(table: Targets, rules: Rules, figures: Mapping[str, float | None]) -> Health:
+    """The score, and a status that never says well while a target is missed or an alert fires.
+
+    The score is the requirements' own. Its status is `critical` while a critical alert fires, and
+    at best `degraded` while another one does or a row of the table is a miss.
+    """
+    found = score(rules, figures)
+    rows: list[OperationTarget | LevelTarget] = [
+        *table.operations.values(),
+        *table.levels.values(),
+    ]
+    missed = any(row.status(figures.get(row.id)) == "miss" for row in rows)
+    burning = alerts(table, figures)
+    if any(alert.severity == "critical" for alert in burning):
+        return replace(found, status="critical")
+    if (missed or burning) and found.status in {"healthy", "unknown"}:
+        return replace(found, status="degraded")
+    return found
 
 
 def alerts(table: Targets, figures: Mapping[str, float | None]) -> list[Alert]:

@@ -184,7 +184,7 @@ class Measuring(ABC):
             snapshot=taken,
             system=self._system,
             business=self._business,
-            health=health.score(self._rules, figures),
+            health=health.judged(self._targets, self._rules, figures),
             alerts=tuple(health.alerts(self._targets, figures)),
         )
 

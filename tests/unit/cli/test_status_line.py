@@ -92,7 +92,8 @@ def test_without_a_running_monitor_it_says_how_old_its_figures_are(
 @pytest.mark.usefixtures("kept")
 def test_it_fits_the_columns_it_is_given() -> None:
     assert len(run("--no-color", COLUMNS="40")[0]) <= 40
-    assert "🟢" in run("--no-color", COLUMNS="9" * 5000)[0]
+    # Which it is depends on how busy this machine is.
+    assert set("🟢🟡🔴") & set(run("--no-color", COLUMNS="9" * 5000)[0])
     for columns in ("0", "-1", "x", "٣", ""):
         assert 8 < len(run("--no-color", COLUMNS=columns)[0]) <= 80
 

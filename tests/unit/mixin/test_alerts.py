@@ -11,7 +11,7 @@ import yaml
 
 from orchwatch import targets
 from orchwatch.config import Config
-from orchwatch.mixin import alerting, alerts, generate, promtool, readings
+from orchwatch.mixin import alerting, alerts, generate, promtool, readings, recording
 
 if TYPE_CHECKING:
     from orchwatch.mixin.rule import Alert
@@ -45,9 +45,10 @@ def rules(table: Targets) -> list[Rule]:
 
 
 def changed(table: Targets) -> list[Rule]:
-    """The rules that another table has and this one has not."""
+    """The rules that another table has and this one has not, without the histogram's edges."""
     before = rules(TABLE)
-    return [rule for rule in rules(table) if rule not in before]
+    found = [rule for rule in rules(table) if rule not in before]
+    return [rule for rule in found if rule.get("record") != recording.EDGE]
 
 
 def names(found: list[Rule]) -> set[str]:

@@ -18,7 +18,7 @@ REPO = Path(__file__).parents[3]
 TABLE = targets.load(config.Config())
 COLUMNS = 24
 # Of a page; more than these nobody takes in at a glance.
-MOST_PANELS = 12
+MOST_PANELS = 13
 DATA_SOURCES = {"prometheus", "tempo"}
 # What these show is given a unit column by column, or has none.
 WITHOUT_UNIT = {"traces", "nodeGraph", "state-timeline"}
@@ -96,12 +96,12 @@ def test_every_panel_says_what_it_shows_and_why_it_may_be_empty(model: Json) -> 
         assert one["fieldConfig"]["defaults"]["noValue"], one["title"]
 
 
-def test_every_panel_has_a_unit_and_at_most_two_decimals(model: Json) -> None:
+def test_every_panel_has_a_unit_and_at_most_three_decimals(model: Json) -> None:
     for one in panels(model):
         defaults = one["fieldConfig"]["defaults"]
         assert defaults["unit"], one["title"]
         # Without a number of them Grafana shows three digits.
-        assert defaults.get("decimals", 0) <= 2, one["title"]
+        assert defaults.get("decimals", 0) <= 3, one["title"]
         assert one["type"] in WITHOUT_UNIT or defaults["unit"] != "none" or "Status" in one["title"]
 
 
@@ -270,24 +270,27 @@ def test_a_number_that_nobody_measured_is_grey(model: Json) -> None:
 
 
 def test_agents_at_work_are_the_same_on_both_pages() -> None:
-    first, second = (panel(page(name), "Agents at work") for name in ("overview", "agents"))
+    first, second = (panel(page(name), "All agents at work") for name in ("overview", "agents"))
     for place in ("id", "gridPos"):
         del first[place], second[place]
     assert first == second
 
 
-def test_a_forecast_is_made_only_of_what_is_measured() -> None:
-    # An hour after a stop it would go on from what was measured before.
+def test_a_forecast_is_made_only_of_what_is_measured_and_has_a_past_and_never_of_the_cpu() -> None:
     forecasts = [
         target["expr"]
         for one in panels(page("resources"))
         for target in one["targets"]
         if "predict_linear" in target["expr"]
     ]
-    assert len(forecasts) == 4
+    # Where each leads to, and what had been forecast for now.
+    assert len(forecasts) == 6
+    assert sum(" offset 1h" in expr or " offset 1d" in expr for expr in forecasts) == 3
     for expr in forecasts:
-        (series,) = re.findall(r"predict_linear\((.+)\[\w+\], ", expr)
-        assert f") and {series} and {series} offset " in expr
+        (series, past) = re.findall(r"predict_linear\((.+)\[(\w+)\]", expr)[0]
+        # An hour after a stop it would go on from what was measured before.
+        assert f") and {series} and count_over_time({series}[{past}:" in expr
+        assert "cpu" not in expr
 
 
 @pytest.mark.parametrize(
@@ -328,7 +331,7 @@ def test_an_unknown_status_is_grey_and_sorts_last() -> None:
         ("resources", "Memory of a session", "session.memory"),
         ("kpis", "Tasks that succeed", "task.success"),
         ("kpis", "Tasks that fail", "task.errors"),
-        ("agents", "Parallel execution", "parallel.execution"),
+        ("agents", "Parallel execution, all", "parallel.execution"),
     ],
 )
 def test_colours_begin_where_the_table_says(name: str, title: str, row_id: str) -> None:
@@ -343,9 +346,10 @@ def test_colours_begin_where_the_table_says(name: str, title: str, row_id: str) 
     ("name", "title"),
     [
         ("operations", "p50, p95 and p99 against the target"),
-        ("agents", "How long agents took to start"),
-        ("agents", "Utilization and parallelism"),
-        ("resources", "CPU, and where it is heading"),
+        ("agents", "How long all agents took to start"),
+        ("agents", "Utilization and parallelism of all"),
+        ("resources", "CPU"),
+        ("resources", "Memory, and its forecasts"),
         ("resources", "Memory by service"),
         ("kpis", "Tasks that succeed over time"),
         ("kpis", "Tasks that fail over time"),

@@ -75,7 +75,8 @@ def _items(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def _row(labels: dict[str, str]) -> str:
-    return labels.get("target") or labels.get("orchestration_operation_name", "")
+    named = ("target", "orchestration_operation_name", "le")
+    return next((labels[name] for name in named if name in labels), "")
 
 
 def _unlike(old: dict[str, Any], new: dict[str, Any]) -> set[str]:
@@ -93,6 +94,7 @@ EXPECTED: dict[str, tuple[dict[str, dict[str, dict[str, float]]], Changes]] = {
         {
             "collector/config.yaml": {"- 40ms"},
             RECORDING: {
+                f"{recording.EDGE} 0.04",
                 f"{recording.TARGET} {QUERY}",
                 f"{recording.WITHIN}_step {QUERY}",
                 *(f"{recording.WITHIN}{window} {QUERY}" for window in SHORT),
@@ -121,6 +123,7 @@ EXPECTED: dict[str, tuple[dict[str, dict[str, dict[str, float]]], Changes]] = {
         {"operations": {QUERY: {"alert_s": 0.08}}},
         {
             "collector/config.yaml": {"- 75ms", "- 80ms"},
+            RECORDING: {f"{recording.EDGE} 0.075", f"{recording.EDGE} 0.08"},
             ALERTS: {f"LatencyOverThreshold {QUERY}"},
             TESTS: both("LatencyOverThreshold"),
             **{name: {QUERY} for name in DOCUMENTS},

@@ -94,3 +94,19 @@ def test_alerts_are_what_lies_beyond_the_requirements_thresholds() -> None:
 
 def test_what_nobody_measured_does_not_burn() -> None:
     assert health.alerts(TABLE, {"cpu.utilization": None}) == []
+
+
+def test_nothing_says_well_while_a_target_is_missed_or_an_alert_fires() -> None:
+    well = health.judged(TABLE, RULES, PERFECT)
+    assert (well.score, well.status) == (1, "healthy")
+    # Neither is a part of the score.
+    missed = health.judged(TABLE, RULES, {**PERFECT, "state.persist": 1.0})
+    assert (missed.score, missed.status) == (1, "degraded")
+    warned = health.judged(TABLE, RULES, {**PERFECT, "session.init": 0.16})
+    assert (warned.status, warned.score) == ("degraded", 0.96)
+    critical = health.judged(TABLE, RULES, {**PERFECT, "task.errors": 0.03})
+    assert (critical.score, critical.status) == (1, "critical")
+    alone = health.judged(TABLE, RULES, {"state.persist": 1.0})
+    assert (alone.score, alone.status) == (None, "degraded")
+    nothing = health.judged(TABLE, RULES, {})
+    assert (nothing.score, nothing.status) == (None, "unknown")

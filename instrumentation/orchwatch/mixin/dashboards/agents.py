@@ -37,7 +37,7 @@ def page(table: Targets) -> Page:
         asks=("agent", "session"),
         computed=(
             computed.slow(DURATION, promql.one_of(_WORKING), "$agent$session"),
-            computed.cut(computed.ended(f"{DURATION}_count{promql.one_of(_WORKING)}")),
+            computed.cut(promql.at_ends(f"{DURATION}_count{promql.one_of(_WORKING)}", "$__range")),
         ),
         refresh=SELDOM,
         rows=(
@@ -49,7 +49,10 @@ def page(table: Targets) -> Page:
                 height=4,
                 panels=(
                     (6, panels.agents_at_work()),
-                    *((6, panels.advised(table.levels[one], _NOT_LIVE)) for one in _LEVELS),
+                    *(
+                        (6, panels.advised(row, _NOT_LIVE, f"{row.title}, all"))
+                        for row in (table.levels[one] for one in _LEVELS)
+                    ),
                     (6, _spawned(table)),
                 ),
             ),
@@ -67,7 +70,7 @@ def _spawn(percent: int, window: str = "$__rate_interval") -> str:
 def _spawned(table: Targets) -> Panel:
     limits = units.limits(table.operations[names.AGENT_SPAWN])
     text = Text(
-        "Agent spawn, p95",
+        "Agent spawn, p95 of all",
         "From the order to start an agent until it is ready, over this time range.",
         _NOT_LIVE,
     )
@@ -142,7 +145,7 @@ def _named_rows() -> list[panels.Transformation]:
 
 def _utilization() -> Panel:
     text = Text(
-        "Utilization and parallelism",
+        "Utilization and parallelism of all",
         "Utilization: the share of their lives that agents worked. Parallelism: the share of the "
         "work during which another agent worked too. Efficiency: both by the formula of the "
         "requirements. The dashed lines are the limits of utilization.",
@@ -163,7 +166,7 @@ def _utilization() -> Panel:
 
 def _spawning() -> Panel:
     text = Text(
-        "How long agents took to start",
+        "How long all agents took to start",
         "Interpolated within buckets; the dashed lines are target and warning.",
         _NEVER_LIVE,
     )

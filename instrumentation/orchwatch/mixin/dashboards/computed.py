@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from orchwatch.mixin.dashboards import queries
-from orchwatch.mixin.promql import text
+from orchwatch.mixin.promql import at_ends, text
 
 # Beyond so many the search might be cut: increases are those of series that live, and spans come
 # a little after their counts.
@@ -46,8 +46,8 @@ def slow(series: str, labels: str, chosen: str) -> Computed:
         chosen: What the page's variables hold that no histogram knows, one after another. Where
             one is chosen there is no bound: fewer operations have it.
     """
-    every = _ended(f"{series}_count{labels}", "")
-    within = _ended(f"{series}_bucket{labels[:-1]},le!={text('+Inf')}}}", "by (le) ")
+    every = at_ends(f"{series}_count{labels}", "$__range")
+    within = at_ends(f"{series}_bucket{labels[:-1]},le!={text('+Inf')}}}", "$__range", "by (le) ")
     beyond = f"({_labelled(every, 'le', '0')} or {every} - on () group_right {within})"
     all_of_them = queries.ANY * chosen.count("$")
     free = f"and on (chosen) {_labelled('vector(1)', 'chosen', all_of_them)}" if chosen else ""
@@ -65,17 +65,6 @@ def cut(number: str) -> Computed:
     many = f'count_values("number", round({number}) > {queries.TRACES})'
     words = f": the newest {queries.TRACES} of $1"
     return Computed(CUT, f'label_replace({many}, "{_LABEL}", "{words}", "number", "(.*)")')
-
-
-def ended(series: str) -> str:
-    """How many operations ended in a page's time range, to the operation."""
-    return _ended(series, "")
-
-
-def _ended(series: str, by: str) -> str:
-    # The two ends suffice: a month of samples would be read to follow the series in between.
-    before = f"{series} offset $__range"
-    return f"sum {by}({series} - ({before} <= {series} or {series} * 0))"
 
 
 def _labelled(expr: str, label: str, value: str) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchwatch import names
 from orchwatch.mixin import promql
-from orchwatch.mixin.dashboards import panels, queries, units
+from orchwatch.mixin.dashboards import panels, queries, tokens, units
 from orchwatch.mixin.dashboards.page import Page, Row
 from orchwatch.mixin.dashboards.panels import Text
 
@@ -30,7 +30,8 @@ _TOKENS = promql.series(names.TOKEN_USAGE, "{token}", counter=True)
 _COST = "claude_code_cost_usage_USD_total"  # as Claude Code names and sends it
 _KIND = names.GEN_AI_TOKEN_TYPE.replace(".", "_")
 _MODEL = names.GEN_AI_RESPONSE_MODEL.replace(".", "_")
-_NO_TOKENS = "no session used a model"
+_OF_SESSIONS = f"{queries.SESSION} != nil"
+_NO_TOKENS = "no live session used a model; imported ones are counted below"
 
 
 def page(table: Targets) -> Page:
@@ -41,12 +42,17 @@ def page(table: Targets) -> Page:
         name="kpis",
         title="KPIs",
         description="Success, errors, coverage, quality, tasks an hour, tokens and cost.",
-        asks=("service",),
         rows=(
             Row(height=4, panels=tuple((8, panel) for panel in stated[:3])),
             Row(height=4, panels=tuple((8, panel) for panel in stated[3:])),
             Row(height=8, panels=tuple((8, _level(table, row_id)) for row_id in _OVER_TIME)),
             Row(height=8, panels=((8, _tokens()), (8, _cost()), (8, _completed()))),
+            Row(
+                height=6,
+                panels=(
+                    (24, tokens.by_model(_OF_SESSIONS, "Tokens of all sessions, imported too")),
+                ),
+            ),
         ),
     )
 
@@ -57,8 +63,9 @@ def _documented() -> Panel:
         "The share of public functions and classes with a documentation text.",
         _NO_REPORT,
     )
-    query = queries.now("A", queries.latest(f"{_DOCUMENTED}"))
-    return panels.number(text, query, unit=units.SHARE, decimals=1)
+    age = queries.now("age", f"max({queries.age(_DOCUMENTED)})", "last reported, ago")
+    query = queries.now("A", f"max({_DOCUMENTED})", panels.NOW)
+    return panels.aged(panels.number(text, query, age, unit=units.SHARE, decimals=1))
 
 
 def _level(table: Targets, row_id: str) -> Panel:
@@ -105,7 +112,6 @@ def _completed() -> Panel:
         "By service, as orchestrations count them.",
         "no task completed",
     )
-    completed = f'{_COMPLETED}{{{queries.SERVICE}=~"$service"}}'
     legend = f"{{{{{queries.SERVICE}}}}}"
-    query = queries.reported("A", completed, queries.SERVICE, legend)
+    query = queries.reported("A", _COMPLETED, queries.SERVICE, legend)
     return panels.bars(panels.graph(text, query, unit=units.NUMBER, decimals=0))

@@ -35,7 +35,7 @@ def page(_table: Targets) -> Page:
         asks=("service", "operation"),
         computed=(
             computed.slow(DURATION, queries.chosen(""), ""),
-            computed.cut(computed.ended(queries.chosen(f"{DURATION}_count"))),
+            computed.cut(promql.at_ends(queries.chosen(f"{DURATION}_count"), "$__range")),
         ),
         refresh=SELDOM,
         rows=(
@@ -56,17 +56,24 @@ def page(_table: Targets) -> Page:
 
 
 def _recorded(name: str) -> str:
-    return queries.latest(f"{name}{_CHOSEN}")
+    return f"{name}{_CHOSEN}"
+
+
+def _p95_now(settings: Settings) -> str:
+    """As the rules record it for all services; of the chosen ones."""
+    chosen = queries.chosen(f"{DURATION}_bucket")
+    rate = f"sum by ({OPERATION}, le) (rate({chosen}[{settings.window}]))"
+    return f"(histogram_quantile(0.95, {rate}) >= 0)"
 
 
 def _status(settings: Settings) -> Panel:
-    p95 = _recorded(f"{recording.P95}{settings.window}")
+    p95 = _p95_now(settings)
     target, warning = f"{recording.TARGET}{_CHOSEN}", f"{recording.WARNING}{_CHOSEN}"
     status = queries.status(p95, target, warning, OPERATION)
     text = Text(
         "Status",
-        "ok up to the target, warn up to the warning, miss beyond: by the latest p95 of all "
-        "services within a day.",
+        "ok up to the target, warn up to the warning, miss beyond: by the p95 of the chosen "
+        f"services over {settings.window}. Unknown: none ended in them.",
         "no target",
     )
     panel = panels.number(
@@ -78,13 +85,12 @@ def _status(settings: Settings) -> Panel:
 def _p95(settings: Settings) -> Panel:
     text = Text(
         "p95 against target",
-        f"The latest p95 over {settings.window} within a day, of all services, and the target.",
-        _NONE,
+        f"The p95 over {settings.window}, of the chosen services, and the target.",
+        f"none in {settings.window}",
     )
-    expr = _recorded(f"{recording.P95}{settings.window}")
     return panels.number(
         text,
-        queries.now("A", expr, "p95"),
+        queries.now("A", _p95_now(settings), "p95"),
         queries.now("B", f"{recording.TARGET}{_CHOSEN}", "target"),
         unit=units.SECONDS,
         decimals=None,
@@ -93,7 +99,7 @@ def _p95(settings: Settings) -> Panel:
 
 def _under_target(settings: Settings) -> Panel:
     text = Text(
-        "Under target",
+        "Under target, all services",
         f"The share of operations within their target over {settings.period}, counted and not "
         "interpolated, and the objective.",
         _NO_TARGET,
@@ -109,7 +115,7 @@ def _under_target(settings: Settings) -> Panel:
 
 def _budget(settings: Settings) -> Panel:
     text = Text(
-        "Budget left",
+        "Budget left, all services",
         f"Of the slow operations that the objective allows in {settings.period}. Below zero: more "
         "were slow than allowed.",
         _NO_TARGET,
@@ -157,14 +163,14 @@ def _heatmap() -> Panel:
         "one operation: it opens its trace.",
         _NONE,
     )
-    query = queries.buckets("A", queries.chosen(f"{DURATION}_bucket"))
+    query = queries.buckets("A", queries.chosen(f"{DURATION}_bucket"), recording.EDGE)
     return panels.heat(text, query, unit=units.SECONDS, decimals=None)
 
 
 def _share(settings: Settings) -> Panel:
     shortest = settings.windows()[0]
     text = Text(
-        "Share under target",
+        "Share under target, all services",
         "Over a short window and over the budget's period, with the objective as a dashed line.",
         _NO_TARGET,
     )

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
     from orchwatch.mixin.alerting import Settings
     from orchwatch.mixin.dashboards.panels import P, Panel
     from orchwatch.monitor.health import Part, Rules
-    from orchwatch.targets import OperationTarget, Targets
+    from orchwatch.targets import Targets
 
 _WATCHDOG = 'alertname!="Watchdog"'
 _RANK = "rank"
+_ABOUT = "about"
 
 
 def page(table: Targets) -> Page:
@@ -62,8 +63,8 @@ def page(table: Targets) -> Page:
 def _missed(table: Targets, settings: Settings) -> Panel:
     text = Text(
         "Targets missed",
-        "Rows of the tables below whose latest value within a day is beyond the warning: "
-        "operations by their p95, shares and levels.",
+        "Rows of the tables below that are beyond their warning now: operations by their p95, "
+        "shares and levels.",
         scoreboard.NOTHING,
     )
     query = queries.now("A", scoreboard.missed(table, settings))
@@ -78,27 +79,45 @@ def _health(table: Targets, settings: Settings) -> Panel:
         f'{promql.text(row_id)}, "", "")'
         for row_id, part in rules.parts.items()
     )
-    text = Text(
-        "Health score",
-        "The mean of what its measured parts score: session initialization, state queries, CPU, "
-        "memory and success, as docs/targets.md says. The status line shows the same score.",
-        "nothing measured",
+    score = f"avg({scores})"
+    worse = {
+        "score": f"({score} <= bool {number(rules.healthy_above)})"
+        f" + ({score} <= bool {number(rules.degraded_above)})",
+        "missed": f"({scoreboard.missed(table, settings)}) > bool 0",
+        "warning": f"{_number_firing('warning')} > bool 0",
+        "critical": f"({_number_firing('critical')} > bool 0) * 2",
+    }
+    known = " or ".join(
+        f'label_replace({expr}, "why", "{why}", "", "")' for why, expr in worse.items()
     )
-    steps: grading.Steps = [
-        (None, grading.MISS),
-        (rules.degraded_above, grading.WARN),
-        (rules.healthy_above, grading.OK),
-    ]
-    query = queries.now("A", f"avg({scores})")
-    return panels.number(text, query, unit=units.SHARE, decimals=0, steps=steps)
+    text = Text(
+        "Health",
+        "Not healthy while a target is missed or a warning fires, critical while a critical alert "
+        "does, and never better than its score: the mean of what its measured parts score, "
+        "session initialization, state queries, CPU, memory and success, as docs/targets.md says.",
+        scoreboard.NOTHING,
+    )
+    words = {
+        0: ("healthy", grading.OK),
+        1: ("degraded", grading.WARN),
+        2: ("critical", grading.MISS),
+    }
+    panel = panels.number(
+        text,
+        queries.now("A", f"max({known})", "state"),
+        queries.now("score", score, "score"),
+        unit=units.NUMBER,
+        decimals=0,
+    )
+    panel.mappings([grading.words(words), grading.unmeasured(text.empty)])
+    unmeasured = [grading.unmeasured(text.empty)]
+    return panels.of_query(panel, "score", unit=units.SHARE, decimals=0, mappings=unmeasured)
 
 
 def _figure(table: Targets, settings: Settings, row_id: str) -> str:
     if row_id in table.operations:
-        return (
-            f"max({queries.latest(scoreboard.p95(settings) + promql.selector(operation=row_id))})"
-        )
-    return f"max({queries.latest(queries.level(row_id))})"
+        return f"max({scoreboard.p95(settings)}{promql.selector(operation=row_id)})"
+    return f"max({queries.level(row_id)})"
 
 
 def _score(rules: Rules, part: Part, value: str) -> str:
@@ -118,9 +137,15 @@ def _firing() -> Panel:
         "Warnings and critical ones. The table below names them, and those that only inform.",
         "no rules",
     )
-    firing = 'count(ALERTS{alertstate="firing",severity=~"warning|critical"}) or vector(0)'
+    firing = _number_firing("warning|critical")
     steps: grading.Steps = [(None, grading.OK), (1, grading.MISS)]
     return panels.number(text, queries.now("A", firing), unit=units.NUMBER, decimals=0, steps=steps)
+
+
+def _number_firing(severities: str) -> str:
+    """Of alerts; none where not even the watchdog fires, as no rule is evaluated."""
+    watched = 'max(ALERTS{alertname="Watchdog",alertstate="firing"}) * 0'
+    return f'(count(ALERTS{{alertstate="firing",severity=~"{severities}"}}) or {watched})'
 
 
 def _availability(table: Targets) -> Panel:
@@ -138,7 +163,7 @@ def _budget(table: Targets, settings: Settings) -> Panel:
         scoreboard.NOTHING,
     )
     failures = f"{recording.ERROR_BUDGET_LEFT}{promql.selector(target=readings.AVAILABILITY)}"
-    budgets = f"{queries.latest(recording.BUDGET_LEFT)} or {queries.latest(failures)}"
+    budgets = f"{recording.BUDGET_LEFT} or {failures}"
     query = queries.now("A", f"bottomk(1, {budgets})", f"{{{{{OPERATION}}}}}{{{{target}}}}")
     panel = panels.number(text, query, unit=units.SHARE, decimals=0, steps=grading.BUDGET_STEPS)
     _name(panel, table)
@@ -167,15 +192,15 @@ def _name(panel: P, table: Targets) -> None:
 
 def _number_beyond(table: Targets) -> str:
     """How many operations took longer than their target in the page's time range."""
+
+    def ended(suffix: str, **labels: str) -> str:
+        return promql.at_ends(f"{DURATION}_{suffix}{promql.selector(**labels)}", "$__range")
+
     return " + ".join(
-        f"({computed.ended(f'{DURATION}_count{promql.selector(operation=row.id)}')}"
-        f" - {computed.ended(f'{DURATION}_bucket{_within(row)}')} or vector(0))"
+        f"({ended('count', operation=row.id)}"
+        f" - {ended('bucket', operation=row.id, le=number(row.target_s))} or vector(0))"
         for row in table.operations.values()
     )
-
-
-def _within(row: OperationTarget) -> str:
-    return promql.selector(operation=row.id, le=number(row.target_s))
 
 
 def _beyond(table: Targets) -> Panel:
@@ -201,15 +226,17 @@ def _beyond(table: Targets) -> Panel:
 
 
 def _alerts(settings: Settings) -> Panel:
-    labels = "alertname, severity, target"
+    # A row for each alert: whatever labels tell them apart.
     since = (
-        f"max by ({labels}) (ALERTS_FOR_STATE{{{_WATCHDOG}}} * 1000)"
-        f' and on ({labels}) ALERTS{{alertstate="firing"}}'
+        f"ALERTS_FOR_STATE{{{_WATCHDOG}}} * 1000"
+        f' and ignoring (alertstate) ALERTS{{alertstate="firing"}}'
     )
+    about = f'label_replace({since}, "{_ABOUT}", "$1", "target", "(.*)")'
+    since = f'label_replace({about}, "{_ABOUT}", "$1", "{OPERATION}", "(.+)")'
     # By their names, what only informs would stand before warnings.
     for rank, severity in ((3, ".*"), (2, "warning"), (1, "critical")):
         since = f'label_replace({since}, "{_RANK}", "{rank}", "severity", "{severity}")'
-    order = {"severity": "Severity", "alertname": "Alert", "target": "Target", "Value": "Since"}
+    order = {"severity": "Severity", "alertname": "Alert", _ABOUT: "Target", "Value": "Since"}
     text = Text(
         "Firing alerts",
         f"What each means and what to do about it stands in {settings.runbook}. A click on a "

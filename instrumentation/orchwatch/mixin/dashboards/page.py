@@ -13,7 +13,7 @@ from grafana_foundation_sdk.models import dashboard as models
 
 from orchwatch import names
 from orchwatch.mixin import recording
-from orchwatch.mixin.dashboards import ALL, TAG, queries, uid
+from orchwatch.mixin.dashboards import ALL, TAG, annotated, queries, uid
 from orchwatch.mixin.promql import DURATION, OPERATION
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ class Page:
             if variable_model.name in names_computed:
                 # Its value is this page's: no link hands it on. No builder has a word for it.
                 variable_model.skip_url_sync = True
+        model.annotations = annotated.every()
         model.panels = self._placed()
         return model
 

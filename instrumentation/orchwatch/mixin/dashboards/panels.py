@@ -74,23 +74,35 @@ def number(
 
 
 def level(row: LevelTarget, text: Text) -> stat.Panel:
-    """The latest value of a level, in the colour of its status."""
+    """The value of a level in the colour of its status, or in grey for how long there was none."""
     limits = units.limits(row)
-    query = queries.now("A", queries.latest(queries.level(row.id)))
-    return number(
-        text, query, unit=limits.unit, decimals=limits.decimals, steps=grading.steps(limits)
+    series = queries.level(row.id)
+    panel = number(
+        text,
+        queries.now("A", series, NOW),
+        queries.now("age", f"max({queries.age(series)})", "last reported, ago"),
+        unit=limits.unit,
+        decimals=limits.decimals,
+        steps=grading.steps(limits),
     )
+    return aged(panel)
 
 
-def advised(row: LevelTarget, empty: str) -> stat.Panel:
+def aged(panel: P) -> P:
+    """Shows the query `age` in grey, as a time with a name; it answers when no other does."""
+    grey = grading.thresholds([(None, grading.UNKNOWN)]).build()
+    return of_query(panel, "age", unit=units.SECONDS, decimals=0, thresholds=grey)
+
+
+def advised(row: LevelTarget, empty: str, title: str = "") -> stat.Panel:
     """The same, called what the table calls it, with what the table recommends."""
-    return level(row, Text(row.title, f"Beyond its target: {row.recommendation}.", empty))
+    return level(row, Text(title or row.title, f"Beyond its target: {row.recommendation}.", empty))
 
 
 def agents_at_work() -> stat.Panel:
     """How many agents are busy."""
     text = Text(
-        "Agents at work",
+        "All agents at work",
         "Agents of all sessions that were busy within the last minute, as the monitor process sees "
         "them, or that an orchestration has right now, whichever are more.",
         "no agent seen",
@@ -131,6 +143,8 @@ def heat(text: Text, target: Query, *, unit: str, decimals: int | None) -> heatm
     panel = _dressed(heatmap.Panel(), text, [target], unit, decimals)
     axis = heatmap.YAxisConfig().unit(unit).axis_placement(shapes.AxisPlacement.LEFT)
     panel.calculate(calculate=False).y_axis(axis)
+    # A cell is a number of operations; the panel's own unit is what exemplars and the axis have.
+    panel.cell_values(heatmap.CellValues().unit(units.COUNT).decimals(0))
     tooltip = (
         heatmap.HeatmapTooltip()
         .mode(shapes.TooltipDisplayMode.SINGLE)
@@ -281,6 +295,7 @@ def _dressed(panel: P, text: Text, targets: Sequence[Query], unit: str, decimals
     return panel.datasource(source)
 
 
+NOW: Final = "now"
 _ROWS_A_PAGE: Final = 15
 _NARROWEST_PX: Final = 50
 _LEGEND_ROWS: Final = shapes.LegendDisplayMode.LIST

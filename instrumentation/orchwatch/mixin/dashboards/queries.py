@@ -22,8 +22,6 @@ REPORTED: Final = "1m"
 COUNTED: Final = "30s"
 COUNTED_REPORTS: Final = "2m"
 LATEST: Final = "1d"
-# For how long a report may have been missing before all that it counts is taken for new.
-_REMEMBERED: Final = "1h"
 # What a variable holds where nothing is chosen: a pattern that matches all.
 ANY: Final = ".*"
 # Tempo's word for the group of what has no such attribute.
@@ -68,30 +66,40 @@ def rows(ref: str, expr: str) -> prometheus.Dataquery:
 
 def counted(ref: str, counter: str, by: str, legend: str, every: str) -> prometheus.Dataquery:
     """What a counter counted in each interval: each thing in one bar, which is no rate's window."""
-    return lines(ref, f"sum by ({by}) ({_counted(counter)})", legend).interval(every)
+    exact = promql.counted(counter, "$__interval")
+    return lines(ref, f"sum by ({by}) ({exact})", legend).interval(every)
 
 
 def reported(ref: str, counter: str, by: str, legend: str) -> prometheus.Dataquery:
     """What a counter that is reported now and then counted in each interval, to the unit.
 
-    `increase` extrapolates: of a session of a second, whose series has two samples, it makes one
-    and a half times what was counted. Here it is the newest value without the one before the
-    interval, or all of it where the series began in there, or began again.
+    Reports come more rarely than operations.
     """
-    now = f"last_over_time({counter}[$__interval])"
-    before = f"last_over_time({counter}[{_REMEMBERED}] offset $__interval)"
-    exact = f"{now} - ({before} <= {now} or {now} * 0)"
+    exact = promql.counted(counter, "$__interval")
     return lines(ref, f"sum by ({by}) ({exact})", legend).interval(COUNTED_REPORTS)
 
 
-def buckets(ref: str, counter: str) -> prometheus.Dataquery:
-    """A histogram over time, each operation in one cell, with its exemplars."""
-    query = _query(ref, f"sum by (le) ({_counted(counter)})").range().legend_format("{{le}}")
+def buckets(ref: str, counter: str, edges: str) -> prometheus.Dataquery:
+    """A histogram over time, each operation in one cell, with its exemplars.
+
+    Edges below all and above all operations of the time range are left out, so that the axis shows
+    where they are.
+
+    Args:
+        ref: Its name.
+        counter: The histogram's buckets.
+        edges: The value of each edge, by `le`.
+    """
+    cells = f"sum by (le) ({promql.counted(counter, '$__interval')})"
+    within = promql.at_ends(counter, "$__range", "by (le) ")
+    every = f"max({within})"
+    first = f"max({edges} and on (le) ({within} == 0))"
+    last = f"min({edges} and on (le) ({within} == on () group_left () {every}))"
+    inside = (
+        f"({edges} >= on () group_left () ({first} or vector(0))) <= on () group_left () {last}"
+    )
+    query = _query(ref, f"{cells} and on (le) ({inside})").range().legend_format("{{le}}")
     return query.exemplar(exemplar=True).format(PromQueryFormat.HEATMAP).interval(COUNTED)
-
-
-def _counted(counter: str) -> str:
-    return f"increase({counter}[$__interval])"
 
 
 def _query(ref: str, expr: str) -> prometheus.Dataquery:
@@ -129,11 +137,21 @@ def _traceql(ref: str, query: str) -> tempo.Dataquery:
 
 
 def latest(series: str) -> str:
-    """The last value within a day: what happens rarely is not unknown in between.
+    """The last value within a day, to be shown beside when it was, see `seen`.
 
     Not within the page's time range: a month of samples would be read to find the last.
     """
     return f"last_over_time({series}[{LATEST}])"
+
+
+def seen(series: str) -> str:
+    """When a series was reported last within a day, Unix seconds."""
+    return f"max_over_time(timestamp({series})[{LATEST}:1m])"
+
+
+def age(series: str) -> str:
+    """For how long a series has not been reported, in seconds; nothing where it is."""
+    return f"(time() - {seen(series)}) unless {series}"
 
 
 def status(value: str, target: str, warning: str, label: str, sign: str = ">") -> str:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from grafana_foundation_sdk.models.common import BigValueTextMode
+
 from orchwatch.mixin import alerting, promql, readings
 from orchwatch.mixin.dashboards import grading, panels, queries, units
 from orchwatch.mixin.dashboards.page import Page, Row
 from orchwatch.mixin.dashboards.panels import Text
+from orchwatch.mixin.trend import is_there
 
 if TYPE_CHECKING:
     from orchwatch.mixin.alerting import Settings
@@ -16,7 +19,6 @@ if TYPE_CHECKING:
 
 _NO_MONITOR = "needs orchwatch monitor"
 _CPU, _MEMORY = "cpu.utilization", "memory.utilization"
-_NAMES = {_CPU: "CPU", _MEMORY: "Memory"}
 _SESSION_MEMORY = "session.memory"
 _STATED = (_CPU, _MEMORY, _SESSION_MEMORY, readings.STORAGE_GROWTH)
 
@@ -33,16 +35,10 @@ def page(table: Targets) -> Page:
         name="resources",
         title="Resources",
         description="CPU, memory, disk and storage, with a forecast where they grow.",
-        asks=("service",),
         rows=(
             Row(height=4, panels=stated),
-            Row(
-                height=8,
-                panels=(
-                    (12, _level(table, settings, _CPU)),
-                    (12, _level(table, settings, _MEMORY)),
-                ),
-            ),
+            Row(height=4, panels=((24, _ahead(table, settings)),)),
+            Row(height=8, panels=((12, _cpu(table)), (12, _memory(table, settings)))),
             Row(height=8, panels=((12, _disk(settings)), (12, _storage(settings)))),
             Row(
                 height=8,
@@ -52,80 +48,106 @@ def page(table: Targets) -> Page:
     )
 
 
-def _level(table: Targets, settings: Settings, row_id: str) -> Panel:
-    row = table.levels[row_id]
-    limits = units.limits(row)
-    trend, horizon = settings.prediction["trend"], settings.prediction["horizon"]
+def _ahead(table: Targets, settings: Settings) -> Panel:
+    """CPU is not among them: an hour of it says nothing about the next."""
     text = Text(
-        f"{_NAMES[row_id]}, and where it is heading",
-        f"The forecast follows the straight line of the last {trend} for {horizon}. The dashed "
-        "lines are the table's target and warning.",
+        "If it goes on like this",
+        "The end of the straight line through the past that each forecast below is drawn from. "
+        f"None before {settings.prediction['filled']:.0%} of that past has been measured.",
+        "too little past",
+    )
+    memory = units.limits(table.levels[_MEMORY])
+    short, slow = settings.prediction["horizon"], settings.prediction["slow_horizon"]
+    panel = panels.number(
+        text,
+        queries.now("memory", _forecast(queries.level(_MEMORY), settings), f"memory in {short}"),
+        queries.now("free", _forecast(readings.DISK_FREE, settings, "slow_"), f"free in {slow}"),
+        queries.now("stored", _forecast(readings.STORAGE, settings, "slow_"), f"stored in {slow}"),
+        unit=units.BYTES,
+        decimals=None,
+    )
+    panel.text_mode(BigValueTextMode.VALUE_AND_NAME)
+    steps = grading.thresholds(grading.steps(memory)).build()
+    return panels.of_query(panel, "memory", unit=memory.unit, decimals=1, thresholds=steps)
+
+
+def _forecast(series: str, settings: Settings, prefix: str = "", offset: str = "") -> str:
+    """Where the line through the last `trend` is a `horizon` later, or, with that as offset, now.
+
+    Not below nothing, and only of what is measured and whose past is there: a line through a few
+    points leads anywhere, and one through what ended long ago nowhere.
+    """
+    trend, horizon = settings.prediction[f"{prefix}trend"], settings.prediction[f"{prefix}horizon"]
+    # Counted from when it is evaluated, however far back the samples lie.
+    ahead_s = 0 if offset else promql.seconds(horizon)
+    line = f"predict_linear({series}[{trend}]{offset}, {ahead_s})"
+    past = is_there(series, trend, settings.prediction["filled"], offset)
+    return f"clamp_min({line}, 0) and {series} and {past}"
+
+
+def _followed(
+    series: str, settings: Settings, prefix: str, name: str
+) -> tuple[panels.Query, panels.Query]:
+    """What was measured, and what had been forecast for the same time."""
+    horizon = settings.prediction[f"{prefix}horizon"]
+    before = _forecast(series, settings, prefix, f" offset {horizon}")
+    forecast = queries.lines("forecast", before, f"as forecast {horizon} before")
+    return queries.lines("now", series, name), forecast
+
+
+def _explained(settings: Settings, prefix: str) -> str:
+    trend, horizon = settings.prediction[f"{prefix}trend"], settings.prediction[f"{prefix}horizon"]
+    return (
+        f"The dashed grey line is what the straight line through the {trend} before had led to, "
+        f"{horizon} earlier: how good forecasts have been."
+    )
+
+
+def _cpu(table: Targets) -> Panel:
+    limits = units.limits(table.levels[_CPU])
+    text = Text("CPU", "The dashed lines are the table's target and warning.", _NO_MONITOR)
+    query = queries.lines("now", queries.level(_CPU), "now")
+    both = queries.level_limits(_CPU)
+    return panels.limited(panels.graph(text, query, *both, unit=limits.unit, decimals=None).max(1))
+
+
+def _memory(table: Targets, settings: Settings) -> Panel:
+    limits = units.limits(table.levels[_MEMORY])
+    text = Text(
+        "Memory, and its forecasts",
+        f"{_explained(settings, '')} The others are the table's target and warning.",
         _NO_MONITOR,
     )
     panel = panels.graph(
         text,
-        queries.lines("now", queries.level(row_id), "now"),
-        queries.lines("forecast", _forecast(queries.level(row_id), trend, horizon), _in(horizon)),
-        *queries.level_limits(row_id),
+        *_followed(queries.level(_MEMORY), settings, "", "now"),
+        *queries.level_limits(_MEMORY),
         unit=limits.unit,
         decimals=None,
     )
     return panels.limit_line(panels.limited(panel.max(1)), "forecast", grading.UNKNOWN)
 
 
-def _forecast(series: str, trend: str, horizon: str) -> str:
-    """Never below nothing, and only of what is measured and has some past.
-
-    A line through a few points leads anywhere, and one through what ended long ago nowhere.
-    """
-    line = f"predict_linear({series}[{trend}], {promql.seconds(horizon)})"
-    past = f"{series} offset {promql.seconds(trend) // 6:.0f}s"
-    return f"clamp_min({line}, 0) and {series} and {past}"
-
-
-def _in(horizon: str) -> str:
-    return f"in {horizon} at this rate"
-
-
 def _disk(settings: Settings) -> Panel:
-    trend, horizon = settings.prediction["slow_trend"], settings.prediction["slow_horizon"]
     text = Text(
-        "Free disk, and where it is heading",
-        f"Of the disk that the spool grows on. The forecast follows the straight line of the last "
-        f"{trend} for {horizon}.",
+        "Free disk, and its forecasts",
+        f"Of the disk that the spool grows on. {_explained(settings, 'slow_')}",
         _NO_MONITOR,
     )
-    free = readings.DISK_FREE
-    panel = panels.graph(
-        text,
-        queries.lines("now", free, "free"),
-        queries.lines("forecast", _forecast(free, trend, horizon), _in(horizon)),
-        unit=units.BYTES,
-        decimals=None,
-    )
+    followed = _followed(readings.DISK_FREE, settings, "slow_", "free")
+    panel = panels.graph(text, *followed, unit=units.BYTES, decimals=None)
     return panels.limit_line(panel, "forecast", grading.UNKNOWN)
 
 
 def _storage(settings: Settings) -> Panel:
-    trend, horizon = settings.prediction["slow_trend"], settings.prediction["slow_horizon"]
     text = Text(
-        "What is stored, and where it is heading",
-        "The spool, what it was compacted into, and sessions. The forecast follows the straight "
-        f"line of the last {trend} for {horizon}.",
+        "What is stored, and its forecasts",
+        f"The spool, what it was compacted into, and sessions. {_explained(settings, 'slow_')}",
         _NO_MONITOR,
     )
-    stored = readings.STORAGE
-    panel = panels.graph(
-        text,
-        queries.lines("now", stored, "stored"),
-        queries.lines("forecast", _forecast(stored, trend, horizon), _in(horizon)),
-        unit=units.BYTES,
-        decimals=None,
-    )
+    followed = _followed(readings.STORAGE, settings, "slow_", "stored")
+    panel = panels.graph(text, *followed, unit=units.BYTES, decimals=None)
     return panels.limit_line(panel, "forecast", grading.UNKNOWN)
-
-
-_SERVICES = f'{{{queries.SERVICE}=~"$service"}}'
 
 
 def _process_cpu() -> Panel:
@@ -134,7 +156,7 @@ def _process_cpu() -> Panel:
         "Of one processor, that long-running services keep busy.",
         "no long-running service",
     )
-    expr = f"sum by ({queries.SERVICE}) (rate({_SPENT}{_SERVICES}[$__rate_interval]))"
+    expr = f"sum by ({queries.SERVICE}) (rate({_SPENT}[$__rate_interval]))"
     query = queries.lines("A", expr, f"{{{{{queries.SERVICE}}}}}").interval(queries.REPORTED)
     return panels.graph(text, query, unit=units.SHARE, decimals=None)
 
@@ -146,7 +168,7 @@ def _process_memory() -> Panel:
         "warning are the dashed lines.",
         "no long-running service",
     )
-    expr = f"sum by ({queries.SERVICE}) ({_RESIDENT}{_SERVICES})"
+    expr = f"sum by ({queries.SERVICE}) ({_RESIDENT})"
     panel = panels.graph(
         text,
         queries.lines("A", expr, f"{{{{{queries.SERVICE}}}}}"),

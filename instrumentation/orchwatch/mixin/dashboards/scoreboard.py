@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from orchwatch.mixin.dashboards.panels import Panel
     from orchwatch.targets import Direction, LevelTarget, Targets
 
-NOTHING: Final = "no operation yet"
+NOTHING: Final = "nothing measured"
 BACKGROUND: Final = {"type": "color-background", "mode": "basic"}
 _RANK: Final = "rank"
 _COLORED: Final = {"type": "color-text"}
+_SINCE: Final = {"unit": units.SINCE, "custom.width": 115}
 
 
 def p95(settings: Settings) -> str:
@@ -40,13 +41,14 @@ def operations(table: Targets, settings: Settings) -> Panel:
         "target": ("Target", recording.TARGET),
         "within": (
             "Under target",
-            f"{queries.latest(recording.WITHIN_RATIO + settings.period)} {missing}",
+            f"{recording.WITHIN_RATIO}{settings.period} {missing}",
         ),
-        "budget": ("Budget left", f"{queries.latest(recording.BUDGET_LEFT)} {missing}"),
+        "budget": ("Budget left", f"{recording.BUDGET_LEFT} {missing}"),
         "ended": (
             "Operations",
-            f"{queries.latest(recording.ENDED + settings.period)} {known} {missing}",
+            f"{recording.ENDED}{settings.period} {known} {missing}",
         ),
+        "seen": ("Measured", f"{queries.seen(p95(settings))} * 1000 {known}"),
     }
     targets = [queries.rows(ref, expr) for ref, (_, expr) in columns.items()]
     trend = queries.lines("trend", f"{p95(settings)} {known}", "")
@@ -57,9 +59,9 @@ def operations(table: Targets, settings: Settings) -> Panel:
     }
     text = Text(
         "Every operation against its target",
-        f"p95 over {settings.window}, the latest within a day; share under target, "
-        f"budget and number of operations over {settings.period}. Grey: nothing was measured. A "
-        "click on an operation opens its page.",
+        f"p95 over {settings.window}, the latest within a day and when it was measured; share "
+        f"under target, budget and number of operations over {settings.period}. Unknown: none "
+        f"ended within {settings.window}. A click on an operation opens its page.",
         NOTHING,
     )
     panel = panels.rows(
@@ -81,6 +83,7 @@ def operations(table: Targets, settings: Settings) -> Panel:
     for name in ("p95", "Target"):
         column(panel, name, unit=units.SECONDS, decimals=None)
     column(panel, "Operations", unit=units.COUNT)
+    column(panel, "Measured", **_SINCE)
     column(panel, "Under target", unit=units.SHARE, decimals=1)
     budget = grading.thresholds(grading.BUDGET_STEPS).build()
     column(
@@ -107,7 +110,7 @@ def name_operations(panel: panels.Table, table: Targets) -> None:
 def shares(table: Targets) -> Panel:
     """Every level that is a share, the worst first."""
     rows = [row for row in table.levels.values() if row.unit == "1"]
-    value = queries.latest(readings.VALUE)
+    value = readings.VALUE
     target = f"{recording.LEVEL_TARGET}{_targets([row.id for row in rows])}"
     columns = {
         "status": ("Status", _level_status(table, [row.id for row in rows])),
@@ -116,23 +119,25 @@ def shares(table: Targets) -> Panel:
             f"{value} and on (target) {target} or on (target) {target} * NaN",
         ),
         "target": ("Target", target),
+        "seen": ("Reported", f"{queries.seen(value)} * 1000 and on (target) {target}"),
     }
     renamed = {f"Value #{ref}": title for ref, (title, _) in columns.items()}
     text = Text(
         "Every share against its target",
-        "Reliability, resources and key figures, the latest within a day. Grey: nothing "
-        "measured it; CPU, memory and key figures need `orchwatch monitor`.",
+        "Reliability, resources and key figures, and when they were reported last. Unknown: not "
+        "now; CPU, memory and key figures need `orchwatch monitor`.",
         "no rules",
     )
     panel = panels.rows(
         text,
         *(queries.rows(ref, expr) for ref, (_, expr) in columns.items()),
         unit=units.SHARE,
-        decimals=2,
+        decimals=3,
         transformations=_joined("target", {"target": "What", **renamed}, "Status"),
     )
     _named(panel, "What", {row.id: (row.title, "") for row in rows})
     column(panel, "What", links=level_links())
+    column(panel, "Reported", **_SINCE)
     return column(panel, "Status", **_graded())
 
 
@@ -145,7 +150,7 @@ def level_links() -> list[dict[str, object]]:
 def _level_status(table: Targets, ids: list[str]) -> str:
     def of(direction: Direction, sign: str) -> str:
         matched = _targets([one for one in ids if table.levels[one].direction == direction])
-        value = queries.latest(f"{readings.VALUE}{matched}")
+        value = f"{readings.VALUE}{matched}"
         target, warning = (
             f"{recording.LEVEL_TARGET}{matched}",
             f"{recording.LEVEL_WARNING}{matched}",
@@ -171,8 +176,7 @@ def other_levels(table: Targets) -> Panel:
     rows = [row for row in table.levels.values() if row.unit != "1"]
     text = Text(
         "Levels against their targets",
-        "The latest within a day. They need `orchwatch monitor`; coverage and quality come "
-        "from the project's own reports.",
+        "They need `orchwatch monitor`; coverage and quality come from the project's own reports.",
         "not measured",
     )
     panel = panels.number(
@@ -181,7 +185,7 @@ def other_levels(table: Targets) -> Panel:
             # What nobody measured is there, and says so.
             queries.now(
                 f"level{index}",
-                f"{queries.latest(queries.level(row.id))} or on () vector(NaN)",
+                f"{queries.level(row.id)} or on () vector(NaN)",
                 f"{row.title} ({_promise(row)})",
             )
             for index, row in enumerate(rows)
@@ -226,11 +230,9 @@ def _graded() -> dict[str, object]:
 
 def _rank(settings: Settings) -> str:
     """The worst status first, and of equal ones that with the least budget."""
-    budget = queries.latest(recording.BUDGET_LEFT)
-    left = f"clamp({budget} or on ({OPERATION}) {recording.TARGET} * 0 + 1, -99, 1)"
+    left = f"clamp({recording.BUDGET_LEFT} or on ({OPERATION}) {recording.TARGET} * 0 + 1, -99, 1)"
     return f"({_status(settings)}) * 100 - on ({OPERATION}) {left}"
 
 
 def _status(settings: Settings) -> str:
-    latest = queries.latest(p95(settings))
-    return queries.status(latest, recording.TARGET, recording.WARNING, OPERATION)
+    return queries.status(p95(settings), recording.TARGET, recording.WARNING, OPERATION)

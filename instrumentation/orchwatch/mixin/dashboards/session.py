@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchwatch import names
-from orchwatch.mixin.dashboards import panels, queries, spans, units
+from orchwatch.mixin.dashboards import panels, queries, spans, tokens
 from orchwatch.mixin.dashboards.page import SELDOM, Page, Row
-from orchwatch.mixin.dashboards.panels import Text, column, transform
+from orchwatch.mixin.dashboards.panels import Text
 
 if TYPE_CHECKING:
     from orchwatch.mixin.dashboards.panels import Panel
@@ -15,12 +15,6 @@ if TYPE_CHECKING:
 
 _NOTHING = "no such session in this time range"
 _FOUND = queries.CHOSEN_SESSION
-_TOKENS = {
-    names.GEN_AI_USAGE_INPUT_TOKENS: "Input",
-    names.GEN_AI_USAGE_CACHE_READ_TOKENS: "Cached",
-    names.GEN_AI_USAGE_CACHE_CREATION_TOKENS: "Written",
-    names.GEN_AI_USAGE_OUTPUT_TOKENS: "Output",
-}
 
 
 def page(_table: Targets) -> Page:
@@ -34,7 +28,7 @@ def page(_table: Targets) -> Page:
         refresh=SELDOM,
         rows=(
             Row(height=8, panels=((14, _traces()), (10, _operations()))),
-            Row(height=6, panels=((12, _tokens()), (12, _failed()))),
+            Row(height=6, panels=((12, tokens.by_model(_FOUND)), (12, _failed()))),
             Row(height=15, panels=((24, _trace()),)),
         ),
     )
@@ -67,32 +61,6 @@ def _trace() -> Panel:
         "no trace chosen",
     )
     return panels.whole_trace(text, queries.trace("A", "$trace"))
-
-
-def _tokens() -> Panel:
-    model = names.GEN_AI_RESPONSE_MODEL
-    selected = ", ".join(queries.attribute(name) for name in (model, *_TOKENS))
-    turns = queries.any_of(names.AGENT_TURN, names.AGENT_RUN)
-    found = f'{{ {_FOUND} && {queries.NAME} =~ "{turns}" && {queries.attribute(model)} != "" }}'
-    summed = {"aggregations": ["sum"], "operation": "aggregate"}
-    fields = {model: {"aggregations": [], "operation": "groupby"}} | dict.fromkeys(_TOKENS, summed)
-    numbers = [{"targetField": name, "destinationType": "number"} for name in _TOKENS]
-    renamed = {model: "Model"} | {f"{name} (sum)": title for name, title in _TOKENS.items()}
-    changes = [
-        transform("convertFieldType", conversions=numbers),
-        transform("groupBy", fields=fields),
-        *panels.chosen(renamed, "Output"),
-    ]
-    text = Text(
-        "Tokens by model",
-        "What turns and sub-agents used, from their session files; input holds what was read from "
-        "and written to the cache. Orchestrations without models have none. What they cost is not "
-        "recorded: prices are in no session file.",
-        "no model was used",
-    )
-    query = queries.spans("A", f"{found} | select({selected})")
-    panel = panels.rows(text, query, unit=units.NUMBER, decimals=None, transformations=changes)
-    return column(panel, "Model", unit="string", **{"custom.width": 215})
 
 
 def _failed() -> Panel:

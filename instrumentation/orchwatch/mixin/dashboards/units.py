@@ -43,6 +43,6 @@ def limits(row: LevelTarget | OperationTarget) -> Limits:
         return Limits(row.target_s, row.warning_s, "below", SECONDS, None)
     unit = _UNITS.get(row.unit, COUNT)
     # What is no share has three digits, which is what Grafana shows unasked. Of shares, 99.9 % and
-    # 0.1 % need the second decimal to be told from what just misses them.
-    decimals = None if unit != SHARE else 2 if row.group == "reliability" else 1
+    # 0.1 % need the third decimal to be told from what just misses them.
+    decimals = None if unit != SHARE else 3 if row.group == "reliability" else 1
     return Limits(row.target, row.warning, row.direction, unit, decimals)

@@ -1,0 +1,51 @@
+"""Tokens by model, from the traces of sessions: those of imported ones too, at their own times."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchwatch import names
+from orchwatch.mixin.dashboards import panels, queries, units
+from orchwatch.mixin.dashboards.panels import Text, column, transform
+
+if TYPE_CHECKING:
+    from orchwatch.mixin.dashboards.panels import Panel
+
+_TOKENS = {
+    names.GEN_AI_USAGE_INPUT_TOKENS: "Input",
+    names.GEN_AI_USAGE_CACHE_READ_TOKENS: "Cached",
+    names.GEN_AI_USAGE_CACHE_CREATION_TOKENS: "Written",
+    names.GEN_AI_USAGE_OUTPUT_TOKENS: "Output",
+}
+
+
+def by_model(found: str, title: str = "Tokens by model") -> Panel:
+    """A row for each model.
+
+    Args:
+        found: The spans in TraceQL, without braces.
+        title: The panel's heading.
+    """
+    model = names.GEN_AI_RESPONSE_MODEL
+    selected = ", ".join(queries.attribute(name) for name in (model, *_TOKENS))
+    turns = queries.any_of(names.AGENT_TURN, names.AGENT_RUN)
+    used = f'{{ {found} && {queries.NAME} =~ "{turns}" && {queries.attribute(model)} != "" }}'
+    summed = {"aggregations": ["sum"], "operation": "aggregate"}
+    fields = {model: {"aggregations": [], "operation": "groupby"}} | dict.fromkeys(_TOKENS, summed)
+    numbers = [{"targetField": name, "destinationType": "number"} for name in _TOKENS]
+    renamed = {model: "Model"} | {f"{name} (sum)": title for name, title in _TOKENS.items()}
+    changes = [
+        transform("convertFieldType", conversions=numbers),
+        transform("groupBy", fields=fields),
+        *panels.chosen(renamed, "Output"),
+    ]
+    text = Text(
+        title,
+        "What turns and sub-agents used, from their session files; input holds what was read from "
+        "and written to the cache. Orchestrations without models have none. What they cost is not "
+        "recorded: prices are in no session file.",
+        "no model was used",
+    )
+    query = queries.spans("A", f"{used} | select({selected})")
+    panel = panels.rows(text, query, unit=units.NUMBER, decimals=None, transformations=changes)
+    return column(panel, "Model", unit="string", **{"custom.width": 215})

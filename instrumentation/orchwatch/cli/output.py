@@ -65,6 +65,13 @@ class Output:
 
 
 def _shown(text: str) -> str:
+    # Most lines are fine: looking at each character of a long JSON document takes seconds.
+    return "\n".join(
+        [line if line.isprintable() else _shown_line(line) for line in text.split("\n")]
+    )
+
+
+def _shown_line(text: str) -> str:
     kept = []
     at = 0
     while at < len(text):
@@ -72,7 +79,7 @@ def _shown(text: str) -> str:
         length = _colour_length(text, at) if letter == "\x1b" else 0
         if length:
             kept.append(text[at : at + length])
-        elif letter == "\n" or letter.isprintable():
+        elif letter.isprintable():
             kept.append(letter)
         else:
             kept.append(escaped(letter))

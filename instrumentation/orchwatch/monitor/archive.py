@@ -26,7 +26,7 @@ from orchwatch.monitor import islands
 from orchwatch.monitor.segments import SPAN_FAMILIES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from orchwatch.monitor import engine
@@ -122,11 +122,21 @@ def find(directory: Path) -> dict[str, Compacted]:
     return found
 
 
-def damaged(directory: Path) -> list[Compacted]:
-    """The files that are not whole, and those that were found damaged and set aside."""
+def damaged(directory: Path, whole: Iterable[Compacted] = ()) -> list[Compacted]:
+    """The files that are not whole, and those that were found damaged and set aside.
+
+    Args:
+        directory: The store's.
+        whole: Those that are known to be so, and need not be looked at.
+    """
+    known = {compacted.path for compacted in whole}
     return [
         *_named(directory, DAMAGED_SUFFIX),
-        *(compacted for compacted in _named(directory) if not _whole(compacted.path)),
+        *(
+            compacted
+            for compacted in _named(directory)
+            if compacted.path not in known and not _whole(compacted.path)
+        ),
     ]
 
 

@@ -135,11 +135,11 @@ def read(home: Path) -> SmallStore | None:
     except UnicodeEncodeError:
         return None  # DuckDB refuses it, and says so
     unfinished.close(home)
-    found = segments.find(home / "spool")
     directory = home / "store"
-    if sum(segment.size_bytes for segment in found) > MOST_BYTES:
+    if segments.size_bytes(home / "spool") > MOST_BYTES:
         row_cache.remove(directory)
         return None
+    found = segments.find(home / "spool")
     if not _all_in_spool(found, directory):
         return None
     known = row_cache.read(directory, _TEXTS, Row._make)

@@ -39,9 +39,11 @@ SELECT (SELECT count(*) FROM ({chosen}) WHERE end_ns < $since_ns),
 _WITHIN = "SELECT 1 FROM ({chosen}) LIMIT 1"
 _LATEST = "SELECT max(end_ns) FROM ({chosen}) WHERE end_ns <= $now_ns"
 _TOTALS = "SELECT family, count(*) FROM span GROUP BY family"
+# Of all rows only one column is looked at: sorting all of them by three takes three times as long.
 _BEST = """
-SELECT replace(trace_id::VARCHAR, '-', '') FROM ({chosen}) WHERE {condition}
-ORDER BY {order}end_ns DESC, trace_id, span_id LIMIT 1
+WITH wanted AS NOT MATERIALIZED (SELECT * FROM ({chosen}) WHERE {condition})
+SELECT replace(trace_id::VARCHAR, '-', '') FROM wanted
+WHERE {most} = (SELECT max({most}) FROM wanted) ORDER BY end_ns DESC, trace_id, span_id LIMIT 1
 """
 _BEGINS = """
 SELECT DISTINCT replace(trace_id::VARCHAR, '-', '') FROM span
@@ -228,7 +230,7 @@ def _best(
     question = _BEST.format(
         chosen=sql,
         condition="status = 2" if failed else "true",
-        order="duration_ns DESC, " if slowest else "",
+        most="duration_ns" if slowest else "end_ns",
     )
     rows = store.query(question, values)
     return str(rows[0][0]) if rows else None

@@ -83,6 +83,8 @@ class Store:
         # Files of an earlier version that could not be written anew; the table has their rows.
         self._by_itself: set[str] = set()
         self._reach: tuple[int, int] | None = None
+        # The size of each segment that the spool holds, by id.
+        self._in_spool: dict[str, int] = {}
         self.refresh()
         self._name_lost()
 
@@ -161,7 +163,7 @@ class Store:
             progress.segment.family == spool.HISTORY for progress in self._progress.values()
         )
 
-    def is_within(self, since_ns: int | None, until_ns: int) -> bool:
+    def is_within(self, since_ns: int, until_ns: int) -> bool:
         """Whether all that is stored ended within a window: then nothing need be compared with it.
 
         Raises:
@@ -170,7 +172,7 @@ class Store:
         if self._reach is None:
             first_ns, last_ns = self.query(_REACH)[0]
             self._reach = (0, 0) if first_ns is None else (first_ns, last_ns)
-        return (since_ns or 0) <= self._reach[0] and self._reach[1] <= until_ns
+        return since_ns <= self._reach[0] and self._reach[1] <= until_ns
 
     def live_since(self, since_ns: int, families: Collection[str]) -> list[str]:
         """Ids of the segments that only the spool holds and that were written to since."""
@@ -188,7 +190,8 @@ class Store:
         """
         found = segments.find(self._spool)
         self._files = archive.find(self._directory)
-        self._modernise({segment.id: segment.size_bytes for segment in found})
+        self._in_spool = {segment.id: segment.size_bytes for segment in found}
+        self._modernise()
         pending = [segment for segment in found if not self._holds(segment)]
         for identity in self._progress.keys() - {segment.id for segment in pending}:
             self._forget(identity)
@@ -209,12 +212,8 @@ class Store:
         )
         return unread >= _PIECE_BYTES and settled
 
-    def _modernise(self, in_spool: Mapping[str, int]) -> None:
-        """Writes the files of an earlier version anew; where that cannot be, reads them by itself.
-
-        Args:
-            in_spool: The size of each segment that the spool holds, by id.
-        """
+    def _modernise(self) -> None:
+        """Writes files of an earlier version anew; where that cannot be, reads them by itself."""
         outdated = [file for file in self._files.values() if not file.current]
         if not outdated:
             return
@@ -226,7 +225,10 @@ class Store:
             if self._files[file.id].current:
                 continue
             del self._files[file.id]
-            if file.id not in self._by_itself and in_spool.get(file.id, 0) < file.source_bytes:
+            if (
+                file.id not in self._by_itself
+                and self._in_spool.get(file.id, 0) < file.source_bytes
+            ):
                 self._by_itself.add(file.id)
                 archive.load_outdated(self._connection, file)
 
@@ -325,11 +327,10 @@ class Store:
 
     def _name_lost(self) -> None:
         """Says which files are damaged whose operations nothing else holds."""
-        held = {segment.id: segment.size_bytes for segment in segments.find(self._spool)}
-        held |= {file.id: file.source_bytes for file in self._files.values()}
+        held = self._in_spool | {file.id: file.source_bytes for file in self._files.values()}
         lost = [
             file.path
-            for file in archive.damaged(self._directory)
+            for file in archive.damaged(self._directory, self._files.values())
             if held.get(file.id, 0) < file.source_bytes
         ]
         if lost:

@@ -96,8 +96,10 @@ def chosen(
         selection: What for.
         window: Whether within its window only.
     """
-    cuts = window and not store.is_within(selection.since_ns, selection.last_ns)
-    where, values = selection.where(window=cuts)
+    # Finding out costs as much as comparing with one end once.
+    since_ns = selection.since_ns
+    whole = window and since_ns is not None and store.is_within(since_ns, selection.last_ns)
+    where, values = selection.where(window=window and not whole)
     sql = f"SELECT * FROM counted WHERE {where}"  # noqa: S608 - no value stands in it
     if selection.history and store.holds_history():
         sql += " UNION ALL " + _IMPORTED.format(columns=_COLUMNS, where=where)

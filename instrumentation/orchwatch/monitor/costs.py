@@ -56,7 +56,8 @@ def of_sessions(store: Store | SmallStore, session_ids: Sequence[str]) -> dict[s
         OrchwatchError: The store's files cannot be read.
     """
     found: dict[str, Cost] = {}
-    for session_id, attributes in _records(store, session_ids):
+    # Sorted, as the order of a sum decides its last digit.
+    for session_id, attributes in sorted(_records(store, session_ids)):
         told = {pair["key"]: pair["value"] for pair in json.loads(attributes)}
         found.setdefault(session_id, Cost()).add(told)
     return found

@@ -30,6 +30,7 @@ class Record(Protocol):
         parent_span_id: str = ...,
         attributes: dict[str, otlp_json.AttributeValue] | None = ...,
         more: str = ...,
+        name: str | None = ...,
     ) -> bytes: ...
 
 
@@ -49,6 +50,7 @@ def record(home: Path) -> Record:
         parent_span_id: str = "",
         attributes: dict[str, otlp_json.AttributeValue] | None = None,
         more: str = "",
+        name: str | None = None,
     ) -> bytes:
         own: dict[str, otlp_json.AttributeValue] = {**(attributes or {})}
         if operation is not None:
@@ -59,7 +61,7 @@ def record(home: Path) -> Record:
             trace_id=trace_id or os.urandom(16).hex(),
             span_id=span_id or os.urandom(8).hex(),
             parent_span_id=parent_span_id,
-            name=otlp_json.quote(operation or "other"),
+            name=otlp_json.quote(name or operation or "other"),
             start_ns=end_ns - duration_ns,
             end_ns=end_ns,
             attributes=otlp_json.encode_attributes(own),

@@ -45,6 +45,10 @@ def fill(record: Record, seed: int, count: int = 120) -> None:
         if draw.random() < 0.3:
             attributes["gen_ai.agent.id"] = draw.choice(["a1", "a2"])
         attributes["n"] = number
+        if draw.random() < 0.2:
+            attributes["orchestration.session.cost"] = draw.random()
+            attributes["orchestration.session.models"] = ["m1", "m2"]
+            attributes["orchestration.session.models.cost"] = [draw.random(), 1]
         end_ns = NOW_NS - draw.randrange(3000) * SECOND_NS
         operation = draw.choice(OPERATIONS)
         duration_ns = draw.choice([0, 50_000_000, draw.randrange(100 * SECOND_NS)])
@@ -62,6 +66,7 @@ def fill(record: Record, seed: int, count: int = 120) -> None:
                 span_id=span_id,
                 parent_span_id=parent_span_id,
                 attributes=attributes,
+                name="session.cost" if operation is None else None,
             )
 
 

@@ -55,8 +55,13 @@ class Terminal:
 
 
 @contextmanager
-def terminal(client: Client) -> Iterator[Terminal]:
-    """A session in a terminal; it has nothing to ask first, and tools need no permission."""
+def terminal(client: Client, *, asks: bool = False) -> Iterator[Terminal]:
+    """A session in a terminal that has nothing to ask first.
+
+    Args:
+        client: Which client.
+        asks: Whether it asks for permissions, as its settings say; otherwise tools need none.
+    """
     known = {
         "hasCompletedOnboarding": True,
         "bypassPermissionsModeAccepted": True,
@@ -65,7 +70,8 @@ def terminal(client: Client) -> Iterator[Terminal]:
     }
     (client.config / ".claude.json").write_text(json.dumps(known))
     variables = [f"{name}={value}" for name, value in client.variables().items()]
-    words = ["env", "-i", *variables, str(client.binary), "--dangerously-skip-permissions"]
+    words = ["env", "-i", *variables, str(client.binary)]
+    words += ["--permission-mode", "default"] if asks else ["--dangerously-skip-permissions"]
     found = Terminal(client.directory / "tmux")
     command = shlex.join(words)
     found.tmux("new-session", "-d", *_SIZE, "-c", str(client.project), command)

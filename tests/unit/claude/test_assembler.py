@@ -496,3 +496,46 @@ def test_a_stop_hook_that_objects_does_not_end_the_turn(session: Recording) -> N
     session.say(30)
     session.system(31, "stop_hook_summary", hookErrors=[], preventedContinuation=False)
     assert by_name(assemble(read_facts(session.path)))["agent.turn"].end_ns == ns(31)
+
+
+def stopped(session: Recording, *, by_hook: bool = True) -> list[Fact]:
+    """A turn that says at 2 s that it is done, and the Stop hook that says so at 2.1 s."""
+    session.prompt(0, promptId="p1")
+    session.say(2, message={"stop_reason": "end_turn"})
+    stop = {"hook_event_name": "Stop", "session_id": SESSION, "prompt_id": "p1"}
+    return (hook_payload.read(stop, ns(2.1)) or []) if by_hook else []
+
+
+def test_a_turn_that_a_stop_hook_sends_back_goes_on_to_its_second_end(session: Recording) -> None:
+    posted = stopped(session)
+    session.system(2.2, "stop_hook_summary", hookErrors=["not yet"], preventedContinuation=False)
+    assert assemble(read_facts(session.path) + posted, now_s=60) == []
+    session.say(9, message={"stop_reason": "end_turn"})
+    session.system(9.2, "stop_hook_summary", hookErrors=[])
+    turn = by_name(assemble(read_facts(session.path) + posted, now_s=10))["agent.turn"]
+    assert (turn.start_ns, turn.end_ns) == (ns(0), ns(9))
+
+
+def test_where_the_file_tells_of_ends_a_hook_has_time_to_object(session: Recording) -> None:
+    session.prompt(-9)
+    session.say(-8, message={"stop_reason": "end_turn"})
+    session.system(-7.9, "stop_hook_summary", hookErrors=[])
+    stopped(session, by_hook=False)
+    facts = read_facts(session.path)
+    assert len(assemble(facts, now_s=6)) == 1
+    assert len(assemble(facts, now_s=7)) == 2
+
+
+def test_an_end_lasts_no_longer_for_what_hooks_do_then(session: Recording) -> None:
+    posted = stopped(session)
+    session.system(4, "stop_hook_summary", hookErrors=[])
+    session.system(4.1, "turn_duration")
+    for facts in (read_facts(session.path), read_facts(session.path) + posted):
+        assert by_name(assemble(facts, now_s=5))["agent.turn"].end_ns == ns(2)
+
+
+def test_a_message_that_says_it_is_the_last_is_believed_after_a_second(session: Recording) -> None:
+    stopped(session, by_hook=False)
+    facts = read_facts(session.path)
+    assert assemble(facts, now_s=2.9) == []
+    assert [span.name for span in assemble(facts, now_s=3)] == ["agent.turn"]

@@ -238,3 +238,26 @@ def test_it_loads_only_a_handful_of_modules_beside_os(run_python: Callable[..., 
         "fcntl",
         "math",
     }
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no /proc here")
+def test_the_start_of_a_session_says_when_its_process_was_started(lines: Lines) -> None:
+    before_s = time.time()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as client:
+        after_s = time.time()
+        for event in ("SessionStart", "Stop"):
+            assert silent(hook(payload(event, source="startup"), CLAUDE_PID=str(client.pid)))
+        client.communicate(b"\n")
+    parsed, _ = lines("hooks")
+    began, other = (line for line in parsed if "payload" in line)
+    tick_s = 1 / os.sysconf("SC_CLK_TCK")
+    assert before_s - 2 * tick_s < began["started_ns"] / 1e9 < after_s + 2 * tick_s
+    assert "started_ns" not in other
+
+
+@pytest.mark.parametrize("pid", ["", "0", "-1", "x", "²", "999999999", "1/../self"])
+def test_a_process_that_is_none_costs_the_event_nothing(lines: Lines, pid: str) -> None:
+    assert silent(hook(payload("SessionStart", source="startup"), CLAUDE_PID=pid))
+    parsed, _ = lines("hooks")
+    (began,) = [line for line in parsed if "payload" in line]
+    assert "started_ns" not in began

@@ -20,7 +20,7 @@ from tests.claude_client.client import Client, install
 from tests.claude_client.model_stub import ModelStub
 from tests.claude_client.watch import Watch, monitor
 
-from orchwatch import names
+from orchwatch import semconv
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -36,7 +36,7 @@ PROMPTS = (
     "[[bash]] one call",
     "[[refused]] an API error",
 )
-OPERATIONS = (names.AGENT_TURN, names.AGENT_RUN, names.AGENT_SPAWN, names.TOOL_EXECUTE)
+OPERATIONS = (semconv.AGENT_TURN, semconv.AGENT_RUN, semconv.AGENT_SPAWN, semconv.TOOL_EXECUTE)
 WITHIN_S = 2.0  # for turns, runs and spawns, at the 99th percentile
 _LOOK_S = 0.02
 _REST_S = 5.0
@@ -60,7 +60,7 @@ class _Look(threading.Thread):
     def _note(self, spans: Iterable[Span], now_s: float) -> None:
         for span in spans:
             self._seen.add(span.span_id)
-            operation = str(span.attributes.get(names.OPERATION_NAME))
+            operation = str(span.attributes.get(semconv.OPERATION_NAME))
             self.lags_s[operation].append(now_s - span.end_s)
 
 

@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from orchwatch.claude import registration
+from orchwatch.agents.claude_code.settings import registration
 from processes import cost_s
 
 if TYPE_CHECKING:

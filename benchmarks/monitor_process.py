@@ -24,11 +24,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchwatch import names, otlp_json, spool
-from orchwatch.claude import registration
-from orchwatch.follower.intake import LOOK_INTERVAL_S
-from orchwatch.monitor import archive, engine, lines, snapshot_file
-from orchwatch.monitor.segments import Segment
+from orchwatch import semconv
+from orchwatch.agents.claude_code.settings import registration
+from orchwatch.analysis import snapshot_file
+from orchwatch.monitor.intake import LOOK_INTERVAL_S
+from orchwatch.recording import otlp_json, spool
+from orchwatch.store import archive, engine, lines
+from orchwatch.store.segments import Segment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,13 +43,13 @@ CPU_LIMIT = 0.05
 HOUR_S = 3600
 
 _OPERATIONS = (
-    names.STATE_QUERY,
-    names.STATE_PERSIST,
-    names.EVENT_PROCESS,
-    names.MESSAGE_DELIVER,
-    names.HOOK_PROCESS,
-    names.TOOL_EXECUTE,
-    names.AGENT_TASK,
+    semconv.STATE_QUERY,
+    semconv.STATE_PERSIST,
+    semconv.EVENT_PROCESS,
+    semconv.MESSAGE_DELIVER,
+    semconv.HOOK_PROCESS,
+    semconv.TOOL_EXECUTE,
+    semconv.AGENT_TASK,
 )
 _SESSIONS, _AGENTS = 4, 20
 _LINE_BYTES = 800
@@ -220,12 +222,12 @@ class _Feeder(threading.Thread):
         self._random = random.Random(1)  # noqa: S311 - durations, no secrets
         resource = otlp_json.encode_attributes(
             {
-                names.SERVICE_NAME: "orchestration",
-                names.PROCESS_PID: os.getpid(),
-                names.HOST_NAME: os.uname().nodename,
+                semconv.SERVICE_NAME: "orchestration",
+                semconv.PROCESS_PID: os.getpid(),
+                semconv.HOST_NAME: os.uname().nodename,
             }
         )
-        self._prefix = otlp_json.spans_prefix(resource, names.SCOPE, "0.1.0")
+        self._prefix = otlp_json.spans_prefix(resource, semconv.SCOPE, "0.1.0")
 
     def run(self) -> None:
         due_s = time.monotonic()
@@ -244,9 +246,9 @@ class _Feeder(threading.Thread):
         operation = self._random.choice(_OPERATIONS)
         duration_ns = int(1e6 * self._random.lognormvariate(1.5, 1.0))
         attributes = {
-            names.OPERATION_NAME: operation,
-            names.SESSION_ID: f"session-{number % _SESSIONS}",
-            names.GEN_AI_AGENT_NAME: f"agent-{number % _AGENTS}",
+            semconv.OPERATION_NAME: operation,
+            semconv.SESSION_ID: f"session-{number % _SESSIONS}",
+            semconv.GEN_AI_AGENT_NAME: f"agent-{number % _AGENTS}",
         }
         failed = self._random.random() < 0.005  # noqa: PLR2004 - half a percent
         span = otlp_json.encode_span(

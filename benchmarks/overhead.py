@@ -20,7 +20,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 import orchwatch
-from orchwatch import active, operation
+from orchwatch import operation
+from orchwatch.recording import active
 from orchwatch.sdk.providers import durations
 from orchwatch.sdk.recorder import SdkRecorder
 from processes import cost_s
@@ -49,7 +50,7 @@ HOOK = f"""
 import sys
 sys.path.insert(0, {str(Path(orchwatch.__file__).parents[1])!r})
 from orchwatch import operation
-from orchwatch.json_text import loads
+from orchwatch.recording.json_text import loads
 with operation("hook.process") as op:
     payload = loads(sys.stdin.buffer.read().decode())
     op.set_attribute("session.id", payload["session_id"])

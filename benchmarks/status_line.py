@@ -11,10 +11,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from orchwatch.monitor import snapshot_file
-from orchwatch.monitor.status import Gatherer
-from orchwatch.monitor.store import Store
+from orchwatch.analysis import snapshot_file
+from orchwatch.analysis.status import Gatherer
 from orchwatch.reporters import status_document
+from orchwatch.store.database import Store
 from processes import cost_s
 
 RUNS = 100

@@ -14,11 +14,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import orchwatch
-from orchwatch import losses, spool
+from orchwatch.recording import losses, spool
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+# A machine that is busy with something else takes long.
+ENDED_WITHIN_S = 240
 PACKAGE_ROOT = Path(orchwatch.__file__).parent.parent
 # What Python 3.12 and newer say of a fork in a process that has threads: here it is meant so.
 FORKS_WITH_THREADS = {"PYTHONWARNINGS": "ignore:This process:DeprecationWarning"}
@@ -189,7 +191,7 @@ def release() -> Callable[[list[subprocess.Popen[str]]], None]:
             process.stdin.write("\n")
             process.stdin.flush()
         for process in processes:
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=ENDED_WITHIN_S)
             assert (process.returncode, out, err) == (0, "", "")
 
     return go
@@ -203,7 +205,7 @@ def run_python(
 
     def run(code: str, *args: object, **options: Any) -> str:
         process = start_python(code, *args, **options)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=ENDED_WITHIN_S)
         assert (process.returncode, err) == (0, "")
         return out
 

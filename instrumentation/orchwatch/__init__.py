@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
     from orchwatch.errors import OrchwatchError
     from orchwatch.integrations.instrumentor import OrchestrationInstrumentor
-    from orchwatch.metrics import count, gauge
-    from orchwatch.operations import operation
-    from orchwatch.propagation import attach, child_environment, inject
+    from orchwatch.recording.metrics import count, gauge
+    from orchwatch.recording.operation import operation
+    from orchwatch.recording.propagation import attach, child_environment, inject
+    from orchwatch.recording.timing import timed
     from orchwatch.sdk import configure
-    from orchwatch.timing import timed
 
 __all__ = [
     "OrchestrationInstrumentor",
@@ -33,15 +33,15 @@ __all__ = [
 _HOMES = {
     "OrchestrationInstrumentor": "orchwatch.integrations.instrumentor",
     "OrchwatchError": "orchwatch.errors",
-    "attach": "orchwatch.propagation",
-    "child_environment": "orchwatch.propagation",
+    "attach": "orchwatch.recording.propagation",
+    "child_environment": "orchwatch.recording.propagation",
     "configure": "orchwatch.sdk",
-    "count": "orchwatch.metrics",
-    "gauge": "orchwatch.metrics",
-    "inject": "orchwatch.propagation",
+    "count": "orchwatch.recording.metrics",
+    "gauge": "orchwatch.recording.metrics",
+    "inject": "orchwatch.recording.propagation",
     # Not in a module of that name: once imported, it would hide the function.
-    "operation": "orchwatch.operations",
-    "timed": "orchwatch.timing",
+    "operation": "orchwatch.recording.operation",
+    "timed": "orchwatch.recording.timing",
 }
 
 

@@ -4,7 +4,7 @@
 class OrchwatchError(Exception):
     """Something that a person has to mend; `str(error)` is one line naming the thing and the rule.
 
-    Telemetry itself never raises: see `orchwatch.losses`.
+    Telemetry itself never raises: see `orchwatch.recording.losses`.
     """
 
     exit_code = 1

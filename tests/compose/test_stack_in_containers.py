@@ -22,9 +22,9 @@ import yaml
 from tests.compose.engine import ROOT, Project, wait_until
 
 import orchwatch
-from orchwatch import targets
 from orchwatch.access import stack_access
-from orchwatch.monitor import alert_events
+from orchwatch.analysis import alert_events
+from orchwatch.targets import target_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -365,7 +365,7 @@ def test_the_demo_keeps_every_operation_of_the_table_coming(
     project.compose("--profile=demo", "build", "demo")
     project.compose("--profile=demo", "up", "--detach", "--pull=never", "demo", *SERVERS)
 
-    wanted = {name for name, target in targets.load().operations.items() if target.target_s}
+    wanted = {name for name, target in target_table.load().operations.items() if target.target_s}
     once = dict.fromkeys(wanted, 0)
 
     def all_are_counted_again() -> bool:

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import pytest
 
 from native import HOST, Ports, Stack
-from orchwatch import config, names, targets
+from orchwatch import semconv
+from orchwatch.targets import config, target_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -36,7 +37,7 @@ ENDED_WITHIN_S = 120.0
 # What Prometheus evaluates every 15 s, and what arrived in between.
 EVALUATED_WITHIN_S = 120.0
 # As shipped, whatever file of their own somebody has.
-TABLE = targets.load(config.Config())
+TABLE = target_table.load(config.Config())
 DURATION = "orchestration_operation_duration_seconds"
 
 Json = dict[str, Any]
@@ -174,8 +175,8 @@ def write_operations(
         for operation, duration_s in durations_s.items()
         for _ in range(number)
     ]
-    resource = {"attributes": [_text(names.SERVICE_NAME, "written")]}
-    scopes = [{"scope": {"name": names.SCOPE}, "spans": spans}]
+    resource = {"attributes": [_text(semconv.SERVICE_NAME, "written")]}
+    scopes = [{"scope": {"name": semconv.SCOPE}, "spans": spans}]
     lines = [header, {"resourceSpans": [{"resource": resource, "scopeSpans": scopes}]}]
     text = "".join(f"{json.dumps(line)}\n" for line in lines)
     (stack.spool / f"operations-{segment}.jsonl").write_text(text)
@@ -183,7 +184,7 @@ def write_operations(
 
 def _ended_now(operation: str, duration_s: float, error: str) -> Json:
     ended_ns = time.time_ns()
-    attributes = [_text(names.OPERATION_NAME, operation)]
+    attributes = [_text(semconv.OPERATION_NAME, operation)]
     return {
         "traceId": secrets.token_hex(16),
         "spanId": secrets.token_hex(8),
@@ -191,7 +192,7 @@ def _ended_now(operation: str, duration_s: float, error: str) -> Json:
         "kind": 1,
         "startTimeUnixNano": str(ended_ns - round(duration_s * 1e9)),
         "endTimeUnixNano": str(ended_ns),
-        "attributes": [*attributes, _text(names.ERROR_TYPE, error)] if error else attributes,
+        "attributes": [*attributes, _text(semconv.ERROR_TYPE, error)] if error else attributes,
         "status": {"code": 2 if error else 1},
     }
 
@@ -225,7 +226,7 @@ def spooled(stack: Stack, service: str, family: str = "operations") -> list[Span
     for segment in sorted(stack.spool.glob(f"{family}-*.jsonl")):
         for line in filter(None, segment.read_text().split("\n")):
             for resource_spans in json.loads(line)["resourceSpans"]:
-                if _texts(resource_spans["resource"])[names.SERVICE_NAME] == service:
+                if _texts(resource_spans["resource"])[semconv.SERVICE_NAME] == service:
                     spans += _spans(resource_spans, _same)
     return spans
 
@@ -245,7 +246,7 @@ def _spans(resource_spans: Json, decode: Callable[[str], str]) -> list[Span]:
             name=one["name"],
             start_ns=int(one["startTimeUnixNano"]),
             end_ns=int(one["endTimeUnixNano"]),
-            error_type=_texts(one).get(names.ERROR_TYPE, ""),
+            error_type=_texts(one).get(semconv.ERROR_TYPE, ""),
         )
         for scope_spans in resource_spans["scopeSpans"]
         for one in scope_spans["spans"]

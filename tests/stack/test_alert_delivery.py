@@ -19,15 +19,15 @@ from tests.stack.conftest import (
     write_operations,
 )
 
-from orchwatch.mixin.samples import next_edge
-from orchwatch.monitor import alert_events
+from orchwatch.analysis import alert_events
+from orchwatch.mixin.rules.samples import next_edge
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from native import Stack
-    from orchwatch.monitor.alert_events import AlertEvent
+    from orchwatch.analysis.alert_events import AlertEvent
 
 # Alertmanager waits 10 s for what explains an alert, and a minute at most with an end.
 _TOLD_WITHIN_S = EVALUATED_WITHIN_S + 60.0

@@ -17,13 +17,14 @@ from tests.stack.conftest import ENDED_WITHIN_S, TABLE, eventually
 
 import build
 from native import HOST, Ports
-from orchwatch.config import Config
-from orchwatch.mixin import alerting, alerts
+from orchwatch.mixin.alerts import catalog
+from orchwatch.mixin.lib import alerting
+from orchwatch.targets.config import Config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orchwatch.mixin.rule import Alert
+    from orchwatch.mixin.lib.rule import Alert
 
 # One worker, one Alertmanager.
 pytestmark = pytest.mark.xdist_group("alertmanager")
@@ -31,7 +32,7 @@ pytestmark = pytest.mark.xdist_group("alertmanager")
 REPO = Path(__file__).resolve().parents[2]
 CONFIG = REPO / "alertmanager" / "alertmanager.yml"
 UNTOLD = {"Watchdog", "MonitorDown"}
-EVERY = alerts.every(TABLE, alerting.load(Config()))
+EVERY = catalog.every(TABLE, alerting.load(Config()))
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.stack.conftest import eventually
 
-from orchwatch.monitor import client
+from orchwatch.diagnosis import client
 
 if TYPE_CHECKING:
     from collections.abc import Callable

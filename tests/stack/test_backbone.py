@@ -27,7 +27,7 @@ from tests.stack.conftest import (
     stored,
 )
 
-from orchwatch import names
+from orchwatch import semconv
 
 if TYPE_CHECKING:
     from native import Stack
@@ -63,7 +63,7 @@ WORKER = """
 def emitted(stack: Stack) -> list[Span]:
     """The operations of eight processes at once, some of them failed."""
     timed = [row for row in TABLE.operations.values() if row.target_s <= TARGET_AT_MOST_S]
-    plan = [(names.EVENT_PROCESS, 0.0, number % 10 == 0) for number in range(QUICK)]
+    plan = [(semconv.EVENT_PROCESS, 0.0, number % 10 == 0) for number in range(QUICK)]
     plan += [(row.id, row.target_s * share, share > 1) for row in timed for share in SHARES]
     with programs(stack, SERVICE, WORKER, json.dumps(plan), number=PROCESSES) as processes:
         finish(processes)
@@ -90,10 +90,10 @@ def test_failed_operations_are_counted_apart_by_what_failed(
     stack: Stack, emitted: list[Span]
 ) -> None:
     failed = [span for span in emitted if span.error_type]
-    error = {"service": SERVICE, "status_code": names.STATUS_ERROR, "error_type": "KeyError"}
+    error = {"service": SERVICE, "status_code": semconv.STATUS_ERROR, "error_type": "KeyError"}
     assert failed
     assert buckets(stack, **error) == expected_buckets(failed)
-    ok = {"service": SERVICE, "status_code": names.STATUS_OK, "error_type": ""}
+    ok = {"service": SERVICE, "status_code": semconv.STATUS_OK, "error_type": ""}
     succeeded = [span for span in emitted if not span.error_type]
     assert buckets(stack, **ok) == expected_buckets(succeeded)
 
@@ -134,12 +134,12 @@ def test_an_exemplar_opens_its_trace(stack: Stack, emitted: list[Span]) -> None:
 
 def test_a_search_finds_the_operations_that_failed(stack: Stack, emitted: list[Span]) -> None:
     failed = {
-        span.trace_id for span in emitted if span.error_type and span.name == names.STATE_QUERY
+        span.trace_id for span in emitted if span.error_type and span.name == semconv.STATE_QUERY
     }
     query = (
         f'{{resource.service.name="{SERVICE}" && status=error'
-        f' && span.{names.OPERATION_NAME}="{names.STATE_QUERY}"'
-        f' && span.{names.ERROR_TYPE}="KeyError"}}'
+        f' && span.{semconv.OPERATION_NAME}="{semconv.STATE_QUERY}"'
+        f' && span.{semconv.ERROR_TYPE}="KeyError"}}'
     )
     assert failed
     assert eventually(lambda: search(stack, query) == failed)
@@ -182,5 +182,5 @@ def test_parent_and_child_of_two_processes_are_one_trace(stack: Stack) -> None:
     eventually(lambda: len(stored(stack, trace_id)) == 2)
     spans = {span.name: span for span in stored(stack, trace_id)}
     assert Counter(spans.values()) == Counter(spooled(stack, "family"))
-    assert spans[names.AGENT_SPAWN].parent_span_id == ""
-    assert spans[names.STATE_QUERY].parent_span_id == spans[names.AGENT_SPAWN].span_id
+    assert spans[semconv.AGENT_SPAWN].parent_span_id == ""
+    assert spans[semconv.STATE_QUERY].parent_span_id == spans[semconv.AGENT_SPAWN].span_id

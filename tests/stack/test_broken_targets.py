@@ -17,23 +17,24 @@ from tests.stack.conftest import (
     write_operations,
 )
 
-from orchwatch import names
-from orchwatch.config import Config
-from orchwatch.mixin import alerting, alerts, promql, readings
-from orchwatch.mixin.samples import BEYOND, SHORT, next_edge
-from orchwatch.monitor import snapshot
+from orchwatch import semconv
+from orchwatch.analysis import snapshot
+from orchwatch.mixin.alerts import catalog
+from orchwatch.mixin.lib import alerting, promql, readings
+from orchwatch.mixin.rules.samples import BEYOND, SHORT, next_edge
+from orchwatch.targets.config import Config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from native import Stack
-    from orchwatch.targets import LevelTarget
+    from orchwatch.targets.target_table import LevelTarget
 
 # One worker, one stack at a time.
 pytestmark = pytest.mark.xdist_group("rules")
 
 SETTINGS = alerting.load(Config())
-EVERY = alerts.every(TABLE, SETTINGS)
+EVERY = catalog.every(TABLE, SETTINGS)
 OPERATIONS = list(TABLE.operations.values())
 LEVELS = [row for row in TABLE.levels.values() if row.id not in readings.COUNTED]
 _HELD_WITHIN_S = EVALUATED_WITHIN_S + promql.seconds(SETTINGS.hold)
@@ -42,14 +43,14 @@ _KINDS = {"burn", "threshold", "pattern"}
 
 GAUGES = """
     import json, sys
-    from orchwatch.metrics import gauge
+    from orchwatch.recording.metrics import gauge
     for name, value, unit, attributes in json.loads(sys.argv[1]):
         gauge(name, value, unit=unit, attributes=attributes)
 """
 VIOLATION = """
-    from orchwatch import names
-    from orchwatch.metrics import count
-    count(names.CONSISTENCY_VIOLATIONS, attributes={"kind": "checksum"}, unit="{violation}")
+    from orchwatch import semconv
+    from orchwatch.recording.metrics import count
+    count(semconv.CONSISTENCY_VIOLATIONS, attributes={"kind": "checksum"}, unit="{violation}")
 """
 # Of the gauges that have some.
 ATTRIBUTES = {
@@ -89,7 +90,7 @@ def test_slow_operations_failures_and_a_violation_each_make_their_own_alerts_fir
     write_operations(own_stack, "2", dict.fromkeys(slow, 0.001), 490)
     _wait_until_firing(own_stack, set())
 
-    quick = {names.EVENT_PROCESS: 0.001}
+    quick = {semconv.EVENT_PROCESS: 0.001}
     write_operations(own_stack, "3", quick, 10, "LookupError")
     budgets = {"ErrorBudgetBurn error.rate", "AvailabilityBudgetBurn availability"}
     _wait_until_firing(own_stack, {*budgets, "ManyErrors errors"})
@@ -108,7 +109,7 @@ def test_slow_operations_failures_and_a_violation_each_make_their_own_alerts_fir
 def test_every_level_that_is_beyond_its_limit_alerts_until_it_stays_within(
     own_stack: Stack,
 ) -> None:
-    write_operations(own_stack, "1", {names.AGENT_TASK: 1.0}, 3, "LookupError")
+    write_operations(own_stack, "1", {semconv.AGENT_TASK: 1.0}, 3, "LookupError")
     alerting_on = {
         f"{alert.name} {alert.target}"
         for alert in EVERY
@@ -126,7 +127,7 @@ def test_every_level_that_is_beyond_its_limit_alerts_until_it_stays_within(
 
 
 def test_availability_is_the_same_on_the_server_and_without_one(own_stack: Stack) -> None:
-    known, unknown = names.STATE_QUERY, names.TOOL_EXECUTE
+    known, unknown = semconv.STATE_QUERY, semconv.TOOL_EXECUTE
     write_operations(own_stack, "000001", {known: 0.001}, 30)
     write_operations(own_stack, "000002", {known: 0.001}, 10, "LookupError")
     write_operations(own_stack, "000003", {unknown: 0.001}, 20, "LookupError")

@@ -20,10 +20,13 @@ from tests.stack.conftest import DURATION, TABLE, Json, eventually, get, running
 
 from build import binaries
 from native import Ports, Stack
-from orchwatch import config, names
-from orchwatch.mixin import alerting, dashboards, readings, recording
+from orchwatch import semconv
+from orchwatch.mixin import dashboards
 from orchwatch.mixin.dashboards import queries
-from orchwatch.mixin.promql import OPERATION
+from orchwatch.mixin.lib import alerting, readings
+from orchwatch.mixin.lib.promql import OPERATION
+from orchwatch.mixin.rules import recording
+from orchwatch.targets import config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -234,7 +237,7 @@ def test_an_imported_session_is_listed_and_shown_whole_at_its_own_time(tmp_path:
         asked = {name: one[0] for name, one in parse_qs(urlsplit(told["dashboard"]).query).items()}
         assert asked["var-session"] == SESSION_ID
         span = {"start": int(asked["from"]) // 1000, "end": int(asked["to"]) // 1000 + 1}
-        values = f"{stack.tempo_url}/api/v2/search/tag/span.{names.SESSION_ID}/values"
+        values = f"{stack.tempo_url}/api/v2/search/tag/span.{semconv.SESSION_ID}/values"
         assert eventually(lambda: SESSION_ID in str(get(values, **span)))
 
         def lanes() -> dict[str, int]:
@@ -251,9 +254,9 @@ def test_an_imported_session_is_listed_and_shown_whole_at_its_own_time(tmp_path:
             lambda: (
                 lanes()
                 == {
-                    names.AGENT_TURN: told["turns"],
-                    f"{names.AGENT_RUN} compact acompact-fffbd0": 1,
-                    f"{names.AGENT_RUN} claude-code-guide a881341": 1,
+                    semconv.AGENT_TURN: told["turns"],
+                    f"{semconv.AGENT_RUN} compact acompact-fffbd0": 1,
+                    f"{semconv.AGENT_RUN} claude-code-guide a881341": 1,
                 }
             )
         )
@@ -269,11 +272,11 @@ def test_an_imported_session_is_listed_and_shown_whole_at_its_own_time(tmp_path:
             return dict(found)
 
         tools = sum(told["tools"].values())
-        eventually(lambda: counted().get(names.TOOL_EXECUTE) == tools)
-        assert counted()[names.TOOL_EXECUTE] == tools
+        eventually(lambda: counted().get(semconv.TOOL_EXECUTE) == tools)
+        assert counted()[semconv.TOOL_EXECUTE] == tools
 
 
-LANE = (names.OPERATION_NAME, names.GEN_AI_AGENT_NAME, names.GEN_AI_AGENT_ID)
+LANE = (semconv.OPERATION_NAME, semconv.GEN_AI_AGENT_NAME, semconv.GEN_AI_AGENT_ID)
 
 
 def attributes(found: Json) -> dict[str, str]:

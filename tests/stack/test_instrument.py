@@ -20,7 +20,7 @@ from tests.stack.conftest import (
     stored,
 )
 
-from orchwatch import names
+from orchwatch import semconv
 
 if TYPE_CHECKING:
     from native import Stack
@@ -77,10 +77,10 @@ def start(stack: Stack, program: Path, service: str, *words: str, **variables: s
 
 
 def check_counted(stack: Stack, service: str, spans: list[Span]) -> None:
-    calls = [span for span in spans if span.name == names.STATE_QUERY]
+    calls = [span for span in spans if span.name == semconv.STATE_QUERY]
     failed = [span for span in calls if span.error_type]
     assert (len(calls), len(failed)) == (CALLS + 1, 1)
-    query = {"service": service, "operation": names.STATE_QUERY}
+    query = {"service": service, "operation": semconv.STATE_QUERY}
     assert eventually(lambda: counted(stack, **query) == len(calls))
     assert buckets(stack, **query) == expected_buckets(calls)
     assert buckets(stack, **query, error_type="KeyError") == expected_buckets(failed)
@@ -127,10 +127,10 @@ def test_opentelemetry_instrument_sends_an_unedited_programs_operations(
 def test_orchwatch_run_spools_an_unedited_programs_operations_as_one_trace(
     stack: Stack, program: Path
 ) -> None:
-    callables = f"store:Store.get={names.STATE_QUERY}"
+    callables = f"store:Store.get={semconv.STATE_QUERY}"
     start(stack, program, "run", "orchwatch", "run", "--", ORCHWATCH_INSTRUMENT=callables)
     spans = spooled(stack, "run")
-    [command] = [span for span in spans if span.name == names.COMMAND_RUN]
+    [command] = [span for span in spans if span.name == semconv.COMMAND_RUN]
     calls = [span for span in spans if span is not command]
     assert {span.parent_span_id for span in calls} == {command.span_id}
     assert eventually(lambda: sorted(stored(stack, command.trace_id)) == sorted(spans))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.stack.conftest import eventually, run, selector, value
 
-from orchwatch.monitor import storage
+from orchwatch.analysis import storage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,10 +21,11 @@ pytestmark = pytest.mark.xdist_group("shared stack")
 PROGRAM = """
     import os, time
     from pathlib import Path
-    from orchwatch import configure, otlp_json, spool
-    from orchwatch.monitor import kpi_export
-    from orchwatch.monitor.status import Gatherer
-    from orchwatch.monitor.store import Store
+    from orchwatch import configure
+    from orchwatch.recording import otlp_json, spool
+    from orchwatch.analysis import kpi_export
+    from orchwatch.analysis.status import Gatherer
+    from orchwatch.store.database import Store
 
     S = 10**9
     now_ns = time.time_ns()

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.stack.conftest import TABLE, eventually, run, samples, value
 
-from orchwatch import losses, spool
-from orchwatch.config import Config
-from orchwatch.mixin import alerting, alerts
-from orchwatch.mixin.pipeline_spool import AGE, FAMILY, LOST, REASON, SIZE, UNREAD
+from orchwatch.mixin.alerts import catalog
+from orchwatch.mixin.alerts.pipeline_spool import AGE, FAMILY, LOST, REASON, SIZE, UNREAD
+from orchwatch.mixin.lib import alerting
+from orchwatch.recording import losses, spool
+from orchwatch.targets.config import Config
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 # Two looks at the spool and two of Prometheus at the monitor.
 KNOWN_WITHIN_S = 150.0
 SEGMENT_BYTES, BUDGET_BYTES = 5_000, 20_000
-ALERTS = {one.name: one for one in alerts.every(TABLE, alerting.load(Config()))}
+ALERTS = {one.name: one for one in catalog.every(TABLE, alerting.load(Config()))}
 OPERATIONS = """
     import sys
     from orchwatch import operation

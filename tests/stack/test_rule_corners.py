@@ -10,15 +10,17 @@ import yaml
 from tests.stack.conftest import TABLE
 
 import build
-from orchwatch import names
-from orchwatch.mixin import pipeline, promql, readings, recording, samples
+from orchwatch import semconv
+from orchwatch.mixin.alerts import pipeline
+from orchwatch.mixin.lib import promql, readings
+from orchwatch.mixin.rules import recording, samples
 
 REPO = Path(__file__).resolve().parents[2]
 RULES = REPO / "prometheus" / "rules"
 # What is evaluated together, and how often here.
 QUICK = ((RULES / "recording.yml", RULES / "alerts.yml"), "1m")
 SLOW = ((RULES / "regression.yml",), "5m")
-QUERY = names.STATE_QUERY
+QUERY = semconv.STATE_QUERY
 MEMORY = readings.gauge(TABLE.levels["memory.utilization"]).sample
 CPU = readings.gauge(TABLE.levels["cpu.utilization"]).sample
 TASK_ERRORS = readings.gauge(TABLE.levels["task.errors"]).sample
@@ -31,7 +33,7 @@ def ended(
     operation: str, *steps: tuple[float, int], took_s: float = 0.001, failed: bool = False
 ) -> Series:
     """Operations a minute, for so many minutes; one after the other."""
-    status = names.STATUS_ERROR if failed else names.STATUS_OK
+    status = semconv.STATUS_ERROR if failed else semconv.STATUS_OK
     runs = [({took_s: each}, minutes) for each, minutes in steps]
     return samples.histogram(TABLE, operation, runs, status)
 
@@ -100,21 +102,21 @@ def test_one_slow_operation_of_two_burns_no_budget_but_three_of_six_do(tmp_path:
 
 
 def test_what_has_no_target_may_fail_without_the_system_being_unavailable(tmp_path: Path) -> None:
-    series = ended(QUERY, (10, 10)) | ended(names.TOOL_EXECUTE, (10, 10), failed=True)
+    series = ended(QUERY, (10, 10)) | ended(semconv.TOOL_EXECUTE, (10, 10), failed=True)
     assert firing(tmp_path, series, 9, *BUDGETS, "ManyErrors") == {"ManyErrors"}
     assert answers(tmp_path, series, 9, f"{recording.AVAILABILITY}15m == 1")
 
 
 def test_more_than_five_errors_are_not_five(tmp_path: Path) -> None:
     for failures, expected in ((5, set()), (6, {"ManyErrors"})):
-        series = ended(names.TOOL_EXECUTE, (1, failures), (0, 10), failed=True)
+        series = ended(semconv.TOOL_EXECUTE, (1, failures), (0, 10), failed=True)
         assert firing(tmp_path, series, failures + 2, "ManyErrors") == expected
 
 
 def test_what_an_increase_adds_to_a_young_series_is_no_failure(tmp_path: Path) -> None:
     as_shipped = QUICK[0], "15s"
     for failures, expected in ((5, {"pending"}), (6, {"pending", "firing"})):
-        counted = ended(names.TOOL_EXECUTE, (failures, 1), (0, 60), failed=True)
+        counted = ended(semconv.TOOL_EXECUTE, (failures, 1), (0, 60), failed=True)
         series = {name: f"_x6 {text}" for name, text in counted.items()}
         states = {
             state
@@ -187,7 +189,7 @@ def test_an_anomaly_is_far_from_a_past_that_is_long_enough(
     tmp_path: Path, minutes: int, after: dict[float, float], *, fires: bool
 ) -> None:
     runs = [({0.05: 100.0}, minutes), (after, 10)]
-    series = samples.histogram(TABLE, names.AGENT_SPAWN, runs)
+    series = samples.histogram(TABLE, semconv.AGENT_SPAWN, runs)
     assert bool(firing(tmp_path, series, minutes + 9, "LatencyAnomaly")) == fires
 
 
@@ -211,7 +213,7 @@ def test_a_day_is_compared_where_enough_ended_on_both_sides(
 
 def test_one_failed_task_of_two_pages_nobody(tmp_path: Path) -> None:
     for failures, expected in ((1, set()), (3, {"TaskErrorsHigh"})):
-        failed = ended(names.AGENT_TASK, (failures, 1), (0, 20), failed=True)
+        failed = ended(semconv.AGENT_TASK, (failures, 1), (0, 20), failed=True)
         series = {TASK_ERRORS: "0.5x20", **failed}
         assert firing(tmp_path, series, 10, "TaskErrorsHigh") == expected
 

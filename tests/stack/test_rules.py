@@ -21,13 +21,15 @@ from tests.stack.conftest import (
 )
 
 import build
-from orchwatch import names
-from orchwatch.config import Config
-from orchwatch.mixin import alerting, alerts, generate
+from orchwatch import semconv
+from orchwatch.mixin import generate
+from orchwatch.mixin.alerts import catalog
+from orchwatch.mixin.lib import alerting
+from orchwatch.targets.config import Config
 
 if TYPE_CHECKING:
     from native import Stack
-    from orchwatch.mixin.rule import Alert
+    from orchwatch.mixin.lib.rule import Alert
 
 # One worker, one stack.
 pytestmark = pytest.mark.xdist_group("rules")
@@ -35,7 +37,7 @@ pytestmark = pytest.mark.xdist_group("rules")
 REPO = Path(__file__).resolve().parents[2]
 PINT = REPO / "prometheus" / "pint.hcl"
 RULES = sorted((REPO / "prometheus" / "rules").glob("*.yml"))
-EVERY = alerts.every(TABLE, alerting.load(Config()))
+EVERY = catalog.every(TABLE, alerting.load(Config()))
 
 Json = dict[str, Any]
 
@@ -173,7 +175,7 @@ def test_prometheus_evaluates_every_rule(broken: Stack) -> None:
 
 
 def test_failing_operations_burn_and_say_which_and_how_many(broken: Stack) -> None:
-    name = names.DEPENDENCY_RESOLVE
+    name = semconv.DEPENDENCY_RESOLVE
     (alert,) = eventually(
         lambda: [
             one

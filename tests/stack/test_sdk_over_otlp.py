@@ -24,7 +24,7 @@ from tests.stack.conftest import (
     value,
 )
 
-from orchwatch import names
+from orchwatch import semconv
 
 if TYPE_CHECKING:
     from native import Stack
@@ -112,10 +112,10 @@ def test_a_service_counts_its_operations_itself_and_once(stack: Stack, over_otlp
     spans = arrived(stack, over_otlp)
     service = over_otlp.service
     assert eventually(lambda: counted(stack, service=service) == OPERATIONS)
-    failed = {"status_code": names.STATUS_ERROR, "error_type": "TimeoutError"}
+    failed = {"status_code": semconv.STATUS_ERROR, "error_type": "TimeoutError"}
     found = buckets(stack, service=service, operation="state.query", **failed)
     assert found == expected_buckets(span for span in spans if span.error_type)
-    found = buckets(stack, service=service, operation="state.query", status_code=names.STATUS_OK)
+    found = buckets(stack, service=service, operation="state.query", status_code=semconv.STATUS_OK)
     assert found == expected_buckets(span for span in spans if not span.error_type)
 
     # Whoever counts spans had seen these before those that come later.

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from tests.stack.conftest import eventually, get, run
 
-from orchwatch.mixin import promql
+from orchwatch.mixin.lib import promql
 
 if TYPE_CHECKING:
     from native import Stack
@@ -19,7 +19,7 @@ UNITS = (
 )
 GAUGES = """
     import json, sys
-    from orchwatch.metrics import gauge
+    from orchwatch.recording.metrics import gauge
     for number, unit in enumerate(json.loads(sys.argv[1])):
         gauge(f"series.names.n{number:02}x", 1.0, unit=unit)
 """

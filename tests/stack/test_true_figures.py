@@ -12,9 +12,10 @@ from tests.stack.boards import Span
 from tests.stack.conftest import TABLE, counted, eventually
 from tests.stack.test_rule_corners import QUICK, answers, ended
 
-from orchwatch import names
-from orchwatch.mixin import readings, samples
+from orchwatch import semconv
 from orchwatch.mixin.dashboards import grading
+from orchwatch.mixin.lib import readings
+from orchwatch.mixin.rules import samples
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,8 +43,8 @@ class TestOnServers:
     def _shops(self, stack: Stack) -> None:
         number = 25
         for service, took_s in (("true-shop", 0.04), ("true-slow", 0.522), ("true-fast", 52e-6)):
-            one = [workload.ended(names.HOOK_PROCESS, took_s) for _ in range(number)]
-            failed = [workload.ended(names.HOOK_PROCESS, took_s, error="E") for _ in range(3)]
+            one = [workload.ended(semconv.HOOK_PROCESS, took_s) for _ in range(number)]
+            failed = [workload.ended(semconv.HOOK_PROCESS, took_s, error="E") for _ in range(3)]
             workload.write(stack, service, [*one, *failed])
         for service in ("true-shop", "true-slow", "true-fast"):
             assert eventually(partial(self._arrived, stack, service, number + 3))
@@ -52,7 +53,7 @@ class TestOnServers:
         return counted(stack, service=service) == number
 
     def numbers(self, stack: Stack, title: str, service: str) -> dict[str, float]:
-        chosen = {"service": service, "operation": names.HOOK_PROCESS}
+        chosen = {"service": service, "operation": semconv.HOOK_PROCESS}
         return boards.numbers(stack, "operations", title, Span.last(HOUR_S), **chosen)
 
     def test_the_headline_is_of_the_service_that_is_chosen(self, stack: Stack) -> None:
@@ -76,7 +77,7 @@ class TestOnServers:
                 "Failures by type",
                 Span.last(HOUR_S),
                 service="true-shop",
-                operation=names.HOOK_PROCESS,
+                operation=semconv.HOOK_PROCESS,
             )
             assert [sum(frame.columns["E"]) for frame in frames] == [3]
 
@@ -86,7 +87,7 @@ class TestOnServers:
         one = boards.panel("operations", "How long they took")
         assert one["options"]["cellValues"]["unit"] == "locale"
         assert one["options"]["yAxis"]["unit"] == "s"
-        chosen = {"service": "true-shop", "operation": names.HOOK_PROCESS}
+        chosen = {"service": "true-shop", "operation": semconv.HOOK_PROCESS}
         span = Span.last(HOUR_S)
         values = boards.variables(stack, "operations", span, chosen)
 
@@ -102,7 +103,7 @@ class TestOnServers:
         ago_s = 3 * 86_400
         turns = [
             workload.ended(
-                names.AGENT_TURN,
+                semconv.AGENT_TURN,
                 20,
                 ago_s=ago_s + number,
                 session="true-tokens",
@@ -123,7 +124,7 @@ class TestOnServers:
 
 
 def test_operations_are_counted_to_the_operation(tmp_path: Path) -> None:
-    series = ended(names.STATE_QUERY, (0, 3), (1, 25), (0, 30))
+    series = ended(semconv.STATE_QUERY, (0, 3), (1, 25), (0, 30))
     number = query("overview", "Every operation", "ended")
     # promtool evaluates every group as often; these rules are, every two minutes.
     assert answers(tmp_path, series, 50, f"{number} == 25", rules=(QUICK[0], "2m"))
@@ -149,13 +150,13 @@ def test_no_number_of_alerts_is_said_where_no_rule_is_evaluated(tmp_path: Path) 
     number = query("overview", "Alerts firing")
     nothing = {"up": samples.constant(1, 20)}
     assert not answers(tmp_path, nothing, 10, number, rules=((), "1m"))
-    assert answers(tmp_path, ended(names.STATE_QUERY, (1, 20)), 10, f"{number} >= 0")
+    assert answers(tmp_path, ended(semconv.STATE_QUERY, (1, 20)), 10, f"{number} >= 0")
 
 
 def test_the_number_of_alerts_is_that_of_the_rows_which_name_the_operation_that_fails(
     tmp_path: Path,
 ) -> None:
-    failing = (names.STATE_PERSIST, names.MESSAGE_DELIVER)
+    failing = (semconv.STATE_PERSIST, semconv.MESSAGE_DELIVER)
     series: dict[str, str] = {}
     for operation in failing:
         series |= ended(operation, (5, 20)) | ended(operation, (5, 20), failed=True)
@@ -169,12 +170,12 @@ def test_the_number_of_alerts_is_that_of_the_rows_which_name_the_operation_that_
 
 def test_health_is_never_well_while_a_target_is_missed_or_an_alert_fires(tmp_path: Path) -> None:
     state = query("overview", "Health")
-    well = ended(names.STATE_QUERY, (5, 30)) | COLLECTOR
+    well = ended(semconv.STATE_QUERY, (5, 30)) | COLLECTOR
     assert answers(tmp_path, well, 20, f"{state} == 0")
     # Not a part of the score.
-    missed = ended(names.STATE_PERSIST, (5, 30), took_s=1)
+    missed = ended(semconv.STATE_PERSIST, (5, 30), took_s=1)
     assert answers(tmp_path, well | missed, 12, f"{state} == 1")
-    critical = ended(names.STATE_QUERY, (5, 30), failed=True)
+    critical = ended(semconv.STATE_QUERY, (5, 30), failed=True)
     assert answers(tmp_path, well | critical, 20, f"{state} == 2")
     assert answers(tmp_path, well | critical, 20, f"{query('overview', 'Health', 'score')} == 1")
 

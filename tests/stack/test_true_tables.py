@@ -11,7 +11,7 @@ from tests.stack import boards, workload
 from tests.stack.boards import Span
 from tests.stack.conftest import counted, eventually
 
-from orchwatch import names
+from orchwatch import semconv
 from orchwatch.mixin.dashboards import queries
 
 if TYPE_CHECKING:
@@ -31,11 +31,11 @@ def arrived(stack: Stack, service: str, number: int) -> None:
 
 
 def test_the_slowest_of_many_is_found_with_its_agent_in_every_load(stack: Stack) -> None:
-    many = [workload.ended(names.STATE_QUERY, 0.002 + i / 1e5, agent="quick") for i in range(149)]
-    slow = workload.ended(names.STATE_QUERY, 0.901, agent="slow", session="s-1", ago_s=60)
+    many = [workload.ended(semconv.STATE_QUERY, 0.002 + i / 1e5, agent="quick") for i in range(149)]
+    slow = workload.ended(semconv.STATE_QUERY, 0.901, agent="slow", session="s-1", ago_s=60)
     workload.write(stack, "true-slowest", [slow, *many])
     arrived(stack, "true-slowest", 150)
-    chosen = {"service": "true-slowest", "operation": names.STATE_QUERY}
+    chosen = {"service": "true-slowest", "operation": semconv.STATE_QUERY}
     for _ in range(LOADS):
         first, *others = boards.rows(
             stack, "operations", "Slowest by session", Span.last(HOUR_S), **chosen
@@ -52,10 +52,10 @@ def test_the_slowest_of_many_is_found_with_its_agent_in_every_load(stack: Stack)
 def test_the_slowest_span_of_a_trace_counts_however_few_of_them_come_back(stack: Stack) -> None:
     trace = secrets.token_hex(16)
     took_s = [0.001] * 300 + [2.5] + [0.001] * 299
-    spans = [workload.ended(names.TOOL_EXECUTE, one, trace=trace, agent="a") for one in took_s]
+    spans = [workload.ended(semconv.TOOL_EXECUTE, one, trace=trace, agent="a") for one in took_s]
     workload.write(stack, "true-trace", spans)
     arrived(stack, "true-trace", 600)
-    chosen = {"service": "true-trace", "operation": names.TOOL_EXECUTE}
+    chosen = {"service": "true-trace", "operation": semconv.TOOL_EXECUTE}
     (row,) = boards.rows(stack, "operations", "By agent", Span.last(HOUR_S), **chosen)
     assert (row["Count"], row["Longest"]) == (600, 2_500_000_000)
     assert row["Mean"] == pytest.approx(sum(took_s) / 600 * 1e9)
@@ -65,12 +65,12 @@ def test_beyond_what_a_search_takes_the_slowest_are_found_and_the_titles_say_wha
     stack: Stack,
 ) -> None:
     number = queries.TRACES + 500
-    many = [workload.ended(names.HOOK_PROCESS, 0.002, agent="quick") for _ in range(number)]
+    many = [workload.ended(semconv.HOOK_PROCESS, 0.002, agent="quick") for _ in range(number)]
     # The oldest, which the newest of a search leave out.
-    slow = workload.ended(names.HOOK_PROCESS, 3.3, agent="slow", ago_s=300)
+    slow = workload.ended(semconv.HOOK_PROCESS, 3.3, agent="slow", ago_s=300)
     workload.write(stack, "true-many", [slow, *many])
     arrived(stack, "true-many", number + 1)
-    chosen = {"service": "true-many", "operation": names.HOOK_PROCESS}
+    chosen = {"service": "true-many", "operation": semconv.HOOK_PROCESS}
     values = boards.variables(stack, "operations", Span.last(HOUR_S), chosen)
     for _ in range(LOADS):
         rows = boards.rows(stack, "operations", "Slowest by session", Span.last(HOUR_S), **chosen)
@@ -83,7 +83,7 @@ def test_beyond_what_a_search_takes_the_slowest_are_found_and_the_titles_say_wha
 
 def test_a_table_of_the_newest_is_the_same_in_every_load(stack: Stack) -> None:
     spans = [
-        workload.ended(names.AGENT_TASK, 1 + i, session=f"true-{i}", agent=f"a{i}", ago_s=i)
+        workload.ended(semconv.AGENT_TASK, 1 + i, session=f"true-{i}", agent=f"a{i}", ago_s=i)
         for i in range(150)
     ]
     workload.write(stack, "true-newest", spans)
@@ -101,9 +101,9 @@ def test_each_agent_of_each_session_has_a_row_that_no_other_cuts_off(stack: Stac
     spans = []
     for later_s, session in enumerate(sessions):
         for agent, operation, took_s in (
-            ("", names.AGENT_TURN, 20),
-            ("Explore", names.AGENT_RUN, 15),
-            ("worker", names.AGENT_TASK, 30),
+            ("", semconv.AGENT_TURN, 20),
+            ("Explore", semconv.AGENT_RUN, 15),
+            ("worker", semconv.AGENT_TASK, 30),
         ):
             agent_id = "a1" if agent == "Explore" else ""
             more = {"session": session, "agent": agent, "agent_id": agent_id}

@@ -7,7 +7,7 @@ import secrets
 import time
 from typing import TYPE_CHECKING, Any
 
-from orchwatch import names
+from orchwatch import semconv
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 
 _ATTRIBUTES = {
-    "agent": names.GEN_AI_AGENT_NAME,
-    "agent_id": names.GEN_AI_AGENT_ID,
-    "session": names.SESSION_ID,
-    "error": names.ERROR_TYPE,
-    "model": names.GEN_AI_RESPONSE_MODEL,
-    "output_tokens": names.GEN_AI_USAGE_OUTPUT_TOKENS,
+    "agent": semconv.GEN_AI_AGENT_NAME,
+    "agent_id": semconv.GEN_AI_AGENT_ID,
+    "session": semconv.SESSION_ID,
+    "error": semconv.ERROR_TYPE,
+    "model": semconv.GEN_AI_RESPONSE_MODEL,
+    "output_tokens": semconv.GEN_AI_USAGE_OUTPUT_TOKENS,
 }
 
 
@@ -39,7 +39,7 @@ def ended(
         attributes: By the short names above; what is empty is not there.
     """
     end_ns = time.time_ns() - round(ago_s * 1e9)
-    found = [_attribute(names.OPERATION_NAME, operation)]
+    found = [_attribute(semconv.OPERATION_NAME, operation)]
     found += [_attribute(_ATTRIBUTES[key], one) for key, one in attributes.items() if one != ""]
     return {
         "traceId": trace or secrets.token_hex(16),
@@ -57,8 +57,8 @@ def write(stack: Stack, service: str, spans: Sequence[Json], family: str = "oper
     """Appends spans of a service to the spool, in a segment of their own."""
     segment = f"9{secrets.randbelow(10**9):09d}"
     header = {"orchwatch": {"segment": segment, "id": secrets.token_hex(16)}, "resourceSpans": []}
-    resource = {"attributes": [_attribute(names.SERVICE_NAME, service)]}
-    scopes = [{"scope": {"name": names.SCOPE}, "spans": list(spans)}]
+    resource = {"attributes": [_attribute(semconv.SERVICE_NAME, service)]}
+    scopes = [{"scope": {"name": semconv.SCOPE}, "spans": list(spans)}]
     lines = [header, {"resourceSpans": [{"resource": resource, "scopeSpans": scopes}]}]
     text = "".join(f"{json.dumps(line)}\n" for line in lines)
     stack.spool.mkdir(parents=True, exist_ok=True)

@@ -112,13 +112,13 @@ def test_an_operation_alone_does_not_load_what_messages_and_metrics_need(
     loaded = modules(run_python, "from orchwatch import operation\nwith operation('o'):\n    pass")
     ours = {name for name in loaded if name.startswith("orchwatch.")}
     assert not ours & {
-        "orchwatch.config",
+        "orchwatch.targets.config",
         "orchwatch.integrations",
-        "orchwatch.metrics",
-        "orchwatch.propagation",
+        "orchwatch.recording.metrics",
+        "orchwatch.recording.propagation",
         "orchwatch.sdk",
-        "orchwatch.targets",
-        "orchwatch.timing",
+        "orchwatch.targets.target_table",
+        "orchwatch.recording.timing",
     }
 
 

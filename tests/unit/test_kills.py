@@ -10,7 +10,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
-from orchwatch import losses
+from orchwatch.recording import losses
 
 if TYPE_CHECKING:
     import subprocess

@@ -1,4 +1,4 @@
-"""Nothing in the package opens a file but through `orchwatch.files`."""
+"""Nothing in the package opens a file but through `orchwatch.recording.files`."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ _PACKAGE = Path(orchwatch.__file__).parent
 ALLOWED = {
     ("cli/main.py", "open"): "/dev/null, in the place of a stdout that was closed",
     ("cli/main.py", "os.open"): "as above",
-    ("monitor/client.py", "_OPENER.open"): "an address, with a time limit",
-    ("monitor/doctor.py", "tempfile.TemporaryFile"): "a new file without a name",
-    ("follower/intake.py", "tempfile.TemporaryFile"): "as above",
-    ("claude/import_record.py", "sqlite3.connect"): "what `files` has just opened there",
-    ("claude/claims.py", "sqlite3.connect"): "as above",
-    ("monitor/engine.py", "duckdb.connect"): "in memory; the store looks at its files first",
+    ("diagnosis/client.py", "_OPENER.open"): "an address, with a time limit",
+    ("diagnosis/doctor.py", "tempfile.TemporaryFile"): "a new file without a name",
+    ("monitor/intake.py", "tempfile.TemporaryFile"): "as above",
+    (
+        "agents/claude_code/sessions/import_record.py",
+        "sqlite3.connect",
+    ): "what `files` has just opened there",
+    ("agents/claude_code/sessions/claims.py", "sqlite3.connect"): "as above",
+    ("store/engine.py", "duckdb.connect"): "in memory; the store looks at its files first",
 }
 # Methods of a path, and functions that take one.
 _METHODS = frozenset(
@@ -45,7 +48,7 @@ _MODULES = {
 def _found() -> Iterator[tuple[str, str]]:
     for path in sorted(_PACKAGE.rglob("*.py")):
         name = path.relative_to(_PACKAGE).as_posix()
-        if name == "files.py":
+        if name == "recording/files.py":
             continue
         for node in ast.walk(ast.parse(path.read_bytes())):
             if isinstance(node, ast.Call) and _opens(node.func):

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from orchwatch import targets
-from orchwatch.mixin import alerting, generate, promql
+from orchwatch.mixin import generate
+from orchwatch.mixin.lib import alerting, promql
+from orchwatch.targets import target_table
 
 FLAGS = Path(__file__).resolve().parents[2] / "prometheus" / "flags"
 PROFILES = tomllib.loads(alerting.FILE.read_text())["profiles"]
@@ -27,7 +28,7 @@ def test_prometheus_keeps_what_the_longest_window_of_a_profile_needs(
 ) -> None:
     (tmp_path / "orchwatch.toml").write_text(f'[alerting]\nprofile = "{profile}"\n')
     monkeypatch.chdir(tmp_path)
-    table = targets.load()
+    table = target_table.load()
     rules = "".join(
         make(table) for name, make in generate.FILES.items() if name.startswith("prometheus/rules/")
     )

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchwatch import in_flight, operation
-from orchwatch.monitor import unfinished
+from orchwatch import operation
+from orchwatch.recording import in_flight
+from orchwatch.store import unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable

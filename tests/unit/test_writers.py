@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 _PACKAGE = Path(orchwatch.__file__).parent
 
 ALLOWED = {
-    ("follower/worker.py", "sys.stdout.buffer"): "a pipe to the process that started it",
+    ("monitor/worker.py", "sys.stdout.buffer"): "a pipe to the process that started it",
     ("cli/parser.py", "sys.__stdout__"): "asks how wide it is",
     ("cli/main.py", "sys.stdout ="): "puts the safe one in place, and the one before back",
     ("cli/main.py", "sys.stderr ="): "as above",
     (
-        "runtime/batch_policy.py",
+        "demo/batch_policy.py",
         "print",
     ): "runs as a hook of its own; a reason holds names by their repr",
 }

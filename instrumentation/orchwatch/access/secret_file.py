@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import secrets
 
-from orchwatch import files
 from orchwatch.errors import OrchwatchError
-from orchwatch.home import DIRECTORY_MODE
+from orchwatch.recording import files
+from orchwatch.recording.home import DIRECTORY_MODE
 
 _SECRET_BYTES = 32
 _MOST_BYTES = 4096

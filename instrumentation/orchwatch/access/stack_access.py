@@ -20,10 +20,10 @@ import sys
 from typing import Final
 from urllib.parse import quote, urlsplit
 
-from orchwatch import files
 from orchwatch.access import secret_file
 from orchwatch.errors import OrchwatchError
-from orchwatch.home import DIRECTORY_MODE, home
+from orchwatch.recording import files
+from orchwatch.recording.home import DIRECTORY_MODE, home
 from orchwatch.safe_text import safe
 
 USER: Final = "orchwatch"

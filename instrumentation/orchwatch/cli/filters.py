@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from orchwatch.monitor.selection import Selection
-    from orchwatch.monitor.small import SmallStore
-    from orchwatch.monitor.store import Store
+    from orchwatch.store.database import Store
+    from orchwatch.store.selection import Selection
+    from orchwatch.store.small import SmallStore
 
 _NS = 1_000_000_000
 # How many that a beginning fits are named.
@@ -72,13 +72,13 @@ def opened(home: Path, *, small: bool = True) -> Iterator[Store | SmallStore]:
     Raises:
         OrchwatchError: Its files cannot be read.
     """
-    from orchwatch.monitor import small as small_store  # noqa: PLC0415 - slow, see `commands`
+    from orchwatch.store import small as small_store  # noqa: PLC0415 - slow, see `commands`
 
     found = small_store.read(home) if small else None
     if found is not None:
         yield found
         return
-    from orchwatch.monitor.store import Store  # noqa: PLC0415
+    from orchwatch.store.database import Store  # noqa: PLC0415
 
     with Store(home, _say) as store:
         yield store
@@ -103,8 +103,8 @@ def chosen(
         UsageError: A window is none.
         OrchwatchError: A filter matches nothing that is stored, or more than one.
     """
-    from orchwatch.monitor import spans  # noqa: PLC0415 - as above
-    from orchwatch.monitor.selection import Selection  # noqa: PLC0415
+    from orchwatch.store import spans  # noqa: PLC0415 - as above
+    from orchwatch.store.selection import Selection  # noqa: PLC0415
 
     since = arguments.default_since if arguments.since is None else arguments.since
     selection = Selection(
@@ -167,7 +167,7 @@ def _found(
         UsageError: It is empty.
         OrchwatchError: There is none, or more than one.
     """
-    from orchwatch.monitor import listing  # noqa: PLC0415 - slow, see `commands`
+    from orchwatch.analysis import listing  # noqa: PLC0415 - slow, see `commands`
 
     if not start:
         raise UsageError(f"--{name} must not be empty")

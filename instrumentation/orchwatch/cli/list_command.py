@@ -11,7 +11,7 @@ from orchwatch.safe_text import safe
 if TYPE_CHECKING:
     import argparse
 
-    from orchwatch.monitor.listing import Kind
+    from orchwatch.analysis.listing import Kind
 
 _LIMIT = 20
 
@@ -27,8 +27,8 @@ def run(kind: Kind, arguments: argparse.Namespace) -> int:
     """Prints them."""
     from pathlib import Path  # noqa: PLC0415 - slow, see `commands`, and so are the next ones
 
-    from orchwatch.home import home  # noqa: PLC0415
-    from orchwatch.monitor import listing  # noqa: PLC0415
+    from orchwatch.analysis import listing  # noqa: PLC0415
+    from orchwatch.recording.home import home  # noqa: PLC0415
     from orchwatch.reporters import group_list  # noqa: PLC0415
 
     directory = Path(home())

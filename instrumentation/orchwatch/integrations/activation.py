@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import time
 
-from orchwatch import files
-from orchwatch.home import USER_FILE_BYTES, user_file
+from orchwatch.recording import files
+from orchwatch.recording.home import USER_FILE_BYTES, user_file
 
 INSTRUMENT_VARIABLE = "ORCHWATCH_INSTRUMENT"
 # Unix time in nanoseconds since when whoever says what was never called has been watching.

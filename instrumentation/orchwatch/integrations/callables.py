@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
-from orchwatch import config
 from orchwatch.integrations.activation import INSTRUMENT_VARIABLE
+from orchwatch.targets import config
 
 
 def configured() -> dict[str, str]:

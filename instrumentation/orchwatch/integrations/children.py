@@ -12,10 +12,10 @@ import os
 import sys
 from functools import wraps
 
-from orchwatch import losses, propagation
 from orchwatch.integrations import import_hook
 from orchwatch.integrations.activation import INSTRUMENT_VARIABLE, SINCE_VARIABLE, SITE_DIRECTORY
 from orchwatch.integrations.shim import QUIET
+from orchwatch.recording import losses, propagation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,11 +11,12 @@ import errno
 import os
 import sys
 
-from orchwatch import in_flight, losses, names
+from orchwatch import semconv
 from orchwatch.errors import OrchwatchError
 from orchwatch.integrations import activation
-from orchwatch.operations import operation
-from orchwatch.propagation import child_environment
+from orchwatch.recording import in_flight, losses
+from orchwatch.recording.operation import operation
+from orchwatch.recording.propagation import child_environment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class CommandNotStartedError(OrchwatchError):
 def run(
     command: Sequence[str],
     *,
-    operation_name: str = names.COMMAND_RUN,
+    operation_name: str = semconv.COMMAND_RUN,
     attributes: Mapping[str, str] | None = None,
 ) -> int:
     """Runs the command to its end as one operation.
@@ -92,23 +93,23 @@ def run(
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         with operation(
-            operation_name, {**(attributes or {}), names.PROCESS_EXECUTABLE_NAME: executable_name}
+            operation_name, {**(attributes or {}), semconv.PROCESS_EXECUTABLE_NAME: executable_name}
         ) as span:
             try:
                 environ = child_environment()
                 watching = activation.environment(environ)
                 pid = _start(command, watching, mask)
             except CommandNotStartedError as error:
-                span.set_attribute(names.PROCESS_EXIT_CODE, error.exit_code)
+                span.set_attribute(semconv.PROCESS_EXIT_CODE, error.exit_code)
                 span.fail(str(error.exit_code))
                 raise
             outcome = _wait(pid)
             if outcome >= 0:
-                span.set_attribute(names.PROCESS_EXIT_CODE, outcome)
+                span.set_attribute(semconv.PROCESS_EXIT_CODE, outcome)
             if outcome < 0:
                 in_flight.note_of(pid, _signal_name(-outcome))
-            if operation_name == names.HOOK_PROCESS:
-                span.set_attribute(names.HOOK_OUTCOME, _hook_outcome(outcome))
+            if operation_name == semconv.HOOK_PROCESS:
+                span.set_attribute(semconv.HOOK_OUTCOME, _hook_outcome(outcome))
             if outcome and not _has_blocked(operation_name, outcome):
                 span.fail(str(outcome) if outcome > 0 else _signal_name(-outcome))
         if watching is not environ and activation.SINCE_VARIABLE not in environ:
@@ -130,12 +131,12 @@ def _say_what_was_never_called(watching: Mapping[str, str]) -> None:
 
 def _has_blocked(operation_name: str, outcome: int) -> bool:
     # Source: Claude Code, hooks reference: exit code 2 objects to what is about to happen.
-    return operation_name == names.HOOK_PROCESS and outcome == EXIT_HOOK_BLOCKS
+    return operation_name == semconv.HOOK_PROCESS and outcome == EXIT_HOOK_BLOCKS
 
 
 def _hook_outcome(outcome: int) -> str:
     if outcome == EXIT_HOOK_BLOCKS:
-        return names.HOOK_BLOCKED
+        return semconv.HOOK_BLOCKED
     return "failed" if outcome else "ok"
 
 

@@ -11,8 +11,8 @@ from opentelemetry.instrumentation.instrumentor import (  # type: ignore[attr-de
     BaseInstrumentor,
 )
 
-from orchwatch import active
 from orchwatch.integrations import children, wrapping
+from orchwatch.recording import active
 from orchwatch.sdk.providers import use_global_providers
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from __future__ import annotations
 import os
 import sys
 
-from orchwatch import files
 from orchwatch.integrations import import_hook
+from orchwatch.recording import files
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -130,7 +130,7 @@ def _exists(name: str) -> bool:
 
 def _is_script(name: str) -> bool:
     """Whether a script of that name lies in the project: below its configuration file."""
-    from orchwatch.home import user_file  # noqa: PLC0415 - as above
+    from orchwatch.recording.home import user_file  # noqa: PLC0415 - as above
 
     top = os.path.dirname(os.path.abspath(user_file() or "orchwatch.toml"))
     ends = {

@@ -11,9 +11,9 @@ from __future__ import annotations
 import os
 import time
 
-from orchwatch import files
-from orchwatch.home import DIRECTORY_MODE, home
-from orchwatch.locks import lock_exclusively
+from orchwatch.recording import files
+from orchwatch.recording.home import DIRECTORY_MODE, home
+from orchwatch.recording.locks import lock_exclusively
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from types import CellType, CodeType, FunctionType
 
-from orchwatch import timing
-from orchwatch.operations import operation
+from orchwatch.recording import timing
+from orchwatch.recording.operation import operation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

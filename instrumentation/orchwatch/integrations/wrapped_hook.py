@@ -27,9 +27,9 @@ def main(words: list[str]) -> int:
     Returns:
         Its exit code, or what a shell would report where it could not be started.
     """
-    from orchwatch import names  # noqa: PLC0415 - needs the path from below
+    from orchwatch import semconv  # noqa: PLC0415 - needs the path from below
     from orchwatch.integrations import command  # noqa: PLC0415
-    from orchwatch.propagation import attach  # noqa: PLC0415
+    from orchwatch.recording.propagation import attach  # noqa: PLC0415
 
     home, *rest = words
     os.environ.setdefault("ORCHWATCH_HOME", home)
@@ -38,7 +38,7 @@ def main(words: list[str]) -> int:
     with attach(carrier(_pass_on())):
         try:
             outcome = command.run(
-                rest[end + 1 :], operation_name=names.HOOK_PROCESS, attributes=attributes
+                rest[end + 1 :], operation_name=semconv.HOOK_PROCESS, attributes=attributes
             )
         except command.CommandNotStartedError as error:
             sys.stderr.write(f"{error}\n")
@@ -48,9 +48,9 @@ def main(words: list[str]) -> int:
 
 def carrier(payload: bytes) -> dict[str, str]:
     """The headers of the place in the trace where a hook with this payload runs; or none."""
-    from orchwatch import names  # noqa: PLC0415 - as above
-    from orchwatch.claude import ids  # noqa: PLC0415
-    from orchwatch.context import BAGGAGE, TRACEPARENT, format_baggage  # noqa: PLC0415
+    from orchwatch import semconv  # noqa: PLC0415 - as above
+    from orchwatch.agents.claude_code.sessions import ids  # noqa: PLC0415
+    from orchwatch.recording.context import BAGGAGE, TRACEPARENT, format_baggage  # noqa: PLC0415
 
     told = _members(payload)
     session, prompt, agent, call = [
@@ -59,7 +59,7 @@ def carrier(payload: bytes) -> dict[str, str]:
     ]
     if not session:
         return {}
-    baggage = {names.SESSION_ID: session, names.GEN_AI_CONVERSATION_ID: session}
+    baggage = {semconv.SESSION_ID: session, semconv.GEN_AI_CONVERSATION_ID: session}
     headers = {BAGGAGE: format_baggage(baggage)}
     if call:
         parent = ids.tool(session, call)
@@ -73,7 +73,7 @@ def carrier(payload: bytes) -> dict[str, str]:
 
 
 def _members(payload: bytes) -> dict[str, Any]:
-    from orchwatch.json_text import loads  # noqa: PLC0415 - as above
+    from orchwatch.recording.json_text import loads  # noqa: PLC0415 - as above
 
     if len(payload) > _MAX_PARSED_BYTES:
         return {}

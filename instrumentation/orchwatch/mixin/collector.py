@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchwatch.mixin import yaml_text
-from orchwatch.mixin.promql import number
+from orchwatch.mixin.lib import yaml_text
+from orchwatch.mixin.lib.promql import number
 
 if TYPE_CHECKING:
-    from orchwatch.targets import Targets
+    from orchwatch.targets.target_table import Targets
 
 
 def bucket_edges(table: Targets) -> list[str]:

@@ -6,11 +6,11 @@ import textwrap
 from typing import TYPE_CHECKING
 
 from orchwatch import units
-from orchwatch.mixin.markdown import table as markdown_table
-from orchwatch.monitor import health
+from orchwatch.analysis import health
+from orchwatch.mixin.lib.markdown import table as markdown_table
 
 if TYPE_CHECKING:
-    from orchwatch.targets import LevelTarget, Targets
+    from orchwatch.targets.target_table import LevelTarget, Targets
 
 _WIDTH = 120
 _SIGNS = {"below": "≤", "above": "≥"}

@@ -6,24 +6,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from orchwatch import targets
 from orchwatch.errors import OrchwatchError
-from orchwatch.files import read, replace
-from orchwatch.mixin import (
-    alerts,
-    collector,
-    dashboards,
-    documents,
-    promtool,
-    runbook,
-    runbook_page,
-    stack_files,
-)
+from orchwatch.mixin import collector, dashboards, documents, stack_files
+from orchwatch.mixin.alerts import catalog, promtool, runbook, runbook_page
+from orchwatch.recording.files import read, replace
+from orchwatch.targets import target_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchwatch.targets import Targets
+    from orchwatch.targets.target_table import Targets
 
 BEGIN = "generated from targets.toml by orchwatch generate: begin"
 END = "generated from targets.toml by orchwatch generate: end"
@@ -40,9 +32,9 @@ PARTS: dict[str, Callable[[Targets], list[str]]] = {
 }
 # Files that are generated as a whole: their text.
 FILES: dict[str, Callable[[Targets], str]] = {
-    "prometheus/rules/recording.yml": alerts.recording_file,
-    "prometheus/rules/alerts.yml": alerts.alerts_file,
-    "prometheus/rules/regression.yml": alerts.regression_file,
+    "prometheus/rules/recording.yml": catalog.recording_file,
+    "prometheus/rules/alerts.yml": catalog.alerts_file,
+    "prometheus/rules/regression.yml": catalog.regression_file,
     "prometheus/assets/runbook.html": runbook_page.page,
     "tests/promtool/alerts.test.yml": promtool.alerts_test,
     "tests/promtool/trends.test.yml": promtool.trends_test,
@@ -52,7 +44,7 @@ FILES: dict[str, Callable[[Targets], str]] = {
 
 # What the package itself reads.
 OF_PACKAGE: dict[str, Callable[[Targets], str]] = {
-    "instrumentation/orchwatch/targets.json": lambda _: targets.parsed_file(),
+    "instrumentation/orchwatch/targets/targets.json": lambda _: target_table.parsed_file(),
 }
 
 # What servers of one's own take instead of the parts, where there is no checkout.
@@ -99,7 +91,7 @@ def is_checkout(root: Path) -> bool:
 
 
 def _changed(root: Path, *, checkout: bool) -> dict[Path, str | None]:
-    table = targets.load()
+    table = target_table.load()
     files = dict(FILES)
     changed: dict[Path, str | None] = {}
     if is_checkout(root):

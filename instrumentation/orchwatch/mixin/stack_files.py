@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import orchwatch
-from orchwatch import files, home
 from orchwatch.errors import OrchwatchError
+from orchwatch.recording import files, home
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -1,1 +1,1 @@
-"""The reading side: what was measured, from the spool and the embedded store. No telemetry SDK."""
+"""The monitor process: follows session files, hooks and the spool, and records what it sees."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from orchwatch.reporters import json_document
 
 if TYPE_CHECKING:
-    from orchwatch.monitor.snapshot import Snapshot
+    from orchwatch.analysis.snapshot import Snapshot
 
 
 _NS = 1_000_000_000

@@ -14,7 +14,7 @@ from orchwatch.safe_text import ljust, safe, width
 if TYPE_CHECKING:
     from datetime import date
 
-    from orchwatch.monitor.event_stream import Event
+    from orchwatch.analysis.event_stream import Event
 
 KEYS = """\
 time            when, UTC: an alert's beginning or end, an operation's end

@@ -6,9 +6,9 @@ import textwrap
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
-from orchwatch import losses
-from orchwatch.monitor.audit import VISIBLE_AFTER_S
-from orchwatch.monitor.counting import FLUSH_INTERVAL_S
+from orchwatch.diagnosis.audit import VISIBLE_AFTER_S
+from orchwatch.diagnosis.counting import FLUSH_INTERVAL_S
+from orchwatch.recording import losses
 from orchwatch.reporters import json_document
 from orchwatch.reporters.table import WIDTH
 from orchwatch.safe_text import safe
@@ -17,8 +17,8 @@ from orchwatch.units import counted as number_of
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from orchwatch.monitor.audit import Audit, InTempo
-    from orchwatch.monitor.counting import InPrometheus
+    from orchwatch.diagnosis.audit import Audit, InTempo
+    from orchwatch.diagnosis.counting import InPrometheus
 
 # The most operations that a sentence lists.
 _LISTED = 10

@@ -12,8 +12,8 @@ from orchwatch.safe_text import ljust, rjust, safe, width
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from orchwatch.monitor.costs import Cost
-    from orchwatch.monitor.listing import Group, Kind
+    from orchwatch.analysis.costs import Cost
+    from orchwatch.analysis.listing import Group, Kind
 
 _WIDTH = 80
 _NS = 1_000_000_000

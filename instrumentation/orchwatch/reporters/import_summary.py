@@ -11,7 +11,7 @@ from orchwatch.safe_text import safe
 if TYPE_CHECKING:
     from collections import Counter
 
-    from orchwatch.claude.importer import Summary
+    from orchwatch.agents.claude_code.sessions.importer import Summary
 
 _NS_PER_S = 1_000_000_000
 # Of a tool; a table of them has many.

@@ -6,13 +6,13 @@ import textwrap
 from typing import TYPE_CHECKING, TextIO
 
 from orchwatch import units
-from orchwatch.monitor import project, status
+from orchwatch.analysis import project, status
 from orchwatch.reporters import json_document
 from orchwatch.safe_text import safe
 from orchwatch.units import counted
 
 if TYPE_CHECKING:
-    from orchwatch.monitor.status import Business, System
+    from orchwatch.analysis.status import Business, System
 
 # How each figure is shown, in the order of the requirements: title, unit.
 _FIGURES = {

@@ -6,11 +6,11 @@ import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from orchwatch.monitor import snapshot_file, status
+from orchwatch.analysis import snapshot_file, status
 from orchwatch.reporters import document
 
 if TYPE_CHECKING:
-    from orchwatch.monitor.status import Status
+    from orchwatch.analysis.status import Status
 
 
 def as_dict(found: Status, *, interval_s: float) -> dict[str, Any]:

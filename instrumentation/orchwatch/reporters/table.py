@@ -13,9 +13,9 @@ from orchwatch.units import counted
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from orchwatch.monitor.own_metrics import Metric
-    from orchwatch.monitor.snapshot import LevelReading, OperationReading, Snapshot
-    from orchwatch.targets import Status
+    from orchwatch.analysis.snapshot import LevelReading, OperationReading, Snapshot
+    from orchwatch.store.own_metrics import Metric
+    from orchwatch.targets.target_table import Status
 
 WIDTH = 80
 

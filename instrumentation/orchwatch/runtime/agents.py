@@ -12,8 +12,11 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from orchwatch import child_environment, gauge, names, operation
+from orchwatch import semconv
 from orchwatch.errors import OrchwatchError
+from orchwatch.recording.metrics import gauge
+from orchwatch.recording.operation import operation
+from orchwatch.recording.propagation import child_environment
 from orchwatch.runtime import signals
 from orchwatch.runtime.messages import Channel, Message
 
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
-WORKER = (sys.executable, "-m", "orchwatch.runtime.worker")
+WORKER = (sys.executable, "-m", "orchwatch.demo.worker")
 READY = "ready"
 REPORT = "report"
 REFUSAL = "refusal"
@@ -94,16 +97,19 @@ class AgentPool:
         Raises:
             AgentError: It did not become ready in time; it has been ended.
         """
-        attributes = {names.GEN_AI_OPERATION_NAME: "create_agent", names.GEN_AI_AGENT_NAME: name}
-        with operation(names.AGENT_SPAWN, attributes) as op:
+        attributes = {
+            semconv.GEN_AI_OPERATION_NAME: "create_agent",
+            semconv.GEN_AI_AGENT_NAME: name,
+        }
+        with operation(semconv.AGENT_SPAWN, attributes) as op:
             with signals.held_back():
                 agent = self._start(name)
-            op.set_attribute(names.PROCESS_PID, agent.process.pid)
+            op.set_attribute(semconv.PROCESS_PID, agent.process.pid)
             if not agent.ready.wait(SPAWN_TIMEOUT_S) or agent.lost:
                 self.end(agent)
                 status = agent.process.returncode
                 raise AgentError(f"agent {name} did not become ready (exit status {status})")
-            gauge(names.AGENT_ACTIVE, len(self.agents), unit="{agent}")
+            gauge(semconv.AGENT_ACTIVE, len(self.agents), unit="{agent}")
             return agent
 
     def receive(self, timeout_s: float) -> tuple[Agent, Message | None] | None:
@@ -131,7 +137,7 @@ class AgentPool:
         agent.channel.close()
         if self.agents.get(agent.name) is agent:
             del self.agents[agent.name]
-            gauge(names.AGENT_ACTIVE, len(self.agents), unit="{agent}")
+            gauge(semconv.AGENT_ACTIVE, len(self.agents), unit="{agent}")
 
     def close(self) -> None:
         """End all agents: hang up, give them a moment to leave, kill those that did not."""
@@ -147,7 +153,7 @@ class AgentPool:
 
     def _start(self, name: str) -> Agent:
         ours, theirs = socket.socketpair()
-        identity = {names.SESSION_ID: self._session_id, names.GEN_AI_AGENT_NAME: name}
+        identity = {semconv.SESSION_ID: self._session_id, semconv.GEN_AI_AGENT_NAME: name}
         try:
             process = subprocess.Popen(
                 [*self._command, str(theirs.fileno()), self._session_id, name],

@@ -9,8 +9,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from orchwatch import files, names, operation
+from orchwatch import semconv
 from orchwatch.errors import OrchwatchError
+from orchwatch.recording import files
+from orchwatch.recording.operation import operation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -88,7 +90,7 @@ class EventProcessor:
         Raises:
             EventError: No handler knows the event, or the state has no place for it.
         """
-        with operation(names.EVENT_PROCESS, {names.EVENT_NAME: name}):
+        with operation(semconv.EVENT_PROCESS, {semconv.EVENT_NAME: name}):
             event = Event(name, data)
             handler = self._handlers.get(name)
             if handler is None:

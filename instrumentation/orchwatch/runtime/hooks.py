@@ -11,13 +11,14 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from orchwatch import child_environment, names, operation
+from orchwatch import semconv
 from orchwatch.errors import OrchwatchError
+from orchwatch.recording.operation import operation
+from orchwatch.recording.propagation import child_environment
 from orchwatch.runtime import signals
 
 if TYPE_CHECKING:
@@ -64,13 +65,6 @@ class HookResult:
     output: dict[str, Any] | None
 
 
-# Refuses batches with files outside the library; starts fast, as it imports next to nothing.
-BATCH_POLICY = Hook(
-    command=(sys.executable, "-I", "-S", str(Path(__file__).with_name("batch_policy.py"))),
-    timeout_s=10.0,
-)
-
-
 def process(hook: Hook, event_name: str, fields: Mapping[str, Any]) -> HookResult:
     """Run a hook for an event, from trigger to completion.
 
@@ -82,12 +76,12 @@ def process(hook: Hook, event_name: str, fields: Mapping[str, Any]) -> HookResul
     Raises:
         HookError: The command cannot be started.
     """
-    with operation(names.HOOK_PROCESS, {names.HOOK_EVENT_NAME: event_name}) as op:
+    with operation(semconv.HOOK_PROCESS, {semconv.HOOK_EVENT_NAME: event_name}) as op:
         payload = json.dumps({"hook_event_name": event_name, "cwd": str(Path.cwd()), **fields})
         result = _run(hook, payload.encode())
-        op.set_attribute(names.HOOK_OUTCOME, result.outcome)
+        op.set_attribute(semconv.HOOK_OUTCOME, result.outcome)
         if result.exit_code is not None:
-            op.set_attribute(names.PROCESS_EXIT_CODE, result.exit_code)
+            op.set_attribute(semconv.PROCESS_EXIT_CODE, result.exit_code)
         if result.outcome in {"failed", "timeout"}:
             op.fail(f"hook_{result.outcome}")
         return result

@@ -11,8 +11,10 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchwatch import inject, names, operation
+from orchwatch import semconv
 from orchwatch.errors import OrchwatchError
+from orchwatch.recording.operation import operation
+from orchwatch.recording.propagation import inject
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -83,15 +85,15 @@ class Channel:
         Raises:
             DeliveryError: The other end is gone, or did not acknowledge in time.
         """
-        attributes = {names.MESSAGING_DESTINATION_NAME: self.peer, names.MESSAGE_KIND: kind}
-        with operation(names.MESSAGE_DELIVER, attributes) as op:
+        attributes = {semconv.MESSAGING_DESTINATION_NAME: self.peer, semconv.MESSAGE_KIND: kind}
+        with operation(semconv.MESSAGE_DELIVER, attributes) as op:
             headers: dict[str, str] = {}
             inject(headers, baggage)
             number = next(self._numbers)
             arrived = self._awaited[number] = threading.Event()
             frame = {"id": number, "kind": kind, "headers": headers, "body": dict(body)}
             try:
-                op.set_attribute(names.MESSAGING_BODY_SIZE, self._send(frame))
+                op.set_attribute(semconv.MESSAGING_BODY_SIZE, self._send(frame))
                 if not self._gone.is_set() and not arrived.wait(ACKNOWLEDGE_TIMEOUT_S):
                     raise DeliveryError(f"{self.peer} did not acknowledge a {kind} message")
                 # The reader takes out what was acknowledged.

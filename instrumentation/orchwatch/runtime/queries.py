@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from orchwatch import names, operation
+from orchwatch import semconv
 from orchwatch.errors import OrchwatchError
+from orchwatch.recording.operation import operation
 
 try:
     import jsonpath_rfc9535 as jsonpath
@@ -58,10 +59,10 @@ class QueryAPI:
             QueryError: `path` is not JSONPath.
         """
         with operation(
-            names.STATE_QUERY, {names.STATE_PATH: path[:PATH_ATTRIBUTE_CHARACTERS]}
+            semconv.STATE_QUERY, {semconv.STATE_PATH: path[:PATH_ATTRIBUTE_CHARACTERS]}
         ) as op:
             values = _compiled(path)(self._store.document)
-            op.set_attribute(names.RESULT_COUNT, len(values))
+            op.set_attribute(semconv.RESULT_COUNT, len(values))
             return values
 
 

@@ -7,9 +7,10 @@ import shutil
 import uuid
 from typing import TYPE_CHECKING, Self
 
-from orchwatch import names, operation
+from orchwatch import semconv
 from orchwatch.errors import OrchwatchError
-from orchwatch.home import DIRECTORY_MODE
+from orchwatch.recording.home import DIRECTORY_MODE
+from orchwatch.recording.operation import operation
 from orchwatch.runtime.agents import AgentPool
 from orchwatch.runtime.events import HANDLERS, EventLog, EventProcessor, replay
 from orchwatch.runtime.queries import QueryAPI
@@ -46,7 +47,7 @@ class Session:
 
     def __init__(self, root: Path, session_id: str | None = None) -> None:
         self.id = session_id or new_id()
-        with operation(names.SESSION_INIT, {names.SESSION_ID: self.id}):
+        with operation(semconv.SESSION_INIT, {semconv.SESSION_ID: self.id}):
             self.directory = root / self.id
             try:
                 _make_private(self.directory)

@@ -8,9 +8,12 @@ import json
 import os
 from typing import TYPE_CHECKING, Any
 
-from orchwatch import count, files, names, operation
+from orchwatch import semconv
 from orchwatch.errors import OrchwatchError
-from orchwatch.home import DIRECTORY_MODE
+from orchwatch.recording import files
+from orchwatch.recording.home import DIRECTORY_MODE
+from orchwatch.recording.metrics import count
+from orchwatch.recording.operation import operation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,11 +63,11 @@ class StateStore:
         Raises:
             StateError: The document is no JSON, or the directory cannot be written.
         """
-        with operation(names.STATE_PERSIST) as op:
+        with operation(semconv.STATE_PERSIST) as op:
             version = self.version + 1
             data = _encode(self.directory, self.document, version)
-            op.set_attribute(names.STATE_VERSION, version)
-            op.set_attribute(names.STATE_SIZE, len(data))
+            op.set_attribute(semconv.STATE_VERSION, version)
+            op.set_attribute(semconv.STATE_SIZE, len(data))
             try:
                 self._replace(data)
             except OSError as error:
@@ -145,7 +148,7 @@ def own(directory: Path) -> int:
 
 
 def _count_violation(kind: str) -> None:
-    count(names.CONSISTENCY_VIOLATIONS, attributes={"kind": kind}, unit="{violation}")
+    count(semconv.CONSISTENCY_VIOLATIONS, attributes={"kind": kind}, unit="{violation}")
 
 
 def _encode(directory: Path, document: dict[str, Any], version: int) -> bytes:

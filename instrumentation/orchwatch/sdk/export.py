@@ -11,7 +11,7 @@ from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult,
 from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
-from orchwatch import losses, spool
+from orchwatch.recording import losses, spool
 from orchwatch.sdk.answers import Answers
 from orchwatch.sdk.delivery import Delivery
 from orchwatch.sdk.spool_exporter import SpanLines, append_metrics

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psutil
 from opentelemetry.metrics import CallbackOptions, Observation
 
-from orchwatch.home import home
+from orchwatch.recording.home import home
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

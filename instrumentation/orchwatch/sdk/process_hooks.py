@@ -15,7 +15,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING
 
-from orchwatch import in_flight
+from orchwatch.recording import in_flight
 
 if TYPE_CHECKING:
     from collections.abc import Callable

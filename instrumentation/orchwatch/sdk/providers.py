@@ -21,10 +21,12 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
-from orchwatch import active, config, exporting, names, targets
+from orchwatch import semconv
 from orchwatch.__about__ import __version__
 from orchwatch.errors import OrchwatchError
-from orchwatch.resources import resource_attributes
+from orchwatch.recording import active, otlp_services
+from orchwatch.recording.resources import resource_attributes
+from orchwatch.recording.spool_recorder import SpoolRecorder
 from orchwatch.sdk import host_metrics, otlp, process_hooks
 from orchwatch.sdk.export import (
     LosslessBatchProcessor,
@@ -36,7 +38,7 @@ from orchwatch.sdk.export import (
 from orchwatch.sdk.ids import KernelIds
 from orchwatch.sdk.periodic_reader import PeriodicReader
 from orchwatch.sdk.recorder import SdkRecorder
-from orchwatch.spool_recorder import SpoolRecorder
+from orchwatch.targets import config, target_table
 
 if TYPE_CHECKING:
     from typing import Any
@@ -101,7 +103,9 @@ class _Providers:
         )
         # Who looks at this machine's figures learns by it that these are elsewhere.
         self._noted = (
-            exporting.begin(str(self._resource.attributes[names.SERVICE_NAME]), otlp.endpoint())
+            otlp_services.begin(
+                str(self._resource.attributes[semconv.SERVICE_NAME]), otlp.endpoint()
+            )
             if to_otlp
             else None
         )
@@ -161,7 +165,7 @@ class _Providers:
             self.tracers.shutdown()
             if not self._stale:
                 self.meters.shutdown()
-            exporting.end(self._noted)
+            otlp_services.end(self._noted)
 
     def _count(self) -> None:
         """Makes the meter provider, and the recorder that counts with it."""
@@ -172,14 +176,14 @@ class _Providers:
             self._metrics_out = MetricsToSpool()
             interval_s = SPOOL_METRICS_INTERVAL_S
         # The series of processes that run side by side must not be mixed up.
-        instance = {names.SERVICE_INSTANCE_ID: str(uuid.uuid4())}
+        instance = {semconv.SERVICE_INSTANCE_ID: str(uuid.uuid4())}
         self._reader = PeriodicReader(self._metrics_out, _interval_s(interval_s))
         resource = Resource({**self._resource.attributes, **instance})
         self.meters = MeterProvider([self._reader], resource, shutdown_on_exit=False)
-        meter = self.meters.get_meter(names.SCOPE, __version__)
+        meter = self.meters.get_meter(semconv.SCOPE, __version__)
         host_metrics.observe(meter)
         self.recorder = SdkRecorder(
-            self.tracers.get_tracer(names.SCOPE, __version__),
+            self.tracers.get_tracer(semconv.SCOPE, __version__),
             meter,
             # The Collector counts the spans of the spool itself.
             durations(meter) if self._to_otlp else None,
@@ -266,20 +270,20 @@ def export_metrics() -> None:
 
 def use_global_providers() -> None:
     """Records operations with the providers that the host has set up."""
-    meter = metrics.get_meter(names.SCOPE, __version__)
-    tracer = trace.get_tracer(names.SCOPE, __version__)
+    meter = metrics.get_meter(semconv.SCOPE, __version__)
+    tracer = trace.get_tracer(semconv.SCOPE, __version__)
     active.use(SdkRecorder(tracer, meter, durations(meter)))
 
 
 def durations(meter: Meter) -> Histogram:
     """The histogram of all operations, in seconds, with the edges of the targets table."""
     try:
-        table = targets.load()
+        table = target_table.load()
     except OrchwatchError as error:
         _logger.warning("%s; using the shipped targets", error)
-        table = targets.load(config.Config())
+        table = target_table.load(config.Config())
     return meter.create_histogram(
-        names.OPERATION_DURATION,
+        semconv.OPERATION_DURATION,
         unit="s",
         description="How long operations took.",
         explicit_bucket_boundaries_advisory=table.edges_s,

@@ -15,9 +15,10 @@ from opentelemetry.trace import (
     TraceFlags,
 )
 
-from orchwatch import environment, losses, names
-from orchwatch.context import ROOT, Context
-from orchwatch.otlp_json import clean_attributes
+from orchwatch import semconv
+from orchwatch.recording import environment, losses
+from orchwatch.recording.context import ROOT, Context
+from orchwatch.recording.otlp_json import clean_attributes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,15 +29,15 @@ if TYPE_CHECKING:
     from opentelemetry.metrics import _Gauge as Gauge
     from opentelemetry.trace import Tracer
 
-    from orchwatch.otlp_json import Attributes, AttributeValue
-    from orchwatch.recorder import Operation
+    from orchwatch.recording.otlp_json import Attributes, AttributeValue
+    from orchwatch.recording.recorder import Operation
 
     _Instrument = TypeVar("_Instrument")
 
 _OK = Status(StatusCode.OK)
 _ERROR = Status(StatusCode.ERROR)
 _SAMPLED = TraceFlags(TraceFlags.SAMPLED)
-_INHERITED = names.INHERITED_ATTRIBUTES
+_INHERITED = semconv.INHERITED_ATTRIBUTES
 
 
 class SdkRecorder:
@@ -69,7 +70,7 @@ class SdkRecorder:
             if starter is not None:
                 links = [Link(_span_context(starter))]
         op.name = _text(op.name)
-        attributes: dict[str, AttributeValue] = {names.OPERATION_NAME: op.name}
+        attributes: dict[str, AttributeValue] = {semconv.OPERATION_NAME: op.name}
         entries = baggage.get_all(here)
         if entries:
             attributes.update(
@@ -79,7 +80,7 @@ class SdkRecorder:
             # A copy: nothing is cleaned and counted twice, and the host may reuse its own.
             op.attributes = _recordable(op.attributes)
             attributes.update(op.attributes)
-            attributes[names.OPERATION_NAME] = op.name
+            attributes[semconv.OPERATION_NAME] = op.name
         op.start_ns = time.time_ns()
         span = self._tracer.start_span(
             op.name, here, attributes=attributes, links=links, start_time=op.start_ns
@@ -100,19 +101,19 @@ class SdkRecorder:
         duration_ns = max(time.perf_counter_ns() - op.clock_ns, 0)
         span, inside, attributes = op.state
         if op.attributes is not attributes:
-            span.set_attributes({**_recordable(op.attributes), names.OPERATION_NAME: op.name})
+            span.set_attributes({**_recordable(op.attributes), semconv.OPERATION_NAME: op.name})
         if op.error_type:
             op.error_type = _text(op.error_type)
-            span.set_attribute(names.ERROR_TYPE, op.error_type)
+            span.set_attribute(semconv.ERROR_TYPE, op.error_type)
         span.set_status(_ERROR if op.error_type else _OK)
         span.end(op.start_ns + duration_ns)
         if self._durations is not None:
             labels = {
-                names.OPERATION_NAME: op.name,
-                names.STATUS_CODE: names.STATUS_ERROR if op.error_type else names.STATUS_OK,
+                semconv.OPERATION_NAME: op.name,
+                semconv.STATUS_CODE: semconv.STATUS_ERROR if op.error_type else semconv.STATUS_OK,
             }
             if op.error_type:
-                labels[names.ERROR_TYPE] = op.error_type
+                labels[semconv.ERROR_TYPE] = op.error_type
             self._durations.record(duration_ns / 1e9, labels, inside)
 
     def opened(self, op: Operation) -> tuple[str, Mapping[str, Any]]:

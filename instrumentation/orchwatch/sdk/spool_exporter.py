@@ -12,8 +12,8 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import INVALID_SPAN_CONTEXT, SpanKind, StatusCode
 
-from orchwatch import losses, spool
-from orchwatch.otlp_json import (
+from orchwatch.recording import losses, spool
+from orchwatch.recording.otlp_json import (
     KIND_INTERNAL,
     LINE_SUFFIX,
     MAX_ATTRIBUTES,

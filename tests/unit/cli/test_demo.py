@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from orchwatch import targets
+from orchwatch.analysis import storage
 from orchwatch.cli.commands.demo import DEFAULT_FILES
 from orchwatch.cli.main import main
-from orchwatch.monitor import storage
-from orchwatch.runtime import symbols
+from orchwatch.demo import symbols
+from orchwatch.targets import target_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +48,7 @@ def demo() -> Iterator[subprocess.Popen[str]]:
 
 def is_agent(process: psutil.Process) -> bool:
     try:
-        return "orchwatch.runtime.worker" in process.cmdline()
+        return "orchwatch.demo.worker" in process.cmdline()
     except psutil.NoSuchProcess:  # a hook's, gone by now
         return False
 
@@ -72,7 +72,7 @@ def test_the_demo_ends_with_every_operation_of_the_table_measured(
     assert re.search(r"agent-\d \(pid \d+\) killed in the middle of its work", output)
     assert re.search(r"agent-\d replaced by pid \d+, its batches handed out again", output)
     assert "one process alone counts the same" in output
-    for name in targets.load().operations:
+    for name in target_table.load().operations:
         (row,) = re.findall(rf"^{re.escape(name)} +(\d+) +(\d+) ", output, re.MULTILINE)
         # Where the agent was killed in the middle of something, that has failed.
         assert int(row[0]) > 0
@@ -83,7 +83,7 @@ def test_the_demo_ends_with_every_operation_of_the_table_measured(
     assert set(re.findall(r'"traceId": ?"([0-9a-f]+)"', spool)) == {trace}
     # Five runs in a day, each with its default, are within the product's own target for storage.
     stored = storage.size_bytes(home) or 0
-    limit = targets.load().levels["storage.growth"].target
+    limit = target_table.load().levels["storage.growth"].target
     assert 0 < 5 * stored * DEFAULT_FILES / 80 < limit
 
 

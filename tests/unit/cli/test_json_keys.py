@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.unit.monitor.test_audit import Servers
+from tests.unit.diagnosis.test_audit import Servers
 from tests.unit.reporters.test_status_line import snapshot
 
 import orchwatch
-from orchwatch import count, exporting, operation
+from orchwatch import count, operation
+from orchwatch.analysis import snapshot_file
+from orchwatch.analysis.health import Alert
 from orchwatch.cli.main import COMMANDS, main
-from orchwatch.monitor import snapshot_file
-from orchwatch.monitor.health import Alert
+from orchwatch.recording import otlp_services
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -87,7 +88,7 @@ def test_the_documented_keys_are_those_of_the_output(
     command: str, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     count("cache.evictions", 3)
-    exporting.begin("shop", "http://localhost:4318")
+    otlp_services.begin("shop", "http://localhost:4318")
     with operation("agent.turn", {"session.id": "s"}):
         pass
     with (

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchwatch import operation
+from orchwatch.analysis import probes
 from orchwatch.cli.main import main
 
 if TYPE_CHECKING:
@@ -18,6 +19,10 @@ def project(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     path = tmp_path / "project"
     path.mkdir()
     monkeypatch.chdir(path)
+    # Sessions that run on this machine are not the test's.
+    (tmp_path / "proc" / "1").mkdir(parents=True)
+    (tmp_path / "proc" / "1" / "environ").touch()
+    monkeypatch.setattr(probes, "_PROC", str(tmp_path / "proc"))
     return path
 
 

@@ -5,14 +5,14 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.unit.monitor.conftest import record as record  # noqa: PLC0414 - a fixture
+from tests.unit.conftest import record as record  # noqa: PLC0414 - a fixture
 
 from orchwatch.cli.main import main
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.unit.monitor.conftest import Record
+    from tests.unit.conftest import Record
 
 S = 10**9
 NOW_NS = time.time_ns()

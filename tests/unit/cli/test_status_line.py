@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchwatch import operation
+from orchwatch.analysis import snapshot_file
+from orchwatch.analysis.status import Gatherer
 from orchwatch.cli.main import main
-from orchwatch.monitor import snapshot_file
-from orchwatch.monitor.status import Gatherer
-from orchwatch.monitor.store import Store
 from orchwatch.reporters import status_document
+from orchwatch.store.database import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable

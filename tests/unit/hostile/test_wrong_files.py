@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from native import Ports
-from orchwatch.claude import registration
-from orchwatch.follower import pulse
+from orchwatch.agents.claude_code.settings import registration
+from orchwatch.monitor import pulse
 
 if TYPE_CHECKING:
     from collections.abc import Callable

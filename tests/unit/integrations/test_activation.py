@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchwatch import config
 from orchwatch.integrations import activation
+from orchwatch.targets import config
 
 if TYPE_CHECKING:
     from collections.abc import Callable

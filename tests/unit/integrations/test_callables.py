@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchwatch.config import ConfigError
 from orchwatch.integrations.callables import configured
+from orchwatch.targets.config import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path

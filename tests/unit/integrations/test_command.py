@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchwatch import losses
+from orchwatch.recording import losses
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,7 +15,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from orchwatch import OrchestrationInstrumentor, active, operation
+from orchwatch import OrchestrationInstrumentor, operation
+from orchwatch.recording import active
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

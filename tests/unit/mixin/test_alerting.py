@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from orchwatch import config
-from orchwatch.config import Config, ConfigError
-from orchwatch.mixin import alerting, promql
+from orchwatch.mixin.lib import alerting, promql
+from orchwatch.targets import config
+from orchwatch.targets.config import Config, ConfigError
 
 SHIPPED = config.read_toml(alerting.FILE)
 

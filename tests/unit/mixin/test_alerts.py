@@ -9,33 +9,36 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from orchwatch import targets
-from orchwatch.config import Config
-from orchwatch.mixin import alerting, alerts, generate, promtool, readings, recording
+from orchwatch.mixin import generate
+from orchwatch.mixin.alerts import catalog, promtool
+from orchwatch.mixin.lib import alerting, readings
+from orchwatch.mixin.rules import recording
+from orchwatch.targets import target_table
+from orchwatch.targets.config import Config
 
 if TYPE_CHECKING:
-    from orchwatch.mixin.rule import Alert
-    from orchwatch.targets import Targets
+    from orchwatch.mixin.lib.rule import Alert
+    from orchwatch.targets.target_table import Targets
 
 REPO = Path(__file__).parents[3]
 DASHBOARDS = {
     f"orchwatch-{name}"
     for name in ("overview", "operations", "agents", "session", "resources", "kpis", "pipeline")
 }
-TABLE = targets.load(Config())
+TABLE = target_table.load(Config())
 SETTINGS = alerting.load(Config())
-EVERY = alerts.every(TABLE, SETTINGS)
+EVERY = catalog.every(TABLE, SETTINGS)
 RULE_FILES = {
-    "recording": alerts.recording_file,
-    "alerts": alerts.alerts_file,
-    "regression": alerts.regression_file,
+    "recording": catalog.recording_file,
+    "alerts": catalog.alerts_file,
+    "regression": catalog.regression_file,
 }
 
 Rule = dict[str, Any]
 
 
 def with_row(table: str, row_id: str, **values: Any) -> Targets:
-    return targets.load(Config(targets={table: {row_id: values}}))
+    return target_table.load(Config(targets={table: {row_id: values}}))
 
 
 def rules(table: Targets) -> list[Rule]:
@@ -150,7 +153,7 @@ def test_an_operation_of_the_users_own_is_recorded_alerted_on_and_tested() -> No
 def test_what_a_histogram_cannot_tell_apart_is_not_followed() -> None:
     shortest_s = TABLE.edges_s[0]
     table = with_row("operations", "quick.run", target_s=shortest_s)
-    kinds = {one.kind for one in alerts.every(table, SETTINGS) if one.target == "quick.run"}
+    kinds = {one.kind for one in catalog.every(table, SETTINGS) if one.target == "quick.run"}
     assert kinds == {"burn"}
 
 

@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from orchwatch.config import Config
-from orchwatch.mixin import alerting
-from orchwatch.mixin.budget import Budget, at_most
-from orchwatch.mixin.promql import number
+from orchwatch.mixin.alerts.budget import Budget, at_most
+from orchwatch.mixin.lib import alerting
+from orchwatch.mixin.lib.promql import number
+from orchwatch.targets.config import Config
 
 SETTINGS = alerting.load(Config())
 

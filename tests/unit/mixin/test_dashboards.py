@@ -10,12 +10,13 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from orchwatch import config, targets
-from orchwatch.mixin import alerting, dashboards
+from orchwatch.mixin import dashboards
 from orchwatch.mixin.dashboards import grading, units
+from orchwatch.mixin.lib import alerting
+from orchwatch.targets import config, target_table
 
 REPO = Path(__file__).parents[3]
-TABLE = targets.load(config.Config())
+TABLE = target_table.load(config.Config())
 COLUMNS = 24
 # Of a page; more than these nobody takes in at a glance.
 MOST_PANELS = 13
@@ -27,7 +28,7 @@ COLORS = {grading.OK, grading.WARN, grading.MISS, grading.UNKNOWN, grading.NEUTR
 Json = dict[str, Any]
 
 
-def page(name: str, table: targets.Targets = TABLE) -> Json:
+def page(name: str, table: target_table.Targets = TABLE) -> Json:
     found: Json = json.loads(dashboards.text(name, table))
     return found
 
@@ -379,7 +380,7 @@ def test_a_colour_is_what_the_table_grades_a_value(row_id: str) -> None:
 @pytest.mark.parametrize("target", [0.0, 2.0])
 def test_a_value_at_a_target_without_a_warning_is_no_miss(target: float) -> None:
     rejected = {"direction": "below", "target": target, "warning": target, "unit": "{item}"}
-    table = targets.load(config.Config(targets={"levels": {"queue.rejected": rejected}}))
+    table = target_table.load(config.Config(targets={"levels": {"queue.rejected": rejected}}))
     (_, fine), (begin, missed) = grading.steps(units.limits(table.levels["queue.rejected"]))
     assert (fine, missed) == (grading.OK, grading.MISS)
     assert begin is not None
@@ -389,7 +390,7 @@ def test_a_value_at_a_target_without_a_warning_is_no_miss(target: float) -> None
 def test_a_number_changed_in_the_table_changes_the_pages_that_show_it_and_no_other() -> None:
     changes = {"target": 0.5, "warning": 0.6, "alert": 0.6}
     user = config.Config(targets={"levels": {"cpu.utilization": changes}})
-    changed = targets.load(user)
+    changed = target_table.load(user)
     differing = [name for name in dashboards.PAGES if page(name) != page(name, changed)]
     assert differing == ["resources"]
     shown = panel(page("resources", changed), "CPU usage now")["fieldConfig"]["defaults"]
@@ -399,7 +400,7 @@ def test_a_number_changed_in_the_table_changes_the_pages_that_show_it_and_no_oth
 def test_an_operation_of_the_users_own_is_on_the_home_page() -> None:
     row = {"target_s": 7.5, "title": "Mine"}
     user = config.Config(targets={"operations": {"my.operation": row}})
-    board = panel(page("overview", targets.load(user)), "Every operation against its target")
+    board = panel(page("overview", target_table.load(user)), "Every operation against its target")
     (mapping,) = overriding(board, "Operation")["mappings"]
     assert mapping["options"]["my.operation"]["text"] == "Mine"
 

@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from orchwatch import targets
-from orchwatch.config import Config
-from orchwatch.mixin import alerting, generate, recording
+from orchwatch.mixin import generate
+from orchwatch.mixin.lib import alerting
+from orchwatch.mixin.rules import recording
+from orchwatch.targets import target_table
+from orchwatch.targets.config import Config
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchwatch.targets import Targets
+    from orchwatch.targets.target_table import Targets
 
 # A file's name, and what in it differs.
 Changes = dict[str, set[str]]
 
-TABLE = targets.load(Config())
+TABLE = target_table.load(Config())
 SETTINGS = alerting.load(Config())
 QUERY = "state.query"
 WINDOWS = SETTINGS.windows()
@@ -158,7 +160,7 @@ EXPECTED: dict[str, tuple[dict[str, dict[str, dict[str, float]]], Changes]] = {
 def test_a_number_of_the_table_changes_what_follows_from_it_and_nothing_else(
     changed: dict[str, dict[str, dict[str, float]]], expected: Changes
 ) -> None:
-    after = generated(targets.load(Config(targets=changed)))
+    after = generated(target_table.load(Config(targets=changed)))
     assert changes(generated(TABLE), after) == expected
 
 

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from orchwatch.config import Config
-from orchwatch.follower import exposition
-from orchwatch.mixin import alerting, dashboards, pipeline, promql
-from orchwatch.monitor.spool_backlog import Backlog
-from orchwatch.targets import load
+from orchwatch.diagnosis.spool_backlog import Backlog
+from orchwatch.mixin import dashboards
+from orchwatch.mixin.alerts import pipeline
+from orchwatch.mixin.lib import alerting, promql
+from orchwatch.monitor import exposition
+from orchwatch.targets.config import Config
+from orchwatch.targets.target_table import load
 
 REPO = Path(__file__).parents[3]
 TABLE = load(Config())

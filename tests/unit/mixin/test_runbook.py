@@ -10,16 +10,17 @@ from urllib.parse import unquote
 
 import pytest
 
-from orchwatch import targets
-from orchwatch.config import Config
-from orchwatch.mixin import alerting, runbook, runbook_page
+from orchwatch.mixin.alerts import runbook, runbook_page
+from orchwatch.mixin.lib import alerting
+from orchwatch.targets import target_table
+from orchwatch.targets.config import Config
 
 if TYPE_CHECKING:
-    from orchwatch.mixin.rule import Alert
+    from orchwatch.mixin.lib.rule import Alert
 
 OWN = 'own "x"'
 ROW = {"target_s": 3, "title": "a <b> | c & d"}
-TABLE = targets.load(Config(targets={"operations": {OWN: ROW}}))
+TABLE = target_table.load(Config(targets={"operations": {OWN: ROW}}))
 SETTINGS = alerting.load(Config())
 SAME = runbook.by_name(TABLE, SETTINGS)
 

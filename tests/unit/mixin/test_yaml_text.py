@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import yaml
 
-from orchwatch.mixin import yaml_text
+from orchwatch.mixin.lib import yaml_text
 
 
 @pytest.mark.parametrize(

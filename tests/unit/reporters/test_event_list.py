@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchwatch.monitor.event_stream import Event
+from orchwatch.analysis.event_stream import Event
 from orchwatch.reporters import event_list
 from orchwatch.reporters.event_list import EventList
 

@@ -4,8 +4,8 @@ import io
 import json
 from dataclasses import replace
 
-from orchwatch.monitor.audit import Audit, InTempo
-from orchwatch.monitor.counting import InPrometheus
+from orchwatch.diagnosis.audit import Audit, InTempo
+from orchwatch.diagnosis.counting import InPrometheus
 from orchwatch.reporters import findings
 from orchwatch.reporters.table import WIDTH
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from orchwatch import targets
-from orchwatch.monitor.snapshot import LevelReading, OperationReading, Sample, Snapshot
+from orchwatch.analysis.snapshot import LevelReading, OperationReading, Sample, Snapshot
 from orchwatch.reporters import document, table
+from orchwatch.targets import target_table
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "current.txt"
 AS_OF = datetime(2026, 11, 22, 17, 30, 5, tzinfo=UTC)
@@ -20,7 +20,7 @@ AS_OF = datetime(2026, 11, 22, 17, 30, 5, tzinfo=UTC)
 
 def snapshot() -> Snapshot:
     """Every row of the table, measured just so that each status occurs."""
-    rows = targets.load()
+    rows = target_table.load()
     operations = []
     for index, row in enumerate(rows.operations.values()):
         p95_s = row.target_s * (0.3, 1.1, 2, 1)[index % 4]

@@ -4,8 +4,8 @@ import io
 
 import pytest
 
-from orchwatch.monitor.spans import Span
 from orchwatch.reporters import tree
+from orchwatch.store.spans import Span
 
 START_NS = 1_790_000_000_000_000_000
 

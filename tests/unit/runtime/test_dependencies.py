@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from orchwatch.runtime import symbols
-from orchwatch.runtime.dependencies import DependencyGraph, Resolution
+from orchwatch.demo import symbols
+from orchwatch.demo.dependencies import DependencyGraph, Resolution
 
 LONG_CHAIN = 5000
 

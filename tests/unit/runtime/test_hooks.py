@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orchwatch.demo.policy import BATCH_POLICY
 from orchwatch.runtime import hooks
-from orchwatch.runtime.hooks import BATCH_POLICY, Hook, HookError, HookResult
+from orchwatch.runtime.hooks import Hook, HookError, HookResult
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,26 +7,27 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from orchwatch import names
+from orchwatch import semconv
+from orchwatch.demo import orchestration, policy, symbols
+from orchwatch.demo.orchestration import Orchestration
 from orchwatch.errors import OrchwatchError
-from orchwatch.runtime import hooks, messages, orchestration, symbols
-from orchwatch.runtime.orchestration import Orchestration
+from orchwatch.runtime import hooks, messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
 TEN_OPERATIONS = {
-    names.SESSION_INIT,
-    names.STATE_QUERY,
-    names.HOOK_PROCESS,
-    names.DASHBOARD_REFRESH,
-    names.AGENT_SPAWN,
-    names.EVENT_PROCESS,
-    names.STATE_PERSIST,
-    names.MESSAGE_DELIVER,
-    names.DEPENDENCY_RESOLVE,
-    names.RECOVERY_RUN,
+    semconv.SESSION_INIT,
+    semconv.STATE_QUERY,
+    semconv.HOOK_PROCESS,
+    semconv.DASHBOARD_REFRESH,
+    semconv.AGENT_SPAWN,
+    semconv.EVENT_PROCESS,
+    semconv.STATE_PERSIST,
+    semconv.MESSAGE_DELIVER,
+    semconv.DEPENDENCY_RESOLVE,
+    semconv.RECOVERY_RUN,
 }
 FILES = symbols.library_files(120)
 
@@ -147,7 +148,7 @@ def test_a_batch_that_a_hook_refuses_ends_the_run(
 
 
 def test_a_hook_that_fails_stops_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hooks, "BATCH_POLICY", hooks.Hook(command=("false",)))
+    monkeypatch.setattr(policy, "BATCH_POLICY", hooks.Hook(command=("false",)))
     assert prepared(tmp_path, files=FILES[:20]).run().totals.files == 20
 
 

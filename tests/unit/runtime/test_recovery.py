@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchwatch.runtime import agents, recovery
+from orchwatch.demo import recovery
+from orchwatch.runtime import agents
 from orchwatch.runtime.agents import AgentError
 from orchwatch.runtime.sessions import Session
 

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchwatch.runtime import symbols
+from orchwatch.demo import symbols
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchwatch import targets
+from orchwatch.targets import target_table
 
 if TYPE_CHECKING:
     import subprocess
@@ -103,7 +103,7 @@ for number in range(40):
     assert {labels: point.count for labels, point in points.items()} == {good: 300, bad: 40}
     traces = {span["trace_id"] for span in receiver.spans()}
     for point in points.values():
-        assert tuple(point.explicit_bounds) == targets.load().edges_s
+        assert tuple(point.explicit_bounds) == target_table.load().edges_s
         assert sum(point.bucket_counts) == point.count
         assert point.exemplars
         for exemplar in point.exemplars:

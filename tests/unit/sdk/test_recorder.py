@@ -24,7 +24,8 @@ START = """
 import asyncio, json, sys, threading
 from concurrent.futures import ThreadPoolExecutor
 import orchwatch
-from orchwatch import attach, inject, losses, operation, timed
+from orchwatch import attach, inject, operation, timed
+from orchwatch.recording import losses
 if sys.argv[1] == "sdk":
     orchwatch.configure(export="spool")
 """
@@ -216,7 +217,8 @@ def test_metrics_that_the_sdk_does_not_take_are_counted_and_the_others_recorded(
 ) -> None:
     losses = run_python("""
         import orchwatch
-        from orchwatch import count, gauge, losses
+        from orchwatch import count, gauge
+        from orchwatch.recording import losses
         orchwatch.configure(export="spool")
         count("no instrument name", 1)
         count("good.counter", 2, {"list": [1, 2], "text": "\\udcff", "bad": object()})

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
 START = """
 import orchwatch
-from orchwatch import losses, operation
+from orchwatch.recording import losses
+from orchwatch import operation
 orchwatch.configure(export="spool")
 from opentelemetry import trace
 from opentelemetry.trace import Link, SpanKind, Status, StatusCode

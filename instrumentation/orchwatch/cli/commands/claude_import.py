@@ -10,7 +10,7 @@ from orchwatch.cli import options, window
 if TYPE_CHECKING:
     import argparse
 
-    from orchwatch.claude.session_files import RecordedSession
+    from orchwatch.agents.claude_code.sessions.session_files import RecordedSession
 
 HELP = "add recorded sessions to the history; what was added before is left out"
 
@@ -41,10 +41,11 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         OrchwatchError: A path does not exist, or the home cannot be written.
     """
-    from orchwatch.claude import importer, session_files  # noqa: PLC0415 - slow, see `commands`
-    from orchwatch.claude.import_record import ImportRecord  # noqa: PLC0415
-    from orchwatch.claude.lines import size_bytes  # noqa: PLC0415
-    from orchwatch.mixin import alerting, dashboards  # noqa: PLC0415 - as above
+    from orchwatch.agents.claude_code.sessions import importer, session_files  # noqa: PLC0415 - slow, see `commands`
+    from orchwatch.agents.claude_code.sessions.import_record import ImportRecord  # noqa: PLC0415
+    from orchwatch.agents.claude_code.sessions.lines import size_bytes  # noqa: PLC0415
+    from orchwatch.mixin import dashboards  # noqa: PLC0415 - as above
+    from orchwatch.mixin.lib import alerting  # noqa: PLC0415 - as above
     from orchwatch.reporters import import_summary  # noqa: PLC0415
     from orchwatch.reporters.progress import ProgressBar  # noqa: PLC0415
 
@@ -68,7 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _is_wanted(session: RecordedSession, project: str | None, since_ns: int | None) -> bool:
-    from orchwatch.claude import session_files  # noqa: PLC0415 - as above
+    from orchwatch.agents.claude_code.sessions import session_files  # noqa: PLC0415 - as above
 
     if project and not session_files.is_in_project(session, project):
         return False

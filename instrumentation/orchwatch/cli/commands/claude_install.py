@@ -12,8 +12,8 @@ from orchwatch.safe_text import safe
 if TYPE_CHECKING:
     import argparse
 
-    from orchwatch.claude.installation import Change
-    from orchwatch.claude.settings import Additions
+    from orchwatch.agents.claude_code.settings.installation import Change
+    from orchwatch.agents.claude_code.settings.settings_file import Additions
 
 HELP = "register orchwatch's hooks in Claude Code's settings"
 
@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         SettingsError: The file cannot be read or changed, or is not what it should be.
         SecretError: The secret cannot be read or written.
     """
-    from orchwatch.claude import installation, locations  # noqa: PLC0415 - slow, see `commands`
+    from orchwatch.agents.claude_code.settings import installation, locations  # noqa: PLC0415 - slow, see `commands`
 
     _choose_hooks(arguments)
     path = locations.settings_file(arguments.scope)
@@ -108,8 +108,8 @@ def _choose_hooks(arguments: argparse.Namespace) -> None:
 
 
 def _additions(arguments: argparse.Namespace) -> Additions:
-    from orchwatch.claude import registration, telemetry  # noqa: PLC0415 - as above
-    from orchwatch.claude.settings import Additions  # noqa: PLC0415
+    from orchwatch.agents.claude_code.settings import registration, telemetry  # noqa: PLC0415 - as above
+    from orchwatch.agents.claude_code.settings.settings_file import Additions  # noqa: PLC0415
 
     secret = ""
     if arguments.hooks == "http" and arguments.dry_run:
@@ -126,7 +126,7 @@ def _additions(arguments: argparse.Namespace) -> Additions:
 
 
 def _diff(change: Change) -> list[str]:
-    from orchwatch.claude.registration import SECRET_HEADER  # noqa: PLC0415 - as above
+    from orchwatch.agents.claude_code.settings.registration import SECRET_HEADER  # noqa: PLC0415 - as above
 
     assert change.additions is not None
     before, after = (
@@ -161,7 +161,7 @@ def _agreed(path: str) -> bool:
 
 
 def _summary(change: Change) -> str:
-    from orchwatch.claude import settings  # noqa: PLC0415 - as above
+    from orchwatch.agents.claude_code.settings import settings_file  # noqa: PLC0415 - as above
 
     assert change.additions is not None
     kinds = [entry["type"] for entry in change.additions.hooks.values()]
@@ -170,7 +170,7 @@ def _summary(change: Change) -> str:
         for kind in ("http", "command")
         if kind in kinds
     ]
-    wrapped = settings.wrapped_count((change.new or b"").decode().lstrip("\ufeff"))
+    wrapped = settings_file.wrapped_count((change.new or b"").decode().lstrip("\ufeff"))
     if change.additions.wrap:
         parts.append(f"{wrapped} other hooks wrapped")
     if change.env:
@@ -181,11 +181,11 @@ def _summary(change: Change) -> str:
 
 
 def _notes(change: Change, scope: str) -> list[str]:
-    from orchwatch.claude import notes, settings  # noqa: PLC0415 - as above
+    from orchwatch.agents.claude_code.settings import notes, settings_file  # noqa: PLC0415 - as above
 
     assert change.additions is not None
     found = notes.for_settings(
-        settings.parse((change.new or b"").decode().lstrip("\ufeff")),
+        settings_file.parse((change.new or b"").decode().lstrip("\ufeff")),
         posts=any(entry["type"] == "http" for entry in change.additions.hooks.values()),
         variables=change.additions.env,
     )

@@ -11,7 +11,7 @@ from orchwatch.safe_text import safe
 if TYPE_CHECKING:
     import argparse
 
-    from orchwatch.claude.installation import Change
+    from orchwatch.agents.claude_code.settings.installation import Change
 
 HELP = "take orchwatch out of Claude Code's settings again"
 
@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         SettingsError: The file cannot be read or changed, or is not what it should be.
     """
-    from orchwatch.claude import installation, locations  # noqa: PLC0415 - slow, see `commands`
+    from orchwatch.agents.claude_code.settings import installation, locations  # noqa: PLC0415 - slow, see `commands`
 
     path = locations.settings_file(arguments.scope)
     change = installation.plan_uninstall(path)

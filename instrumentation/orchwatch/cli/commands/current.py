@@ -26,10 +26,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints the snapshot."""
     from pathlib import Path  # noqa: PLC0415 - slow, see `commands`, and so are the next ones
 
-    from orchwatch import exporting  # noqa: PLC0415
-    from orchwatch.home import home  # noqa: PLC0415
-    from orchwatch.monitor import own_metrics  # noqa: PLC0415
-    from orchwatch.monitor.status import Gatherer  # noqa: PLC0415
+    from orchwatch.analysis.status import Gatherer  # noqa: PLC0415
+    from orchwatch.recording import otlp_services  # noqa: PLC0415
+    from orchwatch.recording.home import home  # noqa: PLC0415
+    from orchwatch.store import own_metrics  # noqa: PLC0415
 
     directory = Path(home())
     with filters.opened(directory) as store:
@@ -42,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
         if not within.filters:  # they belong to no session, agent or operation
             window = {"since_ns": within.since_ns, "until_ns": within.until_ns}
             own = own_metrics.read(directory, gatherer.targets.levels, **window)
-        elsewhere = exporting.read(str(directory), since_ns=within.since_ns or 0)
+        elsewhere = otlp_services.read(str(directory), since_ns=within.since_ns or 0)
         taken = replace(gatherer.take(own).snapshot, elsewhere=tuple(elsewhere))
     if arguments.format == "json":
         from orchwatch.reporters import document  # noqa: PLC0415

@@ -55,9 +55,9 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"demo: --agents must be from 1 to {MOST_AGENTS}, not {args.agents}")
     if args.files < 1:
         raise UsageError(f"demo: --files must be at least 1, not {args.files}")
-    from orchwatch.runtime import demo  # noqa: PLC0415 - slow, see `commands`
+    from orchwatch.demo import program  # noqa: PLC0415 - slow, see `commands`
 
-    with demo.opened(args.agents, args.files) as opened:
+    with program.opened(args.agents, args.files) as opened:
         if args.loop:
             opened.loop()
         else:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from orchwatch.monitor.check import Check
+    from orchwatch.diagnosis.check import Check
 
 # What is piped on is not wrapped: a check stays on its line.
 _NO_WRAP = 10_000
@@ -34,7 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         CheckFailedError: At least one of them failed.
     """
-    from orchwatch.monitor.doctor import examine  # noqa: PLC0415 - slow, see `commands`
+    from orchwatch.diagnosis.doctor import examine  # noqa: PLC0415 - slow, see `commands`
 
     checks = examine()
     if arguments.format == "json":

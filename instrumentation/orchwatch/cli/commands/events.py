@@ -16,7 +16,7 @@ from orchwatch.safe_text import safe
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from orchwatch.monitor.event_stream import Event, EventStream
+    from orchwatch.analysis.event_stream import Event, EventStream
 
 HELP = "show alerts, operations that failed and those beyond their warning, oldest first"
 
@@ -45,16 +45,16 @@ def run(arguments: argparse.Namespace) -> int:
     """Prints what happened, and with `--follow` what happens."""
     from pathlib import Path  # noqa: PLC0415 - slow, see `commands`, and so are the next ones
 
-    from orchwatch import targets  # noqa: PLC0415
-    from orchwatch.home import home  # noqa: PLC0415
-    from orchwatch.monitor.event_stream import EventStream  # noqa: PLC0415
+    from orchwatch.analysis.event_stream import EventStream  # noqa: PLC0415
+    from orchwatch.recording.home import home  # noqa: PLC0415
+    from orchwatch.targets import target_table  # noqa: PLC0415
 
     directory = Path(home())
     show = _shower(arguments)
     # What is followed is read again and again, and grows.
     with filters.opened(directory, small=not arguments.follow) as store:
         chosen = filters.chosen(arguments, store, directory, moved=False)
-        stream = EventStream(directory, store, targets.load(), chosen.selection)
+        stream = EventStream(directory, store, target_table.load(), chosen.selection)
         past = stream.past(chosen.selection.since_ns or 0)
         if not _show_latest(past, show, _limit(arguments)) and arguments.format == "table":
             sys.stdout.write(_nothing(chosen, str(directory)))

@@ -39,11 +39,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Lists or sets."""
     from pathlib import Path  # noqa: PLC0415 - slow, see `commands`, and so are the next ones
 
-    from orchwatch.home import home  # noqa: PLC0415
+    from orchwatch.recording.home import home  # noqa: PLC0415
 
     directory = Path(home())
     if arguments.action == "set":
-        from orchwatch.monitor import project  # noqa: PLC0415
+        from orchwatch.analysis import project  # noqa: PLC0415
 
         if arguments.name not in project.HIGHEST:
             hint = did_you_mean(arguments.name, project.HIGHEST)
@@ -53,7 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
         project.set_by_hand(directory, arguments.name, value, time.time_ns())
         sys.stdout.write(f"{arguments.name} is {arguments.value} until a newer figure is found\n")
         return 0
-    from orchwatch.monitor.status import Gatherer  # noqa: PLC0415
+    from orchwatch.analysis.status import Gatherer  # noqa: PLC0415
     from orchwatch.reporters import kpi_list  # noqa: PLC0415
 
     with filters.opened(directory) as store:

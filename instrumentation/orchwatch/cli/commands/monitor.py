@@ -36,8 +36,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _check()
     from pathlib import Path  # noqa: PLC0415 - slow, see `commands`, and so are the next ones
 
-    from orchwatch.claude import session_files  # noqa: PLC0415
-    from orchwatch.follower import process  # noqa: PLC0415
+    from orchwatch.agents.claude_code.sessions import session_files  # noqa: PLC0415
+    from orchwatch.monitor import process  # noqa: PLC0415
 
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
     logging.getLogger("orchwatch").setLevel(logging.INFO)
@@ -54,7 +54,7 @@ def _check() -> int:
     Raises:
         CheckFailedError: It does not, or none answers.
     """
-    from orchwatch.follower import pulse  # noqa: PLC0415 - slow, as above
+    from orchwatch.monitor import pulse  # noqa: PLC0415 - slow, as above
 
     is_well, said = pulse.ask()
     if not is_well:

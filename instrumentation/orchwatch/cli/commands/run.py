@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from orchwatch import names
+from orchwatch import semconv
 from orchwatch.errors import UsageError
 from orchwatch.integrations import command
 
@@ -36,7 +36,7 @@ def main(words: Sequence[str]) -> int:
         UsageError: An option is unknown or lacks its value, or there is no command.
         CommandNotStartedError: The command does not exist or is not executable.
     """
-    operation_name = names.COMMAND_RUN
+    operation_name = semconv.COMMAND_RUN
     attributes: dict[str, str] = {}
     rest = list(words)
     while rest and rest[0].startswith("-"):

@@ -6,11 +6,11 @@ import os
 import sys
 import time
 
+from orchwatch.analysis import snapshot_file
 from orchwatch.cli.suggestions import did_you_mean
 from orchwatch.errors import UsageError
-from orchwatch.home import home
-from orchwatch.json_text import loads
-from orchwatch.monitor import snapshot_file
+from orchwatch.recording.home import home
+from orchwatch.recording.json_text import loads
 from orchwatch.reporters import status_line
 
 TYPE_CHECKING = False

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchwatch.cli.filters import Chosen
-    from orchwatch.monitor.small import SmallStore
-    from orchwatch.monitor.store import Store
+    from orchwatch.store.database import Store
+    from orchwatch.store.small import SmallStore
 
 HELP = "show a trace as a tree: who called what, how often, for how long"
 
@@ -59,9 +59,9 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from pathlib import Path  # noqa: PLC0415 - slow, see `commands`, and so are the next ones
 
-    from orchwatch.home import home  # noqa: PLC0415
-    from orchwatch.monitor import spans  # noqa: PLC0415
+    from orchwatch.recording.home import home  # noqa: PLC0415
     from orchwatch.reporters import json_document, tree  # noqa: PLC0415
+    from orchwatch.store import spans  # noqa: PLC0415
 
     directory = Path(home())
     with filters.opened(directory) as store:
@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _chosen(arguments: argparse.Namespace, store: Store | SmallStore, directory: Path) -> str:
-    from orchwatch.monitor import spans  # noqa: PLC0415 - as above
+    from orchwatch.store import spans  # noqa: PLC0415 - as above
 
     if arguments.trace_id:
         given = filters.given(arguments)
@@ -106,7 +106,7 @@ def _none(
     arguments: argparse.Namespace, store: Store | SmallStore, chosen: Chosen, directory: Path
 ) -> str:
     """Why there is no trace to show, and what to do about it."""
-    from orchwatch.monitor import listing  # noqa: PLC0415 - as above
+    from orchwatch.analysis import listing  # noqa: PLC0415 - as above
 
     named = arguments.slowest or arguments.failed
     known = listing.values(store, chosen.selection, "operation")
@@ -124,7 +124,7 @@ def _none(
 
 def _whole(start: str, store: Store | SmallStore) -> str:
     """The one id that begins so; the same where there is none."""
-    from orchwatch.monitor import spans  # noqa: PLC0415 - as above
+    from orchwatch.store import spans  # noqa: PLC0415 - as above
 
     found = spans.trace_ids(store, start)
     if len(found) > 1:

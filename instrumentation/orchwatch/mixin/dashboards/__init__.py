@@ -16,7 +16,7 @@ from orchwatch.errors import OrchwatchError
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
-    from orchwatch.targets import Targets
+    from orchwatch.targets.target_table import Targets
 
 DIRECTORY: Final = "grafana/dashboards"
 # In the order in which they link to each other; the first is Grafana's home.

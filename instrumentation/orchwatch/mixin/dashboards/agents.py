@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchwatch import names
-from orchwatch.mixin import promql
+from orchwatch import semconv
 from orchwatch.mixin.dashboards import computed, grading, panels, queries, spans, units
 from orchwatch.mixin.dashboards.page import SELDOM, Page, Row
 from orchwatch.mixin.dashboards.panels import Text, transform
-from orchwatch.mixin.promql import DURATION, number
+from orchwatch.mixin.lib import promql
+from orchwatch.mixin.lib.promql import DURATION, number
 
 if TYPE_CHECKING:
     from orchwatch.mixin.dashboards.panels import Panel
-    from orchwatch.targets import Targets
+    from orchwatch.targets.target_table import Targets
 
 # Imported history is not counted: figures are of what happens now.
 _NOT_LIVE = "none reported"
 _NEVER_LIVE = f"{_NOT_LIVE}; imported sessions are not counted"
 _NO_AGENT = "no agent in this time range"
-_WORKING = [names.AGENT_TASK, names.AGENT_RUN, names.AGENT_TURN]
+_WORKING = [semconv.AGENT_TASK, semconv.AGENT_RUN, semconv.AGENT_TURN]
 _WORK = queries.any_of(*_WORKING)
 # A session's own turns name no agent.
 _BUSY = f'{{ {queries.NAME} =~ "{_WORK}" && {queries.CHOSEN_SESSION} && {queries.CHOSEN_AGENT} }}'
@@ -62,13 +62,13 @@ def page(table: Targets) -> Page:
 
 
 def _spawn(percent: int, window: str = "$__rate_interval") -> str:
-    spawned = f"{DURATION}_bucket{promql.selector(operation=names.AGENT_SPAWN)}"
+    spawned = f"{DURATION}_bucket{promql.selector(operation=semconv.AGENT_SPAWN)}"
     rate = f"sum by (le) (rate({spawned}[{window}]))"
     return f"histogram_quantile({number(percent / 100)}, {rate})"
 
 
 def _spawned(table: Targets) -> Panel:
-    limits = units.limits(table.operations[names.AGENT_SPAWN])
+    limits = units.limits(table.operations[semconv.AGENT_SPAWN])
     text = Text(
         "Agent spawn, p95 of all",
         "From the order to start an agent until it is ready, over this time range.",
@@ -85,8 +85,8 @@ def _spawned(table: Targets) -> Panel:
 
 
 def _timeline() -> Panel:
-    session, name = spans.key(names.SESSION_ID), spans.key(names.GEN_AI_AGENT_NAME)
-    columns = (spans.TIME, spans.DURATION, names.GEN_AI_AGENT_ID, spans.STATUS)
+    session, name = spans.key(semconv.SESSION_ID), spans.key(semconv.GEN_AI_AGENT_NAME)
+    columns = (spans.TIME, spans.DURATION, semconv.GEN_AI_AGENT_ID, spans.STATUS)
     started, took, agent_id, status = (spans.folded(one, "first") for one in columns)
     labels = [session, agent_id, "named", "short"]
     changes = [
@@ -118,7 +118,9 @@ def _timeline() -> Panel:
         f"{queries.LOOKED_AT}",
         _NO_AGENT,
     )
-    query = spans.each(_BUSY, names.GEN_AI_AGENT_ID, by=(names.SESSION_ID, names.GEN_AI_AGENT_NAME))
+    query = spans.each(
+        _BUSY, semconv.GEN_AI_AGENT_ID, by=(semconv.SESSION_ID, semconv.GEN_AI_AGENT_NAME)
+    )
     panel = panels.timeline(text, query, transformations=changes)
     busy = ("worked", grading.NEUTRAL)
     outcomes = {"ok": busy, "unset": busy, "error": ("failed", grading.MISS)}
@@ -154,9 +156,9 @@ def _utilization() -> Panel:
     targets = [
         queries.lines(legend, f"max({promql.series(metric, '1')})", legend)
         for legend, metric in (
-            ("utilization", names.AGENT_UTILIZATION),
-            ("parallel", names.PARALLEL_RATIO),
-            ("efficiency", names.EFFICIENCY_RATIO),
+            ("utilization", semconv.AGENT_UTILIZATION),
+            ("parallel", semconv.PARALLEL_RATIO),
+            ("efficiency", semconv.EFFICIENCY_RATIO),
         )
     ]
     limits = queries.level_limits(_LEVELS[0])
@@ -179,7 +181,7 @@ def _spawning() -> Panel:
         )
         for percent in queries.PERCENTILES
     ]
-    limits = queries.operation_limits(promql.selector(operation=names.AGENT_SPAWN))
+    limits = queries.operation_limits(promql.selector(operation=semconv.AGENT_SPAWN))
     panel = panels.graph(text, *targets, *limits, unit=units.SECONDS, decimals=None)
     return panels.limited(panel)
 
@@ -191,7 +193,7 @@ def _by_agent() -> Panel:
         f"itself. {queries.LOOKED_AT}",
         _NO_AGENT,
     )
-    return spans.grouped(text, _BUSY, names.GEN_AI_AGENT_NAME, spans.MAIN_AGENT)
+    return spans.grouped(text, _BUSY, semconv.GEN_AI_AGENT_NAME, spans.MAIN_AGENT)
 
 
 def _slowest() -> Panel:
@@ -201,17 +203,19 @@ def _slowest() -> Panel:
         f"shows it in Explore. {queries.SEARCHED}",
         _NO_AGENT,
     )
-    found = (names.GEN_AI_AGENT_NAME, names.OPERATION_NAME, names.SESSION_ID)
+    found = (semconv.GEN_AI_AGENT_NAME, semconv.OPERATION_NAME, semconv.SESSION_ID)
     return spans.slowest(text, queries.longest(_BUSY), *found, unnamed=spans.MAIN_AGENT)
 
 
 def _calls() -> Panel:
     """Edges only: Grafana makes the nodes of them, and takes the columns by these very names."""
-    work, root = queries.any_of(names.AGENT_TASK, names.AGENT_RUN), "by(rootName)"
-    agent, tool = spans.key(names.GEN_AI_AGENT_NAME), spans.key(names.GEN_AI_TOOL_NAME)
-    operation = spans.key(names.OPERATION_NAME)
-    worked = f'({queries.NAME} =~ "{work}" && {queries.attribute(names.GEN_AI_AGENT_NAME)} != nil)'
-    used = f'{queries.NAME} = "{names.TOOL_EXECUTE}"'
+    work, root = queries.any_of(semconv.AGENT_TASK, semconv.AGENT_RUN), "by(rootName)"
+    agent, tool = spans.key(semconv.GEN_AI_AGENT_NAME), spans.key(semconv.GEN_AI_TOOL_NAME)
+    operation = spans.key(semconv.OPERATION_NAME)
+    worked = (
+        f'({queries.NAME} =~ "{work}" && {queries.attribute(semconv.GEN_AI_AGENT_NAME)} != nil)'
+    )
+    used = f'{queries.NAME} = "{semconv.TOOL_EXECUTE}"'
     found = (
         f'{{ {queries.CHOSEN_SESSION} && rootName != "" && ({worked} || {used})'
         f" && {queries.CHOSEN_AGENT} }}"

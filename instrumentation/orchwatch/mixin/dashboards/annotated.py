@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from grafana_foundation_sdk.models import dashboard as models
 
-from orchwatch.mixin import recording
 from orchwatch.mixin.dashboards import grading, queries
-from orchwatch.mixin.promql import OPERATION, text
+from orchwatch.mixin.lib.promql import OPERATION, text
+from orchwatch.mixin.rules import recording
 
 # A rule is evaluated every 15 s.
 _STEP = "15s"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from orchwatch.mixin.dashboards import queries
-from orchwatch.mixin.promql import at_ends, text
+from orchwatch.mixin.lib.promql import at_ends, text
 
 # Beyond so many the search might be cut: increases are those of series that live, and spans come
 # a little after their counts.

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchwatch import names
-from orchwatch.mixin import promql
+from orchwatch import semconv
 from orchwatch.mixin.dashboards import panels, queries, tokens, units
 from orchwatch.mixin.dashboards.page import Page, Row
 from orchwatch.mixin.dashboards.panels import Text
+from orchwatch.mixin.lib import promql
 
 if TYPE_CHECKING:
     from orchwatch.mixin.dashboards.panels import Panel
-    from orchwatch.targets import Targets
+    from orchwatch.targets.target_table import Targets
 
 _NO_MONITOR = "needs orchwatch monitor"
 _NO_REPORT = "no report"
@@ -24,12 +24,12 @@ _STATED = {
     "code.quality": _NO_REPORT,
 }
 _OVER_TIME = ("task.success", "task.errors", "task.throughput")
-_DOCUMENTED = promql.series(names.DOCUMENTATION_COVERAGE, "1")
-_COMPLETED = promql.series(names.TASK_COMPLETED, "{task}", counter=True)
-_TOKENS = promql.series(names.TOKEN_USAGE, "{token}", counter=True)
+_DOCUMENTED = promql.series(semconv.DOCUMENTATION_COVERAGE, "1")
+_COMPLETED = promql.series(semconv.TASK_COMPLETED, "{task}", counter=True)
+_TOKENS = promql.series(semconv.TOKEN_USAGE, "{token}", counter=True)
 _COST = "claude_code_cost_usage_USD_total"  # as Claude Code names and sends it
-_KIND = names.GEN_AI_TOKEN_TYPE.replace(".", "_")
-_MODEL = names.GEN_AI_RESPONSE_MODEL.replace(".", "_")
+_KIND = semconv.GEN_AI_TOKEN_TYPE.replace(".", "_")
+_MODEL = semconv.GEN_AI_RESPONSE_MODEL.replace(".", "_")
 _OF_SESSIONS = f"{queries.SESSION} != nil"
 _NO_TOKENS = "no live session used a model; imported ones are counted below"
 

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchwatch import names
-from orchwatch.mixin import alerting, promql, recording
+from orchwatch import semconv
 from orchwatch.mixin.dashboards import computed, grading, panels, queries, spans, units
 from orchwatch.mixin.dashboards.page import SELDOM, Page, Row
 from orchwatch.mixin.dashboards.panels import Text
-from orchwatch.mixin.promql import DURATION, OPERATION, number
+from orchwatch.mixin.lib import alerting, promql
+from orchwatch.mixin.lib.promql import DURATION, OPERATION, number
+from orchwatch.mixin.rules import recording
 
 if TYPE_CHECKING:
-    from orchwatch.mixin.alerting import Settings
     from orchwatch.mixin.dashboards.panels import Panel
-    from orchwatch.targets import Targets
+    from orchwatch.mixin.lib.alerting import Settings
+    from orchwatch.targets.target_table import Targets
 
 _NONE = "none in this time range"
 _NO_TARGET = "no target or no operation"
 _RATE = "[$__rate_interval]"
 _CHOSEN = promql.selector(operation="$operation")
-_FOUND = f'{{ {queries.NAME} = "$operation" && resource.{names.SERVICE_NAME} =~ "$service"'
+_FOUND = f'{{ {queries.NAME} = "$operation" && resource.{semconv.SERVICE_NAME} =~ "$service"'
 _SPANS = f"{_FOUND} }}"
 
 
@@ -200,8 +201,8 @@ def _rate() -> Panel:
 
 
 def _errors() -> Panel:
-    chosen = queries.chosen(f"{DURATION}_count", status_code=names.STATUS_ERROR)
-    kind = names.ERROR_TYPE.replace(".", "_")
+    chosen = queries.chosen(f"{DURATION}_count", status_code=semconv.STATUS_ERROR)
+    kind = semconv.ERROR_TYPE.replace(".", "_")
     text = Text("Failures by type", "How many failed, by the type of the error.", "none failed")
     query = queries.counted("A", chosen, kind, f"{{{{{kind}}}}}", queries.COUNTED)
     return panels.bars(panels.graph(text, query, unit=units.NUMBER, decimals=0))
@@ -214,7 +215,7 @@ def _agents() -> Panel:
         f"{queries.LOOKED_AT}",
         "no agent did this",
     )
-    return spans.grouped(text, _SPANS, names.GEN_AI_AGENT_NAME)
+    return spans.grouped(text, _SPANS, semconv.GEN_AI_AGENT_NAME)
 
 
 def _slowest() -> Panel:
@@ -224,4 +225,6 @@ def _slowest() -> Panel:
         f"shows it in Explore. {queries.SEARCHED}",
         _NONE,
     )
-    return spans.slowest(text, queries.longest(_SPANS), names.SESSION_ID, names.GEN_AI_AGENT_NAME)
+    return spans.slowest(
+        text, queries.longest(_SPANS), semconv.SESSION_ID, semconv.GEN_AI_AGENT_NAME
+    )

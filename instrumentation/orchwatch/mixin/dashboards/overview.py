@@ -6,19 +6,20 @@ from typing import TYPE_CHECKING
 
 from grafana_foundation_sdk.models.common import BigValueTextMode
 
-from orchwatch import names
-from orchwatch.mixin import alerting, promql, readings, recording
+from orchwatch import semconv
+from orchwatch.analysis import health
 from orchwatch.mixin.dashboards import computed, grading, panels, queries, scoreboard, spans, units
 from orchwatch.mixin.dashboards.page import Page, Row, link
 from orchwatch.mixin.dashboards.panels import Text, column, transform
-from orchwatch.mixin.promql import DURATION, OPERATION, number
-from orchwatch.monitor import health
+from orchwatch.mixin.lib import alerting, promql, readings
+from orchwatch.mixin.lib.promql import DURATION, OPERATION, number
+from orchwatch.mixin.rules import recording
 
 if TYPE_CHECKING:
-    from orchwatch.mixin.alerting import Settings
+    from orchwatch.analysis.health import Part, Rules
     from orchwatch.mixin.dashboards.panels import P, Panel
-    from orchwatch.monitor.health import Part, Rules
-    from orchwatch.targets import Targets
+    from orchwatch.mixin.lib.alerting import Settings
+    from orchwatch.targets.target_table import Targets
 
 _WATCHDOG = 'alertname!="Watchdog"'
 _RANK = "rank"
@@ -214,9 +215,9 @@ def _beyond(table: Targets) -> Panel:
     panel = spans.slowest(
         text,
         f"{{ {found} }}",
-        names.OPERATION_NAME,
-        names.GEN_AI_AGENT_NAME,
-        of_longest=(names.SESSION_ID,),
+        semconv.OPERATION_NAME,
+        semconv.GEN_AI_AGENT_NAME,
+        of_longest=(semconv.SESSION_ID,),
         sort=spans.COUNT,
     )
     scoreboard.name_operations(panel, table)

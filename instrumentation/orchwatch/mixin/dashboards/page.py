@@ -11,10 +11,10 @@ from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as models
 
-from orchwatch import names
-from orchwatch.mixin import recording
+from orchwatch import semconv
 from orchwatch.mixin.dashboards import ALL, TAG, annotated, queries, uid
-from orchwatch.mixin.promql import DURATION, OPERATION
+from orchwatch.mixin.lib.promql import DURATION, OPERATION
+from orchwatch.mixin.rules import recording
 
 if TYPE_CHECKING:
     from grafana_foundation_sdk.cog.builder import Builder
@@ -157,7 +157,7 @@ _SPAN: Final = "span"
 _VARIABLES: Final = (_SERVICE, _OPERATION, _AGENT, _SESSION, _TRACE, _SPAN)
 _KEPT: Final = {
     _SERVICE: ALL,
-    _OPERATION: names.STATE_QUERY,
+    _OPERATION: semconv.STATE_QUERY,
     _AGENT: ALL,
     _SESSION: ALL,
     _TRACE: NO_TRACE,
@@ -191,9 +191,9 @@ def _asked(variable: str) -> Variable:
         chosen = _KEPT[_OPERATION]
         return made.current(models.VariableOption(text=chosen, value=chosen, selected=True))
     if variable == _AGENT:
-        return _all(_tempo(_AGENT, "Agent", names.GEN_AI_AGENT_NAME))
+        return _all(_tempo(_AGENT, "Agent", semconv.GEN_AI_AGENT_NAME))
     if variable == _SESSION:
-        return _all(_tempo(_SESSION, "Session", names.SESSION_ID))
+        return _all(_tempo(_SESSION, "Session", semconv.SESSION_ID))
     none = models.VariableOption(text=_NO_TRACE_TEXT, value=NO_TRACE, selected=True)
     made_trace = dashboard.CustomVariable(_TRACE).label("Trace").options([none]).current(none)
     made_trace.values(f"{_NO_TRACE_TEXT} : {NO_TRACE}").allow_custom_value(allow_custom_value=True)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from grafana_foundation_sdk.cog.variants import Dataquery
 
     from orchwatch.mixin.dashboards.grading import Steps
-    from orchwatch.targets import LevelTarget
+    from orchwatch.targets.target_table import LevelTarget
 
     Query = Builder[Dataquery]
     Panel = Builder[models.Panel]

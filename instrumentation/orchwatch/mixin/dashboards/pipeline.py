@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchwatch.mixin import alerting, pipeline_spool, promql
-from orchwatch.mixin import pipeline as alerts
+from orchwatch.mixin.alerts import pipeline as alerts
+from orchwatch.mixin.alerts import pipeline_spool
+from orchwatch.mixin.alerts.pipeline_spool import AGE, LIMIT, LOST, REASON, SIZE, UNREAD
 from orchwatch.mixin.dashboards import grading, panels, queries, units
 from orchwatch.mixin.dashboards.page import Page, Row
 from orchwatch.mixin.dashboards.panels import Text
-from orchwatch.mixin.pipeline_spool import AGE, LIMIT, LOST, REASON, SIZE, UNREAD
+from orchwatch.mixin.lib import alerting, promql
 
 if TYPE_CHECKING:
-    from orchwatch.mixin.alerting import Settings
     from orchwatch.mixin.dashboards.panels import Panel
-    from orchwatch.targets import Targets
+    from orchwatch.mixin.lib.alerting import Settings
+    from orchwatch.targets.target_table import Targets
 
 _NO_COLLECTOR = "no sign of the Collector"
 _NO_MONITOR = "needs orchwatch monitor"

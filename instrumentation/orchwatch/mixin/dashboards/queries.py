@@ -9,9 +9,10 @@ from grafana_foundation_sdk.models.common import DataSourceRef
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from grafana_foundation_sdk.models.tempo import SearchTableType, TempoQueryType
 
-from orchwatch import names
-from orchwatch.mixin import promql, readings, recording
-from orchwatch.mixin.promql import selector
+from orchwatch import semconv
+from orchwatch.mixin.lib import promql, readings
+from orchwatch.mixin.lib.promql import selector
+from orchwatch.mixin.rules import recording
 
 PROMETHEUS: Final = DataSourceRef(type_val="prometheus", uid="prometheus")
 TEMPO: Final = DataSourceRef(type_val="tempo", uid="tempo")
@@ -26,7 +27,7 @@ LATEST: Final = "1d"
 ANY: Final = ".*"
 # Tempo's word for the group of what has no such attribute.
 NIL: Final = "nil"
-ACTIVE_AGENTS: Final = f"max({promql.series(names.AGENT_ACTIVE, '{agent}')})"
+ACTIVE_AGENTS: Final = f"max({promql.series(semconv.AGENT_ACTIVE, '{agent}')})"
 PERCENTILES: Final = (50, 95, 99)
 # Exemplars of the slowest: one set of them on a panel is enough.
 WITH_EXEMPLARS: Final = 99
@@ -221,9 +222,9 @@ def attribute(name: str) -> str:
     return f"span.{name}"
 
 
-SERVICE: Final = names.SERVICE_NAME.replace(".", "_")
-SESSION: Final = attribute(names.SESSION_ID)
-NAME: Final = attribute(names.OPERATION_NAME)
-CHOSEN_AGENT: Final = chosen_or_any(names.GEN_AI_AGENT_NAME, "agent")
+SERVICE: Final = semconv.SERVICE_NAME.replace(".", "_")
+SESSION: Final = attribute(semconv.SESSION_ID)
+NAME: Final = attribute(semconv.OPERATION_NAME)
+CHOSEN_AGENT: Final = chosen_or_any(semconv.GEN_AI_AGENT_NAME, "agent")
 # Of a session page only what is a session's is meant.
 CHOSEN_SESSION: Final = f'({SESSION} =~ "$session" || ({SESSION} != nil && "$session" = "{NIL}"))'

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 from grafana_foundation_sdk.models.common import BigValueTextMode
 
-from orchwatch.mixin import alerting, promql, readings
+from orchwatch.mixin.alerts.trend import is_there
 from orchwatch.mixin.dashboards import grading, panels, queries, units
 from orchwatch.mixin.dashboards.page import Page, Row
 from orchwatch.mixin.dashboards.panels import Text
-from orchwatch.mixin.trend import is_there
+from orchwatch.mixin.lib import alerting, promql, readings
 
 if TYPE_CHECKING:
-    from orchwatch.mixin.alerting import Settings
     from orchwatch.mixin.dashboards.panels import Panel
-    from orchwatch.targets import Targets
+    from orchwatch.mixin.lib.alerting import Settings
+    from orchwatch.targets.target_table import Targets
 
 _NO_MONITOR = "needs orchwatch monitor"
 _CPU, _MEMORY = "cpu.utilization", "memory.utilization"

@@ -8,16 +8,17 @@ from grafana_foundation_sdk.builders import common
 from grafana_foundation_sdk.models import common as shapes
 
 from orchwatch import units as spelled
-from orchwatch.mixin import readings, recording
 from orchwatch.mixin.dashboards import grading, panels, queries, units
 from orchwatch.mixin.dashboards.page import link
 from orchwatch.mixin.dashboards.panels import Text, column, transform
-from orchwatch.mixin.promql import OPERATION
+from orchwatch.mixin.lib import readings
+from orchwatch.mixin.lib.promql import OPERATION
+from orchwatch.mixin.rules import recording
 
 if TYPE_CHECKING:
-    from orchwatch.mixin.alerting import Settings
     from orchwatch.mixin.dashboards.panels import Panel
-    from orchwatch.targets import Direction, LevelTarget, Targets
+    from orchwatch.mixin.lib.alerting import Settings
+    from orchwatch.targets.target_table import Direction, LevelTarget, Targets
 
 NOTHING: Final = "nothing measured"
 BACKGROUND: Final = {"type": "color-background", "mode": "basic"}

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchwatch import names
+from orchwatch import semconv
 from orchwatch.mixin.dashboards import panels, queries, spans, tokens
 from orchwatch.mixin.dashboards.page import SELDOM, Page, Row
 from orchwatch.mixin.dashboards.panels import Text
 
 if TYPE_CHECKING:
     from orchwatch.mixin.dashboards.panels import Panel
-    from orchwatch.targets import Targets
+    from orchwatch.targets.target_table import Targets
 
 _NOTHING = "no such session in this time range"
 _FOUND = queries.CHOSEN_SESSION
@@ -50,7 +50,7 @@ def _operations() -> Panel:
         _NOTHING,
     )
     found = f'{{ {_FOUND} && {queries.NAME} != "" }}'
-    return spans.grouped(text, found, names.OPERATION_NAME)
+    return spans.grouped(text, found, semconv.OPERATION_NAME)
 
 
 def _trace() -> Panel:
@@ -69,6 +69,6 @@ def _failed() -> Panel:
         "Failed spans of the session, the most frequent first, with the trace of the longest.",
         "nothing failed",
     )
-    found = (names.OPERATION_NAME, names.ERROR_TYPE, names.GEN_AI_AGENT_NAME)
+    found = (semconv.OPERATION_NAME, semconv.ERROR_TYPE, semconv.GEN_AI_AGENT_NAME)
     failed = f"{{ {_FOUND} && status = error }}"
     return spans.slowest(text, failed, *found, sort=spans.COUNT)

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from orchwatch import names
+from orchwatch import semconv
 from orchwatch.mixin.dashboards import grading, panels, queries, units
 from orchwatch.mixin.dashboards.page import link, span_link
 from orchwatch.mixin.dashboards.panels import Text, column, transform
@@ -45,10 +45,10 @@ TRACE: Final = "Trace"
 SPAN: Final = "Span"
 _OUTCOME: Final = "Outcome"
 _CALLED: Final = {
-    names.OPERATION_NAME: "Operation",
-    names.GEN_AI_AGENT_NAME: "Agent",
-    names.SESSION_ID: "Session",
-    names.ERROR_TYPE: "Error",
+    semconv.OPERATION_NAME: "Operation",
+    semconv.GEN_AI_AGENT_NAME: "Agent",
+    semconv.SESSION_ID: "Session",
+    semconv.ERROR_TYPE: "Error",
 }
 # Tempo's word for the service of a trace whose first span, which is written last, is not there.
 _NO_ROOT: Final = "<root span not yet received>"
@@ -114,11 +114,11 @@ def slowest(
     column(panel, _STARTED, unit=units.MOMENT, **_narrow(120))
     column(panel, _OUTCOME, **_outcome())
     opened = link("session", "service", "operation", session="${__value.raw}")
-    column(panel, _CALLED[names.SESSION_ID], links=panels.opens(opened, "Show the session"))
+    column(panel, _CALLED[semconv.SESSION_ID], links=panels.opens(opened, "Show the session"))
     # What is left is the session's, or the error's: these are long.
-    column(panel, _CALLED[names.OPERATION_NAME], **_narrow(144))
-    column(panel, _CALLED[names.GEN_AI_AGENT_NAME], **_narrow(137))
-    shown = names.SESSION_ID in (*by, *of_longest)
+    column(panel, _CALLED[semconv.OPERATION_NAME], **_narrow(144))
+    column(panel, _CALLED[semconv.GEN_AI_AGENT_NAME], **_narrow(137))
+    shown = semconv.SESSION_ID in (*by, *of_longest)
     return _opening(panel, TRACE, session=shown, span=True)
 
 
@@ -146,7 +146,7 @@ def _to_slowest(
         folded(TIME, "first", "first"): _STARTED,
         folded(SPAN_ID, "first", "first"): SPAN,
     }
-    if names.ERROR_TYPE in by:
+    if semconv.ERROR_TYPE in by:
         # All of it failed, and an error's name is long.
         for name in (status, folded(TIME, "first", "first"), folded(_MAX, "first")):
             del renamed[name]
@@ -234,7 +234,7 @@ def _nanoseconds(figure: str) -> list[Transformation]:
 
 def _named(panel: Table, unnamed: str, *by: str) -> None:
     for name in by:
-        said = unnamed if name == names.GEN_AI_AGENT_NAME else "-"
+        said = unnamed if name == semconv.GEN_AI_AGENT_NAME else "-"
         mapping = grading.words({queries.NIL: (said, grading.UNKNOWN)})
         column(panel, _CALLED[name], unit="string", mappings=[mapping])
 
@@ -288,7 +288,7 @@ def _opening(panel: Table, name: str, *, session: bool, span: bool) -> Table:
     kept = ["service", "operation", "agent", *([] if session else ["session"])]
     found = {"trace": "${__value.raw}"}
     if session:
-        found["session"] = f"${{__data.fields.{_CALLED[names.SESSION_ID]}}}"
+        found["session"] = f"${{__data.fields.{_CALLED[semconv.SESSION_ID]}}}"
     if span:
         found["span"] = f"${{__data.fields.{SPAN}}}"
         # A column that only links use.

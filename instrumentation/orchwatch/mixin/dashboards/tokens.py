@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchwatch import names
+from orchwatch import semconv
 from orchwatch.mixin.dashboards import panels, queries, units
 from orchwatch.mixin.dashboards.panels import Text, column, transform
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from orchwatch.mixin.dashboards.panels import Panel
 
 _TOKENS = {
-    names.GEN_AI_USAGE_INPUT_TOKENS: "Input",
-    names.GEN_AI_USAGE_CACHE_READ_TOKENS: "Cached",
-    names.GEN_AI_USAGE_CACHE_CREATION_TOKENS: "Written",
-    names.GEN_AI_USAGE_OUTPUT_TOKENS: "Output",
+    semconv.GEN_AI_USAGE_INPUT_TOKENS: "Input",
+    semconv.GEN_AI_USAGE_CACHE_READ_TOKENS: "Cached",
+    semconv.GEN_AI_USAGE_CACHE_CREATION_TOKENS: "Written",
+    semconv.GEN_AI_USAGE_OUTPUT_TOKENS: "Output",
 }
 
 
@@ -26,9 +26,9 @@ def by_model(found: str, title: str = "Tokens by model") -> Panel:
         found: The spans in TraceQL, without braces.
         title: The panel's heading.
     """
-    model = names.GEN_AI_RESPONSE_MODEL
+    model = semconv.GEN_AI_RESPONSE_MODEL
     selected = ", ".join(queries.attribute(name) for name in (model, *_TOKENS))
-    turns = queries.any_of(names.AGENT_TURN, names.AGENT_RUN)
+    turns = queries.any_of(semconv.AGENT_TURN, semconv.AGENT_RUN)
     used = f'{{ {found} && {queries.NAME} =~ "{turns}" && {queries.attribute(model)} != "" }}'
     summed = {"aggregations": ["sum"], "operation": "aggregate"}
     fields = {model: {"aggregations": [], "operation": "groupby"}} | dict.fromkeys(_TOKENS, summed)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from orchwatch.targets import LevelTarget
+from orchwatch.targets.target_table import LevelTarget
 
 if TYPE_CHECKING:
-    from orchwatch.targets import Direction, OperationTarget
+    from orchwatch.targets.target_table import Direction, OperationTarget
 
 SECONDS: Final = "s"
 NANOSECONDS: Final = "ns"

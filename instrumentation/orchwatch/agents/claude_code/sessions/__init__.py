@@ -1,0 +1,1 @@
+"""Session files and hook events become facts, facts become spans."""

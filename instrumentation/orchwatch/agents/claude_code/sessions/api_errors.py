@@ -1,0 +1,43 @@
+"""Of what kind an API error is, as the lines about it tell in one place or another."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from orchwatch.agents.claude_code.sessions.fields import count, mapping, word
+
+_UNKNOWN = "unknown"
+_OTHER = "api_error"
+# The API's own words inside a message: `529 {"type":"error","error":{"type":"overloaded_error",…`
+_TYPE = re.compile(r'"error"\s*:\s*\{\s*"type"\s*:\s*"([\w.-]{1,64})"')
+_LONGEST = 1000
+
+
+def of_final(line: dict[str, Any]) -> tuple[str, int]:
+    """What the model's place says when it could not be asked.
+
+    Returns:
+        The kind, and the HTTP status, 0 where none is told.
+    """
+    status = _status(line.get("apiErrorStatus"))
+    told = word(line.get("error"))
+    named = word(line.get("apiErrorType")) or ("" if told == _UNKNOWN else told)
+    return named or (str(status) if status else "") or told or _OTHER, status
+
+
+def of_retry(line: dict[str, Any]) -> tuple[str, int]:
+    """Likewise of a request that is tried again."""
+    error = mapping(line.get("error"))
+    status = _status(error.get("status"))
+    inner = mapping(mapping(error.get("error")).get("error"))
+    message = error.get("message")
+    found = _TYPE.search(message[:_LONGEST]) if isinstance(message, str) else None
+    named = word(inner.get("type")) or (found[1] if found else "") or (str(status or ""))
+    cause = mapping(line.get("cause") or error.get("cause")).get("code")
+    return named or word(cause) or _OTHER, status
+
+
+def _status(value: object) -> int:
+    status = count(value)
+    return status if 100 <= status <= 599 else 0  # noqa: PLR2004 - what HTTP has

@@ -1,0 +1,146 @@
+"""Facts in, finished spans out: each span once, whatever the order and the source of the facts.
+
+`add` only merges; `finished` decides, by a clock that its caller gives (the wall clock when
+following, the files' own times when importing), what is complete and what will never be:
+
+- A tool, a task or a turn is complete when both ends are known and half a second has passed in
+  which the other source can tell the same.
+- A turn ends when its file says so for good, or when the next prompt comes. An answer that asks
+  for no tool only looks like an end: it is one when the file then stays as it is for a while. What
+  hooks do after it is no part of it, so that it lasts as long without them.
+- Whatever stays open for `silence_s` without any sign of life of its session, or when the session
+  ends, is closed as unfinished, with the reason in `orchestration.unfinished.reason`.
+
+What the order of lines in one file decides is decided by its reader (`turns`), so that neither the
+clock nor the moment of a look has a part in it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from orchwatch.agents.claude_code.sessions import hook_turns
+from orchwatch.agents.claude_code.sessions.closing import finished
+from orchwatch.agents.claude_code.sessions.entities import Session
+from orchwatch.agents.claude_code.sessions.merging import merge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchwatch.agents.claude_code.sessions.facts import Fact
+    from orchwatch.agents.claude_code.sessions.spans import Span
+
+SILENCE_S = 3600.0
+
+_NS_PER_S = 1_000_000_000
+_VERSION = 3
+
+
+class Assembler:
+    """Any number of sessions.
+
+    Args:
+        silence_s: Seconds without a sign of life after which what is open is closed.
+        written: Whether a span, by its id, went out in an earlier look at the same files.
+    """
+
+    def __init__(
+        self, *, silence_s: float = SILENCE_S, written: Callable[[str], bool] = lambda _: False
+    ) -> None:
+        self._written = written
+        self._silence_ns = int(silence_s * _NS_PER_S)
+        self._sessions: dict[str, Session] = {}
+        self._open: set[str] = set()  # sessions that have something to decide
+
+    def add(self, fact: Fact, arrived_ns: int = 0) -> None:
+        """Merges one fact.
+
+        Args:
+            fact: The fact.
+            arrived_ns: When the file that tells it was last written to; 0 to go by the fact's own.
+        """
+        session = self._sessions.get(fact.session_id)
+        if session is None:
+            session = self._sessions[fact.session_id] = Session(session_id=fact.session_id)
+        self._open.add(fact.session_id)
+        session.last_ns = max(session.last_ns, fact.time_ns)
+        if arrived_ns:
+            session.arrive(fact.agent_id, arrived_ns)
+        if fact.source == "hook":
+            placed = hook_turns.place(session, fact)
+            if placed is None:
+                session.held.append(fact)
+                return
+            fact = placed
+        merge(session, fact, self._written)
+
+    def arrived(self, time_ns: int) -> None:
+        """Says when the files that were read were last written to; see `add`."""
+        for session in self._sessions.values():
+            session.arrived_ns = max(session.arrived_ns, time_ns)
+            session.arrivals.clear()
+
+    def finished(self, now_ns: int, *, reading: bool = False) -> list[Span]:
+        """The spans that became complete, or are given up, by this time.
+
+        Args:
+            now_ns: Unix time in nanoseconds.
+            reading: More of the same files is about to come, so nothing is given up.
+        """
+        spans: list[Span] = []
+        for session_id in sorted(self._open):
+            session = self._sessions[session_id]
+            for fact in hook_turns.released(session, now_ns):
+                merge(session, fact, self._written)
+            spans += finished(session, now_ns, self._silence_ns, reading=reading)
+            if not _is_open(session):
+                self._open.discard(session_id)
+        return spans
+
+    def is_open(self) -> bool:
+        """Whether time alone can still finish something."""
+        return bool(self._open)
+
+    def open_sessions(self) -> list[Session]:
+        """Those in which something may still run; not to be changed."""
+        return [self._sessions[session_id] for session_id in sorted(self._open)]
+
+    def open_turns(self) -> int:
+        """How many turns of sessions still run."""
+        return sum(
+            turn.agent_id is None
+            for session in self._sessions.values()
+            for turn in session.turns.values()
+        )
+
+    def forget(self, session_id: str) -> None:
+        """Drops a session; what comes later about it must not repeat what came before."""
+        self._sessions.pop(session_id, None)
+        self._open.discard(session_id)
+
+    def save(self) -> dict[str, Any]:
+        """Everything that has to survive the process; JSON."""
+        sessions = [session.save() for session in self._sessions.values()]
+        return {"version": _VERSION, "sessions": sessions}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        """Adds what `save` returned; of a version that is not known, nothing."""
+        if saved.get("version") != _VERSION:
+            return
+        for values in saved["sessions"]:
+            session = Session.restore(values)
+            self._sessions[session.session_id] = session
+            self._open.add(session.session_id)
+
+
+def _is_open(session: Session) -> bool:
+    return bool(
+        session.turns
+        or session.tools
+        or session.tasks
+        or session.moments
+        or session.held
+        or session.inputs
+        or (session.init_ns and not session.started)
+        or any(not agent.done for agent in session.agents.values())
+    )

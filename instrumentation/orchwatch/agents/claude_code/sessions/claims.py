@@ -1,0 +1,150 @@
+"""Whose a message is: the first place where it was read owns it, everywhere else it is a copy.
+
+A fork, a resumed session and a conversation that a program feeds in again repeat what was asked
+and paid for before, under another session id or as another turn. The message ids stay the same.
+Importer and monitor share what they know, so that it does not matter who comes first.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+from enum import Enum
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from orchwatch import semconv
+from orchwatch.errors import OrchwatchError
+from orchwatch.recording import losses
+from orchwatch.recording.files import descriptor
+from orchwatch.recording.home import DIRECTORY_MODE, home
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from orchwatch.agents.claude_code.sessions.spans import Span
+
+_NAME = "claude-messages.sqlite"
+_DIGEST_BYTES = 8
+_WAIT_S = 10.0
+_MARK = b""  # whose a span is does not matter
+
+
+class Standing(Enum):
+    """What a message is where it was just read."""
+
+    FRESH = 1  # read for the first time
+    SAME = 2  # read here before
+    TURN = 3  # belongs to another turn, or another sub-agent, of the same session
+    SESSION = 4  # belongs to another session
+
+
+class Claims:
+    """Who owns which message; in memory, see `StoredClaims`."""
+
+    def __init__(self) -> None:
+        self._held: dict[bytes, bytes] = {}
+
+    def stand(self, message: str, session_id: str, turn: str, *, claim: bool = True) -> Standing:
+        """Claims a message for a turn of a session, unless somebody else has it.
+
+        Args:
+            message: Its id, or that of another record; with a kind in front.
+            session_id: The session that it was read in.
+            turn: Which turn or sub-agent of that session.
+            claim: Whether to claim it if it is nobody's.
+        """
+        key = _digest(message)
+        owner = _owner_digest(session_id) + _owner_digest(turn)
+        known = self._held.get(key) or self._stored(key)
+        if known is None:
+            if claim:
+                self._held[key] = owner
+            return Standing.FRESH
+        if known == owner:
+            return Standing.SAME
+        is_same = known[:_DIGEST_BYTES] == owner[:_DIGEST_BYTES]
+        return Standing.TURN if is_same else Standing.SESSION
+
+    def mark(self, spans: Iterable[Span]) -> None:
+        """Remembers which turns and sub-agents' runs go out, with all messages claimed so far."""
+        for span in spans:
+            if span.operation in (semconv.AGENT_TURN, semconv.AGENT_RUN):
+                self._held[_digest(f"span:{span.span_id}")] = _MARK
+
+    def is_marked(self, span_id: str) -> bool:
+        """Whether `mark` was given that span."""
+        key = _digest(f"span:{span_id}")
+        return key in self._held or self._stored(key) is not None
+
+    def _stored(self, _key: bytes) -> bytes | None:
+        return None
+
+
+class StoredClaims(Claims):
+    """Claims in `ORCHWATCH_HOME`, which any process may open.
+
+    Raises:
+        OrchwatchError: They cannot be opened.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        directory = home()
+        self._path = os.path.join(directory, _NAME)
+        try:
+            os.makedirs(directory, DIRECTORY_MODE, exist_ok=True)
+            os.close(descriptor(self._path, os.O_RDWR | os.O_CREAT, links=False))
+            self._connection = sqlite3.connect(
+                self._path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False
+            )
+            execute = self._connection.execute
+            execute("PRAGMA journal_mode = WAL")
+            # Survives a killed process, not a power failure: no more does the spool.
+            execute("PRAGMA synchronous = NORMAL")
+            execute(
+                "CREATE TABLE IF NOT EXISTS claim (message BLOB PRIMARY KEY, owner BLOB)"
+                " WITHOUT ROWID"
+            )
+        except (OSError, sqlite3.Error) as error:
+            raise OrchwatchError(f"{self._path}: {error}") from None
+
+    def keep(self) -> None:
+        """Stores what was claimed; call it before any span that follows from it is written.
+
+        Raises:
+            OrchwatchError: They cannot be written.
+        """
+        if not self._held:
+            return
+        try:
+            self._insert(self._held)
+        except (sqlite3.Error, OSError) as error:
+            raise OrchwatchError(f"{self._path}: {error}") from None
+        self._held = {}
+
+    def close(self) -> None:
+        """Lets go of the file; what was not kept is forgotten."""
+        self._connection.close()
+
+    def _insert(self, held: Mapping[bytes, bytes]) -> None:
+        with self._connection:  # commits, or rolls back
+            self._connection.execute("BEGIN IMMEDIATE")
+            self._connection.executemany("INSERT OR IGNORE INTO claim VALUES (?, ?)", held.items())
+
+    def _stored(self, key: bytes) -> bytes | None:
+        try:
+            row = self._connection.execute("SELECT owner FROM claim WHERE message = ?", [key])
+            found = row.fetchone()
+        except sqlite3.Error:  # taken for nobody's: what is asked for goes on
+            losses.count("internal_error")
+            return None
+        return found[0] if found else None
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=_DIGEST_BYTES).digest()
+
+
+_owner_digest = lru_cache(maxsize=256)(_digest)  # many messages have one owner

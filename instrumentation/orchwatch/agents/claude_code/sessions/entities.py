@@ -1,0 +1,395 @@
+"""What is known so far of a session that is not finished; every value can be saved as JSON.
+
+Merging takes the earliest start, the latest sign of life, and so on: never the order of arrival.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from orchwatch.agents.claude_code.sessions import facts
+
+if TYPE_CHECKING:
+    from orchwatch.agents.claude_code.sessions.facts import Fact
+
+REMEMBER_NS = 600_000_000_000  # how long it is kept which spans went out
+
+HOOK = "hook"  # stands for the record's id where a hook tells of a prompt
+
+_MESSAGES = 64
+
+
+@dataclass(slots=True)
+class Usage:
+    """Tokens of several answers; one answer is told several times, and the highest counts hold.
+
+    Attributes:
+        totals: Input, output, read from the cache, written to the cache: of settled answers.
+        recent: The same by message, of the last ones.
+        requests: How many answers.
+        model: Which model gave the last one.
+    """
+
+    totals: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
+    recent: dict[str, list[int]] = field(default_factory=dict)
+    requests: int = 0
+    model: str = ""
+    model_ns: int = 0
+
+    def add(self, fact: facts.ApiUsage) -> None:
+        told = [
+            fact.input_tokens,
+            fact.output_tokens,
+            fact.cache_read_tokens,
+            fact.cache_creation_tokens,
+        ]
+        known = self.recent.get(fact.message_id)
+        self.requests += known is None
+        self.recent[fact.message_id] = list(map(max, told, known)) if known else told
+        if fact.time_ns >= self.model_ns:
+            self.model, self.model_ns = fact.model, fact.time_ns
+        if len(self.recent) > _MESSAGES:
+            oldest = next(iter(self.recent))
+            self.totals = _sum(self.totals, self.recent.pop(oldest))
+
+    def sums(self) -> list[int]:
+        """Over all answers, in the order of `totals`."""
+        sums = self.totals
+        for counts in self.recent.values():
+            sums = _sum(sums, counts)
+        return sums
+
+
+@dataclass(slots=True)
+class Life:
+    """When something began, was last heard of, and said that it is done.
+
+    A file's times count for more than a hook's, which come a moment later, so that what was
+    followed with hooks and without them lasts equally long.
+    """
+
+    start_ns: int = 0
+    last_ns: int = 0
+    filed: bool = False  # these two are a file's
+    final_ns: int = 0  # of the last message that asks for no tool
+    said_done: bool = False  # that message says so
+    ended_ns: int = 0
+    hooked_ns: int = 0  # when a hook said that it ended
+    error_type: str = ""
+    reason: str = ""
+    usage: Usage = field(default_factory=Usage)
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing came after the last message that asks for no tool."""
+        return 0 < self.last_ns <= self.final_ns
+
+    @property
+    def end_ns(self) -> int:
+        """When it ended, if it has: what is told then waits for hooks, and may be told late."""
+        if self.said_done and self.is_final:
+            return self.final_ns
+        return max(self.last_ns, self.ended_ns or self.hooked_ns)
+
+    def see(self, time_ns: int, *, filed: bool) -> None:
+        """A sign of life."""
+        if self._counts(filed=filed):
+            self.start_ns = min(self.start_ns or time_ns, time_ns)
+            self.last_ns = max(self.last_ns, time_ns)
+
+    def _counts(self, *, filed: bool) -> bool:
+        """Whether a time is to be believed; the first of a file's replaces those of hooks."""
+        if filed and not self.filed:
+            self.filed, self.start_ns, self.last_ns = True, 0, 0
+        return filed or not self.filed
+
+    def finish(self, time_ns: int, level: int) -> None:
+        """A message that asks for no tool (1), or that says it is the last (2)."""
+        if level and time_ns >= self.final_ns:
+            self.said_done = level > 1 or (self.said_done and time_ns == self.final_ns)
+            self.final_ns = time_ns
+
+    def end(
+        self, time_ns: int, error_type: str | None, reason: str | None, *, filed: bool = True
+    ) -> None:
+        """The end is told; the latest word holds, and a file's rather than a hook's."""
+        known_ns = self.ended_ns if filed else self.hooked_ns
+        if filed:
+            self.ended_ns = max(self.ended_ns, time_ns)
+        else:
+            self.hooked_ns = max(self.hooked_ns, time_ns)
+        if time_ns >= known_ns and (filed or not self.ended_ns):
+            self.error_type, self.reason = error_type or "", reason or ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Turn(Life):
+    """A turn of the session, or of a sub-agent.
+
+    Attributes:
+        prompted: Its prompt was seen.
+        over: Its file says that nothing more can come.
+        over_reason: Why it was left unfinished then.
+        part_of: The turn that it goes on with, whose span was out already.
+        asked: When each of its prompts was asked, by the record's id.
+        copied: Those of them that are copies, and count for nothing.
+        began_ns: The first sign of life besides the prompts.
+        previous: The session that this one was forked from.
+    """
+
+    prompt_id: str
+    agent_id: str | None = None
+    prompted: bool = False
+    derived: bool = False
+    over: bool = False
+    over_reason: str = ""
+    part_of: str = ""
+    asked: dict[str, int] = field(default_factory=dict)
+    copied: list[str] = field(default_factory=list)
+    began_ns: int = 0
+    previous: str = ""
+
+    def see(self, time_ns: int, *, filed: bool) -> None:
+        """A sign of life."""
+        if filed and not self.filed:
+            self.began_ns = 0
+        if not self._counts(filed=filed):
+            return
+        if not self.began_ns or time_ns < self.began_ns:
+            self.began_ns = time_ns
+            self._settle()
+        self.last_ns = max(self.last_ns, time_ns)
+
+    def ask(self, record_id: str, time_ns: int) -> None:
+        """It was asked for."""
+        self.asked[record_id] = min(self.asked.get(record_id, time_ns), time_ns)
+        self._settle()
+
+    def copy(self, record_id: str) -> None:
+        """One that asked for it was only a copy."""
+        if record_id not in self.copied:
+            self.copied.append(record_id)
+        self._settle()
+
+    def _settle(self) -> None:
+        own = self._own_prompts()
+        begun = [*own, *([self.began_ns] if self.began_ns else [])]
+        self.prompted = bool(own)
+        self.start_ns = min(begun, default=0)
+        self.last_ns = max([self.last_ns if self.began_ns else 0, *own])
+
+    def _own_prompts(self) -> list[int]:
+        """When they were asked, by a file where one says so."""
+        own = {key: at for key, at in self.asked.items() if key not in self.copied}
+        return [at for key, at in own.items() if key != HOOK or own.keys() == {HOOK}]
+
+
+@dataclass(slots=True, kw_only=True)
+class Agent(Life):
+    """A sub-agent.
+
+    Attributes:
+        call: The tool call that started it.
+        prompt_id: The user's prompt, where its file says so.
+        hinted: The same from a hook, which names the one that runs at the moment.
+        run: The run of several sub-agents that it is one of.
+        part: What tells it from its earlier part, whose span was out already.
+        glimpsed_ns: When its session's file showed it first; its own file knows better.
+        worked_ns: When it first asked its model, or was answered.
+        spawned: Its `agent.spawn` is out.
+        done: Its `agent.run` is out.
+    """
+
+    agent_id: str
+    agent_type: str = ""
+    call: str = ""
+    prompt_id: str | None = None
+    hinted: str | None = None
+    run: str = ""
+    part: str = ""
+    task_digest: str = ""
+    stopped_ns: int = 0
+    glimpsed_ns: int = 0
+    worked_ns: int = 0
+    spawned: bool = False
+    done: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Call:
+    """A tool call that may start a sub-agent; kept to hang that one under it."""
+
+    tool_use_id: str
+    agent_type: str
+    task_digest: str
+    start_ns: int
+    prompt_id: str | None
+    agent_id: str | None
+    agent: str = ""  # the sub-agent it started, once known
+    background: bool = False  # which goes on when the call is answered
+    cut_ns: int = 0  # when it was left without an answer
+    cut_reason: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Tool:
+    """A tool call that has no span yet.
+
+    Attributes:
+        asked_ns: When a hook said that a person is asked for permission.
+        by_person: Its file says that a person has answered.
+        waited: From when to when that person was waited for, once known.
+    """
+
+    tool_use_id: str
+    name: str = ""
+    start_ns: int = 0
+    end_ns: int = 0
+    seen_ns: int = 0
+    prompt_id: str | None = None
+    agent_id: str | None = None
+    agent_turn: str | None = None
+    error_type: str = ""
+    outcome: str = ""
+    duration_ns: int | None = None
+    input_digest: int = 0
+    by_person: bool = False
+    asked_ns: int = 0
+    waited: list[int] = field(default_factory=list)
+    cut_ns: int = 0
+    cut_reason: str = ""
+
+
+@dataclass(slots=True, kw_only=True)
+class Task:
+    """An entry of the session's task list."""
+
+    created_ns: int = 0
+    completed_ns: int = 0
+    prompt_id: str | None = None
+
+
+@dataclass(slots=True, kw_only=True)
+class Session:
+    """All that is open of one session, and what is needed to recognise what is not.
+
+    Attributes:
+        turns: Open turns, by `turn_key`.
+        closed: Turns whose span is out, their start and end; the oldest are forgotten.
+        calls: By tool call.
+        moments: Facts that are spans by themselves and wait for their trace.
+        held: Facts from hooks that wait for the file to name their turn.
+        aliases: A hook's prompt id to the turn that the file derived.
+        asked_ns: When a hook said that a prompt was submitted, by its prompt id.
+        asks: Requests for a permission whose call is not known yet: time, sub-agent, tool, digest.
+        inputs: Requests for input: when asked, when answered, turn, sub-agent.
+        pauses: How long each turn that is over has waited for a person, 0 if nothing tells.
+        waited: How much of that went out as spans.
+        compact_starts: When the last compactions began.
+        emitted: Span ids and when they went out; the oldest are forgotten.
+        runs: The call that started a run of several sub-agents.
+        notices: Ends of sub-agents that the session was told: time and error type.
+        parts: The part of a turn, or sub-agent, that goes on after its span was out.
+        arrived_ns: When its files were last written to, or a hook came.
+        arrivals: The same of each sub-agent, and by an empty id of its own conversation.
+        exited_ns: When Claude Code ended.
+        lost_ns: The last sign of life when its process was no more.
+        start_ns: When it was started, as its file says.
+        process_ns: When that process was started, which a hook knows at once.
+        ready_ns: When it could be asked for something, as its file says.
+        handled_ns: When its hook of this event came.
+        tells_ends: Its file has told of an end of a turn.
+    """
+
+    session_id: str
+    start_ns: int = 0
+    process_ns: int = 0
+    ready_ns: int = 0
+    handled_ns: int = 0
+    last_ns: int = 0
+    ended_ns: int = 0
+    end_reason: str = ""
+    started: bool = False
+    turns: dict[str, Turn] = field(default_factory=dict)
+    closed: dict[str, list[int]] = field(default_factory=dict)
+    agents: dict[str, Agent] = field(default_factory=dict)
+    calls: dict[str, Call] = field(default_factory=dict)
+    tools: dict[str, Tool] = field(default_factory=dict)
+    tasks: dict[str, Task] = field(default_factory=dict)
+    moments: list[Fact] = field(default_factory=list)
+    held: list[Fact] = field(default_factory=list)
+    aliases: dict[str, str] = field(default_factory=dict)
+    asked_ns: dict[str, int] = field(default_factory=dict)
+    asks: list[list[Any]] = field(default_factory=list)
+    inputs: dict[str, list[Any]] = field(default_factory=dict)
+    pauses: dict[str, int] = field(default_factory=dict)
+    waited: dict[str, int] = field(default_factory=dict)
+    compact_starts: list[int] = field(default_factory=list)
+    emitted: dict[str, int] = field(default_factory=dict)
+    runs: dict[str, str] = field(default_factory=dict)
+    notices: dict[str, list[list[Any]]] = field(default_factory=dict)
+    parts: dict[str, str] = field(default_factory=dict)
+    arrived_ns: int = 0
+    arrivals: dict[str, int] = field(default_factory=dict)
+    exited_ns: int = 0
+    lost_ns: int = 0
+    tells_ends: bool = False
+
+    @property
+    def init_ns(self) -> tuple[int, int] | None:
+        """From when to when it was started; None where that is not known."""
+        start_ns, ready_ns = self.start_ns or self.process_ns, self.ready_ns or self.handled_ns
+        return (start_ns, ready_ns) if 0 < start_ns <= ready_ns else None
+
+    def arrive(self, agent_id: str | None, time_ns: int) -> None:
+        """Something came about its own conversation, or about that of a sub-agent."""
+        self.arrived_ns = max(self.arrived_ns, time_ns)
+        whose = agent_id or ""
+        self.arrivals[whose] = max(self.arrivals.get(whose, 0), time_ns)
+
+    def save(self) -> dict[str, Any]:
+        """As JSON."""
+        saved = asdict(self)
+        for name in ("moments", "held"):
+            saved[name] = [
+                {"fact": type(fact).__name__, **asdict(fact)} for fact in getattr(self, name)
+            ]
+        return saved
+
+    @classmethod
+    def restore(cls, saved: dict[str, Any]) -> Session:
+        """From what `save` returned."""
+        values = dict(saved)
+        for name, kind in _ENTITIES.items():
+            values[name] = {key: kind(**entity) for key, entity in values[name].items()}
+        for name in ("turns", "agents"):
+            for entity in values[name].values():
+                entity.usage = Usage(**entity.usage)
+        for name in ("moments", "held"):
+            values[name] = [_fact(dict(fact)) for fact in values[name]]
+        return cls(**values)
+
+
+_ENTITIES: dict[str, type] = {
+    "turns": Turn,
+    "agents": Agent,
+    "calls": Call,
+    "tools": Tool,
+    "tasks": Task,
+}
+
+
+def turn_key(prompt_id: str, agent_id: str | None) -> str:
+    """The key of a turn within its session."""
+    return f"{agent_id}/{prompt_id}" if agent_id else prompt_id
+
+
+def _fact(saved: dict[str, Any]) -> Fact:
+    kind = getattr(facts, saved.pop("fact"))
+    fact: Fact = kind(**saved)
+    return fact
+
+
+def _sum(left: list[int], right: list[int]) -> list[int]:
+    return [a + b for a, b in zip(left, right, strict=True)]

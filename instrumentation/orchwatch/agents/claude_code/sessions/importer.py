@@ -1,0 +1,240 @@
+"""Recorded sessions into the spool's history: files to facts to spans."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from orchwatch import semconv
+from orchwatch.agents.claude_code.sessions.assembler import SILENCE_S, Assembler
+from orchwatch.agents.claude_code.sessions.claims import StoredClaims
+from orchwatch.agents.claude_code.sessions.lines import LineFile, merged, size_bytes
+from orchwatch.agents.claude_code.sessions.recorded_spans import FAMILIES, span_ids
+from orchwatch.agents.claude_code.sessions.session_files import agent_origin
+from orchwatch.agents.claude_code.sessions.spans import NS_PER_S, encode
+from orchwatch.agents.claude_code.sessions.transcript import Transcript
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Container, Sequence
+
+    from orchwatch.agents.claude_code.sessions.import_record import ImportRecord
+    from orchwatch.agents.claude_code.sessions.session_files import RecordedSession, SessionFile
+    from orchwatch.agents.claude_code.sessions.spans import Span
+
+_LINES_A_LOOK = 200  # at what is complete
+_SPANS_A_WRITE = 1000
+_BYTES_A_WRITE = 32 * 1024 * 1024
+
+
+@dataclass
+class Summary:
+    """What an import added.
+
+    Attributes:
+        sessions: Sessions that had something new.
+        unchanged: Those that had nothing.
+        turns: Turns of sessions.
+        agents: Sub-agents, Claude Code's own helpers included.
+        tools: Tool calls by name.
+        failed: Those that failed, by name.
+        api_errors: Failed requests to the model.
+        hooks: Hooks that ran.
+        compactions: Conversations that were summarised.
+        open_turns: Turns that still run; a later import finishes them.
+        skipped: Lines that were passed over, by reason.
+        spans: All spans.
+        session_ids: Whose spans.
+        start_ns: When the first of them began, Unix nanoseconds; none without spans.
+        end_ns: When the last of them ended.
+        read_bytes: How much was read.
+        slowest_ns: How long the slowest turn took, 0 where there is none.
+        slowest_trace: Its trace.
+    """
+
+    sessions: int = 0
+    unchanged: int = 0
+    turns: int = 0
+    agents: int = 0
+    tools: Counter[str] = field(default_factory=Counter)
+    failed: Counter[str] = field(default_factory=Counter)
+    api_errors: int = 0
+    hooks: int = 0
+    compactions: int = 0
+    open_turns: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    spans: int = 0
+    session_ids: set[str] = field(default_factory=set)
+    start_ns: int | None = None
+    end_ns: int = 0
+    read_bytes: int = 0
+    slowest_ns: int = 0
+    slowest_trace: str = ""
+
+    def add(self, spans: Sequence[Span]) -> None:
+        """Counts finished spans."""
+        self.spans += len(spans)
+        for span in spans:
+            self.session_ids.add(str(span.attributes[semconv.SESSION_ID]))
+            self.start_ns = min(self.start_ns or span.start_ns, span.start_ns)
+            self.end_ns = max(self.end_ns, span.end_ns)
+            tool = span.attributes.get(semconv.GEN_AI_TOOL_NAME)
+            if isinstance(tool, str):
+                self.tools[tool] += 1
+                self.failed[tool] += bool(span.error_type)
+            self.turns += span.operation == semconv.AGENT_TURN
+            if (
+                span.operation == semconv.AGENT_TURN
+                and span.end_ns - span.start_ns > self.slowest_ns
+            ):
+                self.slowest_ns = span.end_ns - span.start_ns
+                self.slowest_trace = span.trace_id
+            self.agents += span.operation == semconv.AGENT_RUN
+            self.api_errors += span.name == semconv.API_ERROR
+            self.hooks += span.name == semconv.HOOK_PROCESS
+            self.compactions += span.name == semconv.CONTEXT_COMPACT
+
+
+def import_sessions(
+    sessions: Sequence[RecordedSession],
+    record: ImportRecord,
+    progress: Callable[[int], None],
+) -> Summary:
+    """Adds what is new in these sessions to the history.
+
+    Args:
+        sessions: Where to look.
+        record: What was imported before.
+        progress: Called with the number of bytes that were dealt with since the last call.
+
+    Raises:
+        OrchwatchError: The record or the spool cannot be written.
+    """
+    summary = Summary()
+    # The monitor process may have followed some of them.
+    recorded = {int(span_id, 16) for family in FAMILIES for span_id in span_ids(family)}
+    claims = StoredClaims()
+    try:
+        for session in sessions:
+            _SessionImport(session, record, claims, recorded, summary, progress).run()
+    finally:
+        claims.close()
+    summary.failed = +summary.failed
+    summary.skipped = +summary.skipped
+    return summary
+
+
+class _SessionImport:
+    """One session's files, in the order of their lines' times."""
+
+    def __init__(  # noqa: PLR0917 - what all sessions of an import share
+        self,
+        session: RecordedSession,
+        record: ImportRecord,
+        claims: StoredClaims,
+        recorded: Container[int],
+        summary: Summary,
+        progress: Callable[[int], None],
+    ) -> None:
+        self._session = session
+        self._record = record
+        self._claims = claims
+        self._recorded = recorded
+        self._summary = summary
+        self._progress = progress
+        self._seen = record.session(session.session_id)
+        self._assembler = Assembler(written=claims.is_marked)
+        self._spans: list[Span] = []
+        self._clock_ns = 0  # the latest time in the files
+        self._unkept_bytes = 0
+
+    def run(self) -> None:
+        looks = {found.path: _look(found.path) for found in self._session.files}
+        known = self._seen.files
+        if not self._seen.is_open and all(known.get(path) == looks[path] for path in looks):
+            self._summary.unchanged += 1
+            self._progress(sum(size_bytes(path) for path in looks))
+            return
+        begun = self._summary.spans
+        # Until all is read: whoever is killed before has to read it again.
+        self._seen.files = {path: look for path, look in known.items() if path not in looks}
+        self._read()
+        now_ns = max(time.time_ns(), self._clock_ns)
+        if now_ns - self._clock_ns < SILENCE_S * NS_PER_S:
+            # It runs, perhaps: then what only looks like an end is none before the files are quiet.
+            # Files of old lines are copies of the past, however young, and nothing follows.
+            self._assembler.arrived(max(_modified_ns(found.path) for found in self._session.files))
+        self._spans += self._assembler.finished(now_ns)
+        self._seen.files |= looks
+        self._seen.is_open = self._assembler.is_open()
+        self._keep()
+        self._summary.open_turns += self._assembler.open_turns()
+        changed = self._summary.spans > begun
+        self._summary.sessions += changed
+        self._summary.unchanged += not changed
+
+    def _read(self) -> None:
+        found = self._session.files
+        files = [LineFile(file.path, self._summary.skipped) for file in found]
+        readers = [self._reader(file) for file in found]
+        for number, index in enumerate(merged(files), 1):
+            records, read_bytes = files[index].take()
+            self._unkept_bytes += read_bytes
+            for record in records:
+                for fact in readers[index].read_record(record):
+                    self._clock_ns = max(self._clock_ns, fact.time_ns)
+                    self._assembler.add(fact)
+            if number % _LINES_A_LOOK == 0:
+                self._spans += self._assembler.finished(self._clock_ns, reading=True)
+                if len(self._spans) >= _SPANS_A_WRITE or self._unkept_bytes >= _BYTES_A_WRITE:
+                    self._keep()
+        for reader in readers:
+            self._summary.skipped += reader.skipped
+
+    def _reader(self, file: SessionFile) -> Transcript:
+        origin = agent_origin(file.path) if file.agent_id else {}
+        session_id = self._session.session_id
+        return Transcript(session_id, file.agent_id, None, self._claims, **origin)
+
+    def _is_written(self, span_id: str) -> bool:
+        number = int(span_id, 16)
+        return number in self._seen.spans or number in self._recorded
+
+    def _keep(self) -> None:
+        new: dict[int, Span] = {}
+        for span in self._spans:
+            if not self._is_written(span.span_id):
+                new.setdefault(int(span.span_id, 16), span)
+        # Known first: a process that is killed in between must not take what it had read, and
+        # written, for news.
+        self._claims.mark(new.values())
+        self._claims.keep()
+        spans = list(new.values())
+        self._record.keep(self._session.session_id, self._seen, new, encode(spans))
+        self._summary.add(spans)
+        self._summary.read_bytes += self._unkept_bytes
+        self._progress(self._unkept_bytes)
+        self._spans = []
+        self._unkept_bytes = 0
+
+
+def _modified_ns(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _look(path: str) -> list[int]:
+    """What differs when a file, or what lies beside it, is not what it was."""
+    look: list[int] = []
+    for beside in (path, path.removesuffix(".jsonl") + ".meta.json"):
+        try:
+            status = os.stat(beside)
+        except OSError:
+            look.append(0)
+            continue
+        look += [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+    return look

@@ -1,0 +1,279 @@
+"""Where Claude Code keeps session files, and which of them make up a session.
+
+A session is `<project>/<session>.jsonl` with `<session>/subagents/**/agent-<id>.jsonl`; older
+versions put `agent-<id>.jsonl` beside the session's own file. What the lines say counts for more
+than how files and folders are called: people move and rename them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from orchwatch.agents.claude_code.sessions import records
+from orchwatch.agents.claude_code.sessions.fields import mapping, text, time_ns
+from orchwatch.errors import UsageError
+from orchwatch.recording.files import LONGEST_LINE_BYTES, reader
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+_SUFFIX = ".jsonl"
+_AGENT = "agent-"
+_SUBAGENTS = "subagents"
+_WORKFLOWS = "workflows"
+_SESSION_ID = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_FIRST_BYTES = 1 << 16
+_HEAD_BYTES = 1 << 20
+_TAIL_BYTES = 1 << 16
+_JOURNAL = "journal"  # of a workflow: which sub-agents it started
+
+
+@dataclass(frozen=True)
+class SessionFile:
+    """One file.
+
+    Attributes:
+        path: Where it lies.
+        agent_id: The sub-agent that it is about, None for a session's own file.
+        identity: The same for a copy, another for another file: of its first line.
+        size_bytes: How large it was when it was found.
+    """
+
+    path: str
+    agent_id: str | None
+    identity: str
+    size_bytes: int = 0
+
+
+@dataclass(frozen=True)
+class RecordedSession:
+    """A session's files, its own before those of its sub-agents.
+
+    Attributes:
+        session_id: Its id.
+        project: The name of the folder that its own file lies in.
+        files: Its files.
+        began_ns: When its first record was written; 0 where nothing says so.
+    """
+
+    session_id: str
+    project: str
+    files: tuple[SessionFile, ...]
+    began_ns: int = 0
+
+
+def projects_directory() -> str:
+    """Where Claude Code keeps them: `projects` in `CLAUDE_CONFIG_DIR` or `~/.claude`."""
+    directory = os.environ.get("CLAUDE_CONFIG_DIR") or os.path.expanduser("~/.claude")
+    return os.path.join(os.path.abspath(directory), "projects")
+
+
+def find(paths: Iterable[str]) -> tuple[list[RecordedSession], list[str]]:
+    """The sessions in these files and directories, by age; and the files that belong to none.
+
+    Raises:
+        UsageError: A path does not exist.
+    """
+    sessions: dict[str, dict[str, SessionFile]] = defaultdict(dict)
+    projects: dict[str, str] = {}
+    began_ns: dict[str, int] = {}
+    strange = []
+    for path in _expand(paths):
+        head = _head(path)
+        if not head.strip() or _is_journal(path, head):
+            continue
+        session_id, agent_id = _owner(path, head)
+        identity = hashlib.sha256(head.split(b"\n", 1)[0]).hexdigest()[:16]
+        if not session_id:
+            strange.append(path)
+            continue
+        key = f"{agent_id or ''}/{identity}"
+        found = SessionFile(path, agent_id, identity, _size_bytes(path))
+        known = sessions[session_id].get(key)
+        # Of two copies the longer one holds what the other holds.
+        if known is None or known.size_bytes < found.size_bytes:
+            sessions[session_id][key] = found
+        if agent_id is None:
+            projects.setdefault(session_id, os.path.basename(os.path.dirname(path)))
+            began_ns.setdefault(session_id, _first_time_ns(head))
+    recorded = [
+        RecordedSession(
+            session_id,
+            projects.get(session_id, ""),
+            tuple(sorted(files.values(), key=lambda file: (file.agent_id or "", file.path))),
+            began_ns.get(session_id, 0),
+        )
+        for session_id, files in sessions.items()
+    ]
+    return sorted(recorded, key=_age(recorded)), strange
+
+
+def _age(recorded: list[RecordedSession]) -> Callable[[RecordedSession], tuple[int, int, str]]:
+    """The older session first: of two that begin alike the shorter one, as the other is a fork."""
+    alike = Counter(session.began_ns for session in recorded)
+
+    def age(session: RecordedSession) -> tuple[int, int, str]:
+        ended_ns = last_time_ns(session) if alike[session.began_ns] > 1 else 0
+        return session.began_ns, ended_ns, session.session_id
+
+    return age
+
+
+def agent_origin(path: str) -> dict[str, str]:
+    """What lies beside a sub-agent's file: its type, the call that started it, its workflow."""
+    told: dict[str, object] = {}
+    try:
+        with reader(path.removesuffix(_SUFFIX) + ".meta.json") as stream:
+            told = mapping(json.loads(stream.read(_HEAD_BYTES)))
+    except (OSError, ValueError, RecursionError):
+        pass
+    folder, _ = os.path.split(os.path.abspath(path))
+    above, run = os.path.split(folder)
+    return {
+        "run": run if os.path.basename(above) == _WORKFLOWS else "",
+        "agent_type": text(told.get("agentType")),
+        "tool_use_id": text(told.get("toolUseId") or told.get("toolUseID")),
+    }
+
+
+def is_in_project(session: RecordedSession, project: str) -> bool:
+    """Whether a session belongs to a project, given by its directory or the end of its name.
+
+    Claude Code names a project's folder after its directory, with dashes for all but letters and
+    digits.
+    """
+    wanted = re.sub("[^A-Za-z0-9]", "-", project.rstrip("/"))
+    return session.project == wanted or session.project.endswith("-" + wanted.lstrip("-"))
+
+
+def last_time_ns(session: RecordedSession) -> int:
+    """The latest time at the end of a session's files, Unix nanoseconds; 0 where there is none."""
+    return max((_last_time_ns(file.path) for file in session.files), default=0)
+
+
+def _last_time_ns(path: str) -> int:
+    """The latest time in the last lines that have one."""
+    wanted = _TAIL_BYTES
+    try:
+        with reader(path) as stream:
+            end = stream.seek(0, os.SEEK_END)
+            while True:
+                start = max(end - wanted, 0)
+                stream.seek(start)
+                lines = stream.read(end - start).split(b"\n")[1 if start else 0 :]
+                ignored: Counter[str] = Counter()
+                times = [
+                    time_ns(record.get("timestamp")) or 0
+                    for line in lines
+                    if line.strip()
+                    for record in records.parse(line, ignored)
+                ]
+                latest = max(times, default=0)
+                if latest or not start or wanted > LONGEST_LINE_BYTES:
+                    return latest
+                wanted *= 16
+    except OSError:
+        return 0
+
+
+def _expand(paths: Iterable[str]) -> Iterator[str]:
+    for path in paths:
+        if os.path.isdir(path):
+            yield from _below(path)
+        elif os.path.exists(path):
+            yield path
+            yield from _below(os.path.join(path.removesuffix(_SUFFIX), _SUBAGENTS))
+        else:
+            raise UsageError(f"{path}: no such file or directory")
+
+
+def _below(directory: str) -> Iterator[str]:
+    for parent, directories, files in os.walk(directory):
+        directories.sort()
+        for name in sorted(files):
+            if name.endswith(_SUFFIX):
+                yield os.path.join(parent, name)
+
+
+def owner(path: str) -> tuple[str, str | None]:
+    """The session and the sub-agent of a file, by its first lines or else by its name."""
+    return _owner(path, _head(path))
+
+
+def _owner(path: str, head: bytes) -> tuple[str, str | None]:
+    name = os.path.basename(path).removesuffix(_SUFFIX)
+    agent_id = name.removeprefix(_AGENT) if name.startswith(_AGENT) else None
+    parents = os.path.abspath(path).split(os.sep)[:-1]
+    session_id = ""
+    for record in _records(head):
+        told = text(record.get("sessionId"))
+        if not told:
+            continue
+        session_id = session_id or told
+        if not record.get("uuid"):
+            continue  # of a kind that every file may begin with
+        if record.get("isSidechain") is not True:
+            agent_id = None if "isSidechain" in record else agent_id
+        elif _SUBAGENTS in parents or agent_id:
+            agent_id = text(record.get("agentId")) or agent_id or name
+        return told, agent_id
+    if session_id:
+        return session_id, agent_id
+    if _SUBAGENTS in parents:
+        at = len(parents) - 1 - parents[::-1].index(_SUBAGENTS)
+        return parents[at - 1], agent_id or name
+    if agent_id is None and _SESSION_ID.fullmatch(name):
+        return name, None
+    return "", agent_id
+
+
+def _first_time_ns(head: bytes) -> int:
+    """When the first record was written that a fork would have copied."""
+    times = (time_ns(record.get("timestamp")) for record in _records(head) if record.get("uuid"))
+    return next((found for found in times if found), 0)
+
+
+def _is_journal(path: str, head: bytes) -> bool:
+    """Whether it only lists the sub-agents of a workflow."""
+    if os.path.basename(path) != _JOURNAL + _SUFFIX:
+        return False
+    first = next(_records(head), {})
+    return "key" in first and not text(first.get("sessionId"))
+
+
+def _records(head: bytes) -> Iterator[dict[str, Any]]:
+    ignored: Counter[str] = Counter()
+    for line in head.split(b"\n"):
+        if line.strip():
+            yield from records.parse(line, ignored)
+
+
+def _head(path: str) -> bytes:
+    """The first lines, so many that one names the session if that can be had."""
+    try:
+        with reader(path) as stream:
+            head = _whole_lines(stream.read(_FIRST_BYTES))
+            if not any(text(record.get("sessionId")) for record in _records(head)):
+                stream.seek(0)
+                head = _whole_lines(stream.read(_HEAD_BYTES))
+    except OSError:
+        return b""
+    return head
+
+
+def _whole_lines(head: bytes) -> bytes:
+    end = head.rfind(b"\n") + 1
+    return head[:end] if end and len(head) >= _FIRST_BYTES else head
+
+
+def _size_bytes(path: str) -> int:
+    try:
+        return os.stat(path).st_size
+    except OSError:
+        return 0

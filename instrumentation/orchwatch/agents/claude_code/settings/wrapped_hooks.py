@@ -1,0 +1,155 @@
+"""The user's own command hooks, run through a launcher so that each one's time is measured.
+
+The wrapped command holds the one it replaces whole, so that taking the wrapping off needs nothing
+but the command itself. All else stands in the launcher, a small script of ours: Claude Code shows
+the model the command of a hook that blocks.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import zlib
+
+from orchwatch import semconv
+from orchwatch.agents.claude_code.settings.registration import (
+    Entry,
+    command_words,
+    interpreter,
+    is_own,
+)
+from orchwatch.recording import files
+from orchwatch.recording.home import DIRECTORY_MODE, home
+
+# Above this in the order of imports, so it is named and not imported.
+_SCRIPT_PATH = os.path.join(
+    os.path.abspath(__file__).rpartition("/agents/")[0], "integrations", "wrapped_hook.py"
+)
+_DIRECTORY = "wrapped-hooks"
+_LAUNCHER_MODE = 0o700
+_END_OF_OPTIONS = "--"
+_SHELL_WORDS = 5  # exec LAUNCHER SHELL -c COMMAND
+
+_EXACT_MATCHER = re.compile(r"[A-Za-z0-9_-]+")
+_TOOL_EVENTS = frozenset(
+    ("PreToolUse", "PostToolUse", "PostToolUseFailure", "PermissionRequest", "PermissionDenied")
+)
+
+_ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
+_NAME = re.compile(r"[\w.+@-]{1,64}")
+_SCRIPT = re.compile(r"[\w.+@-]{1,58}\.(?:py|sh|bash|zsh|js|mjs|cjs|ts|rb|pl|php|lua)")
+# What is handed a script to run: the hook is that script.
+_RUNNERS = re.compile(
+    r"(?:python|pypy|node|ruby|perl|php|lua)[\d.]*"
+    r"|sh|bash|dash|zsh|ksh|bun|deno|tsx|ts-node|npx|uv|uvx|poetry|pipenv|env|exec|nice|timeout|time"
+)
+_UNNAMED = "shell"
+
+
+def is_wrapped(hook: object) -> bool:
+    """Whether a hook is one that `wrap` has made; its time is recorded already."""
+    if not isinstance(hook, dict):
+        return False
+    words = command_words(hook)
+    if "args" in hook:
+        return len(words) > 1 and _is_launcher(words[0])
+    return len(words) == _SHELL_WORDS and words[0] == "exec" and _is_launcher(words[1])
+
+
+def is_wrapped_command(command: str) -> bool:
+    """The same for a command as a session file names it."""
+    return f"/{_DIRECTORY}/" in command
+
+
+def can_wrap(hook: object) -> bool:
+    """Whether a hook is somebody else's command for a POSIX shell or for none."""
+    return (
+        isinstance(hook, dict)
+        and hook.get("type", "command") == "command"
+        and isinstance(hook.get("command"), str)
+        and bool(hook["command"].strip())
+        and isinstance(hook.get("args", []), list)
+        and all(isinstance(word, str) for word in hook.get("args", []))
+        and hook.get("shell", "bash") == "bash"
+        and not is_own(hook)
+        and not is_wrapped(hook)
+    )
+
+
+def wrap(hook: Entry, event: str, matcher: object) -> Entry:
+    """The members to set so that the hook runs as an operation, by the `launcher` of the same.
+
+    Args:
+        hook: One that `can_wrap`.
+        event: What it is registered for.
+        matcher: As the settings have it.
+    """
+    path, _ = launcher(hook, event, matcher)
+    if "args" in hook:
+        return {"command": path, "args": [hook["command"], *hook["args"]]}
+    # $0 is the shell that reads this, whichever it is: the hook gets the one it always had. That
+    # shell gives way, or a signal that ends the hook would become an exit code.
+    return {"command": f'exec {shlex.quote(path)} "$0" -c {shlex.quote(hook["command"])}'}
+
+
+def launcher(hook: Entry, event: str, matcher: object) -> tuple[str, bytes]:
+    """Where the launcher of a wrapped hook lies, and what it holds.
+
+    The same hook name, event and matcher share one, whatever the command.
+    """
+    name = hook_name(command_words(hook))
+    words = [*interpreter(), _SCRIPT_PATH, home()]
+    words += [f"{key}={value}" for key, value in _attributes(name, event, matcher).items()]
+    content = f'#!/bin/sh\nexec {shlex.join(words)} {_END_OF_OPTIONS} "$@"\n'
+    file = f"{event if _NAME.fullmatch(event) else _UNNAMED}-{name}"
+    if isinstance(matcher, str) and matcher:
+        file += f"-{zlib.crc32(matcher.encode('utf-8', 'replace')):08x}"
+    return os.path.join(home(), _DIRECTORY, file), content.encode()
+
+
+def write_launcher(path: str, content: bytes) -> None:
+    """Puts a launcher in its place, whole or not at all.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    os.makedirs(os.path.dirname(path), DIRECTORY_MODE, exist_ok=True)
+    files.replace(path, content, mode=_LAUNCHER_MODE)
+
+
+def unwrap(hook: Entry) -> Entry:
+    """The members to set back, of a hook that `is_wrapped`."""
+    words = command_words(hook)
+    if "args" not in hook:
+        return {"command": words[-1]}
+    return {"command": words[1], "args": words[2:]}
+
+
+def hook_name(words: list[str]) -> str:
+    """What to call a hook: its script's or else its program's base name, never an argument."""
+    while words and _ASSIGNMENT.match(words[0]):
+        words = words[1:]
+    if not words:
+        return _UNNAMED
+    program = os.path.basename(words[0])
+    for word in words[1:] if _RUNNERS.fullmatch(program) else ():
+        if word in ("-c", "-e", "-m"):  # what follows is a program, and no file
+            break
+        name = os.path.basename(word)
+        if _SCRIPT.fullmatch(name):
+            return name
+    return program if _NAME.fullmatch(program) else _UNNAMED
+
+
+def _is_launcher(path: str) -> bool:
+    return os.path.basename(os.path.dirname(path)) == _DIRECTORY
+
+
+def _attributes(name: str, event: str, matcher: object) -> dict[str, str]:
+    attributes = {semconv.HOOK_EVENT_NAME: event, semconv.HOOK_NAME: name}
+    if isinstance(matcher, str) and matcher:
+        attributes[semconv.HOOK_MATCHER] = matcher
+        if event in _TOOL_EVENTS and _EXACT_MATCHER.fullmatch(matcher):
+            attributes[semconv.GEN_AI_TOOL_NAME] = matcher
+    return attributes

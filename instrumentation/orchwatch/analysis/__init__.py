@@ -1,0 +1,1 @@
+"""What the spans mean: key figures, health, levels, the event stream. No telemetry SDK."""

@@ -1,0 +1,91 @@
+"""What sessions have cost by their own account: a record for each of their processes that ended."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from orchwatch import semconv
+from orchwatch.store.small import SmallStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from orchwatch.store.database import Store
+
+_TOLD = """
+SELECT DISTINCT ON (trace_id, span_id) session_id, attributes FROM span
+WHERE name = $name AND operation IS NULL AND attributes IS NOT NULL
+    AND session_id IN (SELECT unnest($sessions::VARCHAR[]))
+"""
+
+
+@dataclass(kw_only=True)
+class Cost:
+    """Added up over all of a session's processes.
+
+    Attributes:
+        usd: In US dollars.
+        api_s: Seconds that requests to models took.
+        tools_s: Likewise tools.
+        models_usd: Of which each model.
+    """
+
+    usd: float = 0.0
+    api_s: float = 0.0
+    tools_s: float = 0.0
+    models_usd: dict[str, float] = field(default_factory=dict)
+
+    def add(self, told: dict[str, Any]) -> None:
+        """Adds one record, as its attributes."""
+        self.usd += _number(told.get(semconv.SESSION_COST_USD))
+        self.api_s += _number(told.get(semconv.SESSION_API_TIME))
+        self.tools_s += _number(told.get(semconv.SESSION_TOOLS_TIME))
+        models = _list(told.get(semconv.SESSION_MODELS))
+        costs = _list(told.get(semconv.SESSION_MODEL_COSTS))
+        for model, cost in zip(models, costs, strict=False):
+            name = str(model.get("stringValue", ""))
+            self.models_usd[name] = self.models_usd.get(name, 0.0) + _number(cost)
+
+
+def of_sessions(store: Store | SmallStore, session_ids: Sequence[str]) -> dict[str, Cost]:
+    """By session, of those that say something; whenever that was.
+
+    Raises:
+        OrchwatchError: The store's files cannot be read.
+    """
+    found: dict[str, Cost] = {}
+    # Sorted, as the order of a sum decides its last digit.
+    for session_id, attributes in sorted(_records(store, session_ids)):
+        told = {pair["key"]: pair["value"] for pair in json.loads(attributes)}
+        found.setdefault(session_id, Cost()).add(told)
+    return found
+
+
+def _records(store: Store | SmallStore, session_ids: Sequence[str]) -> Iterable[tuple[str, str]]:
+    if not isinstance(store, SmallStore):
+        asked = {"name": semconv.SESSION_COST, "sessions": list(session_ids)}
+        return [(row[0], row[1]) for row in store.query(_TOLD, asked)]
+    once = {
+        (row.trace_id, row.span_id): (row.session_id or "", row.attributes)
+        for row in store.rows
+        if row.name == semconv.SESSION_COST and row.operation is None and row.attributes
+    }
+    return [record for record in once.values() if record[0] in set(session_ids)]
+
+
+def _number(value: object) -> float:
+    """An OTLP/JSON value as a number, 0 where it is none."""
+    told = value if isinstance(value, dict) else {}
+    number: Any = told.get("doubleValue", told.get("intValue"))
+    try:
+        return float(number)
+    except (TypeError, ValueError):
+        return 0.0
+
+
+def _list(value: object) -> list[Any]:
+    told = value.get("arrayValue") if isinstance(value, dict) else None
+    values = told.get("values") if isinstance(told, dict) else None
+    return [one for one in values if isinstance(one, dict)] if isinstance(values, list) else []

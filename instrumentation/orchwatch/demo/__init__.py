@@ -1,0 +1,1 @@
+"""What `orchwatch demo` runs: agents that read Python's standard library."""

@@ -1,0 +1,98 @@
+"""The stack's servers: where each should be, and whether somebody said that it runs."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from orchwatch.access import stack_access
+from orchwatch.diagnosis import native_stack
+
+# An ended operation is to be visible in Prometheus and Tempo after this long.
+VISIBLE_AFTER_S = 15.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """One of them, and where it should be.
+
+    Attributes:
+        title: What a person calls it.
+        url: The root of its HTTP interface, with the secret path where it has one.
+        ready_path: Answers 200 when it is ready.
+        version_path: Answers with its version; empty where it does not tell.
+        variable: The environment variable that says where it is.
+        expected: Somebody said that it runs: that variable is set, or the native stack is up.
+        version: As far as the native stack tells; most builds tell it themselves.
+        log: Where the native stack writes its log; empty where something else runs it.
+    """
+
+    title: str
+    url: str
+    ready_path: str
+    version_path: str
+    variable: str
+    expected: bool
+    version: str
+    log: str
+
+    @property
+    def address(self) -> str:
+        """The root of its HTTP interface as a person may see it."""
+        return stack_access.without_secret(self.url)
+
+
+# Those that ask for no password.
+_BELOW_PATH = ("Collector", "Tempo")
+# Title, native component's port as stack/native.py names it, its default, paths, variable.
+_SERVERS = (
+    ("Collector", "collector_health", 13133, "", "", "ORCHWATCH_COLLECTOR_HEALTH_URL"),
+    (
+        "Prometheus",
+        "prometheus",
+        9090,
+        "/-/ready",
+        "/api/v1/status/buildinfo",
+        "ORCHWATCH_PROMETHEUS_URL",
+    ),
+    (
+        "Tempo",
+        "tempo_http",
+        3200,
+        # Its `/ready` is out of reach, see tempo/tempo.yaml.
+        "/api/search?limit=1",
+        "/api/status/buildinfo",
+        "ORCHWATCH_TEMPO_URL",
+    ),
+    (
+        "Alertmanager",
+        "alertmanager",
+        9093,
+        "/-/ready",
+        "/api/v2/status",
+        "ORCHWATCH_ALERTMANAGER_URL",
+    ),
+)
+
+
+def servers() -> list[Server]:
+    """Where they are: by their variables, else where the native stack runs, else defaults."""
+    ports, versions = native_stack.find()
+    found = []
+    for title, port_name, default_port, ready_path, version_path, variable in _SERVERS:
+        explicit = os.environ.get(variable, "").rstrip("/")
+        port = os.environ.get(f"ORCHWATCH_{port_name.upper()}_PORT") or default_port
+        url = explicit or f"http://127.0.0.1:{ports.get(port_name, port)}"
+        found.append(
+            Server(
+                title=title,
+                url=stack_access.below_path(url) if title in _BELOW_PATH else url,
+                ready_path=ready_path,
+                version_path=version_path,
+                variable=variable,
+                expected=bool(explicit or versions),
+                version="" if explicit else versions.get(title.lower(), ""),
+                log=native_stack.log(title) if versions and not explicit else "",
+            )
+        )
+    return found

@@ -1,1 +1,0 @@
-"""The monitor process: follows session files, hooks and the spool, and records what it sees."""

@@ -1,0 +1,1 @@
+"""Every alert, its tests and its entry in the runbook."""

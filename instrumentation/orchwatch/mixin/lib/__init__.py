@@ -1,0 +1,1 @@
+"""What generated files are written with: PromQL, rules, Markdown, YAML."""

@@ -1,0 +1,1 @@
+"""Recorded series, and the samples that test them."""

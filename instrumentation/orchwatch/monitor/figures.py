@@ -1,0 +1,138 @@
+"""What the monitor process measures at intervals, for Prometheus and for short commands."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchwatch.analysis import kpi_export, snapshot_file, status
+from orchwatch.diagnosis import spool_backlog
+from orchwatch.errors import OrchwatchError
+from orchwatch.monitor import exposition, patterns
+from orchwatch.monitor.live import LiveGatherer
+from orchwatch.recording import losses, spool
+from orchwatch.recording.home import home
+from orchwatch.reporters import status_document
+from orchwatch.sdk import export_metrics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchwatch.monitor.alert_stream import AlertStream
+    from orchwatch.monitor.following import Following
+
+SNAPSHOT_INTERVAL_S = 5.0
+_SPOOL_INTERVAL_S = 10.0
+# Some 7 kB each: as often as they are due they would be most of what a day may take of the disk,
+# for nobody. Prometheus forgets a series after five minutes, should somebody read them after all.
+_UNREAD_INTERVAL_S = 240.0
+# What is older is no figure any more: rather nothing than how things were.
+_EXPOSED_FOR_S = 60.0
+# Of the time, at most this share goes into snapshots, however much is stored.
+_SNAPSHOT_SHARE = 0.005
+
+_logger = logging.getLogger(__name__)
+
+
+class Figures:
+    """Measures what is due; a figure that cannot be had is absent, and said once.
+
+    Args:
+        project: The project whose coverage and quality are looked for.
+        following: What is followed.
+        stream: Where alerts are written.
+        exports: Whether nobody else hands on the gauges, which go to the spool.
+    """
+
+    def __init__(
+        self, project: Path, following: Following, stream: AlertStream, *, exports: bool
+    ) -> None:
+        directory = Path(home())
+        self._home = directory
+        self._gatherer = LiveGatherer(directory, project)
+        self._patterns = patterns.Patterns(self._gatherer.work, stream)
+        self._following = following
+        self._looker = spool_backlog.Looker()
+        # The first time when the first figures are there to be handed on.
+        self._done_s = {self._export: time.monotonic()}
+        self._exposed = b"", 0.0
+        self._complaints: dict[Callable[[], None], str] = {}
+        self._snapshot_interval_s = SNAPSHOT_INTERVAL_S
+        self._exports = exports
+        self._export_interval_s = _UNREAD_INTERVAL_S
+
+    def measure(self, now_s: float) -> None:
+        """Measures what is due by now, by the monotonic clock."""
+        for task, interval_s in (
+            (self._take_in, 0.0),
+            (self._system, status.SYSTEM_INTERVAL_S),
+            (self._business, status.BUSINESS_INTERVAL_S),
+            (self._snapshot, self._snapshot_interval_s),
+            (self._spool, _SPOOL_INTERVAL_S),
+            (self._export, self._export_interval_s),
+            (self._patterns.look, patterns.INTERVAL_S),
+        ):
+            if now_s < self._done_s.get(task, -math.inf) + interval_s:
+                continue
+            self._done_s[task] = now_s
+            try:
+                task()
+            except (OrchwatchError, OSError) as error:
+                if self._is_new(task, error):
+                    _logger.warning("%s", error)
+            except Exception as error:  # a figure that cannot be had is no reason to follow nobody
+                losses.count("internal_error")
+                if self._is_new(task, error):
+                    _logger.exception("a figure was left out")
+
+    def _is_new(self, task: Callable[[], None], error: Exception) -> bool:
+        """Whether it was not what the task said last."""
+        said = self._complaints.get(task)
+        self._complaints[task] = str(error)
+        return said != str(error)
+
+    def close(self) -> None:
+        """Ends what still goes on."""
+        self._gatherer.close()
+
+    def exposition(self) -> bytes:
+        """What Prometheus fetches; may be called from any thread."""
+        text, at_s = self._exposed
+        return text if time.monotonic() - at_s < _EXPOSED_FOR_S else b""
+
+    def _take_in(self) -> None:
+        self._gatherer.step(time.monotonic())
+
+    def _system(self) -> None:
+        kpi_export.export_system(self._gatherer.measure_system())
+
+    def _business(self) -> None:
+        kpi_export.export_business(self._gatherer.measure_business(self._following.unfinished()))
+        self._following.tokens.export()
+
+    def _snapshot(self) -> None:
+        started_s = time.process_time()
+        taken = self._gatherer.take()
+        document = status_document.as_dict(taken, interval_s=self._snapshot_interval_s)
+        snapshot_file.write(str(self._home), document)
+        took_s = time.process_time() - started_s
+        self._snapshot_interval_s = max(SNAPSHOT_INTERVAL_S, took_s / _SNAPSHOT_SHARE)
+
+    def _spool(self) -> None:
+        backlogs = self._looker.look()
+        text = exposition.text(backlogs, spool_backlog.budget_bytes(), losses.read())
+        self._exposed = text, time.monotonic()
+        is_read = any(
+            one.family == spool.METRICS
+            and one.age_s is not None
+            and one.age_s < 2 * status.BUSINESS_INTERVAL_S
+            for one in backlogs
+        )
+        self._export_interval_s = status.BUSINESS_INTERVAL_S if is_read else _UNREAD_INTERVAL_S
+
+    def _export(self) -> None:
+        if self._exports:
+            export_metrics()

@@ -1,0 +1,214 @@
+"""From session files and hooks to spans in the spool, with a checkpoint now and then."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from orchwatch.agents.claude_code.sessions.assembler import Assembler
+from orchwatch.agents.claude_code.sessions.claims import StoredClaims
+from orchwatch.agents.claude_code.sessions.session_files import owner
+from orchwatch.errors import OrchwatchError
+from orchwatch.monitor import unfinished
+from orchwatch.monitor.hook_events import HookEvents
+from orchwatch.monitor.lost import LostClients
+from orchwatch.monitor.recorded import LIVE_S, Recorded
+from orchwatch.monitor.session_files import SessionFiles
+from orchwatch.monitor.tokens import Tokens
+from orchwatch.monitor.transcripts import RewrittenError, Transcripts
+from orchwatch.recording import losses
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from orchwatch.agents.claude_code.sessions.facts import Fact
+    from orchwatch.analysis.busy import Interval
+    from orchwatch.monitor.checkpoint import Checkpoint
+    from orchwatch.monitor.tail import Tail
+
+_CHECKPOINT_INTERVAL_S = 5.0
+# Of the time, at most this share goes into checkpoints, however much they hold.
+_CHECKPOINT_SHARE = 0.005
+_MOST_WAITING = 10_000
+_FORGET_NS = 24 * 3600 * 1_000_000_000
+
+_logger = logging.getLogger(__name__)
+
+
+class Following:
+    """Follows until nobody calls `step` any more.
+
+    Args:
+        checkpoint: What was stored by the process before; stored to from now on.
+        roots: The projects folders.
+
+    Attributes:
+        spans: How many were recorded.
+        tokens: What they used.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, roots: Sequence[str]) -> None:
+        self._checkpoint = checkpoint
+        self._save_at_s = 0.0
+        self._complained: str | None = None
+        self._claims = StoredClaims()
+        self.spans = 0
+        saved = checkpoint.load()
+        try:
+            self._restore(saved or {}, roots)
+        except (LookupError, TypeError, ValueError, AttributeError):  # of another version, say
+            _logger.warning(
+                "the checkpoint is of no use; looking in the spool for what is recorded"
+            )
+            saved = None
+            self._restore({}, roots)
+        self._unsaved = saved is None
+
+    def _restore(self, saved: dict[str, Any], roots: Sequence[str]) -> None:
+        since_s = time.time() - LIVE_S
+        self._roots = {root: saved.get("roots", {}).get(root, since_s) for root in roots}
+        self._files = SessionFiles(self._roots, saved.get("files", {}))
+        self._hooks = HookEvents(saved.get("hooks", {}))
+        self._transcripts = Transcripts(saved.get("transcripts", {}), self._claims)
+        self._clients = LostClients(roots, saved.get("clients", ()))
+        self._recorded = Recorded(saved.get("spool"), saved.get("missed", ()))
+        self._assembler = Assembler(written=self._claims.is_marked)
+        self._assembler.restore(saved.get("assembler", {}))
+        self._heard_ns: dict[str, int] = saved.get("heard_ns", {})
+        # Sessions that were read anew: of them anything may come up again.
+        self._anew: dict[str, int] = saved.get("anew", {})
+        if self._anew:
+            self._recorded.look_back()
+        self.tokens = Tokens(saved.get("tokens"))
+
+    def step(self, interval_s: float) -> None:
+        """Takes in what came since, and records what is finished.
+
+        Args:
+            interval_s: How often this is called, in seconds.
+        """
+        if self._recorded.waiting > _MOST_WAITING:  # nothing is lost by being read later
+            self._record(time.time_ns())
+            return
+        self._add(self._hooks.read())
+        for changed in self._files.poll(time.monotonic(), interval_s):
+            try:
+                self._read(changed)
+            except RewrittenError as rewritten:
+                self._read_anew(str(rewritten))
+        self._add(self._transcripts.named(time.time_ns()))
+        # Before every file was read once, a session may look silent that is not.
+        if self._files.complete:
+            self._add(self._clients.poll(time.monotonic()))
+            if self._files.left:
+                _logger.info(
+                    "%d older session files are left to `orchwatch claude import`", self._files.left
+                )
+                self._files.left = 0
+            self._record(time.time_ns())
+            if self._unsaved and time.monotonic() >= self._save_at_s:
+                self.save()
+
+    def _keep_claims(self) -> bool:
+        """Stores whose the messages are before anything that follows from it."""
+        try:
+            self._claims.keep()
+        except OrchwatchError as error:
+            if str(error) != self._complained:
+                self._complained = str(error)
+                _logger.warning("%s", error)
+            return False
+        return True
+
+    def unfinished(self) -> list[Interval]:
+        """What goes on at this moment, for the key figures."""
+        return unfinished.intervals(self._assembler.open_sessions(), time.time_ns())
+
+    def save(self) -> None:
+        """Stores how far all is read and what is open.
+
+        Not before every file was read once: by then whatever a killed process had recorded after
+        its last checkpoint has come up again and was recognised; the next process would not know.
+        Nor while the spool takes nothing: what waits for it is known from what was read.
+        """
+        if not self._files.complete or self._recorded.waiting:
+            return
+        started_s = time.monotonic()
+        try:
+            self._checkpoint.save(self._values())
+        except OSError as error:
+            if error.strerror != self._complained:
+                self._complained = error.strerror
+                _logger.warning("the checkpoint cannot be written: %s", error.strerror)
+        else:
+            self._unsaved, self._complained = False, None
+            self._hooks.drop_read()
+        took_s = time.monotonic() - started_s
+        wait_s = max(_CHECKPOINT_INTERVAL_S, took_s / _CHECKPOINT_SHARE)
+        self._save_at_s = started_s + wait_s
+
+    def _values(self) -> dict[str, Any]:
+        return {
+            "roots": self._roots,
+            "files": self._files.positions(),
+            "hooks": self._hooks.positions(),
+            "transcripts": self._transcripts.states(),
+            "assembler": self._assembler.save(),
+            "spool": self._recorded.ends(),
+            "heard_ns": self._heard_ns,
+            "missed": self._recorded.missed(),
+            "anew": self._anew,
+            "clients": self._clients.save(),
+            "tokens": self.tokens.save(),
+        }
+
+    def _read(self, tails: Iterable[Tail]) -> None:
+        for tail in tails:
+            self._add(self._transcripts.read(tail), tail)
+
+    def _read_anew(self, path: str) -> None:
+        """What was read of a file is not what it holds: its session is read from the start.
+
+        What is out already is known by its id, so that only what is new comes of it.
+        """
+        losses.count("rewritten_session")
+        session_id, _ = owner(path)
+        self._recorded.look_back()
+        self._anew[session_id] = time.time_ns()
+        try:
+            self._read(self._restart(session_id, path))
+        except RewrittenError:  # again, while it was read: at the next look then
+            self._restart(session_id, path)
+
+    def _restart(self, session_id: str, path: str) -> list[Tail]:
+        self._assembler.forget(session_id)
+        return self._files.restart({path, *self._transcripts.forget(session_id)})
+
+    def _add(self, facts: Iterable[Fact], tail: Tail | None = None) -> None:
+        for fact in facts:
+            try:
+                self._assembler.add(fact, tail.modified_ns if tail else time.time_ns())
+            except Exception:  # a fact that would end this process would end the next one too
+                losses.count("internal_error")
+                _logger.exception("a fact was left out")
+            # By the clock: a file that is put there today may tell of last year.
+            self._heard_ns[fact.session_id] = time.time_ns()
+            self._unsaved = True
+
+    def _record(self, now_ns: int) -> None:
+        if not self._keep_claims():
+            return
+        finished = self._assembler.finished(now_ns)
+        if finished:
+            self._claims.mark(finished)
+            self._keep_claims()
+        if finished or self._recorded.waiting:
+            self._unsaved = True
+            self.tokens.add(self._recorded.append(finished, now_ns))
+            self.spans += len(finished)
+        for session_id, heard_ns in list(self._heard_ns.items()):
+            if now_ns - heard_ns > _FORGET_NS:
+                self._assembler.forget(session_id)
+                del self._heard_ns[session_id]
+                self._anew.pop(session_id, None)

@@ -1,0 +1,110 @@
+"""Tokens that models used, added up for ever: totals that survive the process.
+
+They are taken from the finished spans and stored with them, so that a total is exact whatever
+happens to the process. A process's own counters start from zero, and what a killed one had counted
+last would be lost.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from orchwatch import semconv
+from orchwatch.__about__ import __version__
+from orchwatch.agents.claude_code.sessions.spans import SERVICE_NAME
+from orchwatch.recording import spool
+from orchwatch.recording.otlp_json import (
+    CUMULATIVE,
+    LINE_SUFFIX,
+    encode_attributes,
+    encode_counter,
+    encode_point,
+    metrics_prefix,
+    to_bytes,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from orchwatch.agents.claude_code.sessions.spans import Span
+
+INPUT, OUTPUT, CACHE_READ, CACHE_CREATION = "input", "output", "cache_read", "cache_creation"
+
+_UNIT = "{token}"
+# A model is a label: whoever makes them up must not fill Prometheus.
+_MOST_MODELS = 32
+_OTHER_MODEL = "other"
+# Prometheus takes a series for gone that was not heard of for five minutes.
+_REPEAT_NS = 240 * 1_000_000_000
+
+
+class Tokens:
+    """Totals by model and kind of token.
+
+    Args:
+        saved: What `save` returned in the process before.
+    """
+
+    def __init__(self, saved: Mapping[str, Any] | None) -> None:
+        saved = saved or {"since_ns": time.time_ns(), "totals": {}}
+        self._since_ns: int = saved["since_ns"]
+        self._totals: dict[str, dict[str, int]] = saved["totals"]
+        self._changed = True
+        self._exported_ns = 0
+
+    def save(self) -> dict[str, Any]:
+        """The totals; JSON."""
+        return {"since_ns": self._since_ns, "totals": self._totals}
+
+    def add(self, spans: Iterable[Span]) -> None:
+        """Adds what finished turns and sub-agents used; a turn does not hold its sub-agents'."""
+        for span in spans:
+            model = span.attributes.get(semconv.GEN_AI_RESPONSE_MODEL)
+            if model is None or span.operation not in (semconv.AGENT_TURN, semconv.AGENT_RUN):
+                continue
+            cache_read = _tokens(span, semconv.GEN_AI_USAGE_CACHE_READ_TOKENS)
+            cache_creation = _tokens(span, semconv.GEN_AI_USAGE_CACHE_CREATION_TOKENS)
+            cached = cache_read + cache_creation
+            totals = self._of_model(str(model))
+            self._changed = True
+            for kind, number in (
+                (INPUT, _tokens(span, semconv.GEN_AI_USAGE_INPUT_TOKENS) - cached),
+                (OUTPUT, _tokens(span, semconv.GEN_AI_USAGE_OUTPUT_TOKENS)),
+                (CACHE_READ, cache_read),
+                (CACHE_CREATION, cache_creation),
+            ):
+                totals[kind] = totals.get(kind, 0) + number
+
+    def export(self) -> None:
+        """Appends the totals to the spool's metrics if they have changed, or may be forgotten."""
+        now_ns = time.time_ns()
+        if not self._changed and now_ns - self._exported_ns < _REPEAT_NS:
+            return
+        points = [
+            encode_point(
+                number,
+                {semconv.GEN_AI_TOKEN_TYPE: kind, semconv.GEN_AI_RESPONSE_MODEL: model},
+                self._since_ns,
+                now_ns,
+            )
+            for model, totals in self._totals.items()
+            for kind, number in totals.items()
+        ]
+        if not points:
+            return
+        resource = encode_attributes({semconv.SERVICE_NAME: SERVICE_NAME})
+        prefix = metrics_prefix(resource, semconv.SCOPE, __version__)
+        metric = encode_counter(semconv.TOKEN_USAGE, _UNIT, ",".join(points), CUMULATIVE)
+        if spool.append(spool.METRICS, to_bytes(f"{prefix}{metric}{LINE_SUFFIX}"), 0):
+            self._changed, self._exported_ns = False, now_ns
+
+    def _of_model(self, model: str) -> dict[str, int]:
+        if model not in self._totals and len(self._totals) >= _MOST_MODELS:
+            model = _OTHER_MODEL
+        return self._totals.setdefault(model, {})
+
+
+def _tokens(span: Span, key: str) -> int:
+    number = span.attributes.get(key, 0)
+    return number if isinstance(number, int) else 0

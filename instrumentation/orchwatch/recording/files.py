@@ -1,0 +1,206 @@
+"""Opening and replacing files, whatever somebody else has put in their place.
+
+A pipe where a plain file belongs makes `open` wait for ever, a device may never end, and a file of
+gigabytes fills the memory of a host that wanted a setting. So everything here opens regular files
+only, never waits, hands nothing on to a child process, and reads no more than it was told to.
+
+Nothing else in this package opens a file (tests/unit/test_openers.py).
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from orchwatch.recording.home import FILE_MODE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
+    StrPath = str | os.PathLike[str]
+
+LONGEST_LINE_BYTES = 64 * 1024 * 1024
+"""A line that is longer is none of ours, and is never held in memory as a whole."""
+
+# Not waiting matters where a pipe takes the file's place after it was looked at.
+_ALWAYS = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+_CHUNK_BYTES = 64 * 1024
+
+
+class NotRegularError(OSError):
+    """A pipe, a device, a directory, a socket, or a link where none may be."""
+
+    def __init__(self, path: StrPath, mode: int) -> None:
+        kind = _KINDS.get(stat.S_IFMT(mode), "no regular file")
+        super().__init__(errno.EINVAL, f"it is {kind}, not a file", os.fspath(path))
+
+
+class TooLargeError(OSError):
+    """A file that holds more than it can be meant to."""
+
+    def __init__(self, path: StrPath, most_bytes: int) -> None:
+        super().__init__(errno.EFBIG, f"it holds more than {most_bytes} bytes", os.fspath(path))
+
+
+_KINDS = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFDIR: "a directory",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFLNK: "a symbolic link",
+}
+
+
+def descriptor(path: StrPath, flags: int = os.O_RDONLY, *, links: bool = True) -> int:
+    """Opens a regular file; a new one is the user's alone.
+
+    Args:
+        path: Where it lies.
+        flags: As `os.open` takes them.
+        links: Whether the file may be a symbolic link to a regular file. Not where the package
+            keeps its own files.
+
+    Raises:
+        NotRegularError: Something else stands there; it was not opened.
+        OSError: It cannot be opened.
+    """
+    # Opening a pipe wakes whoever waits at its other end, and opening a device may rewind a tape.
+    try:
+        mode = os.stat(path, follow_symlinks=links).st_mode
+    except FileNotFoundError:
+        if not flags & os.O_CREAT:
+            raise
+    except ValueError as error:  # a zero byte, or half of a surrogate pair
+        raise OSError(errno.EINVAL, "no file can have that name", os.fspath(path)) from error
+    else:
+        if not stat.S_ISREG(mode):
+            raise NotRegularError(path, mode)
+    file = os.open(path, flags | _ALWAYS | (0 if links else os.O_NOFOLLOW), FILE_MODE)
+    mode = os.fstat(file).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(file)
+        raise NotRegularError(path, mode)
+    return file
+
+
+def reader(path: StrPath, *, links: bool = True) -> BinaryIO:
+    """Opens a regular file to be read piece by piece; see `descriptor`."""
+    return os.fdopen(descriptor(path, links=links), "rb")
+
+
+def read(path: StrPath, most_bytes: int, *, links: bool = True) -> bytes:
+    """All that a regular file holds.
+
+    Raises:
+        NotRegularError: Something else stands there.
+        TooLargeError: It holds more than `most_bytes`.
+        OSError: It cannot be read.
+    """
+    file = descriptor(path, links=links)
+    try:
+        # What /proc holds has no size before it is read.
+        if os.fstat(file).st_size > most_bytes:
+            raise TooLargeError(path, most_bytes)
+        chunks = []
+        room_bytes = most_bytes
+        while chunk := os.read(file, _CHUNK_BYTES):
+            room_bytes -= len(chunk)
+            if room_bytes < 0:
+                raise TooLargeError(path, most_bytes)
+            chunks.append(chunk)
+    finally:
+        os.close(file)
+    return b"".join(chunks)
+
+
+def directory(path: StrPath) -> int:
+    """Opens a directory, to lock it or to have its entries survive a power cut.
+
+    Raises:
+        OSError: It is none, or cannot be opened.
+    """
+    return os.open(path, os.O_RDONLY | os.O_DIRECTORY | _ALWAYS)
+
+
+def lines(file: BinaryIO, most_bytes: int = LONGEST_LINE_BYTES) -> Iterator[bytes]:
+    """The lines of an open file; of one that is longer its first `most_bytes`, with no newline."""
+    while line := file.readline(most_bytes):
+        yield line
+        if len(line) == most_bytes and not line.endswith(b"\n"):
+            file.seek(behind_hole(file.fileno(), file.tell()))
+            while (rest := file.readline(_CHUNK_BYTES)) and not rest.endswith(b"\n"):
+                pass
+
+
+def behind_hole(file: int, offset: int) -> int:
+    """Where the data begins at or behind an offset; the offset where that cannot be told.
+
+    A sparse file of gigabytes takes seconds to read, and nothing stands in it.
+    """
+    before = os.lseek(file, 0, os.SEEK_CUR)
+    try:
+        return os.lseek(file, offset, os.SEEK_DATA)
+    except OSError as error:
+        return os.fstat(file).st_size if error.errno == errno.ENXIO else offset
+    finally:
+        os.lseek(file, before, os.SEEK_SET)
+
+
+def create(path: StrPath) -> int:
+    """Makes a file for writing that did not exist; what a killed process left is removed first.
+
+    Raises:
+        OSError: It cannot be made.
+    """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    try:
+        return descriptor(path, flags, links=False)
+    except (FileExistsError, NotRegularError):
+        os.unlink(path)
+        return descriptor(path, flags, links=False)
+
+
+def replace(path: StrPath, content: bytes, *, mode: int = FILE_MODE, sync: bool = False) -> None:
+    """Replaces a file as a whole: a reader sees the old one or the new one.
+
+    A link or a pipe in its place is replaced too, not written through. Only one thread of a process
+    may replace a file at a time.
+
+    Args:
+        path: Where it lies.
+        content: What it holds afterwards.
+        mode: Its rights.
+        sync: Whether it must survive a power cut.
+
+    Raises:
+        OSError: It cannot be written, and is as it was.
+    """
+    temporary = f"{os.fspath(path)}.{os.getpid()}.tmp"
+    file = create(temporary)
+    try:
+        try:
+            os.fchmod(file, mode)
+            write_all(file, content)
+            if sync:
+                os.fsync(file)
+        finally:
+            os.close(file)
+        os.replace(temporary, path)
+    except OSError:
+        os.unlink(temporary)
+        raise
+
+
+def write_all(file: int, content: bytes) -> None:
+    """Writes everything to a descriptor.
+
+    Raises:
+        OSError: The disk is full, or it cannot be written.
+    """
+    left = memoryview(content)
+    while left:
+        left = left[os.write(file, left) :]

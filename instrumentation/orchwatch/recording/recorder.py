@@ -1,0 +1,56 @@
+"""What operations and recorders know of each other."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # typing costs more to import than all of this
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, Protocol
+
+    from orchwatch.recording.context import Context
+    from orchwatch.recording.otlp_json import Attributes
+
+    class Operation(Protocol):
+        """An `operation`, as recorders see it; they set what stands below `error_type`."""
+
+        name: str
+        attributes: Attributes | None
+        error_type: str
+        trace_id: str
+        span_id: str
+        parent_span_id: str
+        context: Context
+        start_ns: int
+        clock_ns: int
+        state: Any  # the recorder's own
+        recorder: Recorder | None  # which it has started with
+
+    class Recorder(Protocol):
+        """What `operation` and the propagation functions need; tokens are the recorder's own."""
+
+        def start(self, op: Operation) -> None:
+            """Sets the operation's ids and start."""
+
+        def end(self, op: Operation) -> None:
+            """Records the operation."""
+
+        def opened(self, op: Operation) -> tuple[str, Mapping[str, Any]]:
+            """The parent's id and the attributes of an operation that has just started."""
+
+        def enter(self, op: Operation) -> Any:
+            """Makes the operation the current one; `leave` takes the token that is returned."""
+
+        def attach(self, context: Context) -> Any:
+            """Makes a context the current one; `leave` takes the token that is returned."""
+
+        def leave(self, token: Any) -> None:
+            """Goes back to what was current before."""
+
+        def current(self) -> Context:
+            """The current context."""
+
+        def count(self, name: str, value: float, attributes: Attributes | None, unit: str) -> None:
+            """Adds to a counter."""
+
+        def gauge(self, name: str, value: float, attributes: Attributes | None, unit: str) -> None:
+            """Sets a gauge."""

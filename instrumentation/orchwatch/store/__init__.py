@@ -1,0 +1,1 @@
+"""From the spool to Parquet, and to answers by DuckDB."""

@@ -1,0 +1,78 @@
+"""Operations of known durations, written by the real spool."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from orchwatch.recording import otlp_json, spool
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NOW_NS = time.time_ns()
+
+
+class Record(Protocol):
+    def __call__(
+        self,
+        operation: str | None = ...,
+        *,
+        duration_ns: int = ...,
+        end_ns: int = ...,
+        failed: bool = ...,
+        family: str = ...,
+        trace_id: str | None = ...,
+        span_id: str | None = ...,
+        parent_span_id: str = ...,
+        attributes: dict[str, otlp_json.AttributeValue] | None = ...,
+        more: str = ...,
+        name: str | None = ...,
+    ) -> bytes: ...
+
+
+@pytest.fixture
+def record(home: Path) -> Record:
+    assert home
+
+    def write(
+        operation: str | None = "state.query",
+        *,
+        duration_ns: int = 1_000_000,
+        end_ns: int = NOW_NS,
+        failed: bool = False,
+        family: str = spool.OPERATIONS,
+        trace_id: str | None = None,
+        span_id: str | None = None,
+        parent_span_id: str = "",
+        attributes: dict[str, otlp_json.AttributeValue] | None = None,
+        more: str = "",
+        name: str | None = None,
+    ) -> bytes:
+        own: dict[str, otlp_json.AttributeValue] = {**(attributes or {})}
+        if operation is not None:
+            own["orchestration.operation.name"] = operation
+        if failed:
+            own["error.type"] = "TimeoutError"
+        span = otlp_json.encode_span(
+            trace_id=trace_id or os.urandom(16).hex(),
+            span_id=span_id or os.urandom(8).hex(),
+            parent_span_id=parent_span_id,
+            name=otlp_json.quote(name or operation or "other"),
+            start_ns=end_ns - duration_ns,
+            end_ns=end_ns,
+            attributes=otlp_json.encode_attributes(own),
+            status=otlp_json.STATUS_ERROR if failed else otlp_json.STATUS_OK,
+            more=more,
+        )
+        resource = otlp_json.encode_attributes({"service.name": "orchestration", "process.pid": 42})
+        line = otlp_json.to_bytes(
+            otlp_json.spans_prefix(resource, "orchwatch", "0.1.0") + span + otlp_json.LINE_SUFFIX
+        )
+        assert spool.append(family, line)
+        return line
+
+    return write

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from orchwatch import semconv
+from orchwatch.agents.claude_code.sessions.spans import Span
+from orchwatch.monitor.tokens import Tokens
+from orchwatch.recording import spool
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def _span(operation: str = semconv.AGENT_TURN, model: str = "m", **tokens: int) -> Span:
+    attributes: dict[str, Any] = {semconv.GEN_AI_RESPONSE_MODEL: model}
+    attributes[semconv.GEN_AI_USAGE_INPUT_TOKENS] = tokens.get("input", 0)
+    attributes[semconv.GEN_AI_USAGE_OUTPUT_TOKENS] = tokens.get("output", 0)
+    attributes[semconv.GEN_AI_USAGE_CACHE_READ_TOKENS] = tokens.get("read", 0)
+    attributes[semconv.GEN_AI_USAGE_CACHE_CREATION_TOKENS] = tokens.get("creation", 0)
+    return Span("0" * 32, "0" * 16, "", "turn", operation, 1, 2, attributes)
+
+
+def test_input_is_told_apart_from_what_came_from_the_cache() -> None:
+    tokens = Tokens(None)
+    tokens.add([_span(input=111, output=5, read=100, creation=10)])
+    assert tokens.save()["totals"] == {
+        "m": {"input": 1, "output": 5, "cache_read": 100, "cache_creation": 10}
+    }
+
+
+def test_turns_and_sub_agents_are_added_and_what_they_consist_of_is_not() -> None:
+    tokens = Tokens(None)
+    tokens.add([_span(output=1), _span(semconv.AGENT_RUN, output=2), _span("", output=4)])
+    assert tokens.save()["totals"]["m"]["output"] == 3
+
+
+def test_totals_go_on_in_the_next_process() -> None:
+    first = Tokens(None)
+    first.add([_span(output=1)])
+    second = Tokens(first.save())
+    second.add([_span(output=2)])
+    assert second.save() == {
+        "since_ns": first.save()["since_ns"],
+        "totals": {"m": {"input": 0, "output": 3, "cache_read": 0, "cache_creation": 0}},
+    }
+
+
+def test_made_up_models_do_not_fill_prometheus() -> None:
+    tokens = Tokens(None)
+    for number in range(100):
+        tokens.add([_span(model=f"m{number}", output=1)])
+    totals = tokens.save()["totals"]
+    assert len(totals) == 33
+    assert sum(kinds["output"] for kinds in totals.values()) == 100
+
+
+def test_totals_are_exported_as_a_sum_since_their_beginning(
+    lines: Callable[[str], Any],
+) -> None:
+    tokens = Tokens({"since_ns": 5, "totals": {"m": {"output": 3}}})
+    tokens.export()
+    parsed, _ = lines("metrics")
+    (metric,) = parsed[1]["resourceMetrics"][0]["scopeMetrics"][0]["metrics"]
+    assert (metric["name"], metric["unit"]) == (semconv.TOKEN_USAGE, "{token}")
+    assert metric["sum"]["aggregationTemporality"] == 2
+    (point,) = metric["sum"]["dataPoints"]
+    assert (point["asInt"], point["startTimeUnixNano"]) == ("3", "5")
+    assert {entry["key"]: entry["value"]["stringValue"] for entry in point["attributes"]} == {
+        semconv.GEN_AI_TOKEN_TYPE: "output",
+        semconv.GEN_AI_RESPONSE_MODEL: "m",
+    }
+
+
+def test_totals_that_have_not_changed_are_not_exported_again_at_once(
+    lines: Callable[[str], Any],
+) -> None:
+    tokens = Tokens(None)
+    tokens.add([_span(output=1)])
+    tokens.export()
+    tokens.export()
+    assert len(lines("metrics")[0]) == 2  # with the segment's header
+    tokens.add([_span(output=1)])
+    tokens.export()
+    assert len(lines("metrics")[0]) == 3
+
+
+def test_nothing_used_is_nothing_exported(home: Path) -> None:
+    Tokens(None).export()
+    assert not home.exists()
+
+
+def test_totals_that_could_not_be_written_are_written_next_time(
+    home: Path, lines: Callable[[str], Any]
+) -> None:
+    tokens = Tokens(None)
+    tokens.add([_span(output=1)])
+    home.mkdir()
+    (home / "spool").write_text("in the way")
+    tokens.export()
+    (home / "spool").unlink()
+    spool._spools[spool.METRICS]._retry_at = 0.0
+    tokens.export()
+    assert len(lines("metrics")[0]) == 2

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchwatch.recording.json_text import loads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+TEXTS = [
+    "null", "true", " [1, 2.5, -3e2] ", '{"a": {"b": ["c", "\\u00e9\\ud83d\\ude00"]}}', '""', "{}",
+    "12345678901234567890", "\t\r\n[]\n", '{"a": 1, "a": 2}', "[1e400, -0]", '"\U0001f600"',
+]  # fmt: skip
+BROKEN = ["", " ", "{", '{"a"}', "[1,]", "nul", "1 2", '"\n"', "'a'", "{1: 2}", "[1] x", "\ufeff1"]
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_reads_what_the_json_package_reads(text: str) -> None:
+    assert loads(text) == json.loads(text)
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_refuses_what_the_json_package_refuses(text: str) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        json.loads(text)
+    with pytest.raises(ValueError, match=r".+"):
+        loads(text)
+
+
+def test_reads_the_constants_that_the_json_package_adds() -> None:
+    assert str(loads("[NaN, Infinity, -Infinity]")) == str(json.loads("[NaN, Infinity, -Infinity]"))
+
+
+def test_deep_nesting_is_an_error_and_not_a_crash() -> None:
+    with pytest.raises(RecursionError):
+        loads("[" * 100_000)
+
+
+def test_refuses_it_too_where_nobody_has_imported_the_json_package(
+    run_python: Callable[..., str],
+) -> None:
+    code = f"""
+        from orchwatch.recording.json_text import loads
+        for text in {BROKEN!r}:
+            try:
+                loads(text)
+            except ValueError:
+                print("refused")
+    """
+    assert run_python(code, flags=("-I", "-S")).split() == ["refused"] * len(BROKEN)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from grafana_foundation_sdk.models.common import BigValueTextMode
 
 from orchwatch import semconv
 from orchwatch.analysis import health
+from orchwatch.mixin.alerts import alerts
 from orchwatch.mixin.dashboards import computed, grading, panels, queries, scoreboard, spans, units
-from orchwatch.mixin.dashboards.page import Page, Row, link
+from orchwatch.mixin.dashboards.page import PAGE, Page, Row, labelled, link, link_to
 from orchwatch.mixin.dashboards.panels import Text, column, transform
 from orchwatch.mixin.lib import alerting, promql, readings
 from orchwatch.mixin.lib.promql import DURATION, OPERATION, number
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 _WATCHDOG = 'alertname!="Watchdog"'
 _RANK = "rank"
 _ABOUT = "about"
+_CHOSEN = "chosen"
 
 
 def page(table: Targets) -> Page:
@@ -51,7 +54,10 @@ def page(table: Targets) -> Page:
                 ),
             ),
             Row(height=12, panels=((24, scoreboard.operations(table, settings)),)),
-            Row(height=9, panels=((12, _since_when(table, settings)), (12, _alerts(settings)))),
+            Row(
+                height=9,
+                panels=((12, _since_when(table, settings)), (12, _alerts(table, settings))),
+            ),
             Row(height=8, panels=((24, _beyond(table)),)),
             Row(
                 height=12,
@@ -226,18 +232,36 @@ def _beyond(table: Targets) -> Panel:
     return column(panel, "Operation", links=links, **{"custom.width": 170})
 
 
-def _alerts(settings: Settings) -> Panel:
+def _alerts(table: Targets, settings: Settings) -> Panel:
     # A row for each alert: whatever labels tell them apart.
     since = (
         f"ALERTS_FOR_STATE{{{_WATCHDOG}}} * 1000"
         f' and ignoring (alertstate) ALERTS{{alertstate="firing"}}'
     )
-    about = f'label_replace({since}, "{_ABOUT}", "$1", "target", "(.*)")'
-    since = f'label_replace({about}, "{_ABOUT}", "$1", "{OPERATION}", "(.+)")'
+    for label in ("kind", "target", OPERATION):
+        since = f'label_replace({since}, "{_ABOUT}", "$1", "{label}", "(.+)")'
+    shown_by = {alert.name: alert.dashboard for alert in alerts.every(table, settings)}
+    since = labelled(since, "alertname", shown_by)
+    # A page of operations is opened at the alert's, if it is of one; others take no notice.
+    operations = "|".join(re.escape(row_id) for row_id in table.operations)
+    for word, label, pattern in (
+        ("alert", "alertname", "(.+)"),
+        ("var-operation", "target", f"({operations})"),
+        ("var-operation", OPERATION, "(.+)"),
+    ):
+        found = promql.text(pattern)
+        since = f'label_replace({since}, "{_CHOSEN}", "{word}=$1", "{label}", {found})'
     # By their names, what only informs would stand before warnings.
     for rank, severity in ((3, ".*"), (2, "warning"), (1, "critical")):
         since = f'label_replace({since}, "{_RANK}", "{rank}", "severity", "{severity}")'
-    order = {"severity": "Severity", "alertname": "Alert", _ABOUT: "Target", "Value": "Since"}
+    order = {
+        "severity": "Severity",
+        "alertname": "Alert",
+        _ABOUT: "About",
+        _CHOSEN: _CHOSEN,
+        "Value": "Since",
+        PAGE: PAGE,
+    }
     text = Text(
         "Firing alerts",
         f"What each means and what to do about it stands in {settings.runbook}. A click on a "
@@ -256,8 +280,9 @@ def _alerts(settings: Settings) -> Panel:
     if settings.runbook.startswith("http"):
         runbook = f"{settings.runbook}#${{__value.raw}}"
         column(panel, "Alert", links=panels.opens(runbook, "Open the runbook"))
-    shown = link("operations", "service", operation="${__value.raw}")
-    column(panel, "Target", links=[*panels.opens(shown, "Operation"), *scoreboard.level_links()])
+    shown = link_to(_CHOSEN)
+    column(panel, "About", links=panels.opens(shown, "Show it"))
+    panels.hidden(panels.hidden(panel, PAGE), _CHOSEN)
     colors = {"critical": grading.MISS, "warning": grading.WARN, "info": grading.NEUTRAL}
     mapped = grading.words({key: (key, color) for key, color in colors.items()})
     colored = {"mappings": [mapped], "custom.cellOptions": scoreboard.BACKGROUND}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
@@ -13,10 +14,12 @@ from grafana_foundation_sdk.models import dashboard as models
 
 from orchwatch import semconv
 from orchwatch.mixin.dashboards import ALL, TAG, annotated, queries, uid
-from orchwatch.mixin.lib.promql import DURATION, OPERATION
+from orchwatch.mixin.lib.promql import DURATION, OPERATION, text
 from orchwatch.mixin.rules import recording
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from grafana_foundation_sdk.cog.builder import Builder
 
     from orchwatch.mixin.dashboards.computed import Computed
@@ -29,6 +32,9 @@ COLUMNS: Final = 24
 GENERATED_TAG: Final = "generated"
 # For a table's links: the time range and what is chosen, without what the link itself sets.
 TIME: Final = "${__url_time_range}"
+
+# The label and the column that hold a page's uid.
+PAGE: Final = "page"
 
 # A search that finds nothing: a panel that asks for a trace says that there is none. With an empty
 # id it would say that the data source failed.
@@ -140,6 +146,29 @@ def link(name: str, *keep: str, **variables: str) -> str:
     found = [TIME, *(f"${{{variable}:queryparam}}" for variable in keep)]
     found += [f"var-{variable}={value}" for variable, value in variables.items()]
     return f"/d/{uid(name)}?{'&'.join(found)}"
+
+
+def link_to(*chosen: str) -> str:
+    """The address of the page whose uid a row's column holds, with what other columns choose."""
+    found = "".join(f"&${{__data.fields.{column}}}" for column in chosen)
+    return f"/d/${{__data.fields.{PAGE}}}?{TIME}{found}"
+
+
+def labelled(expr: str, label: str, pages: Mapping[str, str]) -> str:
+    """Puts the page that shows it on each series, as its label `page`.
+
+    Args:
+        expr: The series.
+        label: What tells them apart.
+        pages: The page's uid, by a value of that label.
+    """
+    by_page: dict[str, list[str]] = {}
+    for value, found in pages.items():
+        by_page.setdefault(found.partition("?")[0], []).append(re.escape(value))
+    for found, values in by_page.items():
+        pattern = text("|".join(sorted(set(values))))
+        expr = f'label_replace({expr}, "{PAGE}", "{found}", "{label}", {pattern})'
+    return expr
 
 
 def _other_pages() -> dashboard.DashboardLink:

@@ -231,6 +231,11 @@ def chosen(renamed: dict[str, str], largest: str = "") -> list[Transformation]:
     return found
 
 
+def hidden(panel: P, name: str) -> P:
+    """A column that only links use."""
+    return column(panel, name, **{"custom.hidden": True, "custom.hideFrom": {"viz": True}})
+
+
 def computed(name: str, left: str, sign: str, right: str) -> Transformation:
     """A column out of two others, or of one and a number."""
     binary = {"left": _operand(left), "operator": sign, "right": _operand(right)}

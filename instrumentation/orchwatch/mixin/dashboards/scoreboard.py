@@ -9,7 +9,7 @@ from grafana_foundation_sdk.models import common as shapes
 
 from orchwatch import units as spelled
 from orchwatch.mixin.dashboards import grading, panels, queries, units
-from orchwatch.mixin.dashboards.page import link
+from orchwatch.mixin.dashboards.page import PAGE, labelled, link, link_to
 from orchwatch.mixin.dashboards.panels import Text, column, transform
 from orchwatch.mixin.lib import readings
 from orchwatch.mixin.lib.promql import OPERATION
@@ -119,7 +119,7 @@ def shares(table: Targets) -> Panel:
             "Now",
             f"{value} and on (target) {target} or on (target) {target} * NaN",
         ),
-        "target": ("Target", target),
+        "target": ("Target", labelled(target, "target", _pages(table))),
         "seen": ("Reported", f"{queries.seen(value)} * 1000 and on (target) {target}"),
     }
     renamed = {f"Value #{ref}": title for ref, (title, _) in columns.items()}
@@ -134,18 +134,18 @@ def shares(table: Targets) -> Panel:
         *(queries.rows(ref, expr) for ref, (_, expr) in columns.items()),
         unit=units.SHARE,
         decimals=3,
-        transformations=_joined("target", {"target": "What", **renamed}, "Status"),
+        transformations=_joined("target", {"target": "What", **renamed, PAGE: PAGE}, "Status"),
     )
     _named(panel, "What", {row.id: (row.title, "") for row in rows})
-    column(panel, "What", links=level_links())
+    column(panel, "What", links=panels.opens(link_to(), "Show it"))
+    panels.hidden(panel, PAGE)
     column(panel, "Reported", **_SINCE)
     return column(panel, "Status", **_graded())
 
 
-def level_links() -> list[dict[str, object]]:
-    """To the pages of levels: a column has the same links in each row, and a reader chooses."""
-    pages = {"Resources": "resources", "Key figures": "kpis", "Agents": "agents"}
-    return [one for title, name in pages.items() for one in panels.opens(link(name), title)]
+def _pages(table: Targets) -> dict[str, str]:
+    """The page that shows each level."""
+    return {row.id: readings.dashboard(row) for row in table.levels.values()}
 
 
 def _level_status(table: Targets, ids: list[str]) -> str:

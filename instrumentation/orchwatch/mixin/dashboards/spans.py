@@ -113,12 +113,13 @@ def slowest(
     column(panel, COUNT, unit=units.COUNT, **_narrow(65))
     column(panel, _STARTED, unit=units.MOMENT, **_narrow(120))
     column(panel, _OUTCOME, **_outcome())
-    opened = link("session", "service", "operation", session="${__value.raw}")
-    column(panel, _CALLED[semconv.SESSION_ID], links=panels.opens(opened, "Show the session"))
+    shown = semconv.SESSION_ID in (*by, *of_longest)
+    if shown:
+        opened = link("session", "service", "operation", session="${__value.raw}")
+        column(panel, _CALLED[semconv.SESSION_ID], links=panels.opens(opened, "Show the session"))
     # What is left is the session's, or the error's: these are long.
     column(panel, _CALLED[semconv.OPERATION_NAME], **_narrow(144))
     column(panel, _CALLED[semconv.GEN_AI_AGENT_NAME], **_narrow(137))
-    shown = semconv.SESSION_ID in (*by, *of_longest)
     return _opening(panel, TRACE, session=shown, span=True)
 
 
@@ -291,8 +292,7 @@ def _opening(panel: Table, name: str, *, session: bool, span: bool) -> Table:
         found["session"] = f"${{__data.fields.{_CALLED[semconv.SESSION_ID]}}}"
     if span:
         found["span"] = f"${{__data.fields.{SPAN}}}"
-        # A column that only links use.
-        column(panel, SPAN, **{"custom.hideFrom": {"viz": True}})
+        panels.hidden(panel, SPAN)
     links = panels.opens(link("session", *kept, **found), "open")
     if span:
         links += panels.opens(span_link("${__value.raw}", f"${{__data.fields.{SPAN}}}"), "span")

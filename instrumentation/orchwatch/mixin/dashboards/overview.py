@@ -9,7 +9,7 @@ from grafana_foundation_sdk.models.common import BigValueTextMode
 
 from orchwatch import semconv
 from orchwatch.analysis import health
-from orchwatch.mixin.alerts import alerts
+from orchwatch.mixin.alerts import catalog
 from orchwatch.mixin.dashboards import computed, grading, panels, queries, scoreboard, spans, units
 from orchwatch.mixin.dashboards.page import PAGE, Page, Row, labelled, link, link_to
 from orchwatch.mixin.dashboards.panels import Text, column, transform
@@ -240,7 +240,7 @@ def _alerts(table: Targets, settings: Settings) -> Panel:
     )
     for label in ("kind", "target", OPERATION):
         since = f'label_replace({since}, "{_ABOUT}", "$1", "{label}", "(.+)")'
-    shown_by = {alert.name: alert.dashboard for alert in alerts.every(table, settings)}
+    shown_by = {alert.name: alert.dashboard for alert in catalog.every(table, settings)}
     since = labelled(since, "alertname", shown_by)
     # A page of operations is opened at the alert's, if it is of one; others take no notice.
     operations = "|".join(re.escape(row_id) for row_id in table.operations)

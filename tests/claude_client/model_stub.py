@@ -121,6 +121,25 @@ _SCRIPTS: dict[str, Callable[[Mapping[str, str]], list[Step]]] = {
         _step(_tool("NoSuchTool", x=1)),
         _step(_text("done")),
     ],
+    "question": lambda _: [
+        _step(
+            _tool(
+                "AskUserQuestion",
+                questions=[
+                    {
+                        "question": "Which colour?",
+                        "header": "Colour",
+                        "multiSelect": False,
+                        "options": [
+                            {"label": "red", "description": "like a rose"},
+                            {"label": "blue", "description": "like the sky"},
+                        ],
+                    }
+                ],
+            )
+        ),
+        _step(_text("done")),
+    ],
     "agent": lambda _: [
         _step(_text("Starting one."), _agent("general-purpose", "work")),
         _step(_text("started")),

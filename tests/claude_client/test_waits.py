@@ -15,31 +15,33 @@ if TYPE_CHECKING:
     from tests.claude_client.terminal import Terminal
     from tests.claude_client.watch import Span, Watch
 
-ASKED = "Do you want to proceed?"
+ASKED, QUESTION = "Do you want to proceed?", "like the sky"
 # How long the person thinks, and by which the client may notice the key later, on a busy machine.
 THINKS_S = 4.0
 LAG_S = 1.5
 WITHIN_S = 60.0
 
 
-def answered(screen: Terminal, command: str, key: str) -> float:
-    """Has a command asked for, thinks, and presses the key; when that was."""
-    screen.type(f"[[bash|c={command}]] go")
-    screen.wait_for(lambda: command in screen.text.rpartition(ASKED)[0] and ASKED in screen.text)
+def answered(screen: Terminal, prompt: str, asked: str, key: str) -> float:
+    """Has something done that asks, thinks, and presses the key; when that was."""
+    screen.type(f"[[{prompt}]] go")
+    screen.wait_for(lambda: asked in screen.text)
     time.sleep(THINKS_S)  # it is what is measured
     pressed_s = time.time()
     screen.tmux("send-keys", key)
-    screen.wait_for(lambda: ASKED not in screen.text)
+    screen.wait_for(lambda: asked not in screen.text)
     return pressed_s
 
 
 def play(client: Client) -> list[float]:
     with terminal(client, asks=True) as screen:
-        pressed = [answered(screen, "touch allowed", "Enter")]
+        pressed = [answered(screen, "bash|c=touch allowed", ASKED, "Enter")]
         screen.wait_for(lambda: "● done" in screen.text)
-        pressed.append(answered(screen, "touch denied", "Escape"))
-        screen.type("[[bash|c=echo ruled]] go")
+        pressed.append(answered(screen, "question", QUESTION, "Enter"))
         screen.wait_for(lambda: screen.text.count("● done") == 2)
+        pressed.append(answered(screen, "bash|c=touch denied", ASKED, "Escape"))
+        screen.type("[[bash|c=echo ruled]] go")
+        screen.wait_for(lambda: screen.text.count("● done") == 3)
     return pressed
 
 
@@ -72,7 +74,12 @@ def test_a_wait_ends_as_the_person_answers_and_a_no_is_no_failure(
 
     waits = [span for span in spans if span.name == "user.wait"]
     assert [span.end_s for span in waits] == pytest.approx(pressed, abs=LAG_S)
-    assert [span.duration_s for span in waits] == pytest.approx([THINKS_S] * 2, abs=LAG_S)
+    assert [span.duration_s for span in waits] == pytest.approx([THINKS_S] * 3, abs=LAG_S)
+    assert [span.attributes["orchestration.wait.reason"] for span in waits] == [
+        "permission",
+        "question",
+        "permission",
+    ]
     calls = [span for span in spans if span.name == "execute_tool Bash"]
     assert [span.attributes.get("orchestration.outcome") for span in calls] == [
         None,

@@ -232,6 +232,17 @@ def test_a_tool_that_asks_is_a_wait(session: Recording, tool: str, reason: str) 
     assert by_name(spans)["user.wait"].attributes["orchestration.wait.reason"] == reason
 
 
+def test_a_question_in_a_terminal_waited_as_long_as_its_turn_did(session: Recording) -> None:
+    session.prompt(0, promptId="p1")
+    session.call(1, "t1", "AskUserQuestion")
+    allowed(session, 9, "t1")
+    session.say(10)
+    session.system(11, "turn_duration", durationMs=4000)
+    spans = assemble(read_facts(session.path))
+    assert waits(spans) == {"t1": (1000, 8000)}
+    assert tools(spans) == {"t1": (8000, 9000)}
+
+
 def test_a_tool_that_could_not_ask_has_waited_for_nobody(session: Recording) -> None:
     session.prompt(0)
     session.call(1, "t1", "AskUserQuestion")

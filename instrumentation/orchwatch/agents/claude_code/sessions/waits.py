@@ -73,7 +73,7 @@ def _has_share(tool: Tool) -> bool:
         and tool.prompt_id is not None
         and not tool.agent_id
         and not tool.outcome
-        and tool.name not in _ASKING
+        and (tool.by_person or tool.name not in _ASKING)
         and tool.duration_ns is None
         and tool.end_ns > 0
     )
@@ -108,7 +108,7 @@ def _share(session: Session, prompt_id: str, paused_ns: int) -> None:
         if tool.prompt_id == prompt_id and not tool.agent_id and not tool.waited
     ]
     sharing = [tool for tool in tools if _has_share(tool) and 0 < tool.start_ns < tool.end_ns]
-    known = [of_tool(tool, tool.end_ns) for tool in tools if tool.end_ns]
+    known = [of_tool(tool, tool.end_ns) for tool in tools if tool.end_ns and tool not in sharing]
     explained_ns = session.waited.get(prompt_id, 0) + sum(
         end - start for start, end in filter(None, known)
     )

@@ -33,6 +33,8 @@ _logger = logging.getLogger(__name__)
 
 _ATTEMPTS = 5
 _READ_ALL = "SELECT max(hash(stored)) FROM read_parquet($path) AS stored"
+_COLUMNS_OF_FILE = "DESCRIBE FROM read_parquet($path)"
+_COLUMNS_WANTED = "DESCRIBE SELECT * EXCLUDE (segment, family) FROM spool"
 _REACH = "SELECT min(end_ns), max(end_ns) FROM span"
 # So much of a segment that is still written to is worth a file: less is parsed sooner than that.
 _PIECE_BYTES = 1024 * 1024
@@ -112,9 +114,12 @@ class Store:
             try:
                 with engine.interruptible():
                     self._read()
-                    self._views.define(
-                        {family: self._stored(family) for family in segments.SPAN_FAMILIES}
-                    )
+                    stored = {family: self._stored(family) for family in segments.SPAN_FAMILIES}
+                    self._views.define(stored)
+                    # Of several files the first one says which columns there are.
+                    firsts = [files[0] for files in stored.values() if files]
+                    if not all(map(self._has_columns, firsts)) and self._set_damaged_aside():
+                        continue
             except (FileNotFoundError, engine.IOError) as error:
                 # A segment was dropped, or a file replaced, since we looked.
                 why = error
@@ -313,18 +318,33 @@ class Store:
         for file in self._files.values():
             try:
                 with engine.interruptible():
-                    self._connection.execute(_READ_ALL, {"path": str(file.path)}).fetchall()
+                    sound = self._is_sound(file)
             except (engine.IOError, engine.OutOfMemory):
                 continue
-            except engine.Error as error:
-                try:
-                    file.path.rename(file.path.with_name(file.path.name + archive.DAMAGED_SUFFIX))
-                except OSError as failed:
-                    raise OrchwatchError(
-                        f"{file.path} is damaged and cannot be renamed: {failed.strerror}"
-                    ) from error
-                found = True
+            except engine.Error:
+                sound = False
+            if sound:
+                continue
+            try:
+                file.path.rename(file.path.with_name(file.path.name + archive.DAMAGED_SUFFIX))
+            except OSError as failed:
+                raise OrchwatchError(
+                    f"{file.path} is damaged and cannot be renamed: {failed.strerror}"
+                ) from failed
+            found = True
         return found
+
+    def _is_sound(self, file: Compacted) -> bool:
+        """Whether all of it can be read, and is what a file of the store holds."""
+        self._connection.execute(_READ_ALL, {"path": str(file.path)}).fetchall()
+        return not file.current or self._has_columns(str(file.path))
+
+    def _has_columns(self, path: str) -> bool:
+        held, wanted = (
+            {column[:2] for column in self._connection.execute(sql, values).fetchall()}
+            for sql, values in ((_COLUMNS_OF_FILE, {"path": path}), (_COLUMNS_WANTED, None))
+        )
+        return held == wanted
 
     def _name_lost(self) -> None:
         """Says which files are damaged whose operations nothing else holds."""

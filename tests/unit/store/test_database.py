@@ -220,6 +220,39 @@ def test_a_damaged_file_of_the_store_is_set_aside_and_made_again(
 
 
 @pytest.mark.usefixtures("small_segments")
+@pytest.mark.parametrize(
+    "columns",
+    [
+        "* EXCLUDE (duration_ns)",
+        "* REPLACE ('soon' AS end_ns)",
+        "* REPLACE ([trace_id] AS trace_id)",
+        "42 AS answer",
+    ],
+)
+def test_a_file_of_other_columns_is_named_set_aside_and_made_again(
+    columns: str, home: Path, record: Record, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(12):
+        record()
+    assert count(home) == 12
+    file = compacted(home)[0]
+    other = file.with_name("other")
+    duckdb.execute(f"COPY (SELECT {columns} FROM '{file}') TO '{other}' (FORMAT parquet)")
+    other.replace(file)
+    with Store(home) as store:
+        found = store.query("SELECT count(*), min(duration_ns) FROM counted")
+    assert found == [(12, 1_000_000)]
+    (aside,) = (home / "store").glob("*.damaged")
+    assert aside.name == f"{file.name}.damaged"
+    assert file.exists()
+    for segment in (home / "spool").glob(f"{file.name.split('.')[0]}.jsonl"):
+        segment.unlink()
+    file.unlink()
+    assert count(home) < 12
+    assert str(aside) in caplog.text
+
+
+@pytest.mark.usefixtures("small_segments")
 @pytest.mark.parametrize("content", [b"PAR1 nothing of the kind PAR1", b"", b"PAR1 torn"])
 def test_a_damaged_file_without_its_segment_is_named_and_the_rest_answers(
     content: bytes, home: Path, record: Record, caplog: pytest.LogCaptureFixture

@@ -6,6 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.unit.monitor.test_same_as_import import run_import
 
 from orchwatch.agents.claude_code.sessions import clients
 from orchwatch.monitor.lost import LostClients
@@ -157,10 +158,32 @@ def test_what_a_killed_client_left_open_is_closed_with_the_reason(
     process.kill()
     process.wait()
     watching.watch(lambda: len(recorded()) == 3)
-    (turn,) = [span for span in recorded() if span["name"] == "agent.turn"]
-    reasons = [
+    assert reasons(recorded()) == ["killed"]
+
+
+@pytest.mark.usefixtures("home")
+def test_an_import_closes_what_a_killed_client_left_open_and_nothing_of_one_that_runs(
+    session: Writer,
+    projects: Path,
+    recorded: Callable[..., list[Json]],
+    process: subprocess.Popen[bytes],
+) -> None:
+    session.turn(tools=2, ended=False)
+    note(projects, process.pid)
+    run_import(projects)
+    assert reasons(recorded("history")) == []
+    process.kill()
+    process.wait()
+    run_import(projects)
+    assert reasons(recorded("history")) == ["killed"]
+
+
+def reasons(spans: list[Json]) -> list[str]:
+    """Why each turn is unfinished."""
+    return [
         pair["value"]["stringValue"]
-        for pair in turn["attributes"]
+        for span in spans
+        if span["name"] == "agent.turn"
+        for pair in span["attributes"]
         if pair["key"] == "orchestration.unfinished.reason"
     ]
-    assert reasons == ["killed"]

@@ -78,6 +78,19 @@ def read(path: str, domain: str) -> tuple[Client, str] | None:
     return (Client(pid, start), session_id) if domain and told.get("pidDomain") == domain else None
 
 
+def is_lost(projects: str, session_id: str) -> bool:
+    """Whether a session's process is noted and no more: it was killed, and nothing runs it now.
+
+    Args:
+        projects: The projects folder that the session lies in.
+        session_id: Which session.
+    """
+    domain = pid_domain()
+    noted = [read(path, domain) for path in file_paths(directory(projects))]
+    running = [found[0].is_alive() for found in noted if found and found[1] == session_id]
+    return bool(running) and not any(running)
+
+
 def pid_domain() -> str:
     """Where this process' ids hold, as Claude Code writes it; empty where that is not known."""
     try:

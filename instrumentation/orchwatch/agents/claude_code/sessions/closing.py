@@ -393,6 +393,9 @@ class _Closing:
         call = self._session.calls.get(agent.call)
         if agent.spawned or call is None or not agent.worked_ns:
             return
+        tool = self._session.tools.get(agent.call)
+        if tool and (tool.end_ns or tool.asked_ns):  # of which a person may have been asked first
+            return
         place = places.of_agent(self._session, agent)
         if place is not None:
             agent.spawned = True

@@ -9,8 +9,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchwatch import semconv
+from orchwatch.agents.claude_code.sessions import clients
 from orchwatch.agents.claude_code.sessions.assembler import SILENCE_S, Assembler
 from orchwatch.agents.claude_code.sessions.claims import StoredClaims
+from orchwatch.agents.claude_code.sessions.facts import ClientLost
 from orchwatch.agents.claude_code.sessions.lines import LineFile, merged, size_bytes
 from orchwatch.agents.claude_code.sessions.recorded_spans import FAMILIES, span_ids
 from orchwatch.agents.claude_code.sessions.session_files import agent_origin
@@ -158,6 +160,7 @@ class _SessionImport:
             self._progress(sum(size_bytes(path) for path in looks))
             return
         begun = self._summary.spans
+        is_lost = self._is_lost()  # before it is read, so that nothing is written after
         # Until all is read: whoever is killed before has to read it again.
         self._seen.files = {path: look for path, look in known.items() if path not in looks}
         self._read()
@@ -167,6 +170,9 @@ class _SessionImport:
             # Files of old lines are copies of the past, however young, and nothing follows.
             self._assembler.arrived(max(_modified_ns(found.path) for found in self._session.files))
         self._spans += self._assembler.finished(now_ns)
+        if is_lost and self._assembler.is_open():
+            self._assembler.add(ClientLost(session_id=self._session.session_id, time_ns=0))
+            self._spans += self._assembler.finished(now_ns)
         self._seen.files |= looks
         self._seen.is_open = self._assembler.is_open()
         self._keep()
@@ -174,6 +180,14 @@ class _SessionImport:
         changed = self._summary.spans > begun
         self._summary.sessions += changed
         self._summary.unchanged += not changed
+
+    def _is_lost(self) -> bool:
+        """Whether its process was killed within the time in which it might still run."""
+        newest_ns = max(_modified_ns(found.path) for found in self._session.files)
+        if time.time_ns() - newest_ns >= SILENCE_S * NS_PER_S:
+            return False
+        projects = os.path.dirname(os.path.dirname(os.path.abspath(self._session.files[0].path)))
+        return clients.is_lost(projects, self._session.session_id)
 
     def _read(self) -> None:
         found = self._session.files

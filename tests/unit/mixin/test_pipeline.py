@@ -41,7 +41,7 @@ def test_the_monitor_process_serves_each_of_its_figures_that_is_asked_for() -> N
     assert asked <= served
 
 
-@pytest.mark.parametrize("job", ["prometheus", "tempo"])
+@pytest.mark.parametrize("job", ["alertmanager", "prometheus", "tempo"])
 def test_prometheus_keeps_of_a_server_what_is_asked_for_and_no_more(job: str) -> None:
     config = yaml.safe_load((REPO / "prometheus/prometheus.yml").read_text())
     (scraped,) = (one for one in config["scrape_configs"] if one["job_name"] == job)

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 # What Tempo took and did not keep.
 DISCARDED = "tempo_discarded_spans_total"
+# What Prometheus could not hand to Alertmanager, and Alertmanager to anybody.
+NOT_SENT = "prometheus_notifications_errors_total"
+NOT_QUEUED = "prometheus_notifications_dropped_total"
+NOT_TOLD = "alertmanager_notifications_failed_total"
 # The Collector's own metrics, as Prometheus has them (Collector 0.158).
 UPTIME = "otelcol_process_uptime_seconds_total"
 QUEUE_SIZE = "otelcol_exporter_queue_size"
@@ -43,6 +47,7 @@ def alerts(table: Targets, settings: Settings) -> list[Alert]:
         _telemetry_lost(settings),
         _series_overflow(settings),
         _no_operations(table, settings),
+        _alerts_undelivered(settings),
     ]
 
 
@@ -260,4 +265,33 @@ def _no_operations(table: Targets, settings: Settings) -> Alert:
         ),
         hold=settings.hold,
         cases=({}, samples.histogram(table, operation.id, runs)),
+    )
+
+
+def _alerts_undelivered(settings: Settings) -> Alert:
+    window = settings.pipeline["window"]
+    to_alertmanager = _any_of("alertmanager", [NOT_SENT, NOT_QUEUED], window)
+    to_people = f"sum by (integration) (increase({NOT_TOLD}[{window}])) > 0"
+    # While the monitor process is away, which has an alert of its own, Alertmanager tries again.
+    told = f"(\n{promql.indented(to_people)}\n) and on () max({pipeline_spool.UP}) == 1"
+    sender = "alertmanager"
+    return alert(
+        "AlertsUndelivered",
+        "warning",
+        f"{to_alertmanager}\nor\n{told}",
+        Text(
+            title="Delivery of alerts",
+            summary=f'{{{{ printf "%.0f" $value }}}} times within {window} alerts did not arrive',
+            meaning="Prometheus could not hand alerts to Alertmanager, or Alertmanager could not "
+            "tell those who want to know. Either tries again, as long as it runs.",
+            limit=f"none in {window}",
+            recommendation="Start Alertmanager, read the last lines of its log, and send a test "
+            "alert to the receiver that its log names",
+            look=f"sum(increase({NOT_SENT}[{window}]))",
+        ),
+        labels={sender: "a"},
+        cases=(
+            {f'{NOT_SENT}{{{sender}="a"}}': samples.growing(0, 1, MINUTES)},
+            {f'{NOT_SENT}{{{sender}="a"}}': samples.constant(3, MINUTES)},
+        ),
     )

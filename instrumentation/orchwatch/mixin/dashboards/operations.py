@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _NONE = "none in this time range"
 _NO_TARGET = "no target or no operation"
 _RATE = "[$__rate_interval]"
+_BEFORE = "1d"
+_P95_BEFORE = "p95 a day before"
 _CHOSEN = promql.selector(operation="$operation")
 _FOUND = f'{{ {queries.NAME} = "$operation" && resource.{semconv.SERVICE_NAME} =~ "$service"'
 _SPANS = f"{_FOUND} }}"
@@ -130,6 +132,11 @@ def _budget(settings: Settings) -> Panel:
     )
 
 
+def _p95_before(chosen: str) -> panels.Query:
+    rate = f"sum by (le) (rate({chosen}{_RATE} offset {_BEFORE}))"
+    return queries.lines("before", f"histogram_quantile(0.95, {rate})", _P95_BEFORE)
+
+
 def _percentiles() -> Panel:
     chosen = queries.chosen(f"{DURATION}_bucket")
     percentiles = [
@@ -143,18 +150,19 @@ def _percentiles() -> Panel:
     ]
     text = Text(
         "p50, p95 and p99 against the target",
-        "Interpolated within buckets. The dashed lines are the table's target and warning. A "
-        "diamond is one operation: it opens its trace.",
+        "Interpolated within buckets. The dashed lines are the table's target and warning, the "
+        "grey one is the p95 a day before. A diamond is one operation: it opens its trace.",
         _NONE,
     )
     panel = panels.graph(
         text,
         *percentiles,
+        _p95_before(chosen),
         *queries.operation_limits(_CHOSEN),
         unit=units.SECONDS,
         decimals=None,
     )
-    return panels.limited(panel)
+    return panels.before(panels.limited(panel), "before")
 
 
 def _heatmap() -> Panel:
@@ -190,14 +198,21 @@ def _share(settings: Settings) -> Panel:
 
 def _rate() -> Panel:
     chosen = queries.chosen(f"{DURATION}_count")
-    text = Text("Operations a second", "By service; all of them, failed ones included.", _NONE)
+    text = Text(
+        "Operations a second",
+        "By service; all of them, failed ones included. In grey all services a day before.",
+        _NONE,
+    )
     expr = f"sum by ({queries.SERVICE}) (rate({chosen}{_RATE}))"
-    return panels.graph(
+    earlier = f"sum(rate({chosen}{_RATE} offset {_BEFORE}))"
+    panel = panels.graph(
         text,
         queries.lines("A", expr, f"{{{{{queries.SERVICE}}}}}"),
+        queries.lines("before", earlier, "a day before"),
         unit=units.A_SECOND,
         decimals=None,
     )
+    return panels.before(panel, "before")
 
 
 def _errors() -> Panel:

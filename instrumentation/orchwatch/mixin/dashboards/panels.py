@@ -118,7 +118,7 @@ def graph(
     panel.line_width(2).fill_opacity(0).show_points(shapes.VisibilityMode.AUTO)
     panel.color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.PALETTE_CLASSIC))
     # Samples come at intervals of up to a minute; a longer gap is a gap.
-    panel.span_nulls(span_nulls=180_000).legend(_legend()).tooltip(_tooltip())
+    panel.span_nulls(span_nulls=180_000).legend(_legend().calcs(_SUMMED_UP)).tooltip(_tooltip())
     if unit == units.SHARE:
         panel.axis_soft_min(0)
     else:
@@ -279,6 +279,11 @@ def limited(panel: timeseries.Panel) -> timeseries.Panel:
     return limit_line(limit_line(panel, "target", grading.WARN), "warning", grading.MISS)
 
 
+def before(panel: timeseries.Panel, ref: str) -> timeseries.Panel:
+    """Makes the answer of a query what a line is compared with: thin, grey and dashed."""
+    return limit_line(panel, ref, grading.UNKNOWN)
+
+
 def limit_line(panel: timeseries.Panel, ref: str, color: str) -> timeseries.Panel:
     """Makes the answer of a query a dashed line of a fixed colour."""
     properties = {
@@ -303,6 +308,7 @@ def _dressed(panel: P, text: Text, targets: Sequence[Query], unit: str, decimals
 NOW: Final = "now"
 _ROWS_A_PAGE: Final = 15
 _NARROWEST_PX: Final = 50
+_SUMMED_UP: Final = ["lastNotNull", "max"]
 _LEGEND_ROWS: Final = shapes.LegendDisplayMode.LIST
 
 

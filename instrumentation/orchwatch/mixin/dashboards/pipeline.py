@@ -23,6 +23,7 @@ _NOT_FETCHED = "not fetched by Prometheus"
 _MEMORY = "otelcol_process_memory_rss_bytes"
 _RESIDENT = "process_resident_memory_bytes"
 _PROMETHEUS, _TEMPO = '{job="prometheus"}', '{job="tempo"}'
+_ALERTMANAGER = '{job="alertmanager"}'
 _TO_PROMETHEUS, _TO_TEMPO = "otlp_http/prometheus", "otlp_http/tempo"
 # How often the Collector reports about itself, and servers are fetched.
 _INTERVAL = "15s"
@@ -42,8 +43,8 @@ def page(_table: Targets) -> Page:
             Row(
                 height=4,
                 panels=(
-                    (6, _arriving()),
-                    (8, _answering(settings)),
+                    (5, _arriving()),
+                    (9, _answering(settings)),
                     (5, _waiting(settings)),
                     (5, _lost(settings)),
                 ),
@@ -85,6 +86,7 @@ def _answering(settings: Settings) -> Panel:
         queries.now("B", f"max(up{_PROMETHEUS})", "Prometheus"),
         queries.now("C", f"max(up{_TEMPO})", "Tempo"),
         queries.now("D", f"max({pipeline_spool.UP})", "Monitor"),
+        queries.now("E", f"max(up{_ALERTMANAGER})", "Alertmanager"),
         unit=units.NUMBER,
         decimals=0,
     )
@@ -234,6 +236,7 @@ def _memory() -> Panel:
         _lines("A", f"max({_MEMORY})", "Collector"),
         _lines("B", f"max({_RESIDENT}{_PROMETHEUS})", "Prometheus"),
         _lines("C", f"max({_RESIDENT}{_TEMPO})", "Tempo"),
+        _lines("D", f"max({_RESIDENT}{_ALERTMANAGER})", "Alertmanager"),
         unit=units.BYTES,
         decimals=None,
     )

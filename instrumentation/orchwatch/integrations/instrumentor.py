@@ -34,10 +34,10 @@ class OrchestrationInstrumentor(BaseInstrumentor):  # type: ignore[misc]
         return ()
 
     def _instrument(self, **kwargs: Any) -> None:
-        self._recorder_before = active.recorder
+        self._recorder_before = active.chosen
         if not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
             use_global_providers()
-        self._recorder = active.recorder
+        self._recorder = active.chosen
         children.follow()
         callables = kwargs.get("callables")
         if callables is None:
@@ -48,5 +48,5 @@ class OrchestrationInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     def _uninstrument(self, **kwargs: Any) -> None:
         wrapping.remove()
         children.forget()
-        if active.recorder is self._recorder:  # and not another, by configure() since
+        if active.chosen is self._recorder:  # and not another, by configure() since
             active.use(self._recorder_before)

@@ -228,7 +228,7 @@ def boot_id() -> str:
 
 
 def _prefix() -> str:
-    service = getattr(active.recorder, "service_name", None)
+    service = getattr(active.chosen, "service_name", None)
     return spans_prefix(encode_attributes(resource_attributes(service)), semconv.SCOPE, __version__)
 
 

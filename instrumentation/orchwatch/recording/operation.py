@@ -125,7 +125,8 @@ class operation:  # noqa: N801 - used like a function, as contextlib's managers 
             recorder = active.recorder  # another thread may replace it at any moment
             recorder.start(self)
             self.recorder = recorder
-            in_flight.begin(self)
+            if recorder.persistent:
+                in_flight.begin(self)
         except Exception as error:  # noqa: BLE001 - telemetry never breaks its host
             losses.count_error("internal_error", error)
 
@@ -152,7 +153,8 @@ class operation:  # noqa: N801 - used like a function, as contextlib's managers 
                 if error is not None and not self.error_type:
                     self.error_type = _error_type(error)
                 self.recorder.end(self)
-                in_flight.end(self)
+                if self.recorder.persistent:
+                    in_flight.end(self)
             except BaseException as failure:
                 hosts = not isinstance(failure, Exception) or losses.is_hosts(failure)
                 losses.count("interrupted" if hosts else "internal_error")

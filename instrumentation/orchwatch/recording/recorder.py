@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     class Recorder(Protocol):
         """What `operation` and the propagation functions need; tokens are the recorder's own."""
 
+        persistent: bool  # whether an operation is seen although its process was killed inside it
+
         def start(self, op: Operation) -> None:
             """Sets the operation's ids and start."""
 

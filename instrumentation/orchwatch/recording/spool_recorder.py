@@ -49,6 +49,8 @@ _MAX_NAMES = 1024
 class SpoolRecorder:
     """Appends each operation to the spool as it ends, see `recorder.Recorder`."""
 
+    persistent = True
+
     def __init__(self, current: ContextVar[Context | None] | None = None) -> None:
         self._current = current or ContextVar("orchwatch", default=None)
         self._retired = False

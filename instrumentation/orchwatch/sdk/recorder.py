@@ -50,6 +50,7 @@ class SdkRecorder:
             counts the spans itself.
     """
 
+    persistent = True
     service_name: str | None = None  # where it is not the environment's
 
     def __init__(self, tracer: Tracer, meter: Meter, durations: Histogram | None) -> None:

@@ -48,23 +48,3 @@ def spans(home: Path) -> Callable[[], Records]:
         ]
 
     return read
-
-
-@pytest.fixture
-def metrics(home: Path) -> Callable[[str], float]:
-    """The sum of all recorded points of a metric."""
-
-    def total(name: str) -> float:
-        points = [
-            point
-            for line in _lines(home, "metrics")
-            for resource in line["resourceMetrics"]
-            for scope in resource["scopeMetrics"]
-            for metric in scope["metrics"]
-            if metric["name"] == name
-            for data in (metric.get("sum") or metric.get("gauge"),)
-            for point in data["dataPoints"]
-        ]
-        return sum(float(point.get("asInt", point.get("asDouble", 0))) for point in points)
-
-    return total

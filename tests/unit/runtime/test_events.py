@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchwatch.runtime.events import HANDLERS, EventError, EventLog, EventProcessor, replay
+from orchwatch.testing import capture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -104,9 +104,8 @@ def test_an_event_that_does_not_fit_is_refused_and_not_logged(
     assert list(log.read()) == []
 
 
-def test_each_event_is_recorded_by_its_name(
-    log: EventLog, spans: Callable[[], list[dict[str, object]]]
-) -> None:
-    processed(log)
-    assert [span["event.name"] for span in spans()] == [event.name for event in log.read()]
-    assert {span["name"] for span in spans()} == {"event.process"}
+def test_each_event_is_recorded_by_its_name(log: EventLog) -> None:
+    with capture() as captured:
+        processed(log)
+    recorded = [(one.name, one.attributes["event.name"]) for one in captured.operations]
+    assert recorded == [("event.process", event.name) for event in log.read()]

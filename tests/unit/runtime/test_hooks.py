@@ -10,9 +10,9 @@ import pytest
 from orchwatch.demo.policy import BATCH_POLICY
 from orchwatch.runtime import hooks
 from orchwatch.runtime.hooks import Hook, HookError, HookResult
+from orchwatch.testing import capture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 
@@ -90,17 +90,16 @@ def test_a_hook_that_does_not_read_its_input_is_no_error() -> None:
     assert result.outcome == "ok"
 
 
-def test_a_hook_is_recorded_with_event_and_outcome(
-    spans: Callable[[], list[dict[str, object]]],
-) -> None:
-    run("import sys; sys.exit(2)")
-    run("import sys; sys.exit(3)")
-    blocked, failed = spans()
-    assert (blocked["name"], blocked["failed"]) == ("hook.process", False)
-    assert blocked["orchestration.hook.event_name"] == "PostToolUse"
-    assert blocked["orchestration.hook.outcome"] == "blocked"
-    assert (failed["failed"], failed["error.type"]) == (True, "hook_failed")
-    assert failed["process.exit.code"] == "3"
+def test_a_hook_is_recorded_with_event_and_outcome() -> None:
+    with capture() as captured:
+        run("import sys; sys.exit(2)")
+        run("import sys; sys.exit(3)")
+    blocked, failed = captured.operations
+    assert (blocked.name, blocked.error_type) == ("hook.process", "")
+    assert blocked.attributes["orchestration.hook.event_name"] == "PostToolUse"
+    assert blocked.attributes["orchestration.hook.outcome"] == "blocked"
+    assert failed.error_type == "hook_failed"
+    assert failed.attributes["process.exit.code"] == 3
 
 
 @pytest.mark.parametrize(

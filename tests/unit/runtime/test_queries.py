@@ -7,9 +7,9 @@ import pytest
 
 from orchwatch.runtime.queries import QueryAPI, QueryError
 from orchwatch.runtime.state import StateStore
+from orchwatch.testing import capture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 DOCUMENT: dict[str, Any] = {
@@ -95,11 +95,12 @@ def test_the_state_is_queried_as_it_is_now(tmp_path: Path) -> None:
     assert queries.query("$.answer") == [42]
 
 
-def test_a_query_is_recorded_with_its_path_and_how_much_it_found(
-    queries: QueryAPI, spans: Callable[[], list[dict[str, object]]]
-) -> None:
-    queries.query("$.agents.*.status")
-    (span,) = spans()
-    assert span["name"] == "state.query"
-    assert span["orchestration.state.path"] == "$.agents.*.status"
-    assert span["orchestration.result.count"] == "5"
+def test_a_query_is_recorded_with_its_path_and_how_much_it_found(queries: QueryAPI) -> None:
+    with capture() as captured:
+        queries.query("$.agents.*.status")
+    (query,) = captured.operations
+    assert query.name == "state.query"
+    assert query.attributes == {
+        "orchestration.state.path": "$.agents.*.status",
+        "orchestration.result.count": 5,
+    }

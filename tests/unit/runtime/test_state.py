@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchwatch.runtime.state import StateError, StateStore
+from orchwatch.testing import capture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
 VIOLATIONS = "orchestration.state.consistency.violations"
@@ -53,13 +53,14 @@ def test_files_are_private(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("keep_bytes", [0, 1, 40, 100])
 def test_a_torn_document_is_counted_and_the_copy_before_it_is_used(
-    tmp_path: Path, keep_bytes: int, metrics: Callable[[str], float]
+    tmp_path: Path, keep_bytes: int
 ) -> None:
     written(tmp_path)
     os.truncate(tmp_path / "state.json", keep_bytes)
-    store = StateStore(tmp_path)
+    with capture() as captured:
+        store = StateStore(tmp_path)
     assert (store.document, store.version, store.recovered) == ({"version": 1}, 1, True)
-    assert metrics(VIOLATIONS) == 1
+    assert [(counter.name, counter.value) for counter in captured.counters] == [(VIOLATIONS, 1)]
     store.document["version"] = 2
     store.persist()
     store.close()
@@ -108,9 +109,7 @@ def test_a_session_has_one_owner_at_a_time(tmp_path: Path) -> None:
     StateStore(tmp_path).close()
 
 
-def test_verify_finds_a_file_that_somebody_else_changed(
-    tmp_path: Path, metrics: Callable[[str], float]
-) -> None:
+def test_verify_finds_a_file_that_somebody_else_changed(tmp_path: Path) -> None:
     store = StateStore(tmp_path / "mine")
     store.document["owner"] = "me"
     store.persist()
@@ -119,9 +118,12 @@ def test_verify_finds_a_file_that_somebody_else_changed(
     other.document["owner"] = "somebody else"
     other.persist()
     (tmp_path / "other" / "state.json").replace(tmp_path / "mine" / "state.json")
-    with pytest.raises(StateError, match="is not the state in memory"):
+    with (
+        capture() as captured,
+        pytest.raises(StateError, match="is not the state in memory"),
+    ):
         store.verify()
-    assert metrics(VIOLATIONS) == 1
+    assert [(counter.name, counter.value) for counter in captured.counters] == [(VIOLATIONS, 1)]
 
 
 def test_a_writer_killed_at_any_moment_leaves_a_whole_state(tmp_path: Path) -> None:
@@ -143,10 +145,12 @@ def test_a_writer_killed_at_any_moment_leaves_a_whole_state(tmp_path: Path) -> N
         store.close()
 
 
-def test_each_write_is_recorded_with_its_version_and_size(
-    tmp_path: Path, spans: Callable[[], list[dict[str, object]]]
-) -> None:
-    written(tmp_path)
-    assert [span["orchestration.state.version"] for span in spans()] == ["1", "2"]
-    size = (tmp_path / "state.json").stat().st_size
-    assert spans()[-1]["orchestration.state.size"] == str(size)
+def test_each_write_is_recorded_with_its_version_and_size(tmp_path: Path) -> None:
+    with capture() as captured:
+        written(tmp_path)
+    first, last = (operation.attributes for operation in captured.operations)
+    assert first["orchestration.state.version"] == 1
+    assert last == {
+        "orchestration.state.version": 2,
+        "orchestration.state.size": (tmp_path / "state.json").stat().st_size,
+    }

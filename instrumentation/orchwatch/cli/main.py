@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
 
+    from orchwatch.cli.parser import Parser
+
 COMMANDS = (
     "run",
     "demo",
@@ -131,15 +133,17 @@ def _dispatch(words: list[str]) -> int:
     module = command_module(name)
     if hasattr(module, "main"):
         return int(module.main(rest))
-    return _run_parsed(name, module, rest)
+    return int(module.run(command_parser(name).parse_args(rest)))
 
 
-def _run_parsed(name: str, module: ModuleType, words: list[str]) -> int:
+def command_parser(name: str) -> Parser:
+    """The parser of a command that has one; the others have `main` and `USAGE`."""
     from orchwatch.cli.parser import Parser  # noqa: PLC0415 - what must start fast does without
 
+    module = command_module(name)
     parser = Parser(prog=f"orchwatch {name}", description=module.HELP)
     module.add_arguments(parser)
-    return int(module.run(parser.parse_args(words)))
+    return parser
 
 
 def _prepare_output() -> None:

@@ -13,7 +13,7 @@ from orchwatch.recording.files import read, replace
 from orchwatch.targets import target_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from orchwatch.targets.target_table import Targets
 
@@ -51,18 +51,21 @@ OF_PACKAGE: dict[str, Callable[[Targets], str]] = {
 OWN_FILES: dict[str, Callable[[Targets], str]] = {"collector/buckets.yaml": collector.buckets_file}
 
 
-def write(root: Path, *, checkout: bool = True) -> list[Path]:
+def write(
+    root: Path, *, checkout: bool = True, pages: Mapping[str, str] | None = None
+) -> list[Path]:
     """Brings every file up to date and returns those that changed.
 
     Args:
         root: The checkout, or the directory that servers of one's own read from.
         checkout: Whether it must be one.
+        pages: More files of a checkout, which do not follow from the table: their text.
 
     Raises:
         OrchwatchError: It is no checkout and must be; a file with a generated part, or its markers,
             are missing; a file cannot be read or written.
     """
-    changed = _changed(root, checkout=checkout)
+    changed = _changed(root, checkout=checkout, pages=pages or {})
     for path, text in changed.items():
         try:
             if text is None:
@@ -80,9 +83,11 @@ def _put(path: Path, text: str) -> None:
     replace(path, text.encode(), mode=_MODE)
 
 
-def check(root: Path, *, checkout: bool = True) -> list[Path]:
+def check(
+    root: Path, *, checkout: bool = True, pages: Mapping[str, str] | None = None
+) -> list[Path]:
     """The files that `write` would change; the arguments and errors are its."""
-    return list(_changed(root, checkout=checkout))
+    return list(_changed(root, checkout=checkout, pages=pages or {}))
 
 
 def is_checkout(root: Path) -> bool:
@@ -90,12 +95,14 @@ def is_checkout(root: Path) -> bool:
     return all((root / name).exists() for name in PARTS)
 
 
-def _changed(root: Path, *, checkout: bool) -> dict[Path, str | None]:
+def _changed(root: Path, *, checkout: bool, pages: Mapping[str, str]) -> dict[Path, str | None]:
     table = target_table.load()
     files = dict(FILES)
+    texts: dict[str, str] = {}
     changed: dict[Path, str | None] = {}
     if is_checkout(root):
         files |= OF_PACKAGE
+        texts |= pages
         for name, make_part in PARTS.items():
             path = root / name
             text = _read(path) or ""
@@ -109,9 +116,9 @@ def _changed(root: Path, *, checkout: bool) -> dict[Path, str | None]:
     else:
         files |= OWN_FILES
         changed |= stack_files.changes(root, _read, _without_part, partial(_with_part, table))
-    for name, make_file in files.items():
+    texts |= {name: make_file(table) for name, make_file in files.items()}
+    for name, new in texts.items():
         path = root / name
-        new = make_file(table)
         if new != _read(path):
             changed[path] = new
     return changed

@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 import yaml
 
+from orchwatch.cli import reference
 from orchwatch.mixin import dashboards, generate
 
 REPO = Path(__file__).parents[3]
-GENERATED = [*generate.PARTS, *generate.FILES, *generate.OF_PACKAGE]
+GENERATED = [*generate.PARTS, *generate.FILES, *generate.OF_PACKAGE, reference.FILE]
 # The overview names every operation; the other pages show the one that is chosen on them.
 PAGES = [name for name in dashboards.files() if not name.endswith("overview.json")]
-OF_EACH_OPERATION = [name for name in GENERATED if name not in [*PAGES, *generate.OF_PACKAGE]]
+OF_NONE = [*PAGES, *generate.OF_PACKAGE, reference.FILE]
+OF_EACH_OPERATION = [name for name in GENERATED if name not in OF_NONE]
 GENERATE = [sys.executable, "-m", "orchwatch.cli", "generate"]
 
 
@@ -36,7 +38,7 @@ def run(checkout: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def test_what_is_committed_has_not_drifted(checkout: Path) -> None:
     ended = run(checkout, "--check")
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout == "nothing to write: every file follows from the table\n"
+    assert ended.stdout == "nothing to write: every file is up to date\n"
 
 
 def test_drift_is_exit_code_3_names_each_file_and_writes_none(checkout: Path) -> None:
@@ -56,6 +58,16 @@ def test_writing_names_what_changed_and_ends_the_drift(checkout: Path) -> None:
     assert hint.endswith("make down up")
     assert run(checkout, "--check").returncode == 0
     assert run(checkout).stdout.startswith("nothing to write: ")
+
+
+def test_a_page_that_does_not_follow_from_the_commands_is_drift_too(checkout: Path) -> None:
+    page = checkout / reference.FILE
+    page.write_text(page.read_text().replace("--since", "--from"))
+    ended = run(checkout, "--check")
+    assert ended.returncode == 3
+    assert f"out of date: {reference.FILE}; " in ended.stderr
+    assert run(checkout).stdout.startswith(f"wrote {reference.FILE}\n")
+    assert page.read_text() == reference.page()
 
 
 def test_another_directory_can_be_named(checkout: Path) -> None:

@@ -1,4 +1,4 @@
-"""`orchwatch generate`: what derives from the table of targets, written or checked for drift."""
+"""`orchwatch generate`: what derives from the table of targets (and from the commands)."""
 
 from __future__ import annotations
 
@@ -43,16 +43,18 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError("--output must name a directory, not ''")
     from pathlib import Path  # noqa: PLC0415 - slow, see `commands`
 
+    from orchwatch.cli import reference  # noqa: PLC0415 - as above
     from orchwatch.mixin import generate  # noqa: PLC0415 - as above
 
     root = Path(arguments.output or ".")
     work = generate.check if arguments.check else generate.write
-    files = work(root, checkout=arguments.output is None)
+    pages = {reference.FILE: reference.page()}
+    files = work(root, checkout=arguments.output is None, pages=pages)
     if arguments.check and files:
         names = ", ".join(map(str, files))
-        raise CheckFailedError(f"drifted from the table: {names}; orchwatch generate writes them")
+        raise CheckFailedError(f"out of date: {names}; orchwatch generate writes them")
     if not files:
-        sys.stdout.write("nothing to write: every file follows from the table\n")
+        sys.stdout.write("nothing to write: every file is up to date\n")
     elif arguments.output is None:
         sys.stdout.write(f"wrote {', '.join(map(str, files))}\n")
         sys.stdout.write("a stack that runs reads them when it starts anew: make down up\n")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 HELP = "run a command as one operation, passing on its exit code, signals and streams"
 
-_USAGE = """\
+USAGE = """\
 usage: orchwatch run [--operation NAME] [--attribute KEY=VALUE ...] -- COMMAND [ARGUMENT ...]
 
 Runs COMMAND as one operation. It keeps its stdin, stdout, stderr, terminal and signals, and finds
@@ -44,7 +44,7 @@ def main(words: Sequence[str]) -> int:
         if option == "--":
             break
         if option in ("-h", "--help"):
-            sys.stdout.write(_USAGE)
+            sys.stdout.write(USAGE)
             return 0
         if option not in ("--operation", "--attribute"):
             raise UsageError(f"run: unknown option {option}; see orchwatch run --help")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 HELP = "print one line: health, the worst operation, agents, errors, machine, alert"
 
-_USAGE = """\
+USAGE = """\
 usage: orchwatch status-line [--format line|json] [--color auto|always|never]
 
 Prints one line from the snapshot that `orchwatch monitor` keeps: health and its score, the
@@ -59,7 +59,7 @@ def main(words: Sequence[str]) -> int:
     while rest:
         option, has_value, value = rest.pop(0).partition("=")
         if option in ("-h", "--help"):
-            sys.stdout.write(_USAGE)
+            sys.stdout.write(USAGE)
             return 0
         if option == "--no-color" and not has_value:
             chosen["--color"] = "never"  # as it was spelt before

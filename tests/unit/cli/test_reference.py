@@ -1,0 +1,57 @@
+"""docs/cli.md has every command and every option that its own help shows."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+import orchwatch
+from orchwatch.cli import reference
+from orchwatch.cli.main import COMMANDS, main
+
+DOCS = Path(orchwatch.__file__).parents[2] / reference.FILE
+
+
+def sections() -> dict[str, str]:
+    parts = re.split(r"^## orchwatch (.+)$", DOCS.read_text(), flags=re.MULTILINE)[1:]
+    return dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def shown(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    assert main([*words, "--help"]) == 0
+    return capsys.readouterr().out
+
+
+def test_each_command_and_sub_command_has_its_section(capsys: pytest.CaptureFixture[str]) -> None:
+    listed = re.findall(r"^  ([a-z-]+)  ", shown(capsys).partition("options:")[0], re.MULTILINE)
+    assert tuple(listed) == COMMANDS
+    of_others = {"kpi list", "kpi set", "claude import", "claude install", "claude uninstall"}
+    assert set(sections()) == {*COMMANDS, *of_others}
+
+
+@pytest.mark.parametrize("command", sections())
+def test_each_option_is_in_the_section_of_its_command(
+    capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    with suppress(SystemExit):  # argparse ends so
+        main([*command.split(), "--help"])
+    text = capsys.readouterr().out
+    assert text.startswith("usage: orchwatch")
+    options = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text)) - {"--help"}
+    assert options <= set(re.findall(r"--[a-z][a-z-]*", sections()[command]))
+    documented = re.findall(r"^\| `(--[a-z-]+)", sections()[command], re.MULTILINE)
+    assert set(documented) <= options
+
+
+def test_the_page_is_the_same_in_any_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    assert reference.page() == DOCS.read_text()
+
+
+def test_an_argument_is_spelt_as_one_writes_it() -> None:
+    assert "| `--slowest [NAME]` |" in sections()["trace"]
+    assert "| `PATH ...` |" in sections()["claude import"]
+    assert "| `--color auto\\|always\\|never` |" in sections()["current"]

@@ -49,11 +49,6 @@ class Selection:
         return (*here, spool.HISTORY) if self.history else here
 
     @property
-    def is_window(self) -> bool:
-        """Whether it has a beginning or an end."""
-        return self.since_ns is not None or self.until_ns is not None
-
-    @property
     def filters(self) -> bool:
         """Whether anything but the window selects."""
         named = (self.session_id, self.agent, self.service, self.operation)

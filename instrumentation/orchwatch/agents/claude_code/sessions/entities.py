@@ -309,7 +309,6 @@ class Session:
     handled_ns: int = 0
     last_ns: int = 0
     ended_ns: int = 0
-    end_reason: str = ""
     started: bool = False
     turns: dict[str, Turn] = field(default_factory=dict)
     closed: dict[str, list[int]] = field(default_factory=dict)

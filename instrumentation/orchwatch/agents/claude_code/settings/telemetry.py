@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 _PORT_VARIABLE = "ORCHWATCH_COLLECTOR_OTLP_GRPC_PORT"
 _OTLP_GRPC_PORT = "4317"
@@ -41,8 +37,3 @@ def variables(*, traces: bool = False) -> dict[str, str]:
         "OTEL_METRICS_INCLUDE_SESSION_ID": "true",
         **(_TRACES if traces else {}),
     }
-
-
-def set_by_user(wanted: Mapping[str, str], settings_env: Mapping[str, object]) -> list[str]:
-    """The variables that the settings set to something else, which stays as it is."""
-    return [name for name, value in wanted.items() if settings_env.get(name, value) != value]

@@ -50,6 +50,7 @@ class Listening:
             },
         )
         self.endpoint.start()
+        self._clients: list[http.client.HTTPConnection] = []
 
     def take(self, body: bytes) -> Answer:
         if self.fails:
@@ -58,7 +59,15 @@ class Listening:
         return self.answer
 
     def connect(self) -> http.client.HTTPConnection:
-        return http.client.HTTPConnection("127.0.0.1", self.endpoint.port, timeout=10)
+        self._clients.append(
+            http.client.HTTPConnection("127.0.0.1", self.endpoint.port, timeout=10)
+        )
+        return self._clients[-1]
+
+    def close(self) -> None:
+        self.endpoint.close()
+        for client in self._clients:
+            client.close()
 
     def headers(self, **changed: str | None) -> dict[str, str]:
         wanted: dict[str, str | None] = {
@@ -86,7 +95,7 @@ class Listening:
 def listening() -> Iterator[Listening]:
     found = Listening()
     yield found
-    found.endpoint.close()
+    found.close()
 
 
 def test_an_event_is_answered_with_nothing_and_received(listening: Listening) -> None:

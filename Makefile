@@ -117,6 +117,10 @@ bench-freshness: setup ## Measure how soon the monitor shows what a real client 
 bench-monitor-process: setup ## Measure what the monitor takes after an hour of operations
 	@$(BIN)/python benchmarks/monitor_process.py
 
+.PHONY: bench-runtime
+bench-runtime: setup ## Measure a session's shared state beside plain SQLite
+	@$(BIN)/python benchmarks/runtime_state.py
+
 .PHONY: lock
 lock: setup ## Pin the dependencies anew
 	$(BIN)/uv pip compile pyproject.toml --extra local --extra grafana --group dev --universal --python-version 3.11 \

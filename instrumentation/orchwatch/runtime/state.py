@@ -65,7 +65,7 @@ class StateStore:
         """
         with operation(semconv.STATE_PERSIST) as op:
             version = self.version + 1
-            data = _encode(self.directory, self.document, version)
+            data = encode_state(self.directory / CURRENT_FILE, self.document, version)
             op.set_attribute(semconv.STATE_VERSION, version)
             op.set_attribute(semconv.STATE_SIZE, len(data))
             try:
@@ -83,12 +83,12 @@ class StateStore:
         """
         path = self.directory / CURRENT_FILE
         try:
-            version, document = _read(path)
+            version, document = read_state(path)
         except StateError:
-            _count_violation("damaged")
+            count_violation("damaged")
             raise
         if version != self.version or document != json.loads(json.dumps(self.document)):
-            _count_violation("differs")
+            count_violation("differs")
             raise StateError(
                 f"{path}: version {version} is not the state in memory, version {self.version}"
             )
@@ -102,11 +102,11 @@ class StateStore:
     def _load(self) -> None:
         current, previous = self.directory / CURRENT_FILE, self.directory / PREVIOUS_FILE
         try:
-            self.version, self.document = _read(current)
+            self.version, self.document = read_state(current)
         except StateError as damage:
-            _count_violation("damaged")
+            count_violation("damaged")
             try:
-                self.version, self.document = _read(previous)
+                self.version, self.document = read_state(previous)
             except StateError as second:
                 raise StateError(f"{damage}; {second}; no good copy is left") from second
             self.recovered = True
@@ -147,21 +147,31 @@ def own(directory: Path) -> int:
     return lock
 
 
-def _count_violation(kind: str) -> None:
+def count_violation(kind: str) -> None:
+    """Count that a state was found `damaged`, or that it `differs` from what it must be."""
     count(semconv.CONSISTENCY_VIOLATIONS, attributes={"kind": kind}, unit="{violation}")
 
 
-def _encode(directory: Path, document: dict[str, Any], version: int) -> bytes:
+def encode_state(path: Path, document: dict[str, Any], version: int) -> bytes:
+    """A file's content: version, checksum and state.
+
+    Raises:
+        StateError: The document is not JSON; the message names `path`.
+    """
     try:
         state = json.dumps(document, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise StateError(f"{directory / CURRENT_FILE}: state is not JSON: {error}") from error
+        raise StateError(f"{path}: state is not JSON: {error}") from error
     checksum = hashlib.sha256(state.encode()).hexdigest()
     return f'{{"version":{version},"checksum":"{checksum}","state":{state}}}\n'.encode()
 
 
-def _read(path: Path) -> tuple[int, dict[str, Any]]:
-    """The version and state in a file; the checksum is that of the state written compactly."""
+def read_state(path: Path) -> tuple[int, dict[str, Any]]:
+    """The version and state in a file; the checksum is that of the state written compactly.
+
+    Raises:
+        StateError: It cannot be read, is torn, or its checksum does not fit.
+    """
     try:
         whole = json.loads(files.read(path, _MOST_BYTES, links=False))
         version, checksum, document = whole["version"], whole["checksum"], whole["state"]

@@ -1,0 +1,120 @@
+"""What a session's shared state costs beside plain SQLite: `make bench-runtime`.
+
+Both write a row per path to a file in WAL mode, with the same durability, in one run: the ratio is
+what versions, the log of changes and the operation that is recorded for each write add.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+
+from orchwatch.runtime.session_state import SessionStateManager
+
+WRITERS = (1, 4, 16, 32)
+RUN_S = 3.0
+SIZES_BYTES = (10_000, 1_000_000)
+SETS = 2_000
+_MEMBER_BYTES = 200
+
+_PLAIN = """
+import os, sqlite3, sys, time
+connection = sqlite3.connect(sys.argv[1] + "/plain.sqlite3", timeout=60, isolation_level=None)
+connection.execute("PRAGMA journal_mode=WAL"); connection.execute("PRAGMA synchronous=NORMAL")
+def write(number):
+    row = f"w{os.getpid()}.{number % 50}", "1"
+    connection.execute("INSERT OR REPLACE INTO nodes VALUES (?, ?)", row)
+"""
+_OURS = """
+import os, sys, time
+from orchwatch.runtime.session_state import SessionStateManager
+state = SessionStateManager(sys.argv[1], "bench")
+def write(number):
+    state.set((f"w{os.getpid()}", str(number % 50)), 1)
+"""
+_LOOP = """
+write(0)
+print("ready", flush=True)
+sys.stdin.readline()
+until = time.monotonic() + float(sys.argv[2])
+number = 0
+while time.monotonic() < until:
+    write(number)
+    number += 1
+print(number)
+"""
+
+
+def _sets_a_second(code: str, directory: str, writers: int) -> float:
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", code + _LOOP, directory, str(RUN_S)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(writers)
+    ]
+    for process in processes:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+    for process in processes:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
+    return sum(int(process.communicate()[0]) for process in processes) / RUN_S
+
+
+def _fill(directory: str, size_bytes: int) -> None:
+    members = {str(n): "x" * _MEMBER_BYTES for n in range(size_bytes // _MEMBER_BYTES)}
+    with SessionStateManager(directory, "bench") as state:
+        state.set("filled", members)
+    connection = sqlite3.connect(Path(directory) / "plain.sqlite3")
+    with connection:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("CREATE TABLE nodes(path TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID")
+        connection.executemany(
+            "INSERT INTO nodes VALUES (?, ?)", [(n, json.dumps(v)) for n, v in members.items()]
+        )
+    connection.close()
+
+
+def _latencies_us(directory: str) -> tuple[float, float, float]:
+    took: dict[str, list[int]] = {"set": [], "get": []}
+    with SessionStateManager(directory, "bench") as state:
+        for number in range(SETS):
+            started = time.perf_counter_ns()
+            state.set(("one", str(number % 50)), number)
+            between = time.perf_counter_ns()
+            state.get(("one", str(number % 50)))
+            took["set"].append(between - started)
+            took["get"].append(time.perf_counter_ns() - between)
+    sets = sorted(took["set"])
+    return median(sets) / 1000, sets[int(len(sets) * 0.99)] / 1000, median(took["get"]) / 1000
+
+
+def main() -> None:
+    """Prints a table."""
+    for size_bytes in SIZES_BYTES:
+        with tempfile.TemporaryDirectory() as directory:
+            os.environ["ORCHWATCH_HOME"] = f"{directory}/home"
+            _fill(directory, size_bytes)
+            p50, p99, get = _latencies_us(directory)
+            print(f"state of {size_bytes:,} bytes:", end=" ")
+            print(f"set p50 {p50:.0f} us, p99 {p99:.0f} us, get p50 {get:.0f} us")
+            print("writers   sets/s   plain SQLite   ratio")
+            for writers in WRITERS:
+                plain = _sets_a_second(_PLAIN, directory, writers)
+                ours = _sets_a_second(_OURS, directory, writers)
+                print(f"{writers:7} {ours:8,.0f} {plain:14,.0f} {ours / plain:7.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

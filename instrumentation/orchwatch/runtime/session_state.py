@@ -1,0 +1,427 @@
+"""A session's state, shared by any number of processes."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import shutil
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from orchwatch import semconv
+from orchwatch.recording import files
+from orchwatch.recording.home import DIRECTORY_MODE
+from orchwatch.recording.operation import operation
+from orchwatch.runtime import state_copies, state_paths, state_tree
+from orchwatch.runtime.state import CURRENT_FILE, StateError, StateStore, count_violation
+from orchwatch.runtime.state_database import Database
+from orchwatch.runtime.state_tree import Change, Reader, Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import TracebackType
+
+    from orchwatch.runtime.state_copies import Checkpoint
+    from orchwatch.runtime.state_database import Durability
+
+STATE_DIRECTORY = Path(".claude", "state")
+NEWEST_VIEW = "orchestration.json"
+_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_PATH_ATTRIBUTE_CHARACTERS = 120
+_POLL_S = 0.02
+
+
+class SessionStateManager:
+    """The state of one session: JSON in SQLite, a row for each member.
+
+    Any number of processes may read and write it at once, with no process in the middle; readers
+    wait for nobody. A write is acknowledged by returning, and is there for everybody then. Use it
+    in a `with` block, or `close()` it. After `os.fork` the child opens the file anew by itself.
+
+    Paths are `$.tasks.t1.status`, the same without `$.`, or a sequence of names; `$` is all. Lists
+    are values: they are replaced as a whole.
+
+        with SessionStateManager(workspace, "build-7") as state:
+            state.set("tasks.t1", {"status": "pending", "tries": 0})
+            state.increment("tasks.t1.tries")
+
+    Args:
+        root: The workspace; the files lie in `.claude/state` below it.
+        session_id: Letters, digits, `.`, `_` and `-`, at most 128.
+        durability: What a write survives, see `Database`.
+        expires_after_s: Seconds without a write after which `cleanup_expired` may remove it; None
+            leaves that to `close` and `remove`. Holds from then on, for every process.
+
+    Attributes:
+        id: The session's id.
+        path: The database.
+        view: The JSON view, as `export` writes it.
+
+    Raises:
+        StateError: The session cannot be opened; the message names the file and the reason.
+    """
+
+    def __init__(
+        self,
+        root: str | os.PathLike[str],
+        session_id: str,
+        *,
+        durability: Durability = "process",
+        expires_after_s: float | None = None,
+    ) -> None:
+        if not isinstance(session_id, str) or not _ID.fullmatch(session_id):
+            raise StateError(
+                f"{session_id!r} cannot be a session's id: letters, digits, '.', '_' and '-', "
+                "at most 128, and no '.' or '-' first"
+            )
+        if expires_after_s is not None and not expires_after_s > 0:
+            raise StateError(f"expires_after_s must be more than 0, not {expires_after_s!r}")
+        self.id = session_id
+        with operation(semconv.SESSION_INIT, {semconv.SESSION_ID: session_id}):
+            self._directory = _directory(Path(root))
+            self.path = self._directory / f"session-{session_id}.sqlite3"
+            self.view = self._directory / f"session-{session_id}.json"
+            self._checkpoints = self._directory / "checkpoints" / session_id
+            self._in_use = _use(_use_path(self.path))
+            try:
+                self._database = Database(self.path, durability)
+                self._activate(Path(root) / session_id, expires_after_s)
+            except BaseException:
+                os.close(self._in_use)
+                raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def status(self) -> str:
+        """`active`, or what somebody set `$.session.status` to."""
+        return str(self.get(("session", "status"), "unknown"))
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The whole state, as it is now; a copy."""
+        with self._database.reading() as connection:
+            state: dict[str, Any] = Reader(connection).get("$")
+            return state
+
+    def get(self, path: state_paths.Path = "$", default: Any = None) -> Any:
+        """The member at `path`, or `default` where there is none.
+
+        Raises:
+            PathError: `path` names no member.
+            StateError: The file cannot be read.
+        """
+        with self._operation(semconv.STATE_QUERY, path), self._database.reading() as connection:
+            return Reader(connection).get(path, default)
+
+    def version(self, path: state_paths.Path = "$") -> int:
+        """The version that last changed the member or what is below it; 0 where there is none.
+
+        Raises:
+            PathError, StateError: As `get`.
+        """
+        with self._database.reading() as connection:
+            return Reader(connection).version(path)
+
+    def set(
+        self, path: state_paths.Path, value: Any, *, expected_version: int | None = None
+    ) -> int:
+        """Set a member, see `Writer.set`; gives the version that the state has since."""
+        with self._writing(path) as writer:
+            writer.set(path, value, expected_version=expected_version)
+        return writer.written
+
+    def merge(
+        self,
+        path: state_paths.Path,
+        members: Mapping[str, Any],
+        *,
+        expected_version: int | None = None,
+    ) -> int:
+        """Set some members of an object, see `Writer.merge`; gives the state's version."""
+        with self._writing(path) as writer:
+            writer.merge(path, members, expected_version=expected_version)
+        return writer.written if writer.changed else writer.written - 1
+
+    def delete(self, path: state_paths.Path, *, expected_version: int | None = None) -> bool:
+        """Remove a member, see `Writer.delete`; False where there was none."""
+        with self._writing(path) as writer:
+            return writer.delete(path, expected_version=expected_version)
+
+    def increment(self, path: state_paths.Path, by: float = 1) -> int | float:
+        """Add to a number, see `Writer.increment`, whoever else does at the same time."""
+        with self._writing(path) as writer:
+            return writer.increment(path, by)
+
+    @contextmanager
+    def transaction(self) -> Iterator[Writer]:
+        """Several reads and writes as one: all of it happens, or after an exception nothing.
+
+        No other process writes meanwhile, so keep it short.
+
+        Raises:
+            StateError: The file cannot be written, or this thread is in a transaction already.
+        """
+        with self._writing("$") as writer:
+            yield writer
+
+    def changes(self, path: state_paths.Path = "$", since: int = 0) -> list[Change]:
+        """What any process changed at, above or below `path` after version `since`, oldest first.
+
+        Raises:
+            StateError: So many versions have followed that they are no longer kept.
+        """
+        with self._database.reading() as connection:
+            return state_tree.changes(connection, path, since)
+
+    def subscribe(
+        self,
+        path: state_paths.Path = "$",
+        *,
+        since: int | None = None,
+        timeout_s: float | None = None,
+    ) -> Iterator[Change]:
+        """Each change of any process at, above or below `path`, as it comes.
+
+        Args:
+            path: The member to follow.
+            since: Begin after this version; by default with what comes after this call.
+            timeout_s: End after so long without a change; None goes on for ever.
+
+        Raises:
+            StateError: See `changes`.
+        """
+        state_paths.parse(path)
+        return self._followed(path, self.version() if since is None else since, timeout_s)
+
+    def export(self) -> Path:
+        """Write the JSON view, `session-<id>.json`, and the same as `orchestration.json`.
+
+        Raises:
+            StateError: They cannot be written.
+        """
+        with self._operation(semconv.STATE_PERSIST, "$"):
+            views = (self.view, self._directory / NEWEST_VIEW)
+            state_copies.export(views, self.document)
+        return self.view
+
+    def checkpoint(self) -> Checkpoint:
+        """Keep a copy of the state with its checksum; the last few are kept.
+
+        Raises:
+            StateError: It cannot be written.
+        """
+        with self._operation(semconv.STATE_PERSIST, "$"):
+            with self._database.reading() as connection:
+                reader = Reader(connection)
+                version, state = reader.version(), reader.get("$")
+            try:
+                return state_copies.save(self._checkpoints, version, state)
+            except OSError as error:
+                raise StateError(f"{error.filename}: {error.strerror}") from error
+
+    def checkpoints(self) -> list[Checkpoint]:
+        """The copies that are kept, oldest first."""
+        return state_copies.saved(self._checkpoints)
+
+    def restore(self, version: int | None = None) -> Checkpoint:
+        """Put a checkpoint's state in the place of the state, by default the newest one's.
+
+        Raises:
+            StateError: There is none, or its checksum does not fit, which counts as a violation.
+        """
+        try:
+            checkpoint, state = state_copies.load(self._checkpoints, version)
+        except StateError:
+            if self.checkpoints():
+                count_violation("damaged")
+            raise
+        self.set("$", state)
+        return checkpoint
+
+    def verify(self) -> None:
+        """Hold the file against its own rules.
+
+        Raises:
+            StateError: It is damaged; counted as a violation.
+        """
+        try:
+            with self._database.reading() as connection:
+                state_tree.check(connection, str(self.path))
+        except StateError:
+            count_violation("damaged")
+            raise
+
+    def close(self) -> None:
+        """Let go of the files; the session stays as it is. Safe to call again."""
+        if self._in_use >= 0:
+            self._database.close()
+            os.close(self._in_use)
+            self._in_use = -1
+
+    def cleanup(self) -> None:
+        """Close, and remove the session with its view and its checkpoints.
+
+        Raises:
+            StateError: Another process has it open; it is closed here, and stays.
+        """
+        self.close()
+        if not _removed(self.path):
+            raise StateError(f"{self.path}: another process has this session open")
+
+    def _activate(self, old: Path, expires_after_s: float | None) -> None:
+        with self._database.writing() as connection:
+            writer = Writer(connection)
+            if expires_after_s is not None:
+                connection.execute(
+                    "INSERT OR REPLACE INTO facts VALUES ('expires_after_s', ?)", (expires_after_s,)
+                )
+            if writer.version(("session",)):
+                return
+            if (old / CURRENT_FILE).exists():
+                writer.set("$", _state_of(old))
+            started = {"id": self.id, "status": "active", "started_ns": time.time_ns()}
+            writer.merge(("session",), started)
+
+    def _followed(
+        self, path: state_paths.Path, since: int, timeout_s: float | None
+    ) -> Iterator[Change]:
+        last_s = time.monotonic()
+        while True:
+            version = self.version()
+            if version > since:
+                for change in self.changes(path, since):
+                    last_s = time.monotonic()
+                    since = change.version
+                    yield change
+                since = max(since, version)
+            elif timeout_s is not None and time.monotonic() - last_s >= timeout_s:
+                return
+            else:
+                time.sleep(_POLL_S)
+
+    @contextmanager
+    def _writing(self, path: state_paths.Path) -> Iterator[Writer]:
+        with self._operation(semconv.STATE_PERSIST, path) as op:
+            with self._database.writing() as connection:
+                writer = Writer(connection)
+                yield writer
+            op.set_attribute(semconv.STATE_VERSION, writer.written)
+
+    def _operation(self, name: str, path: state_paths.Path) -> operation:
+        shown = path if isinstance(path, str) else ".".join(map(str, path))
+        return operation(
+            name,
+            {
+                semconv.SESSION_ID: self.id,
+                semconv.STATE_PATH: shown[:_PATH_ATTRIBUTE_CHARACTERS],
+            },
+        )
+
+
+def cleanup_expired(root: str | os.PathLike[str], older_than_s: float | None = None) -> list[str]:
+    """Remove the sessions that have expired and that nobody has open.
+
+    Args:
+        root: The workspace.
+        older_than_s: Also those without a write for so long, whatever they say themselves.
+
+    Returns:
+        The ids of those that were removed.
+    """
+    removed = []
+    for path in sorted((Path(root) / STATE_DIRECTORY).glob("session-*.sqlite3")):
+        try:
+            limit_s = _expiry_s(path)
+            age_s = time.time() - max(
+                file.stat().st_mtime for file in (path, Path(f"{path}-wal")) if file.exists()
+            )
+        except (StateError, OSError, ValueError):
+            continue  # none of ours, or gone meanwhile
+        limits = [each for each in (limit_s, older_than_s) if each is not None]
+        if limits and age_s > min(limits) and _removed(path):
+            removed.append(path.stem.removeprefix("session-"))
+    return removed
+
+
+def _expiry_s(path: Path) -> float | None:
+    database = Database(path)
+    try:
+        with database.reading() as connection:
+            row = connection.execute(
+                "SELECT value FROM facts WHERE name = 'expires_after_s'"
+            ).fetchone()
+    finally:
+        database.close()
+    return None if row is None else float(row[0])
+
+
+def _state_of(old: Path) -> dict[str, Any]:
+    """What a session kept in one file, as sessions did before."""
+    store = StateStore(old)
+    try:
+        return store.document
+    finally:
+        store.close()
+
+
+def _directory(root: Path) -> Path:
+    directory = root / STATE_DIRECTORY
+    try:
+        root.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+        directory.parent.mkdir(exist_ok=True)
+        directory.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+    except OSError as error:
+        message = f"{directory}: a session cannot be kept there: {error.strerror}"
+        raise StateError(message) from error
+    return directory
+
+
+def _use_path(path: Path) -> Path:
+    return path.with_suffix(".use")
+
+
+def _use(path: Path) -> int:
+    """Says, for as long as the descriptor is open, that the session is in use."""
+    while True:
+        try:
+            file = files.descriptor(path, os.O_RDWR | os.O_CREAT, links=False)
+        except OSError as error:
+            raise StateError(f"{path}: cannot be opened: {error.strerror}") from error
+        fcntl.flock(file, fcntl.LOCK_SH)
+        # Whoever removed the session while this process waited removed this file, too.
+        try:
+            if os.stat(path).st_ino == os.fstat(file).st_ino:
+                return file
+        except FileNotFoundError:
+            pass
+        os.close(file)
+
+
+def _removed(path: Path) -> bool:
+    use_path = _use_path(path)
+    file = _use(use_path)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for ending in (".sqlite3", ".sqlite3-wal", ".sqlite3-shm", ".lock", ".json"):
+            path.with_suffix(ending).unlink(missing_ok=True)
+        name = path.stem.removeprefix("session-")
+        shutil.rmtree(path.parent / "checkpoints" / name, ignore_errors=True)
+        use_path.unlink(missing_ok=True)  # last: whoever waits for it finds nothing of the session
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(file)
+    return True

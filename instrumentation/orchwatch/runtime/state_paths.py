@@ -1,0 +1,114 @@
+"""Paths into a session's state: which member is meant, and the key that its row has."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from orchwatch.errors import OrchwatchError
+
+Path = str | Sequence[str]
+Keys = tuple[str, ...]
+
+# Each name of a key begins with the separator, so that what lies below a member is one range of
+# keys, in the order of the primary key.
+SEPARATOR = "\x1f"
+BEHIND = "\x20"
+_ESCAPE = "\x1e"
+MOST_DEPTH = 200
+
+_STEP = re.compile(
+    r"""\.?(?P<name>[^.\[\]'"*?@]+)|\[(?:'(?P<single>(?:[^'\\]|\\.)*)'|"(?P<double>(?:[^"\\]|\\.)*)")\]"""
+)
+_ESCAPED = re.compile(r"\\(['\"\\])")
+
+
+class PathError(OrchwatchError):
+    """A path names no member; the message names the path and the rule."""
+
+
+def parse(path: Path) -> Keys:
+    """The names that lead to a member, from the outside in; none for the whole state.
+
+    Args:
+        path: `$.tasks['a.b'].status`, the same without `$.`, or the names themselves, one by one.
+
+    Raises:
+        PathError: It is none of these, or has too many names.
+    """
+    if isinstance(path, str):
+        keys = _parsed(path)
+    else:
+        keys = tuple(path)
+        if not all(isinstance(key, str) for key in keys):
+            raise PathError(f"{path!r} names no member of the state: each name must be a str")
+    if len(keys) > MOST_DEPTH:
+        raise PathError(f"a path of {len(keys)} names: the state is at most {MOST_DEPTH} deep")
+    for key in keys:
+        check_name(key)
+    return keys
+
+
+def shown(keys: Keys) -> str:
+    """The path as a person reads it, and as `parse` takes it."""
+    return "$" + "".join(
+        f".{key}" if re.fullmatch(r"\w[\w-]*", key) else f"['{_quoted(key)}']" for key in keys
+    )
+
+
+def encode(keys: Keys) -> str:
+    """The row's key."""
+    return "".join([SEPARATOR + _escaped(key) for key in keys])
+
+
+def decode(key: str) -> Keys:
+    """The names that a row's key stands for."""
+    return tuple(
+        name.replace(_ESCAPE + "1", SEPARATOR).replace(_ESCAPE + "0", _ESCAPE)
+        for name in key.split(SEPARATOR)[1:]
+    )
+
+
+def check_name(key: object) -> None:
+    """Refuses what cannot be the name of a member.
+
+    Raises:
+        PathError: It is no str, or no Unicode text.
+    """
+    if not isinstance(key, str):
+        raise PathError(f"{key!r} cannot name a member of the state: it must be a str")
+    if not key.isascii():
+        try:
+            key.encode()
+        except UnicodeEncodeError:
+            raise PathError(f"{key!r} cannot name a member: half of a surrogate pair") from None
+
+
+def _parsed(path: str) -> Keys:
+    rest = path.removeprefix("$")
+    keys = []
+    at = 0
+    while at < len(rest):
+        step = _STEP.match(rest, at)
+        first_bare = at == 0 and path == rest
+        if step is None or (step["name"] is not None and (rest[at] == ".") is first_bare):
+            raise PathError(
+                f"{path!r} names no member of the state: write names with dots between them, "
+                "and ['…'] around a name that has a dot, a bracket or a sign of JSONPath"
+            )
+        quoted = step["single"] if step["single"] is not None else step["double"]
+        keys.append(step["name"] if quoted is None else _ESCAPED.sub(r"\1", quoted))
+        at = step.end()
+    if not path:
+        raise PathError("'' names no member of the state: '$' is all of it")
+    return tuple(keys)
+
+
+def _quoted(key: str) -> str:
+    return key.replace("\\", "\\\\").replace("'", "\\'")
+
+
+def _escaped(key: str) -> str:
+    if _ESCAPE not in key and SEPARATOR not in key:
+        return key
+    return key.replace(_ESCAPE, _ESCAPE + "0").replace(SEPARATOR, _ESCAPE + "1")

@@ -1,0 +1,329 @@
+"""The state as rows: an object's row has no value, every other member's has its JSON."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from orchwatch.runtime import state_paths
+from orchwatch.runtime.state import StateError
+from orchwatch.runtime.state_paths import BEHIND, MOST_DEPTH, SEPARATOR, Keys
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator, Mapping
+
+    from orchwatch.runtime.state_paths import Path
+
+Kind = Literal["set", "delete"]
+Row = tuple[str, str | None]
+
+# So many versions of changes are kept for those who follow them.
+KEPT_VERSIONS = 10_000
+_PRUNE_INTERVAL = 1_000
+
+
+class VersionConflictError(StateError):
+    """A member has another version than the writer expected; nothing was written.
+
+    Attributes:
+        expected: The version that the writer had read.
+        found: The member's version now; 0 where there is none.
+    """
+
+    def __init__(self, path: str, expected: int, found: int) -> None:
+        super().__init__(f"{path} is at version {found}, not {expected}: read it again")
+        self.expected = expected
+        self.found = found
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One member that was written or removed.
+
+    Attributes:
+        version: The state's version since then; changes of one transaction share it.
+        kind: `set` or `delete`.
+        path: The member, as `$.tasks.t1`; what lies below it changed with it.
+    """
+
+    version: int
+    kind: Kind
+    path: str
+
+
+class Reader:
+    """Reads of the state at one moment."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def get(self, path: Path, default: Any = None) -> Any:
+        """The member at `path`, or `default` where there is none.
+
+        Raises:
+            PathError: `path` names no member.
+        """
+        keys = state_paths.parse(path)
+        row = self._row(keys)
+        if row is None:
+            return default
+        value, _version = row
+        return self._object(keys) if value is None else json.loads(value)
+
+    def version(self, path: Path = "$") -> int:
+        """The version that last changed the member or anything below it; 0 where there is none.
+
+        Raises:
+            PathError: `path` names no member.
+        """
+        keys = state_paths.parse(path)
+        if not keys:
+            return fact(self._connection, "version")
+        row = self._row(keys)
+        if row is None:
+            return 0
+        below = self._connection.execute(
+            "SELECT max(version) FROM nodes WHERE path >= ? AND path < ?", _range(keys)
+        ).fetchone()[0]
+        return max(row[1], below or 0)
+
+    def _row(self, keys: Keys) -> tuple[str | None, int] | None:
+        found: tuple[str | None, int] | None = self._connection.execute(
+            "SELECT value, version FROM nodes WHERE path = ?", (state_paths.encode(keys),)
+        ).fetchone()
+        return found
+
+    def _object(self, keys: Keys) -> dict[str, Any]:
+        """Rows come parents first, so each finds its object."""
+        top: dict[str, Any] = {}
+        objects = {state_paths.encode(keys): top}
+        for key, value in self._connection.execute(
+            "SELECT path, value FROM nodes WHERE path >= ? AND path < ?", _range(keys)
+        ):
+            parent, _, _ = key.rpartition(SEPARATOR)
+            name = state_paths.decode(key[len(parent) :])[0]
+            if value is None:
+                objects[parent][name] = objects[key] = {}
+            else:
+                objects[parent][name] = json.loads(value)
+        return top
+
+
+class Writer(Reader):
+    """Reads and writes inside one transaction; each sees what was written before it.
+
+    Attributes:
+        written: The version that the state has afterwards.
+        changed: How many members were written or removed.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__(connection)
+        self.written = fact(connection, "version") + 1
+        self.changed = 0
+
+    def set(self, path: Path, value: Any, *, expected_version: int | None = None) -> None:
+        """Put `value`, JSON, in the place of the member at `path`; objects above it are made.
+
+        Args:
+            path: The member; `$` takes an object only.
+            value: Its new value.
+            expected_version: What `version(path)` said; 0 for a member that must not exist yet.
+
+        Raises:
+            PathError: `path`, or a name in `value`, names no member.
+            StateError: `value` is not JSON, or something above `path` is no object.
+            VersionConflictError: The member has another version; nothing was written.
+        """
+        keys = state_paths.parse(path)
+        self._expect(keys, expected_version)
+        if not keys and not isinstance(value, dict):
+            raise StateError(f"the state as a whole must be an object, not {value!r}")
+        self._put(keys, list(_rows(keys, value)))
+
+    def merge(
+        self, path: Path, members: Mapping[str, Any], *, expected_version: int | None = None
+    ) -> None:
+        """Set members of the object at `path`, and leave its others; objects merge in turn.
+
+        Raises:
+            StateError, PathError, VersionConflictError: As `set`.
+        """
+        keys = state_paths.parse(path)
+        self._expect(keys, expected_version)
+        row = self._row(keys)
+        if row is not None and row[0] is not None:
+            raise StateError(f"{state_paths.shown(keys)} is no object and has no members")
+        planned = [(keys, list(_rows(keys, {})))] if row is None else []
+        planned += [(target, list(_rows(target, v))) for target, v in self._merged(keys, members)]
+        for target, rows in planned:
+            self._put(target, rows)
+
+    def delete(self, path: Path, *, expected_version: int | None = None) -> bool:
+        """Remove a member with all below it; False where there is none. `$` empties the state.
+
+        Raises:
+            PathError, VersionConflictError: As `set`.
+        """
+        keys = state_paths.parse(path)
+        self._expect(keys, expected_version)
+        if not keys:
+            self._put(keys, list(_rows(keys, {})))
+            return True
+        removed = self._clear(keys)
+        if removed:
+            self._touch(keys[:-1])
+            self._note("delete", keys)
+        return removed
+
+    def increment(self, path: Path, by: float = 1) -> int | float:
+        """Add to a number, and give what it is then; a missing one counts from 0.
+
+        Raises:
+            StateError, PathError: As `set`, or the member is no number.
+        """
+        keys = state_paths.parse(path)
+        before = self.get(keys, 0)
+        if isinstance(before, bool) or not isinstance(before, int | float):
+            raise StateError(f"{state_paths.shown(keys)} is no number and cannot be incremented")
+        after: int | float = before + by
+        self.set(keys, after)
+        return after
+
+    def _merged(self, keys: Keys, members: Mapping[str, Any]) -> Iterator[tuple[Keys, Any]]:
+        """The members that a merge replaces: what is an object on both sides is looked into."""
+        for name, value in members.items():
+            state_paths.check_name(name)
+            target = (*keys, name)
+            row = self._row(target) if isinstance(value, dict) else None
+            if row is not None and row[0] is None:
+                yield from self._merged(target, value)
+            else:
+                yield target, value
+
+    def _put(self, keys: Keys, rows: list[Row]) -> None:
+        self._make_above(keys)
+        self._clear(keys)
+        self._connection.executemany(
+            "INSERT INTO nodes VALUES (?, ?, ?)", [(*row, self.written) for row in rows]
+        )
+        self._note("set", keys)
+
+    def _make_above(self, keys: Keys) -> None:
+        above = [keys[:depth] for depth in range(1, len(keys))]
+        for outer in reversed(above):
+            row = self._row(outer)
+            if row is None:
+                continue
+            if row[0] is not None:
+                raise StateError(f"{state_paths.shown(outer)} is no object and has no members")
+            break  # so are all above it
+        self._connection.executemany(
+            "INSERT OR IGNORE INTO nodes VALUES (?, NULL, ?)",
+            [(state_paths.encode(outer), self.written) for outer in above],
+        )
+
+    def _clear(self, keys: Keys) -> bool:
+        key, behind = state_paths.encode(keys), _range(keys)
+        self._connection.execute("DELETE FROM nodes WHERE path >= ? AND path < ?", behind)
+        found = self._connection.execute("DELETE FROM nodes WHERE path = ?", (key,))
+        return found.rowcount > 0
+
+    def _touch(self, keys: Keys) -> None:
+        self._connection.execute(
+            "UPDATE nodes SET version = ? WHERE path = ?", (self.written, state_paths.encode(keys))
+        )
+
+    def _note(self, kind: Kind, keys: Keys) -> None:
+        if not self.changed:
+            self._connection.execute(
+                "UPDATE facts SET value = ? WHERE name = 'version'", (self.written,)
+            )
+            if not self.written % _PRUNE_INTERVAL:
+                self._prune()
+        self._connection.execute(
+            "INSERT INTO changes VALUES (?, ?, ?, ?)",
+            (self.written, self.changed, kind, state_paths.encode(keys)),
+        )
+        self.changed += 1
+
+    def _prune(self) -> None:
+        oldest = max(0, self.written - KEPT_VERSIONS)
+        self._connection.execute("DELETE FROM changes WHERE version <= ?", (oldest,))
+        self._connection.execute("UPDATE facts SET value = ? WHERE name = 'oldest'", (oldest,))
+
+    def _expect(self, keys: Keys, expected: int | None) -> None:
+        if expected is not None and (found := self.version(keys)) != expected:
+            raise VersionConflictError(state_paths.shown(keys), expected, found)
+
+
+def changes(connection: sqlite3.Connection, path: Path, since: int) -> list[Change]:
+    """What changed at, above or below `path` after version `since`, oldest first.
+
+    Raises:
+        StateError: Changes since then are no longer kept.
+    """
+    keys = state_paths.parse(path)
+    if since < fact(connection, "oldest"):
+        raise StateError(f"changes right after version {since} are no longer kept: read the state")
+    found = connection.execute(
+        "SELECT version, kind, path FROM changes WHERE version > ? ORDER BY version, number",
+        (since,),
+    )
+    decoded = [(version, kind, state_paths.decode(key)) for version, kind, key in found]
+    return [
+        Change(version, kind, state_paths.shown(changed))
+        for version, kind, changed in decoded
+        if changed[: len(keys)] == keys[: len(changed)]
+    ]
+
+
+def fact(connection: sqlite3.Connection, name: str) -> int:
+    """A whole number that the state keeps about itself."""
+    return int(connection.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()[0])
+
+
+def _range(keys: Keys) -> tuple[str, str]:
+    key = state_paths.encode(keys)
+    return key + SEPARATOR, key + BEHIND
+
+
+def _rows(keys: Keys, value: Any) -> Iterator[Row]:
+    if len(keys) > MOST_DEPTH:
+        raise StateError(f"{state_paths.shown(keys[:3])}…: more than {MOST_DEPTH} objects deep")
+    if isinstance(value, dict):
+        yield state_paths.encode(keys), None
+        for name, member in value.items():
+            state_paths.check_name(name)
+            yield from _rows((*keys, name), member)
+        return
+    try:
+        text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise StateError(f"{state_paths.shown(keys)}: state is not JSON: {error}") from error
+    yield state_paths.encode(keys), text
+
+
+def check(connection: sqlite3.Connection, name: str) -> None:
+    """Hold the rows against their rules: whole pages, each row below an object, each value JSON.
+
+    Raises:
+        StateError: One is broken.
+    """
+    (said,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if said != "ok":
+        raise StateError(f"{name}: damaged: {' '.join(str(said).split())}")
+    objects = {row[0] for row in connection.execute("SELECT path FROM nodes WHERE value IS NULL")}
+    version = fact(connection, "version")
+    for key, value, written in connection.execute("SELECT path, value, version FROM nodes"):
+        shown = state_paths.shown(state_paths.decode(key))
+        if key and key.rpartition(SEPARATOR)[0] not in objects:
+            raise StateError(f"{name}: damaged: {shown} is below no object")
+        if written > version:
+            raise StateError(f"{name}: damaged: {shown} is newer than the state")
+        try:
+            json.loads("0" if value is None else value)
+        except ValueError:
+            raise StateError(f"{name}: damaged: {shown} is not JSON") from None

@@ -50,7 +50,8 @@ class Script:
         message: Json = {"role": role, "content": list(blocks)}
         if role == "assistant":
             usage = {"input_tokens": 1000, "output_tokens": 10}
-            message |= {"id": f"msg_{self.number}", "model": self.model, "usage": usage}
+            own = f"msg_{self.session_id}_{self.number}"  # one that is used again is a copy
+            message |= {"id": own, "model": self.model, "usage": usage}
             message["stop_reason"] = "tool_use" if blocks[0]["type"] == "tool_use" else "end_turn"
         line = {
             "type": role,

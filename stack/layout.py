@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ports import Ports
 
 USER: Final = "orchwatch"
-_MOST_BYTES: Final = 4096
+_MAX_BYTES: Final = 4096
 
 
 class Layout:
@@ -71,22 +71,22 @@ class Layout:
     @property
     def otlp_headers(self) -> str:
         """For `OTEL_EXPORTER_OTLP_HEADERS`, beside `otlp_http_url`."""
-        return files.read(self.access / "otlp-headers", _MOST_BYTES).decode().strip()
+        return files.read(self.access / "otlp-headers", _MAX_BYTES).decode().strip()
 
     @property
     def password(self) -> str:
         """What Prometheus and Alertmanager ask `USER` for."""
-        return files.read(self.access / "password", _MOST_BYTES).decode().strip()
+        return files.read(self.access / "password", _MAX_BYTES).decode().strip()
 
     @property
     def secret_path(self) -> str:
         """What the paths of Tempo and of the Collector's health check begin with."""
-        return files.read(self.access / "path", _MOST_BYTES).decode()
+        return files.read(self.access / "path", _MAX_BYTES).decode()
 
     @property
     def authorization(self) -> str:
         """The header that the other servers want to be shown."""
-        return files.read(self.access / "authorization", _MOST_BYTES).decode()
+        return files.read(self.access / "authorization", _MAX_BYTES).decode()
 
     def data(self, component: str) -> Path:
         """The directory that a component keeps its data in."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-_MOST_BYTES = 1024 * 1024
+_MAX_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +30,12 @@ class Process:
     def of(cls, pid: int) -> Process | None:
         """The process that has this pid now, or None if there is none (a zombie is none)."""
         try:
-            stat = files.read(f"/proc/{pid}/stat", _MOST_BYTES).decode()
+            stat = files.read(f"/proc/{pid}/stat", _MAX_BYTES).decode()
         except OSError:
             return None
         # Behind the command's name, which may hold anything: field 3 is the state, 22 the start.
         fields = stat.rpartition(")")[2].split()
-        boot = files.read("/proc/sys/kernel/random/boot_id", _MOST_BYTES).decode().strip()
+        boot = files.read("/proc/sys/kernel/random/boot_id", _MAX_BYTES).decode().strip()
         return None if fields[0] == "Z" else cls(pid=pid, started=f"{fields[19]}@{boot}")
 
     def is_alive(self) -> bool:
@@ -55,7 +55,7 @@ def read_state(home: Path) -> tuple[Ports, dict[str, Process]] | None:
     """
     file = _state_file(home)
     try:
-        state = json.loads(files.read(file, _MOST_BYTES))
+        state = json.loads(files.read(file, _MAX_BYTES))
         processes = {name: Process(**found) for name, found in state["processes"].items()}
         return Ports(**state["ports"]), processes
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-r"""Names and texts from anywhere, as a terminal may show them.
+r"""Names and text from anywhere, as a terminal may show them.
 
 An operation's name, a path or an exception's message may hold whatever somebody has put there:
 escape codes that move the cursor or set the clipboard, line breaks, marks that turn the writing
@@ -8,16 +8,16 @@ seen and does nothing.
 
 from __future__ import annotations
 
-MOST_COLUMNS = 200
+MAX_COLUMNS = 200
 """How wide a name is shown at most; the middle of a longer one is left out."""
 
 ELLIPSIS = "…"
 
 # Vietnamese puts two on a letter; floods of them write over the lines around.
-_MOST_MARKS = 3
+_MAX_MARKS = 3
 
 
-def safe(text: str, most_columns: int = MOST_COLUMNS) -> str:
+def safe(text: str, most_columns: int = MAX_COLUMNS) -> str:
     """A text on one line, with nothing that a terminal would obey.
 
     Args:
@@ -78,9 +78,9 @@ def _without_floods(text: str) -> str:
     marks = 0
     for letter in text:
         marks = 0 if _columns(letter) else marks + 1
-        if marks <= _MOST_MARKS:
+        if marks <= _MAX_MARKS:
             kept.append(letter)
-        elif marks == _MOST_MARKS + 1:
+        elif marks == _MAX_MARKS + 1:
             kept.append(ELLIPSIS)
     return "".join(kept).replace(ELLIPSIS * 2, ELLIPSIS)
 

@@ -24,7 +24,8 @@ from orchwatch.targets.config import Config
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orchwatch.mixin.lib.rule import Alert
+    from orchwatch.mixin.lib.rule import AlertRule
+
 
 # One worker, one Alertmanager.
 pytestmark = pytest.mark.xdist_group("alertmanager")
@@ -61,7 +62,7 @@ def amtool(*words: str | Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
-def receivers(config: Path, alert: Alert) -> str:
+def receivers(config: Path, alert: AlertRule) -> str:
     """Who is told of an alert, as amtool names them."""
     labels = [f"{key}={value}" for key, value in _labels(alert).items()]
     return amtool("config", "routes", "test", f"--config.file={config}", *labels).strip()
@@ -186,7 +187,7 @@ def _active(alertmanager: str, *chosen: str) -> set[str]:
         assert eventually(lambda: not _ask(f"{alertmanager}/api/v2/alerts"))
 
 
-def _labels(alert: Alert) -> dict[str, str]:
+def _labels(alert: AlertRule) -> dict[str, str]:
     return {**alert.own_labels(), **alert.labels, "alertname": alert.name}
 
 

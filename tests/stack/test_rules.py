@@ -29,7 +29,7 @@ from orchwatch.targets.config import Config
 
 if TYPE_CHECKING:
     from native import Stack
-    from orchwatch.mixin.lib.rule import Alert
+    from orchwatch.mixin.lib.rule import AlertRule
 
 # One worker, one stack.
 pytestmark = pytest.mark.xdist_group("rules")
@@ -217,7 +217,7 @@ def _firing(stack: Stack) -> list[Json]:
 @pytest.mark.parametrize(
     "alert", {one.name: one for one in EVERY}.values(), ids=lambda one: one.name
 )
-def test_what_the_runbook_shows_is_promql(stack: Stack, alert: Alert) -> None:
+def test_what_the_runbook_shows_is_promql(stack: Stack, alert: AlertRule) -> None:
     assert get(f"{stack.prometheus_url}/api/v1/query", query=alert.look)["status"] == "success"
 
 

@@ -10,7 +10,7 @@ from orchwatch.recording import files
 from orchwatch.recording.home import DIRECTORY_MODE
 
 _SECRET_BYTES = 32
-_MOST_BYTES = 4096
+_MAX_BYTES = 4096
 
 
 class SecretError(OrchwatchError):
@@ -24,7 +24,7 @@ def read(path: str) -> str | None:
         SecretError: Its file cannot be read, or is empty.
     """
     try:
-        secret = files.read(path, _MOST_BYTES, links=False).decode("ascii").strip()
+        secret = files.read(path, _MAX_BYTES, links=False).decode("ascii").strip()
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -1,8 +1,8 @@
 """Key figures of an orchestration, computed from its spans.
 
-An agent is told by its session and its `gen_ai.agent.id`, else its `gen_ai.agent.name`; the turns
-and tool calls of a session that name no agent are its main agent's, but for a call within the span
-of an agent, which is that one's. It is busy
+An agent is identified by its session and its `gen_ai.agent.id`, else its `gen_ai.agent.name`; the
+turns and tool calls of a session that name no agent are its main agent's, but for a call within the
+span of an agent, which is that one's. It is busy
 
 - during each span that names it, except what others do about it (`agent.spawn`, `recovery.run`,
   `message.deliver`); spans that overlap are counted once;
@@ -54,8 +54,8 @@ WHERE {within} AND operation IN ($task, $run, $turn)
         OR (operation = $run AND agent IS DISTINCT FROM $helper)
         OR (operation = $turn AND agent IS NULL AND agent_id IS NULL))
 """
-# Who an agent is takes two texts; their hash is as good among some thousands, and sorted ten times
-# faster.
+# Who an agent is takes two strings; their hash is as good among some thousands, and sorted ten
+# times faster.
 _TOLD = """
 WITH spans AS NOT MATERIALIZED (
     SELECT *, coalesce(session_id, '') AS session,

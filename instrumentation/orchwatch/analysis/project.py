@@ -40,7 +40,7 @@ _STATE_KEYS = {
 _SET_FILE = "kpis.json"
 # Only the root element of a coverage.xml is needed; it comes after a comment or two.
 _HEAD_BYTES = 64 * 1024
-_MOST_BYTES = 64 * 1024 * 1024
+_MAX_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,7 +135,7 @@ def _measured(path: Path, name: str, read: Callable[[Path], dict[str, float]]) -
 
 
 def _read_set(path: Path) -> dict[str, Figure]:
-    known = _object(files.read(path, _MOST_BYTES))
+    known = _object(files.read(path, _MAX_BYTES))
     found = {}
     for kpi, entry in known.items():
         value, at_ns = _member(entry, "value"), _member(entry, "at_ns")
@@ -169,7 +169,7 @@ def _coverage_xml(path: Path) -> dict[str, float]:
 
 
 def _coverage_json(path: Path) -> dict[str, float]:
-    totals = _member(_object(files.read(path, _MOST_BYTES)), "totals")
+    totals = _member(_object(files.read(path, _MAX_BYTES)), "totals")
     if _member(totals, "num_statements") == 0:
         return {}
     percent = _member(totals, "percent_covered")
@@ -179,7 +179,7 @@ def _coverage_json(path: Path) -> dict[str, float]:
 
 
 def _state(path: Path) -> dict[str, float]:
-    quality: Any = _object(files.read(path, _MOST_BYTES))
+    quality: Any = _object(files.read(path, _MAX_BYTES))
     for key in _QUALITY:
         quality = _member(quality, key)
     return {

@@ -14,7 +14,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-MOST_BYTES = 16 * 1024
+MAX_BYTES = 16 * 1024
 _NAME = "snapshot.json"
 
 
@@ -34,7 +34,7 @@ def write(home: str, document: dict[str, Any]) -> None:
 def read(home: str) -> dict[str, Any] | None:
     """The snapshot; None where there is none, or what lies there is none."""
     try:
-        text = files.read(os.path.join(home, _NAME), MOST_BYTES, links=False)
+        text = files.read(os.path.join(home, _NAME), MAX_BYTES, links=False)
     except OSError:
         return None
     try:
@@ -56,7 +56,7 @@ def _shrink(document: dict[str, Any]) -> None:
     """Leaves out what matters least until it fits: operations without a target, then sessions."""
     import json  # noqa: PLC0415 - a reader does without
 
-    excess = len(json.dumps(document, separators=(",", ":"))) - MOST_BYTES
+    excess = len(json.dumps(document, separators=(",", ":"))) - MAX_BYTES
     operations, sessions = document["operations"], document["sessions"]
     least = sorted(
         (name for name, row in operations.items() if row["target_s"] is None),

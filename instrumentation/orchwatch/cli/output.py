@@ -23,7 +23,7 @@ _IN_ASCII = str.maketrans(
 _COLOUR_START = "\x1b["
 _COLOUR_DIGITS = "0123456789;"
 _COLOUR_END = "m"
-_LONGEST_COLOUR = 20
+_MAX_COLOUR = 20
 
 
 class Output:
@@ -92,7 +92,7 @@ def _colour_length(text: str, start: int) -> int:
     if not text.startswith(_COLOUR_START, start):
         return 0
     first = start + len(_COLOUR_START)
-    end = text.find(_COLOUR_END, first, start + _LONGEST_COLOUR)
+    end = text.find(_COLOUR_END, first, start + _MAX_COLOUR)
     if end < 0 or text[first:end].strip(_COLOUR_DIGITS):
         return 0
     return end + 1 - start

@@ -8,12 +8,12 @@ if TYPE_CHECKING:
 
 # How alike two words are that differ by a slip: 1 is the same.
 _SIMILAR = 0.6
-_MOST_KNOWN = 10_000
+_MAX_KNOWN = 10_000
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """`did you mean current?`, or nothing."""
     import difflib  # noqa: PLC0415 - only who errs pays for it
 
-    similar = difflib.get_close_matches(word, list(known)[:_MOST_KNOWN], n=1, cutoff=_SIMILAR)
+    similar = difflib.get_close_matches(word, list(known)[:_MAX_KNOWN], n=1, cutoff=_SIMILAR)
     return f"did you mean {similar[0]}?" if similar else ""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 TASK = "task"
 # Small batches, so that messages, events and states come often; several for each agent, so that
 # there is work left when one is killed.
-MOST_BATCH_FILES = 10
+MAX_BATCH_FILES = 10
 BATCHES_AN_AGENT = 4
 # One that an agent works on and one that lies ready, so that it need not wait for the next.
 BATCHES_AT_HAND = 2
@@ -118,7 +118,7 @@ class Orchestration:
     def _start(self) -> None:
         self._hook("SessionStart", source="startup")
         size = len(self._files) // (self._agents * BATCHES_AN_AGENT)
-        size = max(1, min(size, MOST_BATCH_FILES))
+        size = max(1, min(size, MAX_BATCH_FILES))
         for number, start in enumerate(range(0, len(self._files), size), 1):
             files = self._files[start : start + size]
             self._process("task.created", id=f"task-{number:03}", files=files)

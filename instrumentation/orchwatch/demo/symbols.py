@@ -14,7 +14,7 @@ LIBRARY = Path(sysconfig.get_path("stdlib"))
 # What others installed is not the standard library, and its own tests are twice its size.
 OTHERS = frozenset({"site-packages", "dist-packages", "__pycache__", "test", "tests", "idle_test"})
 # Twenty times the largest there is.
-_MOST_BYTES = 16 * 1024 * 1024
+_MAX_BYTES = 16 * 1024 * 1024
 
 
 @dataclass
@@ -52,7 +52,7 @@ def read_module(file: str, library: Path = LIBRARY) -> Module:
     """Parse one file; one that this Python cannot parse counts as unreadable."""
     module = Module(file, Totals(files=1))
     try:
-        tree = ast.parse(files.read(library / file, _MOST_BYTES))
+        tree = ast.parse(files.read(library / file, _MAX_BYTES))
     except (OSError, SyntaxError, ValueError):
         module.totals.unreadable = 1
         return module

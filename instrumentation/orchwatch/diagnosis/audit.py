@@ -22,7 +22,7 @@ VISIBLE_AFTER_S = servers.VISIBLE_AFTER_S
 
 _NS_PER_S = 1_000_000_000
 _TRACES_AT_ONCE = 2000
-_LONGEST_RANGE_S = 3600
+_MAX_RANGE_S = 3600
 
 _AUDITED = """
 CREATE OR REPLACE TEMP TABLE audited AS
@@ -225,7 +225,7 @@ def _ranges(starts: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     """Whole seconds, from and before, in which so many traces began as one search should list."""
     begin_s, end_s, traces = 0, 0, 0
     for start_s, number in starts:
-        if traces and (traces + number > _TRACES_AT_ONCE or start_s - begin_s > _LONGEST_RANGE_S):
+        if traces and (traces + number > _TRACES_AT_ONCE or start_s - begin_s > _MAX_RANGE_S):
             yield begin_s, end_s
             traces = 0
         if not traces:

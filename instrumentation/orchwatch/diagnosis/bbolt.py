@@ -28,7 +28,7 @@ _BUCKET = struct.Struct("<QQ")  # root, sequence
 _LEAF = 0x02
 _PAGE_SIZES = (4096, 8192, 16_384, 32_768, 65_536)
 # What a broken file says of itself must not fill the memory.
-_MOST_BYTES = 64 * 1024 * 1024
+_MAX_BYTES = 64 * 1024 * 1024
 _ATTEMPTS = 3
 _HASH_START, _HASH_PRIME, _HASH_MASK = 0xCBF29CE484222325, 0x100000001B3, 0xFFFFFFFFFFFFFFFF
 
@@ -48,7 +48,7 @@ def get(path: Path, bucket: bytes, key: bytes) -> bytes | None:
     for _ in range(_ATTEMPTS):
         try:
             with files.reader(path) as file:
-                content = file.read(_MOST_BYTES)
+                content = file.read(_MAX_BYTES)
                 meta = _meta(content)
                 found = _look_up(content, meta, bucket, key)
                 file.seek(0)

@@ -9,7 +9,7 @@ from pathlib import Path
 from orchwatch.recording import files
 from orchwatch.recording.home import home
 
-_MOST_BYTES = 1024 * 1024
+_MAX_BYTES = 1024 * 1024
 # Of an installed package this is some directory without a stack.
 _CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.dirname(__file__))))
 _PROC_BYTES = 64 * 1024
@@ -18,7 +18,7 @@ _PROC_BYTES = 64 * 1024
 def find() -> tuple[dict[str, int], dict[str, str]]:
     """The ports that it chose, and the version of each of its servers that still runs."""
     try:
-        state = json.loads(files.read(f"{home()}/stack/state.json", _MOST_BYTES))
+        state = json.loads(files.read(f"{home()}/stack/state.json", _MAX_BYTES))
         versions = {
             component: _built_version(component, process["pid"])
             for component, process in state["processes"].items()

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _NAME = "secrets"
-_MOST_BYTES = 16 * 1024 * 1024
+_MAX_BYTES = 16 * 1024 * 1024
 _ALERTMANAGER = ("alertmanager", "credentials")
 
 
@@ -68,7 +68,7 @@ def _own() -> str | None:
 def _secrets_in(path: str) -> set[str]:
     """What hooks of ours show; nothing where there are none, or the file cannot be understood."""
     try:
-        value = settings_file.parse(files.read(path, _MOST_BYTES).decode("utf-8-sig"))
+        value = settings_file.parse(files.read(path, _MAX_BYTES).decode("utf-8-sig"))
         hooks = [
             hook
             for groups in value.get("hooks", {}).values()

@@ -78,7 +78,7 @@ def _pieces(segment: Segment) -> Iterator[list[bytes]]:
                 if newline:
                     yield b"".join([others, *reversed(rest)]).split(b"\n")
                     rest = []
-                elif sum(map(len, rest)) > files.LONGEST_LINE_BYTES:
+                elif sum(map(len, rest)) > files.MAX_LINE_BYTES:
                     return  # whatever it is, it is no segment of ours
                 rest.append(first)
             yield [b"".join(reversed(rest))]
@@ -211,7 +211,7 @@ def _count_unreadable(segment: Segment) -> int:
 
 def _is_readable(line: bytes) -> bool:
     # What is whole has balanced braces; parsing every line would take a minute for a full spool.
-    # Braces inside of texts may mislead the count, so it only decides in favour of a line.
+    # Braces inside strings may mislead the count, so it only decides in favour of a line.
     if line.startswith(b'{"') and line.endswith(b"}") and line.count(b"{") == line.count(b"}"):
         return True
     try:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     Choose = Callable[[list[str]], list[Watch]]
     Change = Callable[[CodeType, list[Watch]], CodeType]
 
-_MOST_BYTES = 16 * 1024 * 1024
+_MAX_BYTES = 16 * 1024 * 1024
 MAIN = "__main__"
 
 _follower: tuple[Choose, Change] | None = None
@@ -159,7 +159,7 @@ def _read(path: str) -> CodeType | None:
         from importlib.machinery import SourcelessFileLoader  # noqa: PLC0415 - rarely needed
 
         return SourcelessFileLoader(MAIN, path).get_code(MAIN)
-    source = files.read(path, _MOST_BYTES)
+    source = files.read(path, _MAX_BYTES)
     if source.startswith(b"PK\3\4") or b"\0" in source:
         return None
     import warnings  # noqa: PLC0415 - loaded already by nearly every program

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from orchwatch.integrations.shim import Watch
 
 _SCRIPT_SUFFIXES = ("", ".py")
-_MOST_DIRECTORIES = 2_000
+_MAX_DIRECTORIES = 2_000
 _SKIPPED = frozenset(("node_modules", "__pycache__", ".git", ".venv", "venv", "site-packages"))
 
 _watches: Mapping[str, Watch] = {}
@@ -138,7 +138,7 @@ def _is_script(name: str) -> bool:
     }
     directories = [top]
     for number, directory in enumerate(directories):
-        if number >= _MOST_DIRECTORIES:
+        if number >= _MAX_DIRECTORIES:
             return True  # nobody knows
         try:
             with os.scandir(directory) as entries:

@@ -27,9 +27,9 @@ PROBLEM = "problem"  # it is missing or cannot be watched
 CALLED = "called"
 
 _STATES = (ABSENT, UNIMPORTED, UNCALLED, PROBLEM, CALLED)
-_MOST_BYTES = 128 * 1024
-_MOST_ENTRIES = 256
-_MOST_CHARACTERS = 200
+_MAX_BYTES = 128 * 1024
+_MAX_ENTRIES = 256
+_MAX_CHARACTERS = 200
 _WAIT_S = 0.05
 
 
@@ -62,7 +62,7 @@ def read() -> dict[str, Entry]:
         return {}
     try:
         lock_exclusively(file, _WAIT_S)  # whoever does not let go of it is not waited for
-        return _parse(os.read(file, _MOST_BYTES))
+        return _parse(os.read(file, _MAX_BYTES))
     except OSError:
         return {}
     finally:
@@ -89,7 +89,7 @@ def note(found: Mapping[str, tuple[str, str]]) -> dict[str, Entry] | None:
     try:
         if not lock_exclusively(file, _WAIT_S):
             return None
-        before = os.read(file, _MOST_BYTES)
+        before = os.read(file, _MAX_BYTES)
         entries = _parse(before)
         known = dict(entries)
         now_ns = time.time_ns()
@@ -135,7 +135,7 @@ def _merge(old: Entry, state: str, text: str, now_ns: int) -> Entry:
 
 def _clean(text: str) -> str:
     return "".join([character if character.isprintable() else "?" for character in text])[
-        :_MOST_CHARACTERS
+        :_MAX_CHARACTERS
     ]
 
 
@@ -155,9 +155,9 @@ def _format(entries: dict[str, Entry]) -> bytes:
     return "".join(
         [
             f"{entry.called_ns}\t{entry.seen_ns}\t{entry.state}\t{target}\t{entry.text}\n"
-            for target, entry in newest[:_MOST_ENTRIES]
+            for target, entry in newest[:_MAX_ENTRIES]
         ]
-    ).encode("utf-8", "replace")[:_MOST_BYTES]
+    ).encode("utf-8", "replace")[:_MAX_BYTES]
 
 
 def _write(file: int, before: bytes, content: bytes) -> bool:

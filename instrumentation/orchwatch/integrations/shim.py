@@ -49,7 +49,7 @@ _TAKEN_OVER = _NESTED | _ITERABLE_COROUTINE | _METHOD
 # An entry of a location table that gives no columns, and the longest run of code units of one.
 # Source: CPython, InternalDocs/code_objects.md.
 _SAME_LINE = 0x80 | 13 << 3
-_LONGEST_RUN = 8
+_MAX_RUN = 8
 
 # PEP 695 puts what has type parameters into a scope of its own.
 _TYPE_PARAMETERS = "<generic parameters of "
@@ -252,8 +252,8 @@ def shim(code: CodeType, watch: Watch) -> CodeType:
     replaced = {_WATCH: watch, "<lambda>": code}
     length = len(template.co_code) // 2
     table = b""
-    for start in range(0, length, _LONGEST_RUN):
-        table += bytes((_SAME_LINE | min(length - start, _LONGEST_RUN) - 1, 0))
+    for start in range(0, length, _MAX_RUN):
+        table += bytes((_SAME_LINE | min(length - start, _MAX_RUN) - 1, 0))
     return template.replace(
         co_consts=tuple([_constant(constant, replaced) for constant in template.co_consts]),
         co_name=code.co_name,

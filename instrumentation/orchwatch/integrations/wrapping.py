@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _ABSENT = object()
 _PLAIN_CALLABLES = (FunctionType, BuiltinFunctionType, MethodType)
-_MOST_LAYERS = 32
+_MAX_LAYERS = 32
 
 _watches: dict[str, Watch] = {}
 _waiting: dict[str, Watch] = {}
@@ -198,7 +198,7 @@ def _own_function(owner: Any, attribute: str, found: Any) -> FunctionType | None
         return None
     if isinstance(found, MethodType) and not isinstance(owner, type):
         return None
-    for _ in range(_MOST_LAYERS):
+    for _ in range(_MAX_LAYERS):
         inner = _inside(found, attribute)
         if inner is None:
             break

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 BEGIN = "generated from targets.toml by orchwatch generate: begin"
 END = "generated from targets.toml by orchwatch generate: end"
 
-_MOST_BYTES = 16 * 1024 * 1024
+_MAX_BYTES = 16 * 1024 * 1024
 # Servers of other users read what is written.
 _MODE = 0o644
 
@@ -135,7 +135,7 @@ def _without_part(name: str, text: str) -> str:
 
 def _read(path: Path) -> str | None:
     try:
-        return read(path, _MOST_BYTES).decode()
+        return read(path, _MAX_BYTES).decode()
     except FileNotFoundError:
         return None
     except UnicodeDecodeError:

@@ -32,7 +32,7 @@ NEW_SUFFIX: Final = ".new"
 
 _PACKAGE: Final = Path(orchwatch.__file__).parent
 _PACKAGED: Final = _PACKAGE / "stack"
-_MOST_BYTES: Final = 1024 * 1024
+_MAX_BYTES: Final = 1024 * 1024
 _LEFT_OUT: Final = {"__pycache__", _PACKAGED.name}
 
 
@@ -47,12 +47,12 @@ def shipped() -> dict[str, str]:
         found |= dict(_below(_PACKAGED))
     else:
         found |= _of_checkout(_PACKAGE.parents[1])
-    return {name: files.read(path, _MOST_BYTES).decode() for name, path in sorted(found.items())}
+    return {name: files.read(path, _MAX_BYTES).decode() for name, path in sorted(found.items())}
 
 
 def _of_checkout(root: Path) -> dict[str, Path]:
     try:
-        project = tomllib.loads(files.read(root / "pyproject.toml", _MOST_BYTES).decode())
+        project = tomllib.loads(files.read(root / "pyproject.toml", _MAX_BYTES).decode())
         names = project["tool"]["hatch"]["build"]["hooks"]["custom"]["files"]
     except (OSError, KeyError) as error:
         raise OrchwatchError(

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from orchwatch.analysis.busy import Kind
 
 MINUTE_NS = 60 * 1_000_000_000
-MOST_EXACT = 500
+MAX_EXACT = 500
 """Intervals of a minute that are kept as they are."""
-MOST_AGENTS = 5000
+MAX_AGENTS = 5000
 """In a window; what comes after so many is counted and left out."""
 MOMENTS = 1000
 """In a minute that is looked at and not kept."""
@@ -72,7 +72,7 @@ class _Minute:
             self._look(interval, self.signs, self.moments)
             return
         self.exact.append(interval)
-        if len(self.exact) > MOST_EXACT:
+        if len(self.exact) > MAX_EXACT:
             kept, self.exact = self.exact, None
             for one in kept:
                 self._look(one, self.signs, self.moments)
@@ -163,7 +163,7 @@ class Agents:
         key = interval.session_id, interval.agent
         last = interval.end_ns // MINUTE_NS
         known = self._last_minute.get(key)
-        if known is None and len(self._last_minute) >= MOST_AGENTS:
+        if known is None and len(self._last_minute) >= MAX_AGENTS:
             self.left_out += 1
             return
         if known is None or last > known:

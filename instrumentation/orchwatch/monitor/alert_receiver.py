@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 PATH = "/alerts"
 
 # An alert is some 1500 bytes, so this is more of them at once than anybody looks at.
-_MOST_BODY_BYTES = 1024 * 1024
-_LONGEST_NAME = 128
-_LONGEST_TEXT = 1024
-_MOST_LABELS = 32
+_MAX_BODY_BYTES = 1024 * 1024
+_MAX_NAME = 128
+_MAX_TEXT = 1024
+_MAX_LABELS = 32
 _NS_PER_US = 1000
 _OPERATION_LABEL = "orchestration_operation_name"
 # Labels that are attributes of their own.
@@ -68,7 +68,7 @@ class AlertReceiver:
             take=self.take,
             header="authorization",
             secret=f"Bearer {secret_file.make(credentials_path())}".encode(),
-            most_bytes=_MOST_BODY_BYTES,
+            most_bytes=_MAX_BODY_BYTES,
         )
 
     def take(self, body: bytes) -> Answer:
@@ -123,7 +123,7 @@ def _event(alert: Mapping[str, Any]) -> AlertEvent:
         summary=annotations.get("summary") or labels["alertname"],
         start_ns=_moment_ns(alert["startsAt"]),
         end_ns=_moment_ns(alert["endsAt"]) if state == "resolved" else None,
-        fingerprint=_text(alert["fingerprint"], _LONGEST_NAME),
+        fingerprint=_text(alert["fingerprint"], _MAX_NAME),
         evaluator=ALERTMANAGER,
         kind=labels.get("kind"),
         target=labels.get("target"),
@@ -134,7 +134,7 @@ def _event(alert: Mapping[str, Any]) -> AlertEvent:
         dashboard=annotations.get("dashboard_url"),
         labels=dict(
             islice(
-                ((name, text) for name, text in labels.items() if name not in _TOLD), _MOST_LABELS
+                ((name, text) for name, text in labels.items() if name not in _TOLD), _MAX_LABELS
             )
         ),
     )
@@ -143,7 +143,7 @@ def _event(alert: Mapping[str, Any]) -> AlertEvent:
 def _texts(values: Mapping[object, object]) -> dict[str, str]:
     """Cut to what a person reads; what is no text is left out."""
     return {
-        name[:_LONGEST_NAME]: text[:_LONGEST_TEXT]
+        name[:_MAX_NAME]: text[:_MAX_TEXT]
         for name, text in values.items()
         if isinstance(name, str) and isinstance(text, str)
     }

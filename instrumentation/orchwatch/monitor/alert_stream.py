@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from orchwatch.analysis.alert_events import AlertEvent
 
 # An alert that is told again after so many others is written again.
-MOST_KNOWN = 4096
+MAX_KNOWN = 4096
 # A server that is gone never says that its alert has ended: from then on others may say more.
 _HELD_FOR_NS = 3600 * 1_000_000_000
 # Alertmanager does not tell of an end while another alert explains the one that has ended: what
@@ -71,7 +71,7 @@ class AlertStream:
         self._known: OrderedDict[tuple[str, str, int], None] = OrderedDict()
         self._latest: OrderedDict[tuple[str, str | None], AlertEvent] = OrderedDict()
         self._firing: OrderedDict[str, AlertEvent] = OrderedDict()  # by fingerprint
-        for event in alert_events.latest(Path(spool_directory()), MOST_KNOWN):
+        for event in alert_events.latest(Path(spool_directory()), MAX_KNOWN):
             self._remember(event)
 
     def _remember(self, event: AlertEvent) -> None:
@@ -82,7 +82,7 @@ class AlertStream:
         if event.end_ns is None:
             self._firing[event.fingerprint] = event
         for known in (self._known, self._latest, self._firing):
-            while len(known) > MOST_KNOWN:
+            while len(known) > MAX_KNOWN:
                 known.popitem(last=False)
 
     def _with_known_start(self, event: AlertEvent) -> AlertEvent:

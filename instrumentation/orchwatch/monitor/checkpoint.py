@@ -13,7 +13,7 @@ from orchwatch.recording.home import DIRECTORY_MODE, home
 
 _VERSION = 3
 # Thousands of sessions, each with what is open in it.
-_MOST_BYTES = 256 * 1024 * 1024
+_MAX_BYTES = 256 * 1024 * 1024
 
 
 class Checkpoint:
@@ -45,7 +45,7 @@ class Checkpoint:
     def load(self) -> dict[str, Any] | None:
         """What `save` was last given; None where there is nothing, or nothing of use."""
         try:
-            saved = json.loads(files.read(self._path, _MOST_BYTES, links=False))
+            saved = json.loads(files.read(self._path, _MAX_BYTES, links=False))
         except (OSError, ValueError, RecursionError):
             return None
         if not isinstance(saved, dict) or saved.get("version") != _VERSION:

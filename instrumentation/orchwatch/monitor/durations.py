@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from orchwatch.targets.target_table import Targets
 
 SLOT_NS = 30 * NS_PER_S
-MOST_OPERATIONS = 500
+MAX_OPERATIONS = 500
 """Beyond the table's; what comes after so many is counted together."""
-MOST_EXACT = 200
+MAX_EXACT = 200
 """Of an operation that ended no more often than that each duration is kept."""
 LEFT_OUT = "(other operations)"
 """What those that come after too many others are called together."""
@@ -112,7 +112,7 @@ class Durations:
     def __init__(self, table: Targets) -> None:
         self._numbers = {name: number for number, name in enumerate(table.operations)}
         self._known = len(self._numbers)
-        self._free = [self._known + number for number in range(MOST_OPERATIONS)]
+        self._free = [self._known + number for number in range(MAX_OPERATIONS)]
         self._edges_ns = [
             (whole_ns(row.target_s), whole_ns(row.warning_s)) for row in table.operations.values()
         ]
@@ -147,7 +147,7 @@ class Durations:
         exact = self._exact.get(number)
         if exact is not None:
             exact.append((at, duration_ns))
-            if len(exact) > MOST_EXACT:
+            if len(exact) > MAX_EXACT:
                 del self._exact[number]
 
     def _count(self, counts: list[int], number: int, ended: Ended) -> None:

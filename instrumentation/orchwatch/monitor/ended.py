@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _STATUS_ERROR = 2  # OTLP
-_MOST_NS = 2**63 - 1
+_MAX_NS = 2**63 - 1
 _BROKEN = (ValueError, LookupError, TypeError, AttributeError, OverflowError, RecursionError)
 _ID = re.compile(r"[0-9a-fA-F]{16}")
 _TRACE_ID = re.compile(r"[0-9a-fA-F]{32}")
@@ -28,7 +28,7 @@ _REST = re.compile(
     rb'"endTimeUnixNano":"(\d{1,19})","attributes":(\[.*\]),"status":\{"code":(\d)\}\}\]\}\]\}\]\}'
 )
 _SPANS_END = b'"spans":[]}]}]}'
-_MOST_PARSED = 4096
+_MAX_PARSED = 4096
 
 _Process = tuple[str | None, str | None, str | None]
 _Attributes = tuple[str | None, str | None, str | None, str | None]
@@ -109,7 +109,7 @@ class Reader:
             _keep(self._attributes, told, attributes)
         operation, session_id, agent, agent_id = attributes
         end_ns = int(end)
-        if operation is None or end_ns > _MOST_NS:
+        if operation is None or end_ns > _MAX_NS:
             return []
         return [
             Ended(
@@ -164,7 +164,7 @@ def _of_span(span: dict[str, Any], process: _Process) -> Ended | None:
     end_ns = int(span["endTimeUnixNano"])
     duration_ns = max(0, end_ns - int(span["startTimeUnixNano"]))
     is_span = _ID.fullmatch(span["spanId"]) and _TRACE_ID.fullmatch(span["traceId"])
-    if operation is None or not is_span or not duration_ns <= end_ns <= _MOST_NS:
+    if operation is None or not is_span or not duration_ns <= end_ns <= _MAX_NS:
         return None
     parent = span.get("parentSpanId")
     return Ended(
@@ -203,6 +203,6 @@ def _text(value: dict[str, Any] | None) -> str | None:
 
 
 def _keep(parsed: dict[bytes, Any], key: bytes, value: object) -> None:
-    if len(parsed) >= _MOST_PARSED:
+    if len(parsed) >= _MAX_PARSED:
         parsed.clear()
     parsed[key] = value

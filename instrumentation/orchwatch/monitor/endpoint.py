@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 HOST_VARIABLE = "ORCHWATCH_MONITOR_HOST"
 
-_MOST_CONNECTIONS = 128
+_MAX_CONNECTIONS = 128
 _READ_BYTES = 256 * 1024
 _REQUEST_LIMIT_S = 5.0  # a client on this machine that needs longer is stuck, or means harm
 _IDLE_LIMIT_S = 60.0
@@ -78,7 +78,7 @@ class Endpoint:
             OrchwatchError: The port cannot be had.
         """
         try:
-            self._listening = socket.create_server(self._address, backlog=_MOST_CONNECTIONS)
+            self._listening = socket.create_server(self._address, backlog=_MAX_CONNECTIONS)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise OrchwatchError(
@@ -146,10 +146,10 @@ class Endpoint:
             client, _ = self._listening.accept()
         except OSError:  # gone already, or there are too many open files
             return
-        if len(self._connections) >= _MOST_CONNECTIONS:
+        if len(self._connections) >= _MAX_CONNECTIONS:
             # Nobody waits for an answer here, so it costs a client that is still there a new
             # connection at most; turning the new one away would cost a hook its event.
-            self.warn(f"more than {_MOST_CONNECTIONS} connections at once; ending the silent ones")
+            self.warn(f"more than {_MAX_CONNECTIONS} connections at once; ending the silent ones")
             self._drop(next(iter(self._connections)))
         client.settimeout(0)
         self._connections[client] = _Connection(self, client)
@@ -247,7 +247,7 @@ class _Connection:
 
     def _take_head(self) -> Head | None:
         end = self._buffer.find(request.END)
-        if max(end, 0 if end >= 0 else len(self._buffer)) > request.MOST_HEAD_BYTES:
+        if max(end, 0 if end >= 0 else len(self._buffer)) > request.MAX_HEAD_BYTES:
             raise RefusedError("431 Request Header Fields Too Large", "its headers are too long")
         if end < 0:
             if request.bare_line_end(self._buffer):

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _CHECKPOINT_INTERVAL_S = 5.0
 # Of the time, at most this share goes into checkpoints, however much they hold.
 _CHECKPOINT_SHARE = 0.005
-_MOST_WAITING = 10_000
+_MAX_WAITING = 10_000
 _FORGET_NS = 24 * 3600 * 1_000_000_000
 
 _logger = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ class Following:
         Args:
             interval_s: How often this is called, in seconds.
         """
-        if self._recorded.waiting > _MOST_WAITING:  # nothing is lost by being read later
+        if self._recorded.waiting > _MAX_WAITING:  # nothing is lost by being read later
             self._record(time.time_ns())
             return
         self._add(self._hooks.read())

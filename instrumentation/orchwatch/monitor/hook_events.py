@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from orchwatch.agents.claude_code.sessions.facts import Fact
 
-MOST_BODY_BYTES = 16 * 1024 * 1024
+MAX_BODY_BYTES = 16 * 1024 * 1024
 
 # A clock that was set back since may lie behind by this.
 _AHEAD_NS = 86_400 * 1_000_000_000
@@ -44,7 +44,7 @@ def route() -> Route:
         take=receive,
         header=registration.SECRET_HEADER.lower(),
         secret=registration.make_secret().encode(),
-        most_bytes=MOST_BODY_BYTES,
+        most_bytes=MAX_BODY_BYTES,
     )
 
 

@@ -33,7 +33,7 @@ _ROUND_S = 0.2
 
 _FAMILIES = (spool.OPERATIONS, spool.UNDELIVERED)
 # What was sent again is in both families, see `views`, and counts once.
-_MOST_LATE = 50_000
+_MAX_LATE = 50_000
 # As in `worker`, which imports DuckDB.
 _WORKER = "orchwatch.monitor.worker"
 _LENGTH_BYTES = 4
@@ -135,7 +135,7 @@ class Intake:
             if one.span_id not in self._counted_late:
                 self._counted_late[one.span_id] = None
                 self._window.add(one, time.time_ns())
-        while len(self._counted_late) > _MOST_LATE:
+        while len(self._counted_late) > _MAX_LATE:
             del self._counted_late[next(iter(self._counted_late))]
 
     def _complain_of(self, worker: _Worker) -> None:
@@ -177,7 +177,7 @@ class Intake:
 
     def _keep_late(self, rows: Iterable[Ended]) -> None:
         for one in rows:
-            if one.span_id not in self._counted_late and len(self._late) < _MOST_LATE:
+            if one.span_id not in self._counted_late and len(self._late) < _MAX_LATE:
                 self._late[one.span_id] = one
 
     def _add(self, rows: Iterable[Ended]) -> None:

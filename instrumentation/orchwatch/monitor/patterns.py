@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from orchwatch.mixin.alerts.patterns import Pattern
     from orchwatch.mixin.lib.alerting import Settings
-    from orchwatch.mixin.lib.rule import Alert
+    from orchwatch.mixin.lib.rule import AlertRule
     from orchwatch.monitor.alert_stream import AlertStream
     from orchwatch.store.spans import Work
 
@@ -130,7 +130,7 @@ def _watched() -> list[_Watched]:
     return found
 
 
-def _event(alert: Alert, settings: Settings) -> AlertEvent:
+def _event(alert: AlertRule, settings: Settings) -> AlertEvent:
     links = alert.data(settings)["annotations"]
     return AlertEvent(
         name=alert.name,

@@ -29,7 +29,7 @@ LIVE_S = 3600.0
 
 _SPANS_A_WRITE = 1000
 # A file that somebody puts back as it was an hour ago tells all that came since again.
-_MOST_REMEMBERED = 100_000
+_MAX_REMEMBERED = 100_000
 _RETRY_INTERVAL_S = 1.0
 _NS_PER_S = 1_000_000_000
 
@@ -88,7 +88,7 @@ class Recorded:
                 self._waiting[family].append(span)
         if time.monotonic() >= self._retry_at_s and not self._flush():
             self._retry_at_s = time.monotonic() + _RETRY_INTERVAL_S
-        while len(self._latest) > _MOST_REMEMBERED:
+        while len(self._latest) > _MAX_REMEMBERED:
             del self._latest[next(iter(self._latest))]
         return happened
 

@@ -23,7 +23,7 @@ _ROUND_S = 1.0
 # Sub-agents may write for long while their parent waits.
 _HOT_S = 1800.0
 _DEEPEST = 6
-_MOST_UNSEEN = 100_000
+_MAX_UNSEEN = 100_000
 # A directory changed this lately may change again without its time moving on.
 _SETTLED_NS = 1_000_000_000
 
@@ -242,6 +242,6 @@ class SessionFiles:
             return
         self._unseen[path] = tail.position()
         self._inodes[tail.inode] = path
-        while len(self._unseen) > _MOST_UNSEEN:
+        while len(self._unseen) > _MAX_UNSEEN:
             oldest = next(iter(self._unseen))
             self._inodes.pop(self._unseen.pop(oldest)[0], None)

@@ -36,7 +36,7 @@ class Tail:
         size_bytes: At the last look.
         modified_ns: When it was last written to, at the last look.
         restarts: How often it had to be read anew, as what was read had changed.
-        too_long: Lines longer than `files.LONGEST_LINE_BYTES`, skipped.
+        too_long: Lines longer than `files.MAX_LINE_BYTES`, skipped.
         in_too_long: The next bytes belong to such a line.
     """
 
@@ -125,7 +125,7 @@ class Tail:
                 if not piece:
                     break
                 self.offset += len(piece)
-                if not piece.endswith(b"\n") and len(piece) > files.LONGEST_LINE_BYTES:
+                if not piece.endswith(b"\n") and len(piece) > files.MAX_LINE_BYTES:
                     self.offset = min(files.behind_hole(file, self.offset), self.size_bytes)
                     self._remember(file)
                     self.too_long += not self.in_too_long
@@ -149,8 +149,8 @@ class Tail:
                 return found[:end]
             if len(found) < wanted:
                 return found if not self.in_too_long and is_whole(found) else b""
-            wanted = min(2 * wanted, files.LONGEST_LINE_BYTES + 1)
-            if len(found) > files.LONGEST_LINE_BYTES:
+            wanted = min(2 * wanted, files.MAX_LINE_BYTES + 1)
+            if len(found) > files.MAX_LINE_BYTES:
                 return found
 
     def _recognise(self, file: int) -> None:

@@ -33,7 +33,7 @@ INPUT, OUTPUT, CACHE_READ, CACHE_CREATION = "input", "output", "cache_read", "ca
 
 _UNIT = "{token}"
 # A model is a label: whoever makes them up must not fill Prometheus.
-_MOST_MODELS = 32
+_MAX_MODELS = 32
 _OTHER_MODEL = "other"
 # Prometheus takes a series for gone that was not heard of for five minutes.
 _REPEAT_NS = 240 * 1_000_000_000
@@ -100,7 +100,7 @@ class Tokens:
             self._changed, self._exported_ns = False, now_ns
 
     def _of_model(self, model: str) -> dict[str, int]:
-        if model not in self._totals and len(self._totals) >= _MOST_MODELS:
+        if model not in self._totals and len(self._totals) >= _MAX_MODELS:
             model = _OTHER_MODEL
         return self._totals.setdefault(model, {})
 

@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from orchwatch.targets.target_table import Targets
 
 # Tool calls, of which it is known only later whose they were and whether they were waiting.
-_MOST_CALLS = 5_000
-_MOST_CALLERS = 10_000
-_MOST_RECORDERS = 5_000
+_MAX_CALLS = 5_000
+_MAX_CALLERS = 10_000
+_MAX_RECORDERS = 5_000
 # A clock that is ahead by more is not this hour's.
 _AHEAD_NS = 60 * 1_000_000_000
 
@@ -125,9 +125,9 @@ class Window:
         if who:
             # Usually a parent ends after its children; one that leads others stays known longer.
             known = operation in _LEADERS or span_id in self._callers
-            _remember(self._callers if known else self._actors, span_id, who, _MOST_CALLERS)
+            _remember(self._callers if known else self._actors, span_id, who, _MAX_CALLERS)
         if operation == semconv.AGENT_RUN and ended.parent_span_id is not None:
-            _remember(self._delegating, ended.parent_span_id, None, _MOST_CALLERS)
+            _remember(self._delegating, ended.parent_span_id, None, _MAX_CALLERS)
         if operation != semconv.TOOL_EXECUTE:
             kind = kpis.KINDS.get(operation, "work")
             for interval in _intervals(ended, who, kind):
@@ -135,9 +135,9 @@ class Window:
             return
         parent = ended.parent_span_id
         if not who and parent is not None and parent not in self._callers:
-            _remember(self._callers, parent, self._actors.get(parent, ""), _MOST_CALLERS)
+            _remember(self._callers, parent, self._actors.get(parent, ""), _MAX_CALLERS)
         self._calls[span_id] = ended
-        if len(self._calls) > _MOST_CALLS:
+        if len(self._calls) > _MAX_CALLS:
             for interval in self._of_call(self._calls.pop(next(iter(self._calls)))):
                 self._agents.add(interval, self.since_ns)
 
@@ -159,7 +159,7 @@ class Window:
         if ended.host != self._host or ended.service == semconv.CLAUDE_CODE_SERVICE:
             return
         key = session_id, pid
-        if len(self._recorders) < _MOST_RECORDERS or key in self._recorders:
+        if len(self._recorders) < _MAX_RECORDERS or key in self._recorders:
             self._recorders[key] = max(self._recorders.get(key, 0), ended.end_ns)
 
 

@@ -79,7 +79,7 @@ def parse(traceparent: str | None, baggage: str | None, current: Context = ROOT)
 
 
 def parse_traceparent(value: str) -> tuple[str, str]:
-    """Trace id and span id, or two empty texts for a broken value, which is counted."""
+    """Trace id and span id, or two empty strings for a broken value, which is counted."""
     parts = value.strip().split("-") if isinstance(value, str) else []
     if len(parts) >= 4:  # noqa: PLR2004 - version, trace id, span id, flags
         version, trace_id, span_id, flags = parts[:4]

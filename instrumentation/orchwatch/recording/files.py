@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     StrPath = str | os.PathLike[str]
 
-LONGEST_LINE_BYTES = 64 * 1024 * 1024
+MAX_LINE_BYTES = 64 * 1024 * 1024
 """A line that is longer is none of ours, and is never held in memory as a whole."""
 
 # Not waiting matters where a pipe takes the file's place after it was looked at.
@@ -126,7 +126,7 @@ def directory(path: StrPath) -> int:
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | _ALWAYS)
 
 
-def lines(file: BinaryIO, most_bytes: int = LONGEST_LINE_BYTES) -> Iterator[bytes]:
+def lines(file: BinaryIO, most_bytes: int = MAX_LINE_BYTES) -> Iterator[bytes]:
     """The lines of an open file; of one that is longer its first `most_bytes`, with no newline."""
     while line := file.readline(most_bytes):
         yield line

@@ -50,7 +50,7 @@ REASONS = {
         "pass operation() a short constant text",
     ),
     "bad_attribute": (
-        "attributes left out: neither text, number, truth value nor a list of these, or too many",
+        "attributes left out: neither str, int, float, bool nor a list of these, or too many",
         "convert the value before it is passed as an attribute",
     ),
     "bad_metric": (
@@ -67,7 +67,7 @@ REASONS = {
     ),
     "bad_headers": (
         "message headers that could not be read or written",
-        "pass inject() and attach() a mapping of texts",
+        "pass inject() and attach() a mapping of str to str",
     ),
     "bad_hook_payload": (
         "hook events whose payload is no JSON object that names the event, ignored",
@@ -106,7 +106,7 @@ _RETRY_INTERVAL_S = 1.0  # where no ledger could be written
 _WAIT_S = 0.02
 _EXIT_WAIT_S = 0.05
 _LEDGER_BYTES = 65_536
-_MOST_DIGITS = 20
+_MAX_DIGITS = 20
 # The `stat` module's S_IFMT, S_IFDIR and S_IWGRP | S_IWOTH.
 _FORMAT_BITS, _DIRECTORY_FORMAT, _OTHERS_WRITE = 0o170000, 0o040000, 0o022
 
@@ -273,7 +273,7 @@ def _settle(directory: str) -> None:
     """Takes what was dropped into the ledger.
 
     The last one that it took stands in the ledger, written together with the count: a process that
-    was killed before it removed the file is told by that.
+    was killed before it removed the file is identified by that.
     """
     ledger = _open(f"{os.path.dirname(directory)}/losses", _WAIT_S, shared=False)
     if ledger < 0:
@@ -345,7 +345,7 @@ def _parse(text: bytes) -> dict[str, int]:
     counts: dict[str, int] = {}
     for line in text.split(b"\n"):
         reason, _, number = line.strip().rpartition(b" ")
-        if reason and number.isdigit() and len(number) <= _MOST_DIGITS:
+        if reason and number.isdigit() and len(number) <= _MAX_DIGITS:
             counts[reason.strip().decode("ascii", "replace")] = int(number)
     return counts
 

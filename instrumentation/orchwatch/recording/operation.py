@@ -34,7 +34,7 @@ class operation:  # noqa: N801 - used like a function, as contextlib's managers 
 
     Args:
         name: A short constant, e.g. `state.query`; data belongs in the attributes.
-        attributes: Texts, numbers, truth values, or lists of one of these.
+        attributes: `str`, `int`, `float`, `bool`, or lists of one of these.
 
     Attributes:
         trace_id: 32 hexadecimal digits, once the operation has started.

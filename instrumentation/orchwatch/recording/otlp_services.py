@@ -15,12 +15,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-MOST_SERVICES = 64
+MAX_SERVICES = 64
 """So many are remembered; the one that was seen longest ago goes first."""
 
 _DIRECTORY = "otlp"
 _SUFFIX = ".json"
-_MOST_BYTES = 4096
+_MAX_BYTES = 4096
 
 
 def begin(service: str, endpoint: str) -> str | None:
@@ -46,7 +46,7 @@ def begin(service: str, endpoint: str) -> str | None:
     try:
         os.makedirs(directory, mode=DIRECTORY_MODE, exist_ok=True)
         _make_room(directory, name)
-        files.replace(path, json.dumps(told).encode()[:_MOST_BYTES])
+        files.replace(path, json.dumps(told).encode()[:_MAX_BYTES])
     except (OSError, ValueError):
         return None  # a home that cannot be written: `doctor` says so
     return path
@@ -81,7 +81,7 @@ def read(directory: str, *, since_ns: int) -> list[dict[str, Any]]:
         try:
             if not entry.endswith(_SUFFIX):
                 continue
-            told = json.loads(files.read(path, _MOST_BYTES))
+            told = json.loads(files.read(path, _MAX_BYTES))
             known = {"service": str(told["service"]), "endpoint": str(told["endpoint"])}
             running = told["host"] == os.uname().nodename and _runs(int(told["pid"]))
             seen_ns = os.stat(path).st_mtime_ns
@@ -95,7 +95,7 @@ def read(directory: str, *, since_ns: int) -> list[dict[str, Any]]:
 
 def _make_room(directory: str, name: str) -> None:
     known = [entry for entry in os.listdir(directory) if entry.endswith(_SUFFIX) and entry != name]
-    if len(known) >= MOST_SERVICES:
+    if len(known) >= MAX_SERVICES:
         paths = [os.path.join(directory, entry) for entry in known]
         os.unlink(min(paths, key=lambda path: os.stat(path).st_mtime_ns))
 

@@ -42,10 +42,10 @@ _COLOURS = {"info": "36", "warning": "33", "error": "31", "critical": "1;31", "r
 _DIM = "2"
 _BOLD = "1"
 _SESSION_LENGTH = 8
-_LONGEST_AGENT = 20
+_MAX_AGENT = 20
 # What a name takes at most, and a sentence.
-_MOST, _MOST_WORDS = 80, 500
-_LONGEST_ERROR = 32
+_MAX, _MAX_WORDS = 80, 500
+_MAX_ERROR = 32
 _SEVERITY_WIDTH = max(map(len, _COLOURS))
 _MARGIN = len("00:00:00") + _SEVERITY_WIDTH + 4
 _TIED = "\0"  # a space at which no line is broken
@@ -72,7 +72,7 @@ class _Layout:
         return _MARGIN + self.name + self.what + self.who + self.trace + 6
 
 
-_WHO_WIDTH = _LONGEST_AGENT + 2 + _SESSION_LENGTH
+_WHO_WIDTH = _MAX_AGENT + 2 + _SESSION_LENGTH
 _LAYOUTS = (
     _Layout(name=26, what=38, who=_WHO_WIDTH, trace=32),
     _Layout(name=18, what=19, who=_WHO_WIDTH, trace=8),
@@ -102,7 +102,7 @@ class EventList:
         self._width = width
         fitting = [layout for layout in _LAYOUTS if width is None or layout.width <= width]
         self._layout = fitting[0] if fitting else _LAYOUTS[-1]
-        self._room = max((width or 0) - _MARGIN, _LONGEST_AGENT)
+        self._room = max((width or 0) - _MARGIN, _MAX_AGENT)
         self._colour = colour
         self._day: date | None = None
 
@@ -114,7 +114,7 @@ class EventList:
             self._day = moment.date()
             heading = f"{moment:%A} {moment.day} {moment:%B %Y}, {moment.tzname()}"
             self._file.write(f"{gap}{self._painted(heading, _BOLD)}\n")
-        severity = "resolved" if event.state == "resolved" else safe(event.severity, _MOST)
+        severity = "resolved" if event.state == "resolved" else safe(event.severity, _MAX)
         start = (
             f"{self._painted(f'{moment:%H:%M:%S}', _DIM)}  "
             f"{self._painted(severity.ljust(_SEVERITY_WIDTH), _COLOURS.get(severity, ''))}  "
@@ -125,7 +125,7 @@ class EventList:
     def _lines(self, event: Event) -> list[str]:
         """What follows the severity."""
         layout = self._layout
-        name, what = ljust(safe(event.name, _MOST), layout.name), _what(event)
+        name, what = ljust(safe(event.name, _MAX), layout.name), _what(event)
         if event.kind == "alert":  # it has nobody and no trace: its sentence may fill the line
             return self._wrapped(f"{name}  {what}")
         who, trace_id = _who(event, layout.who), safe(event.trace_id or "")[: layout.trace]
@@ -148,10 +148,10 @@ class EventList:
 
 def _what(event: Event) -> str:
     if event.kind == "alert":
-        summary = safe(event.summary or "", _MOST_WORDS)
+        summary = safe(event.summary or "", _MAX_WORDS)
         if event.fired_s is not None:
             return f"fired for {units.duration(event.fired_s)}: {summary}"
-        advice = safe(event.recommendation or "", _MOST_WORDS)
+        advice = safe(event.recommendation or "", _MAX_WORDS)
         return f"{summary} → {advice}" if advice else summary
     took = units.duration(event.value)
     target = ""
@@ -164,15 +164,15 @@ def _what(event: Event) -> str:
 
 def _reason(error_type: str | None) -> str:
     reason = safe(error_type or "failed")
-    if len(reason) > _LONGEST_ERROR:
+    if len(reason) > _MAX_ERROR:
         # The end of a dotted name says most.
-        reason = "…" + reason[1 - _LONGEST_ERROR :]
+        reason = "…" + reason[1 - _MAX_ERROR :]
     # An exit code or a status.
     return f"error {reason}" if reason.isdecimal() else reason
 
 
 def _who(event: Event, width: int) -> str:
     """The agent and its session, or either."""
-    agent = safe(event.agent or "", _LONGEST_AGENT)
+    agent = safe(event.agent or "", _MAX_AGENT)
     session = safe(event.session_id or "")[:_SESSION_LENGTH]
     return f"{agent}  {session}".strip() if width >= _WHO_WIDTH else agent or session

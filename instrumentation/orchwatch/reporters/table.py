@@ -24,7 +24,7 @@ _METRICS = ("recorded by programs", "value", "kind")
 _UNIT_COLUMNS = 20
 _LEVELS = ("level", "value", "target", "out of", "status")
 # The most operations without a target that are shown, and levels.
-_MOST_ROWS = 100
+_MAX_ROWS = 100
 # The most operations that a note lists.
 _LISTED = 5
 # A window below this is told to the second.
@@ -78,9 +78,9 @@ def _first(
     colour: bool,
 ) -> None:
     """As many rows as a person reads, and how many there are besides."""
-    _table(heads, rows[:_MOST_ROWS], file, colour=colour)
-    if len(rows) > _MOST_ROWS:
-        file.write(f"{len(rows) - _MOST_ROWS} more; --format json shows all.\n")
+    _table(heads, rows[:_MAX_ROWS], file, colour=colour)
+    if len(rows) > _MAX_ROWS:
+        file.write(f"{len(rows) - _MAX_ROWS} more; --format json shows all.\n")
 
 
 def _most_frequent(readings: Sequence[OperationReading]) -> list[OperationReading]:
@@ -89,7 +89,7 @@ def _most_frequent(readings: Sequence[OperationReading]) -> list[OperationReadin
         (reading for reading in readings if reading.target_s is None),
         key=lambda reading: -reading.count,
     )
-    left_out = {reading.id for reading in others[_MOST_ROWS:]}
+    left_out = {reading.id for reading in others[_MAX_ROWS:]}
     return [reading for reading in readings if reading.id not in left_out]
 
 

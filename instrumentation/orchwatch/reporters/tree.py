@@ -22,8 +22,8 @@ STATUS_ERROR = 2  # OTLP
 _ERROR_WIDTH = 24
 
 # What a person reads: lines in all, names below one caller, callers above a line.
-_MOST_ROWS = 1000
-_MOST_BRANCHES = 100
+_MAX_ROWS = 1000
+_MAX_BRANCHES = 100
 _DEEPEST = 20
 
 _HEADS = ("operation", "count", "total", "slowest", "errors")
@@ -40,8 +40,8 @@ def render(spans: Sequence[Span], file: TextIO) -> None:
     """
     children = _children(spans)
     looped = _cut_loops(spans, children)
-    found = list(islice(_rows(children[None], children, None, None), _MOST_ROWS + 1))
-    rows = [_HEADS, *found[:_MOST_ROWS]]
+    found = list(islice(_rows(children[None], children, None, None), _MAX_ROWS + 1))
+    rows = [_HEADS, *found[:_MAX_ROWS]]
     widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
     started = datetime.fromtimestamp(spans[0].start_ns / NS_PER_S, UTC)
     file.write(
@@ -55,8 +55,8 @@ def render(spans: Sequence[Span], file: TextIO) -> None:
         # A name that is too long stands on a line of its own: nothing is cut off.
         start = ljust(name, room) if width(name) <= room else f"{name}\n{'':{room}}"
         file.write("  ".join([start, *cells]).rstrip() + "\n")
-    if len(found) > _MOST_ROWS:
-        file.write(f"The first {_MOST_ROWS} lines; --format json has every span.\n")
+    if len(found) > _MAX_ROWS:
+        file.write(f"The first {_MAX_ROWS} lines; --format json has every span.\n")
     if looped:
         file.write(
             f"{counted(looped, 'span')} called by what it called itself: shown as if nothing had"
@@ -109,8 +109,8 @@ def _rows(
     groups: dict[tuple[str, str | None], list[Span]] = defaultdict(list)
     for span in calls:
         groups[span.name, span.agent].append(span)
-    more = list(groups.values())[_MOST_BRANCHES:]
-    for number, ((name, who), group) in enumerate(islice(groups.items(), _MOST_BRANCHES), 1):
+    more = list(groups.values())[_MAX_BRANCHES:]
+    for number, ((name, who), group) in enumerate(islice(groups.items(), _MAX_BRANCHES), 1):
         last = number == len(groups)
         title = f"{safe(name)} [{safe(who)}]" if who and who != agent else safe(name)
         branch = deeper = ""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CURRENT_FILE = "state.json"
 PREVIOUS_FILE = "state.previous.json"
 LOCK_FILE = "state.lock"
-_MOST_BYTES = 1024 * 1024 * 1024
+_MAX_BYTES = 1024 * 1024 * 1024
 
 
 class StateError(OrchwatchError):
@@ -173,7 +173,7 @@ def read_state(path: Path) -> tuple[int, dict[str, Any]]:
         StateError: It cannot be read, is torn, or its checksum does not fit.
     """
     try:
-        whole = json.loads(files.read(path, _MOST_BYTES, links=False))
+        whole = json.loads(files.read(path, _MAX_BYTES, links=False))
         version, checksum, document = whole["version"], whole["checksum"], whole["state"]
     except OSError as error:
         raise StateError(f"{path}: cannot be read: {error.strerror}") from error

@@ -15,7 +15,7 @@ Keys = tuple[str, ...]
 SEPARATOR = "\x1f"
 BEHIND = "\x20"
 _ESCAPE = "\x1e"
-MOST_DEPTH = 200
+MAX_DEPTH = 200
 
 _STEP = re.compile(
     r"""\.?(?P<name>[^.\[\]'"*?@]+)|\[(?:'(?P<single>(?:[^'\\]|\\.)*)'|"(?P<double>(?:[^"\\]|\\.)*)")\]"""
@@ -42,8 +42,8 @@ def parse(path: Path) -> Keys:
         keys = tuple(path)
         if not all(isinstance(key, str) for key in keys):
             raise PathError(f"{path!r} names no member of the state: each name must be a str")
-    if len(keys) > MOST_DEPTH:
-        raise PathError(f"a path of {len(keys)} names: the state is at most {MOST_DEPTH} deep")
+    if len(keys) > MAX_DEPTH:
+        raise PathError(f"a path of {len(keys)} names: the state is at most {MAX_DEPTH} deep")
     for key in keys:
         check_name(key)
     return keys

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from orchwatch.runtime import state_paths
 from orchwatch.runtime.state import StateError
-from orchwatch.runtime.state_paths import BEHIND, MOST_DEPTH, SEPARATOR, Keys
+from orchwatch.runtime.state_paths import BEHIND, MAX_DEPTH, SEPARATOR, Keys
 
 if TYPE_CHECKING:
     import sqlite3
@@ -291,8 +291,8 @@ def _range(keys: Keys) -> tuple[str, str]:
 
 
 def _rows(keys: Keys, value: Any) -> Iterator[Row]:
-    if len(keys) > MOST_DEPTH:
-        raise StateError(f"{state_paths.shown(keys[:3])}…: more than {MOST_DEPTH} objects deep")
+    if len(keys) > MAX_DEPTH:
+        raise StateError(f"{state_paths.shown(keys[:3])}…: more than {MAX_DEPTH} objects deep")
     if isinstance(value, dict):
         yield state_paths.encode(keys), None
         for name, member in value.items():

@@ -31,11 +31,11 @@ Kind = Literal["gauge", "counter"]
 PREFIX = "orchestration."
 """What a level's id is preceded by in the name of its gauge."""
 
-MOST_NAMES = 100
+MAX_NAMES = 100
 """So many are kept; of more, the first by name."""
 
 _STALE_NS = 300 * 1_000_000_000
-_MOST_BYTES = 8 * 1024 * 1024
+_MAX_BYTES = 8 * 1024 * 1024
 _DELTA = 1  # OTLP
 _NAME = re.compile(rb'\{"name":\s*"((?:[^"\\]|\\.){1,200})"')
 _FOREIGN = ("process.", "system.", "cpython.", "http.", "otel.", "claude_code.")
@@ -108,7 +108,7 @@ def read(
     metrics: dict[str, Metric] = {}
     for (name, kind, unit), series in sorted(found.items()):
         metric = _metric(name, kind, unit, [one for one in series.values() if one.at_ns])
-        if metric is not None and len(metrics) < MOST_NAMES:
+        if metric is not None and len(metrics) < MAX_NAMES:
             metrics[name] = metric
     return metrics
 
@@ -124,7 +124,7 @@ def _lines(home: Path, since_ns: int) -> Iterator[bytes]:
         for segment in segments.find(home / "spool", (spool.METRICS,))
         if segment.modified_ns >= since_ns
     ]
-    skipped = max(0, sum(segment.size_bytes for segment in recent) - _MOST_BYTES)
+    skipped = max(0, sum(segment.size_bytes for segment in recent) - _MAX_BYTES)
     for segment in recent:
         start = min(skipped, segment.size_bytes)
         skipped -= start

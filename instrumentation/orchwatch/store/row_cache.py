@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _NAME = "rows.json"
 # Of the form of this file, and of what is taken from a line: to be counted up with either.
 _VERSION = b"orchwatch rows 1"
-_MOST_BYTES = 64 * 1024 * 1024
+_MAX_BYTES = 64 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ def read(directory: Path, texts: Iterable[int], make: Callable[..., Any]) -> dic
     """
     wanted = set(texts)
     try:
-        content = files.read(directory / _NAME, _MOST_BYTES, links=False)
+        content = files.read(directory / _NAME, _MAX_BYTES, links=False)
         head, _, body = content.partition(b"\n")
         if head != _head(body):
             return {}

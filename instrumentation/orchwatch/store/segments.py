@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from orchwatch.recording import spool
-from orchwatch.recording.files import LONGEST_LINE_BYTES, behind_hole, reader
+from orchwatch.recording.files import MAX_LINE_BYTES, behind_hole, reader
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -117,7 +117,7 @@ def read(segment: Segment, start: int) -> Iterator[tuple[bytes, int]]:
                 rest = [tail]
                 continue
             rest.append(chunk)
-            if end - start > LONGEST_LINE_BYTES:
+            if end - start > MAX_LINE_BYTES:
                 # No memory should hold it: its start stands for it, as one line nobody can read.
                 start = end = min(behind_hole(file.fileno(), end), segment.size_bytes)
                 file.seek(end)

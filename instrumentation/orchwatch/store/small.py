@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from orchwatch.store.segments import Segment
 
-MOST_BYTES = 12 * 1024 * 1024
+MAX_BYTES = 12 * 1024 * 1024
 """Above this DuckDB is faster."""
 
 # So many bytes of lines take about as long to parse as keeping their rows.
@@ -31,10 +31,10 @@ _WORTH_KEEPING_BYTES = 256 * 1024
 _TRACE_ID = re.compile("[0-9a-f]{32}")
 _SPAN_ID = re.compile("[0-9a-f]{16}")
 _TIME = re.compile("[0-9]{1,19}")
-_MOST_NS = 1 << 63
+_MAX_NS = 1 << 63
 # Two characters that DuckDB takes another way than Python, as JSON escapes them.
 _ODD = re.compile(r"\\u(?:[dD][89a-fA-F]|0000)")
-_MOST = 255  # of a kind or a status
+_MAX = 255  # of a kind or a status
 _COLUMNS = {
     semconv.OPERATION_NAME: "operation",
     semconv.ERROR_TYPE: "error_type",
@@ -137,7 +137,7 @@ def read(home: Path) -> SmallStore | None:
         return None  # DuckDB refuses it, and says so
     unfinished.close(home)
     directory = home / "store"
-    if segments.size_bytes(home / "spool") > MOST_BYTES:
+    if segments.size_bytes(home / "spool") > MAX_BYTES:
         row_cache.remove(directory)
         return None
     found = segments.find(home / "spool")
@@ -276,13 +276,13 @@ def _taken(pairs: list[dict[str, Any]], wanted: tuple[str, ...]) -> dict[str, st
 
 
 def _time(text: Any) -> int:
-    value = int(text) if _TIME.fullmatch(text) else _MOST_NS
-    if value >= _MOST_NS:
+    value = int(text) if _TIME.fullmatch(text) else _MAX_NS
+    if value >= _MAX_NS:
         raise _OddError
     return value
 
 
 def _small(value: Any) -> int:
-    if type(value) is not int or not 0 <= value <= _MOST:
+    if type(value) is not int or not 0 <= value <= _MAX:
         raise _OddError
     return value

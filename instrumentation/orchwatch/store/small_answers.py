@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _STATUS_ERROR = 2  # OTLP
 _PERCENTILES = (50, 95, 99)
-_MOST_IDS = 5
+_MAX_IDS = 5
 
 
 def chosen(store: SmallStore, selection: Selection, *, window: bool = True) -> list[Row]:
@@ -75,9 +75,7 @@ def best(store: SmallStore, selection: Selection, *, slowest: bool, failed: bool
 
 def trace_ids(store: SmallStore, start: str) -> list[str]:
     """The first few ids that begin so."""
-    return sorted({row.trace_id for row in store.rows if row.trace_id.startswith(start)})[
-        :_MOST_IDS
-    ]
+    return sorted({row.trace_id for row in store.rows if row.trace_id.startswith(start)})[:_MAX_IDS]
 
 
 def trace(store: SmallStore, trace_id: str) -> list[Row]:

@@ -16,7 +16,7 @@ _Choice = TypeVar("_Choice", bound=str)
 
 # The Collector knows the edges of a histogram in whole nanoseconds, and none of some centuries.
 SECONDS_DIGITS = 9
-_LONGEST_S = 86_400
+_MAX_S = 86_400
 # What is computed from it stays a number, and is written without an exponent.
 _HIGHEST = 1e18
 # Prometheus would take it for the beginning of a template, in annotations and labels alike.
@@ -82,8 +82,8 @@ class Row:
         duration_s = round(self.number(key), SECONDS_DIGITS)
         if not duration_s:
             raise self.error(key, "must be a nanosecond or more")
-        if duration_s > _LONGEST_S:
-            raise self.error(key, f"must be at most {_LONGEST_S}, a day, not {duration_s:g}")
+        if duration_s > _MAX_S:
+            raise self.error(key, f"must be at most {_MAX_S}, a day, not {duration_s:g}")
         return duration_s
 
     def text(self, key: str, default: str | None = None) -> str:
@@ -98,7 +98,7 @@ class Row:
         return value
 
     def choice(self, key: str, choices: tuple[_Choice, ...], default: _Choice | None) -> _Choice:
-        """One of several texts."""
+        """One of several str values."""
         value = self.text(key, default)
         for choice in choices:
             if value == choice:

@@ -69,7 +69,7 @@ def test_neither_a_directory_nor_a_pipe_in_its_place_is_waited_for(home: Path) -
 def test_it_stays_small_and_keeps_what_has_a_target_and_is_most(home: Path) -> None:
     home.mkdir()
     snapshot_file.write(str(home), document(operations=2000, sessions=3))
-    assert (home / "snapshot.json").stat().st_size <= snapshot_file.MOST_BYTES
+    assert (home / "snapshot.json").stat().st_size <= snapshot_file.MAX_BYTES
     found = snapshot_file.read(str(home))
     assert found is not None
     assert "state.query" in found["operations"]
@@ -83,7 +83,7 @@ def test_many_sessions_are_cut_to_the_largest(home: Path) -> None:
     snapshot_file.write(str(home), document(sessions=2000))
     found = snapshot_file.read(str(home))
     assert found is not None
-    assert (home / "snapshot.json").stat().st_size <= snapshot_file.MOST_BYTES
+    assert (home / "snapshot.json").stat().st_size <= snapshot_file.MAX_BYTES
     assert "session-1999" in found["sessions"]
 
 

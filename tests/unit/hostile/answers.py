@@ -14,7 +14,7 @@ from orchwatch import count, gauge, operation
 from orchwatch.cli.main import main
 
 # DuckDB alone reserves some gigabytes of addresses that it never uses.
-_MOST_BYTES = 4 << 30
+_MAX_BYTES = 4 << 30
 
 
 def _host() -> None:
@@ -36,7 +36,7 @@ def _answer(words: list[str]) -> dict[str, object]:
 
 
 if __name__ == "__main__":
-    resource.setrlimit(resource.RLIMIT_AS, (_MOST_BYTES, _MOST_BYTES))
+    resource.setrlimit(resource.RLIMIT_AS, (_MAX_BYTES, _MAX_BYTES))
     _host()
     for asked in json.loads(sys.argv[1]):
         sys.stdout.write(json.dumps(_answer(asked)) + "\n")

@@ -17,7 +17,7 @@ from orchwatch.targets import target_table
 from orchwatch.targets.config import Config
 
 if TYPE_CHECKING:
-    from orchwatch.mixin.lib.rule import Alert
+    from orchwatch.mixin.lib.rule import AlertRule
     from orchwatch.targets.target_table import Targets
 
 REPO = Path(__file__).parents[3]
@@ -77,7 +77,7 @@ def test_every_operation_is_predicted_and_compared_with_its_past(row_id: str) ->
 
 
 @pytest.mark.parametrize("alert", EVERY, ids=lambda alert: f"{alert.name} {alert.target}")
-def test_an_alert_links_to_an_entry_and_a_dashboard_that_exist(alert: Alert) -> None:
+def test_an_alert_links_to_an_entry_and_a_dashboard_that_exist(alert: AlertRule) -> None:
     annotations = alert.data(SETTINGS)["annotations"]
     page, _, anchor = annotations["runbook_url"].partition("#")
     assert page == SETTINGS.runbook
@@ -95,7 +95,7 @@ def test_no_two_alerts_are_told_apart_by_nothing() -> None:
 
 
 @pytest.mark.parametrize("alert", EVERY, ids=lambda alert: f"{alert.name} {alert.target}")
-def test_a_summary_shows_the_value(alert: Alert) -> None:
+def test_a_summary_shows_the_value(alert: AlertRule) -> None:
     without_value = {"Watchdog", "CollectorDown", "MonitorDown", "NoOperations"}
     assert ("$value" in alert.summary) == (alert.name not in without_value)
 

@@ -19,7 +19,7 @@ REPO = Path(__file__).parents[3]
 TABLE = target_table.load(config.Config())
 COLUMNS = 24
 # Of a page; more than these nobody takes in at a glance.
-MOST_PANELS = 13
+MAX_PANELS = 13
 DATA_SOURCES = {"prometheus", "tempo"}
 # What these show is given a unit column by column, or has none.
 WITHOUT_UNIT = {"traces", "nodeGraph", "state-timeline"}
@@ -85,7 +85,7 @@ def test_panels_fill_the_grid_without_overlaps_or_gaps(model: Json) -> None:
 
 
 def test_a_page_is_taken_in_at_a_glance(model: Json) -> None:
-    assert len(panels(model)) <= MOST_PANELS
+    assert len(panels(model)) <= MAX_PANELS
     ids = [one["id"] for one in panels(model)]
     assert len(set(ids)) == len(ids)
 

@@ -16,7 +16,7 @@ from orchwatch.targets import target_table
 from orchwatch.targets.config import Config
 
 if TYPE_CHECKING:
-    from orchwatch.mixin.lib.rule import Alert
+    from orchwatch.mixin.lib.rule import AlertRule
 
 OWN = 'own "x"'
 ROW = {"target_s": 3, "title": "a <b> | c & d"}
@@ -47,14 +47,14 @@ def test_a_title_of_the_users_own_breaks_no_table() -> None:
 
 
 @pytest.mark.parametrize("same", SAME, ids=lambda same: same[0].name)
-def test_the_command_that_silences_is_one_for_a_shell(same: list[Alert]) -> None:
+def test_the_command_that_silences_is_one_for_a_shell(same: list[AlertRule]) -> None:
     words = shlex.split(runbook.silence(same[0]))
     assert f"alertname={same[0].name}" in words
     assert f"target={same[0].target}" in words or not same[0].target
 
 
 @pytest.mark.parametrize("same", SAME, ids=lambda same: same[0].name)
-def test_both_link_to_the_page_that_silences_the_first_target(same: list[Alert]) -> None:
+def test_both_link_to_the_page_that_silences_the_first_target(same: list[AlertRule]) -> None:
     first = same[0]
     link = runbook.silence_page(first)
     assert any(f"]({link})" in line for line in runbook.entries(TABLE))

@@ -143,7 +143,7 @@ def test_what_ended_unheard_of_fires_again_the_next_day(
 def test_what_is_known_does_not_grow_without_bound(
     receiver: AlertReceiver, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(alert_stream, "MOST_KNOWN", 3)
+    monkeypatch.setattr(alert_stream, "MAX_KNOWN", 3)
     for number in range(9):
         receiver.take(body(alert(fingerprint=f"{number:x}")))
     receiver.take(body(alert(fingerprint="8")))

@@ -126,10 +126,10 @@ def test_a_span_that_breaks_otlp_is_no_operation(record: Record, old: bytes, new
 def test_what_was_parsed_is_not_kept_without_bound(record: Record) -> None:
     reader = Reader()
     line = record(end_ns=NOW_NS, attributes=WHO).rstrip(b"\n")
-    for number in range(ended._MOST_PARSED + 10):
+    for number in range(ended._MAX_PARSED + 10):
         own = line.replace(b'"coder"', b'"%d"' % number).replace(
             b'"intValue":"42"', b'"intValue":"%d"' % number
         )
         assert len(reader.read(own)) == 1
-    assert len(reader._attributes) <= ended._MOST_PARSED
-    assert len(reader._processes) <= ended._MOST_PARSED
+    assert len(reader._attributes) <= ended._MAX_PARSED
+    assert len(reader._processes) <= ended._MAX_PARSED

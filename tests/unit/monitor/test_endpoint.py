@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 SECRET = "0123456789abcdef"
 PATH = registration.HOOK_PATH
 ASKED, OPEN = "/asked", "/open"
-MOST_BODY_BYTES = 3_000_000
+MAX_BODY_BYTES = 3_000_000
 
 
 class Listening:
@@ -41,7 +41,7 @@ class Listening:
                     take=self.take,
                     header=header,
                     secret=secret,
-                    most_bytes=MOST_BODY_BYTES,
+                    most_bytes=MAX_BODY_BYTES,
                 ),
                 ASKED: Route(
                     method="POST", take=self.take, header=header, secret=secret, most_bytes=10
@@ -160,7 +160,7 @@ def test_a_route_with_a_defect_costs_one_answer(
         (411, PATH, {"Transfer_Encoding": "chunked"}),
         (403, OPEN, {"Sec_Fetch_Site": "cross-site"}),
         (403, PATH, {"Host": "monitor:7319"}),
-        (413, PATH, {"Content_Length": str(MOST_BODY_BYTES + 1)}),
+        (413, PATH, {"Content_Length": str(MAX_BODY_BYTES + 1)}),
         (413, PATH, {"Content_Length": "9" * 5000}),
     ],
 )
@@ -301,7 +301,7 @@ def test_silent_clients_keep_nobody_out(
     listening: Listening, caplog: pytest.LogCaptureFixture
 ) -> None:
     with ExitStack() as silent:
-        for sent in (b"", b"P", b"POST ") * endpoint._MOST_CONNECTIONS:
+        for sent in (b"", b"P", b"POST ") * endpoint._MAX_CONNECTIONS:
             address = ("127.0.0.1", listening.endpoint.port)
             client = silent.enter_context(socket.create_connection(address, timeout=10))
             client.sendall(sent)
@@ -312,7 +312,7 @@ def test_silent_clients_keep_nobody_out(
 def test_of_too_many_clients_the_one_that_was_silent_for_longest_is_hung_up_on(
     listening: Listening, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(endpoint, "_MOST_CONNECTIONS", 2)
+    monkeypatch.setattr(endpoint, "_MAX_CONNECTIONS", 2)
     kept, silent = listening.connect(), listening.connect()
     for connection in (kept, silent, kept):
         connection.request("POST", PATH, b"{}", listening.headers())

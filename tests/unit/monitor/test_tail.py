@@ -143,7 +143,7 @@ def test_a_line_that_no_memory_should_hold_is_skipped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tail, "PIECE_BYTES", 64)
-    monkeypatch.setattr(files, "LONGEST_LINE_BYTES", 256)
+    monkeypatch.setattr(files, "MAX_LINE_BYTES", 256)
     file = tmp_path / "a.jsonl"
     file.write_bytes(b"1\n" + b"z" * 1000 + b"\n2\n")
     found = Tail(path=str(file))

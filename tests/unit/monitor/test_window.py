@@ -195,9 +195,9 @@ def test_what_was_sent_again_counts_once(both: Callable[[], Both], record: Recor
 def test_of_many_operations_the_figures_are_the_stores_to_within_the_stated_bounds(
     both: Callable[[], Both], record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(agents, "MOST_EXACT", 20)
-    monkeypatch.setattr(durations, "MOST_EXACT", 20)
-    monkeypatch.setattr(window, "_MOST_CALLS", 20)
+    monkeypatch.setattr(agents, "MAX_EXACT", 20)
+    monkeypatch.setattr(durations, "MAX_EXACT", 20)
+    monkeypatch.setattr(window, "_MAX_CALLS", 20)
     watching = both()
     chance = random.Random(7)
     for number in range(8000):
@@ -272,15 +272,15 @@ def test_a_hundred_thousand_names_agents_and_sessions_take_bounded_memory() -> N
         watched.add(ended._replace(operation=semconv.TOOL_EXECUTE, agent=None), now_ns)
     watched.add(_ended(known, now_ns, S), now_ns)
     summaries = watched.durations.summaries()
-    assert len(summaries) <= durations.MOST_OPERATIONS + len(TABLE.operations)
+    assert len(summaries) <= durations.MAX_OPERATIONS + len(TABLE.operations)
     assert known in {one.operation for one in summaries}
     work = {one.operation: one.count for one in watched.durations.work(0)}
     assert sum(work.values()) == 200_001
     assert work[durations.LEFT_OUT] > 90_000
-    assert len(watched._agents._last_minute) == agents.MOST_AGENTS
+    assert len(watched._agents._last_minute) == agents.MAX_AGENTS
     assert watched._agents.left_out > 90_000
     for held in (watched._calls, watched._callers, watched._delegating, watched._recorders):
-        assert len(held) <= window._MOST_CALLERS
+        assert len(held) <= window._MAX_CALLERS
     assert watched.kpis(now_ns).agents
 
 

@@ -38,11 +38,11 @@ def test_what_has_ended_is_shown_as_long_as_it_was_seen_in_the_window(home: Path
 
 
 def test_processes_of_one_service_share_one_note_and_all_are_bounded(home: Path) -> None:
-    for number in range(otlp_services.MOST_SERVICES + 5):
+    for number in range(otlp_services.MAX_SERVICES + 5):
         for _ in range(2):
             otlp_services.begin(f"service {number}", "http://localhost:4318")
     found = otlp_services.read(str(home), since_ns=0)
-    assert len(found) == len({one["service"] for one in found}) == otlp_services.MOST_SERVICES
+    assert len(found) == len({one["service"] for one in found}) == otlp_services.MAX_SERVICES
 
 
 def test_a_home_that_cannot_be_written_is_no_error(home: Path) -> None:

@@ -136,6 +136,6 @@ def test_the_rows_of_a_store_that_has_grown_are_removed(
 ) -> None:
     record()
     pretend(home)
-    monkeypatch.setattr(small, "MOST_BYTES", 10)
+    monkeypatch.setattr(small, "MAX_BYTES", 10)
     assert small.read(home) is None
     assert not (home / "store" / "rows.json").exists()

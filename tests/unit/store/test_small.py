@@ -196,7 +196,7 @@ def test_what_is_large_or_to_be_compacted_or_was_is_left_to_duckdb(
 ) -> None:
     record()
     with monkeypatch.context() as patched:
-        patched.setattr(small, "MOST_BYTES", 10)
+        patched.setattr(small, "MAX_BYTES", 10)
         assert small.read(home) is None
     assert small.read(home) is not None
     # A copy, as this process has its own segment open.

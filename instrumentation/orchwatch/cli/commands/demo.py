@@ -15,7 +15,7 @@ HELP = "run a real orchestration of agents and show every operation against its 
 # One more than can compute at once, as now and then one waits; any more would only make the
 # others' hooks and messages late.
 DEFAULT_AGENTS = min(4, (os.cpu_count() or 1) + 1)
-MOST_AGENTS = 64
+MAX_AGENTS = 64
 # A run of these stores some 1.3 MB, so that several in a day stay within the target for storage;
 # and it has a thousand operations, so that the one that is killed in it keeps availability.
 DEFAULT_FILES = 440
@@ -51,8 +51,8 @@ def run(args: argparse.Namespace) -> int:
         UsageError: A number is out of range.
         DemoError: The agents did not find what one process alone finds.
     """
-    if not 1 <= args.agents <= MOST_AGENTS:
-        raise UsageError(f"demo: --agents must be from 1 to {MOST_AGENTS}, not {args.agents}")
+    if not 1 <= args.agents <= MAX_AGENTS:
+        raise UsageError(f"demo: --agents must be from 1 to {MAX_AGENTS}, not {args.agents}")
     if args.files < 1:
         raise UsageError(f"demo: --files must be at least 1, not {args.files}")
     from orchwatch.demo import program  # noqa: PLC0415 - slow, see `commands`

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 # What is piped on is not wrapped: a check stays on its line.
 _NO_WRAP = 10_000
 # Columns of what a check found: a sentence with a path or two.
-_MOST = 1000
-_MOST_NAME = 40
+_MAX = 1000
+_MAX_NAME = 40
 
 HELP = "say what works and what does not, each with its remedy"
 
@@ -57,7 +57,7 @@ def _as_table(checks: Sequence[Check]) -> str:
 
     from orchwatch.safe_text import ljust, safe, width  # noqa: PLC0415
 
-    room = max(width(safe(check.name, _MOST_NAME)) for check in checks)
+    room = max(width(safe(check.name, _MAX_NAME)) for check in checks)
     margin = " " * (len("unknown") + room + 4)
     wrap = textwrap.TextWrapper(
         shutil.get_terminal_size((_NO_WRAP, 0)).columns,
@@ -68,8 +68,8 @@ def _as_table(checks: Sequence[Check]) -> str:
     )
     lines = []
     for check in checks:
-        name = ljust(safe(check.name, _MOST_NAME), room)
-        lines += wrap.wrap(f"{check.state:<7}  {name}  {safe(check.found, _MOST)}")
+        name = ljust(safe(check.name, _MAX_NAME), room)
+        lines += wrap.wrap(f"{check.state:<7}  {name}  {safe(check.found, _MAX)}")
         if check.remedy:
-            lines += wrap.wrap(f"{margin}-> {safe(check.remedy, _MOST)}")
+            lines += wrap.wrap(f"{margin}-> {safe(check.remedy, _MAX)}")
     return "\n".join(lines) + "\n"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 HELP = "write what derives from the table of targets, or check it for drift"
 
 # Columns of a list of files.
-_MOST = 5000
+_MAX = 5000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -41,8 +41,8 @@ _COLUMNS = 80
 # A line that is wider is not to be had.
 _COLUMN_DIGITS = 4
 # Claude Code's status JSON is some 2 kB. Whoever writes more, or nothing, is not waited for.
-_MOST_BYTES = 1024 * 1024
-_MOST_WAIT_S = 0.2
+_MAX_BYTES = 1024 * 1024
+_MAX_WAIT_S = 0.2
 _CHUNK_BYTES = 64 * 1024
 
 _BROKEN = (LookupError, TypeError, AttributeError, ValueError, ArithmeticError)
@@ -155,14 +155,14 @@ def _stdin() -> bytes:
         import select  # noqa: PLC0415 - a terminal does without
 
         text = b""
-        deadline = time.monotonic() + _MOST_WAIT_S
+        deadline = time.monotonic() + _MAX_WAIT_S
         while (wait_s := deadline - time.monotonic()) > 0:
             if not select.select([0], [], [], wait_s)[0]:
                 break
             chunk = os.read(0, _CHUNK_BYTES)
             if not chunk:
                 break
-            if len(text) < _MOST_BYTES:
+            if len(text) < _MAX_BYTES:
                 text += chunk
     except (OSError, ValueError):  # closed, or a directory
         return b""

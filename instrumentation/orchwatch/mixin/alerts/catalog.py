@@ -11,11 +11,11 @@ from orchwatch.mixin.rules import recording
 
 if TYPE_CHECKING:
     from orchwatch.mixin.lib.alerting import Settings
-    from orchwatch.mixin.lib.rule import Alert
+    from orchwatch.mixin.lib.rule import AlertRule
     from orchwatch.targets.target_table import Targets
 
 
-def quick(table: Targets, settings: Settings) -> list[Alert]:
+def quick(table: Targets, settings: Settings) -> list[AlertRule]:
     """Those that are evaluated all the time; `regression` has the others."""
     return [
         *latency.alerts(table, settings),
@@ -26,14 +26,14 @@ def quick(table: Targets, settings: Settings) -> list[Alert]:
     ]
 
 
-def every(table: Targets, settings: Settings) -> list[Alert]:
+def every(table: Targets, settings: Settings) -> list[AlertRule]:
     """All of them."""
     return [*quick(table, settings), *regression.alerts(table, settings)]
 
 
 def groups(table: Targets, settings: Settings) -> list[dict[str, Any]]:
     """A group for each kind of the quick ones."""
-    kinds: dict[str, list[Alert]] = {}
+    kinds: dict[str, list[AlertRule]] = {}
     for alert in quick(table, settings):
         kinds.setdefault(alert.kind, []).append(alert)
     return [group(kind, [alert.data(settings) for alert in found]) for kind, found in kinds.items()]

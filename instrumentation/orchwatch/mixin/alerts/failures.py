@@ -8,7 +8,7 @@ from orchwatch import semconv, units
 from orchwatch.mixin.alerts.budget import Budget, at_most
 from orchwatch.mixin.lib import readings
 from orchwatch.mixin.lib.promql import OPERATION, indented, number
-from orchwatch.mixin.lib.rule import Alert, Case
+from orchwatch.mixin.lib.rule import AlertRule, Case
 from orchwatch.mixin.rules import recording, samples
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _QUERIES_A_MINUTE = 100
 _STATUSES = (semconv.STATUS_OK, semconv.STATUS_ERROR)
 
 
-def alerts(table: Targets, settings: Settings) -> list[Alert]:
+def alerts(table: Targets, settings: Settings) -> list[AlertRule]:
     """All operations together, each one, and the state."""
     return [
         _availability(table, settings, table.levels[readings.AVAILABILITY]),
@@ -29,14 +29,14 @@ def alerts(table: Targets, settings: Settings) -> list[Alert]:
     ]
 
 
-def _availability(table: Targets, settings: Settings, row: LevelTarget) -> Alert:
+def _availability(table: Targets, settings: Settings, row: LevelTarget) -> AlertRule:
     budget = Budget(
         objective=readings.objectives(table)[row.id],
         bad_share=lambda window: f"1 - {recording.AVAILABILITY}{window}",
         bad=lambda window: f"{recording.ALL_FAILED}{window}",
     )
     operation = _any_operation(table)
-    return Alert(
+    return AlertRule(
         name="AvailabilityBudgetBurn",
         row=row,
         kind="burn",
@@ -54,7 +54,7 @@ def _availability(table: Targets, settings: Settings, row: LevelTarget) -> Alert
     )
 
 
-def _error_rate(table: Targets, settings: Settings, row: LevelTarget) -> Alert:
+def _error_rate(table: Targets, settings: Settings, row: LevelTarget) -> AlertRule:
     """For each operation of the table: it names the culprit."""
     budget = Budget(
         objective=readings.objectives(table)[row.id],
@@ -63,7 +63,7 @@ def _error_rate(table: Targets, settings: Settings, row: LevelTarget) -> Alert:
     )
     operation = _any_operation(table)
     name = f"$labels.{OPERATION}"
-    return Alert(
+    return AlertRule(
         name="ErrorBudgetBurn",
         row=row,
         kind="burn",
@@ -103,7 +103,7 @@ def _case(table: Targets, operation: str, good_and_failed: tuple[int, int]) -> C
     return Case(series=series, at=f"{_MINUTES}m")
 
 
-def _consistency(table: Targets, settings: Settings, row: LevelTarget) -> Alert:
+def _consistency(table: Targets, settings: Settings, row: LevelTarget) -> AlertRule:
     ratio = f"{recording.CONSISTENCY}{settings.window}"
     limit = readings.limit(row)
     runs = [({table.ladder_s[0]: _QUERIES_A_MINUTE}, _MINUTES)]
@@ -114,7 +114,7 @@ def _consistency(table: Targets, settings: Settings, row: LevelTarget) -> Alert:
         return Case(series={**traffic, readings.VIOLATIONS: grows}, at=f"{_MINUTES}m")
 
     allowed = (1 - limit) * _QUERIES_A_MINUTE
-    return Alert(
+    return AlertRule(
         name="ConsistencyLow",
         row=row,
         kind="threshold",

@@ -9,7 +9,7 @@ from orchwatch.mixin.alerts.budget import Budget
 from orchwatch.mixin.alerts.trend import crosses, is_there
 from orchwatch.mixin.lib import promql, readings
 from orchwatch.mixin.lib.promql import OPERATION, all_of, number, selector
-from orchwatch.mixin.lib.rule import Alert, Case
+from orchwatch.mixin.lib.rule import AlertRule, Case
 from orchwatch.mixin.rules import recording, samples
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _QUANTILE = 0.95
 _SUMMARY_P95 = "p95 is {{ $value | humanizeDuration }}"
 
 
-def alerts(table: Targets, settings: Settings) -> list[Alert]:
+def alerts(table: Targets, settings: Settings) -> list[AlertRule]:
     """The kinds in the order of the runbook."""
     rows = list(table.operations.values())
     followed = [row for row in rows if can_be_followed(table, row)]
@@ -39,7 +39,7 @@ def can_be_followed(table: Targets, row: OperationTarget) -> bool:
     return 2 * table.only(row.id).edges_s[0] <= row.target_s
 
 
-def _burn(table: Targets, settings: Settings, row: OperationTarget) -> Alert:
+def _burn(table: Targets, settings: Settings, row: OperationTarget) -> AlertRule:
     selected = selector(operation=row.id)
     target = units.duration(row.target_s)
     slow_s = samples.next_edge(table.only(row.id), row.target_s)
@@ -56,7 +56,7 @@ def _burn(table: Targets, settings: Settings, row: OperationTarget) -> Alert:
         runs = [({row.target_s: good, slow_s: slow}, _MINUTES)]
         return Case(series=samples.histogram(table, row.id, runs), at=f"{_MINUTES}m")
 
-    return Alert(
+    return AlertRule(
         name="LatencyBudgetBurn",
         row=row,
         kind="burn",
@@ -77,7 +77,7 @@ def _burn(table: Targets, settings: Settings, row: OperationTarget) -> Alert:
     )
 
 
-def _threshold(table: Targets, settings: Settings, row: OperationTarget) -> Alert:
+def _threshold(table: Targets, settings: Settings, row: OperationTarget) -> AlertRule:
     alert_s = row.alert_s or row.warning_s
     p95 = f"{recording.P95}{settings.window}{selector(operation=row.id)}"
     limit = units.duration(alert_s)
@@ -86,7 +86,7 @@ def _threshold(table: Targets, settings: Settings, row: OperationTarget) -> Aler
         series = samples.histogram(table, row.id, [({duration_s: _PER_MINUTE}, _MINUTES)])
         return Case(series=series, at=f"{_MINUTES}m")
 
-    return Alert(
+    return AlertRule(
         name="LatencyOverThreshold",
         row=row,
         kind="threshold",
@@ -107,7 +107,7 @@ def _threshold(table: Targets, settings: Settings, row: OperationTarget) -> Aler
     )
 
 
-def _trend(table: Targets, settings: Settings, row: OperationTarget) -> Alert:
+def _trend(table: Targets, settings: Settings, row: OperationTarget) -> AlertRule:
     trend, horizon = settings.prediction["trend"], settings.prediction["horizon"]
     p95 = f"{recording.P95}{settings.window}{selector(operation=row.id)}"
     minutes = promql.seconds(trend) // 60 + _MINUTES
@@ -120,7 +120,7 @@ def _trend(table: Targets, settings: Settings, row: OperationTarget) -> Alert:
         runs = [({before_s: count, row.target_s: _PER_MINUTE - count}, 1) for count in counts]
         return Case(series=samples.histogram(table, row.id, runs), at=f"{minutes}m")
 
-    return Alert(
+    return AlertRule(
         name="LatencyTrend",
         row=row,
         kind="prediction",
@@ -143,7 +143,7 @@ def _trend(table: Targets, settings: Settings, row: OperationTarget) -> Alert:
     )
 
 
-def _anomaly(table: Targets, settings: Settings, row: OperationTarget) -> Alert:
+def _anomaly(table: Targets, settings: Settings, row: OperationTarget) -> AlertRule:
     anomaly = settings.anomaly
     selected = selector(operation=row.id)
     p95 = f"{recording.P95}{settings.window}{selected}"
@@ -157,7 +157,7 @@ def _anomaly(table: Targets, settings: Settings, row: OperationTarget) -> Alert:
         runs = [({quick_s: _PER_MINUTE}, minutes), ({after_s: _PER_MINUTE}, _MINUTES)]
         return Case(series=samples.histogram(table, row.id, runs), at=f"{minutes + _MINUTES}m")
 
-    return Alert(
+    return AlertRule(
         name="LatencyAnomaly",
         row=row,
         kind="anomaly",

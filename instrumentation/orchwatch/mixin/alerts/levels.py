@@ -8,7 +8,7 @@ from orchwatch import semconv, units
 from orchwatch.mixin.alerts.trend import crosses
 from orchwatch.mixin.lib import promql, readings
 from orchwatch.mixin.lib.promql import all_of, number
-from orchwatch.mixin.lib.rule import Alert, Case
+from orchwatch.mixin.lib.rule import AlertRule, Case
 from orchwatch.mixin.rules import recording, samples
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _GOOD_SIGNS = {"below": "≤", "above": "≥"}
 _FOLLOWED = {"memory.utilization": "", "session.memory": "", readings.STORAGE_GROWTH: "slow_"}
 
 
-def alerts(table: Targets, settings: Settings) -> list[Alert]:
+def alerts(table: Targets, settings: Settings) -> list[AlertRule]:
     """In the table's order; `failures` has the rows that are counted from operations."""
     rows = [row for row in table.levels.values() if row.id not in readings.COUNTED]
     return [
@@ -48,7 +48,7 @@ def value_text(row: LevelTarget) -> str:
     return f'{{{{ printf "%.1f" $value }}}} {unit}'
 
 
-def _level(table: Targets, settings: Settings, row: LevelTarget) -> Alert:
+def _level(table: Targets, settings: Settings, row: LevelTarget) -> AlertRule:
     limit = readings.limit(row)
     value = readings.value_series(row)
     conditions = [f"{value} {_SIGNS[row.direction]} {number(limit)}"]
@@ -66,7 +66,7 @@ def _level(table: Targets, settings: Settings, row: LevelTarget) -> Alert:
         return Case(series={readings.gauge(row).sample: text, **traffic}, at=f"{_MINUTES}m")
 
     beyond, within = _beside(row, limit)
-    return Alert(
+    return AlertRule(
         name=alert_name(row.id, "High" if row.direction == "below" else "Low"),
         row=row,
         kind="threshold",
@@ -94,7 +94,7 @@ def _beside(row: LevelTarget, limit: float) -> tuple[float, float]:
     return (higher, lower) if row.direction == "below" else (lower, higher)
 
 
-def _prediction(settings: Settings, row: LevelTarget) -> Alert:
+def _prediction(settings: Settings, row: LevelTarget) -> AlertRule:
     prefix = _FOLLOWED[row.id]
     trend, horizon = settings.prediction[f"{prefix}trend"], settings.prediction[f"{prefix}horizon"]
     value = readings.value_series(row)
@@ -106,7 +106,7 @@ def _prediction(settings: Settings, row: LevelTarget) -> Alert:
         text = samples.growing(start * limit, (end - start) * limit / minutes, minutes)
         return Case(series={readings.gauge(row).sample: text}, at=f"{minutes}m")
 
-    return Alert(
+    return AlertRule(
         name=alert_name(row.id, "SoonHigh"),
         row=row,
         kind="prediction",

@@ -9,7 +9,7 @@ from orchwatch.mixin.alerts import patterns
 from orchwatch.mixin.alerts.trend import crosses
 from orchwatch.mixin.lib import promql, readings
 from orchwatch.mixin.lib.promql import DURATION, number, selector
-from orchwatch.mixin.lib.rule import Alert, Case, NoRow
+from orchwatch.mixin.lib.rule import AlertRule, Case, NoRow
 from orchwatch.mixin.rules import recording, samples
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _DISK = NoRow(
 )
 
 
-def alerts(table: Targets, settings: Settings) -> list[Alert]:
+def alerts(table: Targets, settings: Settings) -> list[AlertRule]:
     """Many errors, slow on average, disk full soon."""
     rows = patterns.load()
     mean = rows["mean.duration"]
@@ -38,7 +38,7 @@ def alerts(table: Targets, settings: Settings) -> list[Alert]:
     ]
 
 
-def _many_errors(table: Targets, settings: Settings, row: Pattern) -> Alert:
+def _many_errors(table: Targets, settings: Settings, row: Pattern) -> AlertRule:
     window = promql.duration(row.window_s)
     minutes = row.window_s // 60
     failed = f"{DURATION}_count{selector(status_code=semconv.STATUS_ERROR)}"
@@ -49,7 +49,7 @@ def _many_errors(table: Targets, settings: Settings, row: Pattern) -> Alert:
         series = samples.histogram(table, operation.id, runs, semconv.STATUS_ERROR)
         return Case(series=series, at=f"{minutes + 1}m")
 
-    return Alert(
+    return AlertRule(
         name="ManyErrors",
         row=row,
         kind="pattern",
@@ -70,7 +70,9 @@ def _many_errors(table: Targets, settings: Settings, row: Pattern) -> Alert:
     )
 
 
-def _slow_on_average(table: Targets, settings: Settings, row: Pattern, quick: list[str]) -> Alert:
+def _slow_on_average(
+    table: Targets, settings: Settings, row: Pattern, quick: list[str]
+) -> AlertRule:
     window = promql.duration(row.window_s)
     minutes = row.window_s // 60
     selected = promql.one_of(quick)
@@ -81,7 +83,7 @@ def _slow_on_average(table: Targets, settings: Settings, row: Pattern, quick: li
         runs = [({row.limit * factor: 10.0}, 2 * minutes)]
         return Case(series=samples.histogram(table, quick[0], runs), at=f"{2 * minutes}m")
 
-    return Alert(
+    return AlertRule(
         name="SlowOnAverage",
         row=row,
         kind="pattern",
@@ -102,7 +104,7 @@ def _slow_on_average(table: Targets, settings: Settings, row: Pattern, quick: li
     )
 
 
-def _disk(settings: Settings) -> Alert:
+def _disk(settings: Settings) -> AlertRule:
     trend = settings.prediction["slow_trend"]
     horizon = settings.prediction["slow_horizon"]
     minutes = promql.seconds(trend) // 60 + 30
@@ -111,7 +113,7 @@ def _disk(settings: Settings) -> Alert:
         text = samples.growing(_FREE_BYTES, -lost_share * _FREE_BYTES / minutes, minutes)
         return Case(series={readings.FREE: text}, at=f"{minutes}m")
 
-    return Alert(
+    return AlertRule(
         name="DiskSoonFull",
         row=_DISK,
         kind="prediction",

@@ -12,7 +12,7 @@ from orchwatch.mixin.rules import recording, samples
 
 if TYPE_CHECKING:
     from orchwatch.mixin.lib.alerting import Settings
-    from orchwatch.mixin.lib.rule import Alert
+    from orchwatch.mixin.lib.rule import AlertRule
     from orchwatch.targets.target_table import Targets
 
 # What Tempo took and did not keep.
@@ -35,7 +35,7 @@ _CAPACITY = 1000
 _SENDING = samples.growing(0, 100, MINUTES)
 
 
-def alerts(table: Targets, settings: Settings) -> list[Alert]:
+def alerts(table: Targets, settings: Settings) -> list[AlertRule]:
     """The watchdog first."""
     return [
         _watchdog(),
@@ -56,7 +56,7 @@ def _any_of(by: str, names: list[str], window: str) -> str:
     return "\nor\n".join(f"sum by ({by}) (increase({name}[{window}])) > 0" for name in names)
 
 
-def _watchdog() -> Alert:
+def _watchdog() -> AlertRule:
     return alert(
         "Watchdog",
         "info",
@@ -75,7 +75,7 @@ def _watchdog() -> Alert:
     )
 
 
-def _collector_down(settings: Settings) -> Alert:
+def _collector_down(settings: Settings) -> AlertRule:
     silent = settings.pipeline["silent"]
     return alert(
         "CollectorDown",
@@ -107,7 +107,7 @@ def _queue_series(size: str, sent: str = _SENDING) -> dict[str, str]:
     }
 
 
-def _queue_filling(settings: Settings) -> Alert:
+def _queue_filling(settings: Settings) -> AlertRule:
     filled = settings.pipeline["filled"]
     horizon = settings.prediction["horizon"]
     share = f"{QUEUE_SIZE} / {QUEUE_CAPACITY}"
@@ -135,7 +135,7 @@ def _queue_filling(settings: Settings) -> Alert:
     )
 
 
-def _queue_full(settings: Settings) -> Alert:
+def _queue_full(settings: Settings) -> AlertRule:
     full = settings.pipeline["full"]
     return alert(
         "QueueFull",
@@ -161,7 +161,7 @@ def _queue_full(settings: Settings) -> Alert:
     )
 
 
-def _exports_stalled(settings: Settings) -> Alert:
+def _exports_stalled(settings: Settings) -> AlertRule:
     window = settings.pipeline["window"]
     # An export that is tried again and again counts as neither sent nor failed.
     # One that has just started has not had the time.
@@ -192,7 +192,7 @@ def _exports_stalled(settings: Settings) -> Alert:
     )
 
 
-def _telemetry_lost(settings: Settings) -> Alert:
+def _telemetry_lost(settings: Settings) -> AlertRule:
     window = settings.pipeline["window"]
     lost = _any_of("receiver, exporter, job", [*REFUSED, DISCARDED], window)
     series = [f'{name}{{receiver="otlp"}}' for name in REFUSED[:2]]
@@ -219,7 +219,7 @@ def _telemetry_lost(settings: Settings) -> Alert:
     )
 
 
-def _series_overflow(settings: Settings) -> Alert:
+def _series_overflow(settings: Settings) -> AlertRule:
     window = settings.pipeline["window"]
     overflow = f'{DURATION}_count{{otel_metric_overflow="true"}}'
     return alert(
@@ -245,7 +245,7 @@ def _series_overflow(settings: Settings) -> Alert:
     )
 
 
-def _no_operations(table: Targets, settings: Settings) -> Alert:
+def _no_operations(table: Targets, settings: Settings) -> AlertRule:
     idle = settings.pipeline["idle"]
     operation = next(iter(table.operations.values()))
     runs = [({operation.target_s: 1.0}, MINUTES)]
@@ -268,7 +268,7 @@ def _no_operations(table: Targets, settings: Settings) -> Alert:
     )
 
 
-def _alerts_undelivered(settings: Settings) -> Alert:
+def _alerts_undelivered(settings: Settings) -> AlertRule:
     window = settings.pipeline["window"]
     to_alertmanager = _any_of("alertmanager", [NOT_SENT, NOT_QUEUED], window)
     to_people = f"sum by (integration) (increase({NOT_TOLD}[{window}])) > 0"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from orchwatch.mixin.lib import readings
-from orchwatch.mixin.lib.rule import Alert, Case, NoRow
+from orchwatch.mixin.lib.rule import AlertRule, Case, NoRow
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +38,7 @@ def alert(
     cases: tuple[Mapping[str, str], Mapping[str, str]],
     hold: str = "",
     labels: Mapping[str, str] | None = None,
-) -> Alert:
+) -> AlertRule:
     """An alert without a row of the table.
 
     Args:
@@ -51,7 +51,7 @@ def alert(
         labels: Of the answer, in the case in which it fires.
     """
     firing, silent = (Case(series=series, at=f"{MINUTES}m") for series in cases)
-    return Alert(
+    return AlertRule(
         name=name,
         row=NoRow(title=text.title, severity=severity, recommendation=text.recommendation),
         kind="pipeline",

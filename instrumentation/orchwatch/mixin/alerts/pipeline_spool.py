@@ -12,7 +12,7 @@ from orchwatch.mixin.rules import samples
 
 if TYPE_CHECKING:
     from orchwatch.mixin.lib.alerting import Settings
-    from orchwatch.mixin.lib.rule import Alert
+    from orchwatch.mixin.lib.rule import AlertRule
 
 FAMILY = semconv.SPOOL_FAMILY.replace(".", "_")
 REASON = semconv.LOSS_REASON.replace(".", "_")
@@ -35,7 +35,7 @@ _LIMIT_BYTES = 1000
 UNWRITTEN = f'{LOST}{{{REASON}!~"{_DROPPED}|{_IGNORED}"}}'
 
 
-def alerts(settings: Settings) -> list[Alert]:
+def alerts(settings: Settings) -> list[AlertRule]:
     """From the first sign to what is lost."""
     return [
         _monitor_down(settings),
@@ -45,7 +45,7 @@ def alerts(settings: Settings) -> list[Alert]:
     ]
 
 
-def _monitor_down(settings: Settings) -> Alert:
+def _monitor_down(settings: Settings) -> AlertRule:
     return alert(
         "MonitorDown",
         "info",
@@ -66,7 +66,7 @@ def _monitor_down(settings: Settings) -> Alert:
     )
 
 
-def _backlog(settings: Settings) -> Alert:
+def _backlog(settings: Settings) -> AlertRule:
     behind = settings.pipeline["behind"]
     behind_s = promql.seconds(behind)
     series = f"{AGE}{promql.selector(**{FAMILY: 'operations'})}"
@@ -103,7 +103,7 @@ def _spool(unread_share: float) -> dict[str, str]:
     }
 
 
-def _near_budget(settings: Settings) -> Alert:
+def _near_budget(settings: Settings) -> AlertRule:
     near = settings.pipeline["near"]
     return alert(
         "SpoolNearBudget",
@@ -131,7 +131,7 @@ def dropped_unread(settings: Settings, window: str) -> str:
     return f"sum by ({REASON}) ({dropped}) > 0\n  and on () {UNREAD_SHARE} > {near}"
 
 
-def _operations_lost(settings: Settings) -> Alert:
+def _operations_lost(settings: Settings) -> AlertRule:
     window = settings.pipeline["window"]
     lost = f"sum by ({REASON}) (increase({UNWRITTEN}[{window}])) > 0"
     series = f"{LOST}{promql.selector(**{REASON: _DROPPED})}"

@@ -11,14 +11,14 @@ from orchwatch.mixin.rules import recording
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from orchwatch.mixin.lib.rule import Alert
+    from orchwatch.mixin.lib.rule import AlertRule
     from orchwatch.targets.target_table import Targets
 
 _RULES = "../../prometheus/rules"
 # Between two samples of the cases.
 _SAMPLES = "1m"
 # Cases that last longer than this are evaluated once in a while only: else they would take minutes.
-_LONGEST_S = 2 * 3600
+_MAX_S = 2 * 3600
 _QUICK, _SLOW, _RARE = "1m", "5m", "15m"
 
 
@@ -46,15 +46,15 @@ def _quick_document(table: Targets, step: str, *, long: bool) -> str:
     found = [
         one
         for one in catalog.quick(table, settings)
-        if (promql.seconds(one.firing.at) > _LONGEST_S) == long
+        if (promql.seconds(one.firing.at) > _MAX_S) == long
     ]
     return _document(["recording.yml", "alerts.yml"], groups, step, found)
 
 
 def _document(
-    files: list[str], groups: list[dict[str, Any]], step: str, found: Iterable[Alert]
+    files: list[str], groups: list[dict[str, Any]], step: str, found: Iterable[AlertRule]
 ) -> str:
-    by_name: dict[str, list[Alert]] = {}
+    by_name: dict[str, list[AlertRule]] = {}
     for alert in found:
         by_name.setdefault(alert.name, []).append(alert)
     tests = []
@@ -73,7 +73,7 @@ def _document(
     return yaml_text.document(data)
 
 
-def _test(name: str, same: list[Alert], *, fires: bool) -> dict[str, Any]:
+def _test(name: str, same: list[AlertRule], *, fires: bool) -> dict[str, Any]:
     series: dict[str, str] = {}
     for alert in same:
         series |= (alert.firing if fires else alert.silent).series
@@ -85,7 +85,7 @@ def _test(name: str, same: list[Alert], *, fires: bool) -> dict[str, Any]:
     }
 
 
-def _expected(alert: Alert, *, fires: bool) -> dict[str, Any]:
+def _expected(alert: AlertRule, *, fires: bool) -> dict[str, Any]:
     chosen = {"alertname": alert.name, "alertstate": "firing"}
     if alert.target:
         chosen["target"] = alert.target

@@ -8,7 +8,7 @@ from orchwatch import units
 from orchwatch.mixin.alerts import latency
 from orchwatch.mixin.lib import promql, readings
 from orchwatch.mixin.lib.promql import DURATION, OPERATION, all_of, number, selector
-from orchwatch.mixin.lib.rule import Alert, Case, Record, group
+from orchwatch.mixin.lib.rule import AlertRule, Case, Record, group
 from orchwatch.mixin.rules import recording, samples
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def groups(table: Targets, settings: Settings) -> list[dict[str, Any]]:
     return [group("regression", rules, interval=_STEP)]
 
 
-def alerts(table: Targets, settings: Settings) -> list[Alert]:
+def alerts(table: Targets, settings: Settings) -> list[AlertRule]:
     """One for each operation whose durations can be told apart."""
     rows = [row for row in table.operations.values() if latency.can_be_followed(table, row)]
     return [_alert(table, settings, row) for row in rows]
@@ -47,7 +47,7 @@ def _spans(settings: Settings) -> list[tuple[str, str, str]]:
     return [(day, "", "day"), (before, f" offset {day}", "before")]
 
 
-def _alert(table: Targets, settings: Settings, row: OperationTarget) -> Alert:
+def _alert(table: Targets, settings: Settings, row: OperationTarget) -> AlertRule:
     rule = settings.regression
     day, before = rule["day"], rule["before"]
     selected = selector(operation=row.id)
@@ -66,7 +66,7 @@ def _alert(table: Targets, settings: Settings, row: OperationTarget) -> Alert:
         at = f"{minutes_before + minutes}m"
         return Case(series=samples.histogram(table, row.id, runs), at=at)
 
-    return Alert(
+    return AlertRule(
         name="LatencyRegression",
         row=row,
         kind="regression",

@@ -11,7 +11,7 @@ from orchwatch.mixin.lib import alerting, markdown, promql
 
 if TYPE_CHECKING:
     from orchwatch.mixin.lib.alerting import Settings
-    from orchwatch.mixin.lib.rule import Alert
+    from orchwatch.mixin.lib.rule import AlertRule
     from orchwatch.targets.target_table import Targets
 
 COLUMNS: Final = ("about", "within limits", "severity", "do")
@@ -28,15 +28,15 @@ def entries(table: Targets) -> list[str]:
     return [*lines, ""]
 
 
-def by_name(table: Targets, settings: Settings) -> list[list[Alert]]:
+def by_name(table: Targets, settings: Settings) -> list[list[AlertRule]]:
     """The alerts that share an entry."""
-    found: dict[str, list[Alert]] = {}
+    found: dict[str, list[AlertRule]] = {}
     for alert in catalog.every(table, settings):
         found.setdefault(alert.name, []).append(alert)
     return list(found.values())
 
 
-def meaning(alert: Alert) -> str:
+def meaning(alert: AlertRule) -> str:
     """What it means, and how long that must be so."""
     text = alert.meaning
     if alert.hold:
@@ -46,29 +46,29 @@ def meaning(alert: Alert) -> str:
     return text
 
 
-def rows(same: list[Alert], quote: str = "") -> list[tuple[str, ...]]:
+def rows(same: list[AlertRule], quote: str = "") -> list[tuple[str, ...]]:
     """A row for each alert of one name; `quote` stands around a target's id."""
     return [(_subject(one, quote), one.limit, one.severity, one.recommendation) for one in same]
 
 
-def address(alert: Alert, grafana: str) -> str:
+def address(alert: AlertRule, grafana: str) -> str:
     """The page that shows it, with nothing chosen yet."""
     return f"{grafana}/d/{alert.dashboard.partition('?')[0]}"
 
 
-def silence_page(alert: Alert) -> str:
+def silence_page(alert: AlertRule) -> str:
     """Alertmanager's page that silences it, for its target alone."""
     labels = {"alertname": alert.name} | ({"target": alert.target} if alert.target else {})
     return f"{_ALERTMANAGER}/#/silences/new?filter={quote(promql.selector(**labels), safe='')}"
 
 
-def silence(alert: Alert) -> str:
+def silence(alert: AlertRule) -> str:
     """The command that does the same in containers."""
     target = f" {shlex.quote(f'target={alert.target}')}" if alert.target else ""
     return f"{_AMTOOL} silence add alertname={alert.name}{target} --duration=2h --comment='why'"
 
 
-def _entry(same: list[Alert], grafana: str) -> list[str]:
+def _entry(same: list[AlertRule], grafana: str) -> list[str]:
     first = same[0]
     return [
         f"## {first.name}",
@@ -91,5 +91,5 @@ def _entry(same: list[Alert], grafana: str) -> list[str]:
     ]
 
 
-def _subject(alert: Alert, quote: str) -> str:
+def _subject(alert: AlertRule, quote: str) -> str:
     return f"{alert.row.title} ({quote}{alert.target}{quote})" if alert.target else alert.row.title

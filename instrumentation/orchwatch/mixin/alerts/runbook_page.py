@@ -9,7 +9,7 @@ from orchwatch.mixin.alerts import runbook
 from orchwatch.mixin.lib import alerting
 
 if TYPE_CHECKING:
-    from orchwatch.mixin.lib.rule import Alert
+    from orchwatch.mixin.lib.rule import AlertRule
     from orchwatch.targets.target_table import Targets
 
 _HEAD = """\
@@ -44,7 +44,7 @@ def page(table: Targets) -> str:
     return _HEAD + "".join(entries) + _TAIL
 
 
-def _entry(same: list[Alert], grafana: str) -> str:
+def _entry(same: list[AlertRule], grafana: str) -> str:
     first = same[0]
     address = escape(runbook.address(first, grafana))
     silence = escape(runbook.silence_page(first))

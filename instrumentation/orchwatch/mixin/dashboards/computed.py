@@ -14,7 +14,7 @@ from orchwatch.mixin.lib.promql import at_ends, text
 
 # Beyond so many the search might be cut: increases are those of series that live, and spans come
 # a little after their counts.
-_MOST: Final = queries.TRACES // 2
+_MAX: Final = queries.TRACES // 2
 SLOW: Final = "slow"
 CUT: Final = "cut"
 _LABEL: Final = "computed"
@@ -54,7 +54,7 @@ def slow(series: str, labels: str, chosen: str) -> Computed:
     marked = f"label_replace({beyond}, {text('chosen')}, {text(chosen)}, {text('')}, {text('')})"
     known = f"({marked} {free})" if chosen else beyond
     edge = (
-        f"topk(1, {known} >= 1 <= {_MOST}) or on () bottomk(1, {known} >= 1)"
+        f"topk(1, {known} >= 1 <= {_MAX}) or on () bottomk(1, {known} >= 1)"
         f" or on () {_labelled('vector(0)', 'le', '0')}"
     )
     return Computed(SLOW, f'label_replace({edge}, "{_LABEL}", "$1", "le", "(.*)")')

@@ -185,7 +185,7 @@ def beyond(operation: str, limit_s: float) -> str:
 
 
 def any_of(*values: str) -> str:
-    """A pattern for TraceQL that matches these texts and no others."""
+    """A pattern for TraceQL that matches these values and no others."""
     return "|".join(values).replace(".", "\\\\.")
 
 

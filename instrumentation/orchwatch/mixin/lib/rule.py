@@ -63,7 +63,7 @@ class NoRow:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Alert:
+class AlertRule:
     """An alert. Alerts of one name differ in their row and share an entry of the runbook.
 
     Attributes:

@@ -1,4 +1,4 @@
-"""Plain data as YAML, for the files that are generated: mappings, lists, texts, numbers."""
+"""Plain data as YAML, for the files that are generated: dict, list, str, int, float."""
 
 from __future__ import annotations
 

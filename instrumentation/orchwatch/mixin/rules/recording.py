@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 # Longer windows are added up from what was counted every `_STEP`: else a month of raw samples, one
 # every two seconds, would be read again and again. These counts have names of their own, as there
 # is one each step, not one each evaluation.
-_LONGEST_RAW_S = 6 * 3600
+_MAX_RAW_S = 6 * 3600
 _STEP = "2m"
 _EACH_STEP = "_step"
 
@@ -60,7 +60,7 @@ _FAILED_SELECTOR = selector(status_code=semconv.STATUS_ERROR)
 def groups(table: Targets, settings: Settings) -> list[dict[str, Any]]:
     """The groups of the rule file, in the order in which they build on each other."""
     windows = settings.windows()
-    short = [one for one in windows if promql.seconds(one) <= _LONGEST_RAW_S]
+    short = [one for one in windows if promql.seconds(one) <= _MAX_RAW_S]
     long = [one for one in windows if one not in short]
     return [
         group("table", _data(_table(table))),

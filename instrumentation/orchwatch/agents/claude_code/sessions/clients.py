@@ -17,7 +17,7 @@ from orchwatch.agents.claude_code.sessions.fields import mapping, text
 from orchwatch.recording import files
 
 _NAME = re.compile(r"[0-9]{1,10}\.json")
-_MOST_BYTES = 1 << 20
+_MAX_BYTES = 1 << 20
 _GONE_STATES = (b"Z", b"X")  # ended, and not waited for
 _STATE, _START = 0, 19  # of the members of /proc/PID/stat after the name
 
@@ -36,7 +36,7 @@ class Client(NamedTuple):
     def is_alive(self) -> bool:
         """Whether it runs; False where something else has its id by now."""
         try:
-            stat = files.read(f"/proc/{self.pid}/stat", _MOST_BYTES)
+            stat = files.read(f"/proc/{self.pid}/stat", _MAX_BYTES)
         except OSError:
             return False
         members = stat.rpartition(b")")[2].split()
@@ -65,7 +65,7 @@ def read(path: str, domain: str) -> tuple[Client, str] | None:
         domain: What `pid_domain` says.
     """
     try:
-        told = mapping(json.loads(files.read(path, _MOST_BYTES)))
+        told = mapping(json.loads(files.read(path, _MAX_BYTES)))
     except (OSError, ValueError, RecursionError):
         return None
     pid, start, session_id = (
@@ -94,7 +94,7 @@ def is_lost(projects: str, session_id: str) -> bool:
 def pid_domain() -> str:
     """Where this process' ids hold, as Claude Code writes it; empty where that is not known."""
     try:
-        machine = files.read("/etc/machine-id", _MOST_BYTES).decode().strip()
+        machine = files.read("/etc/machine-id", _MAX_BYTES).decode().strip()
         namespace = os.readlink("/proc/self/ns/pid")
     except (OSError, ValueError):
         return ""

@@ -13,8 +13,8 @@ from typing import Any
 from orchwatch.agents.claude_code.sessions.facts import Fact, SessionCost
 from orchwatch.agents.claude_code.sessions.fields import mapping, milliseconds, moment_ns, text
 
-_MOST_MODELS = 32
-_MOST_USD = 1e9
+_MAX_MODELS = 32
+_MAX_USD = 1e9
 
 
 class Costs:
@@ -77,7 +77,7 @@ def _totals(record: dict[str, Any]) -> dict[str, Any]:
         "tools_ns": milliseconds(record.get("totalToolDuration")) or 0,
         "models": {
             text(model): _usd(mapping(use).get("costUSD"))
-            for model, use in list(used.items())[:_MOST_MODELS]
+            for model, use in list(used.items())[:_MAX_MODELS]
         },
     }
 
@@ -85,4 +85,4 @@ def _totals(record: dict[str, Any]) -> dict[str, Any]:
 def _usd(value: object) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not isfinite(value):
         return 0.0
-    return min(max(float(value), 0.0), _MOST_USD)
+    return min(max(float(value), 0.0), _MAX_USD)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Iterator, Sequence
 
-MAX_LINE_BYTES = files.LONGEST_LINE_BYTES
+MAX_LINE_BYTES = files.MAX_LINE_BYTES
 
 
 class LineFile:

@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     _AboutTool = facts.ToolStarted | facts.ToolEnded | facts.ToolCut | facts.PermissionAsked
 
 _COMPACT_STARTS = 16
-_MOST_CALLS = 2000
-_MOST_NOTICES = 1000
-_MOST_ASKS = 100
+_MAX_CALLS = 2000
+_MAX_NOTICES = 1000
+_MAX_ASKS = 100
 
 
 def merge(session: Session, fact: Fact, written: Callable[[str], bool]) -> None:
@@ -229,14 +229,14 @@ def _call(session: Session, fact: facts.ToolStarted) -> Call:
     call.start_ns = min(call.start_ns, fact.time_ns)
     call.prompt_id = call.prompt_id or fact.prompt_id
     call.agent_id = call.agent_id or fact.agent_id
-    if len(session.calls) > _MOST_CALLS:
+    if len(session.calls) > _MAX_CALLS:
         _forget_calls(session)
     return call
 
 
 def _forget_calls(session: Session) -> None:
     """Those that nobody can ask for any more: old ones that started nothing."""
-    for key, call in list(session.calls.items())[: _MOST_CALLS // 2]:
+    for key, call in list(session.calls.items())[: _MAX_CALLS // 2]:
         if not call.agent and not call.agent_type:
             del session.calls[key]
 
@@ -282,7 +282,7 @@ def _permission_asked(session: Session, fact: facts.PermissionAsked) -> None:
     _life(session, fact)
     if not fact.tool_use_id:
         ask = [fact.time_ns, fact.agent_id, fact.tool_name, fact.input_digest]
-        session.asks = sorted([*session.asks, ask], key=lambda one: int(one[0]))[-_MOST_ASKS:]
+        session.asks = sorted([*session.asks, ask], key=lambda one: int(one[0]))[-_MAX_ASKS:]
         return
     tool = _tool(session, fact)
     if tool:
@@ -315,7 +315,7 @@ def _agent_ended(session: Session, fact: facts.AgentEnded) -> None:
         if [fact.time_ns, fact.error_type] not in told:
             told.append([fact.time_ns, fact.error_type])
             told.sort(key=lambda notice: int(notice[0]))
-        while len(session.notices) > _MOST_NOTICES:
+        while len(session.notices) > _MAX_NOTICES:
             del session.notices[next(iter(session.notices))]
         return
     agent = _agent(session, fact)

@@ -34,7 +34,7 @@ _TOLD = (
     (re.compile(r"\[Tool call (skipped|not completed)\b"), semconv.CANCELLED),
     (re.compile(r"(<tool_use_error>)?(Cancelled: parallel|Sibling) tool call"), semconv.CANCELLED),
 )
-_LONGEST = 256
+_MAX = 256
 _BY_PERSON = ("user_temporary", "user_permanent", "user_reject", "user_abort")
 
 
@@ -71,5 +71,5 @@ def _told(block: dict[str, Any]) -> str:
     content = block.get("content")
     if isinstance(content, list) and content:
         content = mapping(content[0]).get("text")
-    start = content[:_LONGEST] if isinstance(content, str) else ""
+    start = content[:_MAX] if isinstance(content, str) else ""
     return next((outcome for pattern, outcome in _TOLD if pattern.match(start)), "")

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from orchwatch.agents.claude_code.sessions.fields import mapping, text
 
-_MOST = 1000
+_MAX = 1000
 
 
 class Query(NamedTuple):
@@ -42,7 +42,7 @@ class Queries:
         model = text(mapping(record.get("params")).get("model"))
         query = Query(record_id, at, text(record.get("querySource")), model)
         self._waiting[record_id] = list(query)
-        while len(self._waiting) > _MOST:
+        while len(self._waiting) > _MAX:
             del self._waiting[next(iter(self._waiting))]
 
     def begin(self, record_id: str, request_id: str) -> None:

@@ -18,7 +18,7 @@ _DECODER = json.JSONDecoder(strict=False)  # a control character in a text harms
 _START = re.compile(r'\{\s*"')
 _BLANK = re.compile(r"[\s\0]*")
 # Each try may read to the line's end: a line full of starts must not take for ever.
-_MOST_TRIES = 1000
+_MAX_TRIES = 1000
 
 
 def parse(line: bytes, skipped: Counter[str]) -> list[dict[str, Any]]:
@@ -45,7 +45,7 @@ def _salvaged(line: bytes, skipped: Counter[str]) -> list[dict[str, Any]]:
     if at == len(text):
         skipped["blank" if text.strip() == "" else "no JSON"] += 1
         return []
-    while at < len(text) and tries < _MOST_TRIES:
+    while at < len(text) and tries < _MAX_TRIES:
         tries += 1
         try:
             value, end = _DECODER.raw_decode(text, at)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from orchwatch.agents.claude_code.sessions import records
 from orchwatch.agents.claude_code.sessions.fields import mapping, text, time_ns
 from orchwatch.errors import UsageError
-from orchwatch.recording.files import LONGEST_LINE_BYTES, reader
+from orchwatch.recording.files import MAX_LINE_BYTES, reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -175,7 +175,7 @@ def _last_time_ns(path: str) -> int:
                     for record in records.parse(line, ignored)
                 ]
                 latest = max(times, default=0)
-                if latest or not start or wanted > LONGEST_LINE_BYTES:
+                if latest or not start or wanted > MAX_LINE_BYTES:
                     return latest
                 wanted *= 16
     except OSError:

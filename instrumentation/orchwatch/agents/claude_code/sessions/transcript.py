@@ -83,7 +83,7 @@ _SILENT = frozenset(
 _FINISHED = ("end_turn", "stop_sequence", "refusal")
 
 _HARMLESS = ("blank", "unknown kind", "half-written")  # reasons that mean no loss
-_MOST_LINKS = 1000
+_MAX_LINKS = 1000
 
 
 class Transcript:
@@ -582,5 +582,5 @@ def _is_before_prompt(line: dict[str, Any]) -> bool:
 
 
 def _limit(links: dict[str, Any]) -> None:
-    while len(links) > _MOST_LINKS:
+    while len(links) > _MAX_LINKS:
         del links[next(iter(links))]

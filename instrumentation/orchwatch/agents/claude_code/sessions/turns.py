@@ -21,7 +21,7 @@ from orchwatch.agents.claude_code.sessions.facts import (
     TurnOver,
 )
 
-_MOST_KEPT = 1000
+_MAX_KEPT = 1000
 
 
 def new_state() -> dict[str, Any]:
@@ -75,7 +75,7 @@ class Turns:
             self.state["again"] = True
             return True
         asked[record] = True
-        while len(asked) > _MOST_KEPT:
+        while len(asked) > _MAX_KEPT:
             del asked[next(iter(asked))]
         return False
 
@@ -272,7 +272,7 @@ class Turns:
         cut = self.state["cut"]
         del self.state["open"][tool_use_id]
         cut[tool_use_id] = True
-        while len(cut) > _MOST_KEPT:
+        while len(cut) > _MAX_KEPT:
             del cut[next(iter(cut))]
         return ToolCut(session_id=session_id, time_ns=at, tool_use_id=tool_use_id, reason=reason)
 

@@ -31,7 +31,7 @@ _LOCK_WAIT_S = 10.0
 _TEMPORARY_SUFFIX = ".orchwatch-tmp"
 _BEFORE, _RECORD = "before", "record.json"
 _WRITE_BITS = 0o222
-_MOST_BYTES = 16 * 1024 * 1024
+_MAX_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,7 +226,7 @@ def _read(path: str) -> tuple[str, bytes | None]:
 
 
 def _load(path: str) -> bytes:
-    return files.read(path, _MOST_BYTES)
+    return files.read(path, _MAX_BYTES)
 
 
 def _load_if_there(path: str) -> bytes | None:

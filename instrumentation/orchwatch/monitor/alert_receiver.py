@@ -68,7 +68,7 @@ class AlertReceiver:
             take=self.take,
             header="authorization",
             secret=f"Bearer {secret_file.make(credentials_path())}".encode(),
-            most_bytes=_MAX_BODY_BYTES,
+            max_bytes=_MAX_BODY_BYTES,
         )
 
     def take(self, body: bytes) -> Answer:

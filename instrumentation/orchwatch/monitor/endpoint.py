@@ -272,6 +272,6 @@ class _Connection:
             raise RefusedError("405 Method Not Allowed", f"it is no {route.method}")
         if head.length is None and route.method != "GET":
             raise RefusedError("411 Length Required", "it does not say how long it is")
-        if (head.length or 0) > route.most_bytes:
-            why = f"it is longer than {route.most_bytes} bytes"
+        if (head.length or 0) > route.max_bytes:
+            why = f"it is longer than {route.max_bytes} bytes"
             raise RefusedError("413 Content Too Large", why)

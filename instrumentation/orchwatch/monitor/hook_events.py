@@ -44,7 +44,7 @@ def route() -> Route:
         take=receive,
         header=registration.SECRET_HEADER.lower(),
         secret=registration.make_secret().encode(),
-        most_bytes=MAX_BODY_BYTES,
+        max_bytes=MAX_BODY_BYTES,
     )
 
 

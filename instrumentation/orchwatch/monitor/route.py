@@ -47,11 +47,11 @@ class Route:
         header: Which header carries the secret, in lower case.
         secret: What it must be, so that only this user is let in; empty where everybody on this
             machine may ask.
-        most_bytes: A longer body is refused.
+        max_bytes: A longer body is refused.
     """
 
     method: str
     take: Callable[[bytes], Answer]
     header: str = ""
     secret: bytes = b""
-    most_bytes: int = 0
+    max_bytes: int = 0

@@ -25,7 +25,7 @@ def use(new: Recorder) -> None:
 
 
 def divert(diversion: Callable[[Recorder], Recorder] | None) -> None:
-    """Puts another recorder in front of the chosen one, whichever that is; None takes it away."""
+    """Puts another recorder in front of the chosen one; None removes it."""
     global _diversion  # noqa: PLW0603
     _diversion = diversion
     use(chosen)

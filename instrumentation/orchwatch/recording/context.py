@@ -22,7 +22,7 @@ _NO_SPAN = "0" * 16
 _MAX_BAGGAGE_LENGTH = 8192
 # RFC 7230 token: what a baggage key is made of.
 _TOKEN = frozenset("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
-# What a baggage value may hold as it is: a baggage-octet that is no percent sign.
+# What a baggage value may hold unescaped: any baggage-octet but the percent sign.
 _OCTETS = (_TOKEN | frozenset("()/:<=>?@[]{}")) - {"%"}
 
 
@@ -32,9 +32,9 @@ class Context:
     Attributes:
         trace_id: 32 hexadecimal digits; empty where there is baggage only.
         span_id: 16 hexadecimal digits; empty likewise.
-        baggage: Carried on to everything that is called from here.
-        inherited: Those of its entries that become attributes of each span.
-        inherited_json: The same as OTLP/JSON, encoded once.
+        baggage: Propagated to everything that is called from here.
+        inherited: The baggage entries that become attributes of each span.
+        inherited_json: `inherited` as OTLP/JSON, encoded once.
     """
 
     __slots__ = ("baggage", "inherited", "inherited_json", "span_id", "trace_id")
@@ -57,7 +57,7 @@ class Context:
         return context
 
     def with_baggage(self, entries: Mapping[str, str]) -> Context:
-        """The same place with more baggage."""
+        """The same span with more baggage."""
         return Context(self.trace_id, self.span_id, {**self.baggage, **clean_baggage(entries)})
 
 
@@ -65,9 +65,9 @@ ROOT = Context("", "", {})
 
 
 def parse(traceparent: str | None, baggage: str | None, current: Context = ROOT) -> Context:
-    """The context that two header values give; broken ones are counted and ignored.
+    """The context that two header values describe; malformed ones are counted and ignored.
 
-    What the headers do not say stays as it is in the current context, as OpenTelemetry has it.
+    What the headers leave out is taken from the current context, as in OpenTelemetry.
     """
     trace_id, span_id = parse_traceparent(traceparent) if traceparent else ("", "")
     entries = parse_baggage(baggage) if baggage else {}
@@ -79,7 +79,7 @@ def parse(traceparent: str | None, baggage: str | None, current: Context = ROOT)
 
 
 def parse_traceparent(value: str) -> tuple[str, str]:
-    """Trace id and span id, or two empty strings for a broken value, which is counted."""
+    """Trace id and span id, or two empty strings for a malformed value, which is counted."""
     parts = value.strip().split("-") if isinstance(value, str) else []
     if len(parts) >= 4:  # noqa: PLR2004 - version, trace id, span id, flags
         version, trace_id, span_id, flags = parts[:4]
@@ -100,7 +100,7 @@ def parse_traceparent(value: str) -> tuple[str, str]:
 
 
 def parse_baggage(value: str) -> dict[str, str]:
-    """The entries, percent-decoded and without properties; broken ones are counted."""
+    """The entries, percent-decoded and without properties; malformed ones are counted."""
     if not isinstance(value, str) or len(value) > _MAX_BAGGAGE_LENGTH:
         losses.count("bad_baggage")
         return {}
@@ -118,7 +118,7 @@ def parse_baggage(value: str) -> dict[str, str]:
 
 
 def unescape(content: str) -> str:
-    """Percent-decoded UTF-8; what is no escape stays as it is."""
+    """Percent-decoded UTF-8; a percent sign that starts no valid escape is kept."""
     if "%" not in content:
         return content
     first, *others = content.encode("utf-8", "replace").split(b"%")
@@ -165,7 +165,7 @@ def _is_hex(text: str, length: int) -> bool:
 
 
 def _escape(content: str) -> str:
-    # `urllib.parse` does both, but takes as long to import as a whole hook may run.
+    # `urllib.parse` does both, but takes as long to import as a whole hook may take.
     if _OCTETS.issuperset(content):
         return content
     return "".join(

@@ -23,7 +23,7 @@ _handed_over: tuple[tuple[bytes | None, ...], Context] = ((None, None, None), RO
 def context() -> Context:
     """The context that the parent process handed over in `TRACEPARENT` and `BAGGAGE`.
 
-    What an agent host starts without either still belongs to the host's session.
+    A process that an agent host starts without either still belongs to the host's session.
     """
     global _handed_over  # noqa: PLW0603 - a process has one environment
     # Read for each root operation, and decoding takes longer than reading.
@@ -43,6 +43,6 @@ def context() -> Context:
 
 
 def started_by() -> Context | None:
-    """What handed this process its context, where it is a service and not a part of that."""
+    """The context that this process was started in, if it is a service and so no child of it."""
     found = _handed_over[1]
     return found if services.is_one and found.trace_id else None

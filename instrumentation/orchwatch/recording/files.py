@@ -1,8 +1,8 @@
-"""Opening and replacing files, whatever somebody else has put in their place.
+"""Opening and replacing files, safely even if somebody has put something else in their place.
 
 A pipe where a plain file belongs makes `open` wait for ever, a device may never end, and a file of
 gigabytes fills the memory of a host that wanted a setting. So everything here opens regular files
-only, never waits, hands nothing on to a child process, and reads no more than it was told to.
+only, never waits, hands nothing on to a child process, and reads no more than the caller's limit.
 
 Nothing else in this package opens a file (tests/unit/test_openers.py).
 """
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     StrPath = str | os.PathLike[str]
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
-"""A line that is longer is none of ours, and is never held in memory as a whole."""
+"""A longer line was not written by this package, and is never held in memory as a whole."""
 
 # Not waiting matters where a pipe takes the file's place after it was looked at.
 _ALWAYS = os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
@@ -39,10 +39,10 @@ class NotRegularError(OSError):
 
 
 class TooLargeError(OSError):
-    """A file that holds more than it can be meant to."""
+    """A file that is larger than any valid one."""
 
-    def __init__(self, path: StrPath, most_bytes: int) -> None:
-        super().__init__(errno.EFBIG, f"it holds more than {most_bytes} bytes", os.fspath(path))
+    def __init__(self, path: StrPath, max_bytes: int) -> None:
+        super().__init__(errno.EFBIG, f"it holds more than {max_bytes} bytes", os.fspath(path))
 
 
 _KINDS = {
@@ -68,7 +68,8 @@ def descriptor(path: StrPath, flags: int = os.O_RDONLY, *, links: bool = True) -
         NotRegularError: Something else stands there; it was not opened.
         OSError: It cannot be opened.
     """
-    # Opening a pipe wakes whoever waits at its other end, and opening a device may rewind a tape.
+    # Opening a pipe wakes the process that waits at its other end, and opening a device may rewind
+    # a tape.
     try:
         mode = os.stat(path, follow_symlinks=links).st_mode
     except FileNotFoundError:
@@ -92,25 +93,25 @@ def reader(path: StrPath, *, links: bool = True) -> BinaryIO:
     return os.fdopen(descriptor(path, links=links), "rb")
 
 
-def read(path: StrPath, most_bytes: int, *, links: bool = True) -> bytes:
+def read(path: StrPath, max_bytes: int, *, links: bool = True) -> bytes:
     """All that a regular file holds.
 
     Raises:
         NotRegularError: Something else stands there.
-        TooLargeError: It holds more than `most_bytes`.
+        TooLargeError: It holds more than `max_bytes`.
         OSError: It cannot be read.
     """
     file = descriptor(path, links=links)
     try:
         # What /proc holds has no size before it is read.
-        if os.fstat(file).st_size > most_bytes:
-            raise TooLargeError(path, most_bytes)
+        if os.fstat(file).st_size > max_bytes:
+            raise TooLargeError(path, max_bytes)
         chunks = []
-        room_bytes = most_bytes
+        room_bytes = max_bytes
         while chunk := os.read(file, _CHUNK_BYTES):
             room_bytes -= len(chunk)
             if room_bytes < 0:
-                raise TooLargeError(path, most_bytes)
+                raise TooLargeError(path, max_bytes)
             chunks.append(chunk)
     finally:
         os.close(file)
@@ -121,23 +122,23 @@ def directory(path: StrPath) -> int:
     """Opens a directory, to lock it or to have its entries survive a power cut.
 
     Raises:
-        OSError: It is none, or cannot be opened.
+        OSError: It is not a directory, or cannot be opened.
     """
     return os.open(path, os.O_RDONLY | os.O_DIRECTORY | _ALWAYS)
 
 
-def lines(file: BinaryIO, most_bytes: int = MAX_LINE_BYTES) -> Iterator[bytes]:
-    """The lines of an open file; of one that is longer its first `most_bytes`, with no newline."""
-    while line := file.readline(most_bytes):
+def lines(file: BinaryIO, max_bytes: int = MAX_LINE_BYTES) -> Iterator[bytes]:
+    """The lines of an open file; a longer one is cut after `max_bytes`, with no newline."""
+    while line := file.readline(max_bytes):
         yield line
-        if len(line) == most_bytes and not line.endswith(b"\n"):
+        if len(line) == max_bytes and not line.endswith(b"\n"):
             file.seek(behind_hole(file.fileno(), file.tell()))
             while (rest := file.readline(_CHUNK_BYTES)) and not rest.endswith(b"\n"):
                 pass
 
 
 def behind_hole(file: int, offset: int) -> int:
-    """Where the data begins at or behind an offset; the offset where that cannot be told.
+    """Where data begins at or after an offset; the offset itself where that is unknown.
 
     A sparse file of gigabytes takes seconds to read, and nothing stands in it.
     """
@@ -151,7 +152,7 @@ def behind_hole(file: int, offset: int) -> int:
 
 
 def create(path: StrPath) -> int:
-    """Makes a file for writing that did not exist; what a killed process left is removed first.
+    """Makes a file for writing that did not exist; a killed process's leftover is removed first.
 
     Raises:
         OSError: It cannot be made.
@@ -172,8 +173,8 @@ def replace(path: StrPath, content: bytes, *, mode: int = FILE_MODE, sync: bool 
 
     Args:
         path: Where it lies.
-        content: What it holds afterwards.
-        mode: Its rights.
+        content: The new content.
+        mode: Its permission bits.
         sync: Whether it must survive a power cut.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Where everything that a user keeps lies.
+"""Where a user's files lie.
 
 Paths are plain strings here and on the whole fast path: importing `pathlib` alone would cost a
 hook more than writing its span does.
@@ -11,7 +11,7 @@ FILE_MODE = 0o600
 
 _USER_FILE = "orchwatch.toml"
 USER_FILE_BYTES = 1024 * 1024
-"""What a user's file may hold; a few hundred rows take a tenth of that."""
+"""Size limit of a user's file; a few hundred rows take a tenth of it."""
 
 
 def home() -> str:
@@ -35,7 +35,7 @@ def user_file() -> str | None:
         return explicit
     config_home = environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     for file in (_USER_FILE, os.path.join(config_home, "orchwatch", _USER_FILE)):
-        # What is no file there, or a link to nothing, is for whoever reads it to complain about.
+        # Something other than a file, or a dangling link, is reported by the code that reads it.
         if os.path.lexists(file):
             return file
     return None

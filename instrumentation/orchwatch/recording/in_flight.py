@@ -1,15 +1,15 @@
-"""Which operations are open now, so that one whose process is killed is seen all the same.
+"""Which operations are open now, so that one whose process is killed is recorded too.
 
-A span is written as its operation ends, and a killed process ends none. So each process keeps a
-small file, `in-flight/<pid>-<random>` in the home directory: a header that says who it is, then a
-slot for each open operation, overwritten in place. The process holds a lock on its file, which the
-kernel drops when it is gone, in whatever container; who reads next (`orchwatch.unfinished`) writes
-the missing spans.
+A span is written as its operation ends, and a killed process ends none of its own. So each process
+keeps a small file, `in-flight/<pid>-<random>` in the home directory: a header that says who it is,
+then a slot for each open operation, overwritten in place. The process holds a lock on its file,
+which the kernel drops when it is gone, in any container; the next reader (`orchwatch.unfinished`)
+writes the missing spans.
 
-To write each start and end would double what an operation costs, and a memory map would be cheap
+Writing every start and end would double the cost of an operation, and a memory map would be cheap
 but kill the host (SIGBUS) where the file system has no room. So only these are written: the first
-operation of each name in a process, those of a name of which one has lasted `LONG_S`, and those
-that have lasted as long when something else is written.
+operation of each name in a process, operations of a name once one of them has lasted `LONG_S`, and
+those that have been open for `LONG_S` when something else is written.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ LONG_S = 0.1
 DIRECTORY = "in-flight"
 HEADER_BYTES = 4096
 SLOT_BYTES = 1024
-REASON_BYTES = 32  # at the header's end: why the process ends, where it knows
+REASON_BYTES = 32  # at the end of the header: why the process ends, if it knows
 SLOTS = 256
 EXITED = "process exited"
 
@@ -80,12 +80,12 @@ class _File:
 
 _file: _File | None = None
 _retry_at = 0.0
-_short: set[str] = set()  # names of operations that take no LONG_S here
+_short: set[str] = set()  # names of operations that take less than LONG_S here
 _open: dict[Operation, tuple[_File, int] | None] = {}  # in the order of their starts
 
 
 def begin(op: Operation) -> None:
-    """Called when an operation has started. Not for a name that is known to be short."""
+    """Called when an operation has started. Skipped for names known to be short."""
     short = op.name in _short
     if len(_open) >= _MAX_OPEN:  # a host that never ends them
         _open.pop(next(iter(_open)), None)
@@ -124,16 +124,16 @@ def _close(slot: tuple[_File, int] | None) -> None:
 
 
 def note(reason: str) -> None:
-    """Says why this process is about to end, for the operations that are open then."""
+    """Notes why this process is about to end, for the operations that are then open."""
     if _file is not None and _open:
         try:
             _file.write(HEADER_BYTES - REASON_BYTES, _reason(reason))
         except OSError:
-            return  # then it says that it was killed
+            return  # then its reason is "killed"
 
 
 def note_of(pid: int, reason: str) -> None:
-    """Says the same of another process, which has just ended."""
+    """Notes why another process has ended, for the operations it had open."""
     directory = f"{home()}/{DIRECTORY}"
     try:
         for name in os.listdir(directory):
@@ -142,7 +142,7 @@ def note_of(pid: int, reason: str) -> None:
                 os.pwrite(file, _reason(reason), HEADER_BYTES - REASON_BYTES)
                 os.close(file)
     except OSError:
-        return  # then it was killed
+        return  # then its reason stays "killed"
 
 
 def _reason(reason: str) -> bytes:
@@ -191,12 +191,12 @@ def _slot(op: Operation) -> bytes:
 
 
 def _identity(pid: int) -> str:
-    """Which process this is, whatever its number is used for later, or elsewhere."""
+    """Identifies this process, even if its pid is reused later or in another namespace."""
     return f"{pid} {start_time(pid)} {namespace()} {boot_id()}"
 
 
 def start_time(pid: int) -> str:
-    """When a process was started, in ticks since the boot; `-` where there is none or no /proc."""
+    """When a process was started, in ticks since boot; `-` without the process or /proc."""
     try:
         with files.reader(f"/proc/{pid}/stat") as stat:
             return stat.read(4096).rpartition(b")")[2].split()[_START_TIME].decode()
@@ -207,7 +207,7 @@ def start_time(pid: int) -> str:
 
 
 def namespace() -> str:
-    """What process ids mean something in; `-` where that is not known."""
+    """The pid namespace of this process; `-` if it is unknown."""
     try:
         return os.readlink("/proc/self/ns/pid")
     except OSError as error:
@@ -217,7 +217,7 @@ def namespace() -> str:
 
 
 def boot_id() -> str:
-    """Another one after each boot; `-` where it is not known."""
+    """The id of the current boot; `-` if it is unknown."""
     try:
         with files.reader("/proc/sys/kernel/random/boot_id") as file:
             return file.read(64).decode().strip() or "-"
@@ -233,7 +233,7 @@ def _prefix() -> str:
 
 
 def _remove() -> None:
-    """At the end, and where another home is chosen."""
+    """Removes this process's file: at its exit, or when the home changes."""
     global _file
     file, _file = _file, None
     if file is None or file.pid != os.getpid():

@@ -1,4 +1,4 @@
-"""Reading one JSON text without the `json` package.
+"""Reading one JSON document without the `json` package.
 
 A hook has to read its payload, and importing `json` costs it as much CPU as a bare interpreter's
 start: it brings in regular expressions. The C scanner inside it does all the work that is needed.
@@ -30,13 +30,13 @@ class _Options:
 
 
 def loads(text: str) -> Any:
-    """The value of a JSON text, as `json.loads` reads it.
+    """The value of a JSON document, as `json.loads` reads it.
 
     Raises:
-        ValueError: The text is not JSON.
+        ValueError: It is not valid JSON.
     """
     if make_scanner is None:
-        import json  # noqa: PLC0415 - only where there is no other way
+        import json  # noqa: PLC0415 - only without the C scanner
 
         return json.loads(text)
     text = text.strip(_WHITESPACE)
@@ -45,9 +45,9 @@ def loads(text: str) -> Any:
     except StopIteration as stop:
         raise ValueError(f"no JSON value at character {stop.value}") from None
     except SystemError:
-        # A text that ends too early: the scanner takes its exception from `json.decoder`, and
-        # where nobody has imported that it has none to raise.
-        import json  # noqa: PLC0415 - a broken text may cost more
+        # A truncated document: the scanner takes its exception from `json.decoder`, and has none to
+        # raise if that was never imported.
+        import json  # noqa: PLC0415 - invalid JSON may cost more
 
         return json.loads(text)
     if end != len(text):

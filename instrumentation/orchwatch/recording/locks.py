@@ -7,7 +7,7 @@ _POLL_S = 0.001
 
 
 def lock_exclusively(file: int, wait_s: float) -> bool:
-    """Takes an exclusive `flock` on a file descriptor; False when it is not free within `wait_s`.
+    """Takes an exclusive `flock` on a file descriptor; False if it is not free within `wait_s`.
 
     The wait is bounded because the holder may be a stopped process.
     """

@@ -1,11 +1,11 @@
-"""What telemetry lost, and why: counted in a small ledger, never raised.
+"""What telemetry has lost, and why: counted in a small ledger, never raised.
 
 The ledger is a text file of fixed-width lines, `reason count`, one for each reason, all written
-when it is made. Counting then overwrites bytes that the file system has already given, so it still
-works when the disk is full. Each loss is in the ledger when `count` returns; a segment is dropped
-by a new name that says what it held, which counts until the ledger has it. So a process that is
-killed takes no count with it. Where the home directory itself cannot be written, a ledger in the
-user's runtime or temporary directory takes over; `read` adds them up.
+when it is created. Counting then overwrites bytes that the file system has already allocated, so it
+still works when the disk is full. Each loss is in the ledger when `count` returns; a segment is
+dropped by renaming it to a name that gives its number of lines, which counts until the ledger has
+it. So a process that is killed takes no count with it. Where the home directory itself cannot be
+written, a ledger in the user's runtime or temporary directory takes over; `read` adds them up.
 """
 
 import atexit
@@ -43,64 +43,64 @@ REASONS = {
     ),
     "bad_span": (
         "spans of other instrumentations that cannot be written",
-        "see which of them gives a span a name that is no text",
+        "find the instrumentation whose span name is not a str",
     ),
     "bad_name": (
-        "operations whose name is not a text",
-        "pass operation() a short constant text",
+        "operations whose name is not a str",
+        "pass operation() a short constant str",
     ),
     "bad_attribute": (
         "attributes left out: neither str, int, float, bool nor a list of these, or too many",
         "convert the value before it is passed as an attribute",
     ),
     "bad_metric": (
-        "counters and gauges whose name is no text or whose value is no usable number",
+        "counters and gauges whose name is not a str or whose value is not a usable number",
         "pass count() a number of 0 or more, and gauge() a finite one",
     ),
     "bad_traceparent": (
-        "TRACEPARENT values that break the W3C format, ignored",
-        "see which parent process sets TRACEPARENT",
+        "TRACEPARENT values that are not valid W3C Trace Context, ignored",
+        "find the parent process that sets TRACEPARENT",
     ),
     "bad_baggage": (
-        "BAGGAGE entries that break the W3C format, ignored",
-        "see which parent process sets BAGGAGE",
+        "BAGGAGE entries that are not valid W3C Baggage, ignored",
+        "find the parent process that sets BAGGAGE",
     ),
     "bad_headers": (
         "message headers that could not be read or written",
         "pass inject() and attach() a mapping of str to str",
     ),
     "bad_hook_payload": (
-        "hook events whose payload is no JSON object that names the event, ignored",
-        "see what starts orchwatch's hook, `orchwatch claude install` registers it",
+        "hook events whose payload is not a JSON object that names the event, ignored",
+        "find what runs orchwatch's hook; `orchwatch claude install` registers it",
     ),
     "bad_session_line": (
-        "lines of session files that cannot be read, or not as a whole",
-        "nothing to do: a process that wrote them was killed, or the disk was full",
+        "lines of session files that cannot be read, or only in part",
+        "nothing to do: the process that wrote them was killed, or the disk was full",
     ),
     "rewritten_session": (
-        "session files that were rewritten; what went before it was read is not known",
-        "see what shortens or restores the files below the projects folder",
+        "session files that were rewritten; what was removed before it was read is unknown",
+        "find what truncates or restores the files below the projects folder",
     ),
     "bad_alert": (
-        "notifications and alerts that are not as Alertmanager sends them, ignored",
-        "see what posts to /alerts of `orchwatch monitor`",
+        "notifications and alerts that are not in Alertmanager's format, ignored",
+        "find what posts to /alerts of `orchwatch monitor`",
     ),
     "bad_setting": (
-        "ORCHWATCH_* settings that are no valid number, ignored in favour of the default",
+        "ORCHWATCH_* settings that are not a valid number; the default is used",
         "correct the environment variable",
     ),
     "interrupted": (
-        "operations whose recording a signal handler of the program cut short by an exception",
-        "nothing to do: the exception has gone on to where it belongs",
+        "operations whose recording an exception from the program's signal handler interrupted",
+        "nothing to do: the exception was raised on to the program",
     ),
     "internal_error": (
-        "operations lost to a defect of orchwatch itself",
+        "operations lost to a bug in orchwatch",
         "please report it",
     ),
 }
 
 _BUDGET = "budget_dropped"
-_SETTLED = "settled"  # no loss: which drop the ledger took last
+_SETTLED = "settled"  # not a loss: the last drop that the ledger includes
 _DROPPED_PREFIX = ".dropped-"
 _RETRY_INTERVAL_S = 1.0  # where no ledger could be written
 _WAIT_S = 0.02
@@ -112,15 +112,15 @@ _FORMAT_BITS, _DIRECTORY_FORMAT, _OTHERS_WRITE = 0o170000, 0o040000, 0o022
 
 _lock = allocate_lock()
 _counted: list[tuple[str, int]] = []  # appending to a list needs no lock
-_pending: dict[str, int] = {}  # the same added up, by whoever has the lock
+_pending: dict[str, int] = {}  # the same summed, by the holder of the lock
 _next_flush = 0.0
 _exit_followed = False
-# A test's: takes a reason and a number, and says whether it has dealt with them.
+# For tests: takes a reason and a number; True if it has handled them.
 _diversion: "Callable[[str, int], bool] | None" = None
 
 
 def count(reason: str, number: int = 1) -> None:
-    """Adds to a reason, in the ledger if that can be had at once. Never raises."""
+    """Adds to a reason's count, in the ledger if its lock is free. Never raises."""
     if number <= 0 or (_diversion is not None and _diversion(reason, number)):
         return
     _counted.append((reason, number))
@@ -131,20 +131,20 @@ def count(reason: str, number: int = 1) -> None:
 
 
 def divert(diversion: "Callable[[str, int], bool] | None") -> None:
-    """Asks another one first, who may take a loss as its own; None asks nobody any more."""
+    """Offers each loss to a callback first, which may handle it; None removes the callback."""
     global _diversion  # noqa: PLW0603
     _diversion = diversion
 
 
 def drop(path: str, lines: int) -> None:
-    """Removes a segment whose lines are lost, and counts them; exactly once, whoever is killed.
+    """Removes a segment whose lines are lost, and counts them exactly once, even if killed.
 
     Raises:
         OSError: It cannot be removed; nothing is counted.
     """
     directory = os.path.dirname(path)
     os.rename(path, f"{directory}/{_DROPPED_PREFIX}{lines}-{int.from_bytes(os.urandom(7))}")
-    if _lock.acquire(blocking=False):  # otherwise whoever drops next settles this too
+    if _lock.acquire(blocking=False):  # otherwise the next drop settles this one too
         try:
             _settle(directory)
         finally:
@@ -152,10 +152,10 @@ def drop(path: str, lines: int) -> None:
 
 
 def count_error(reason: str, error: Exception) -> None:
-    """Counts what an exception has cost.
+    """Counts the loss that an exception has caused.
 
     Raises:
-        Exception: The same one, where it is not telemetry's own but the host's; see `is_hosts`.
+        Exception: The same one, if it belongs to the host and not to telemetry; see `is_hosts`.
     """
     if is_hosts(error):
         raise error
@@ -165,9 +165,9 @@ def count_error(reason: str, error: Exception) -> None:
 def is_hosts(error: Exception) -> bool:
     """Whether a signal handler of the host has raised it, while telemetry happened to run.
 
-    A limit of time, say, which the host would wait for in vain. Such a handler is told from all
-    other functions by its caller: Python hands it the very frame that it interrupts and calls it
-    from. One that has deleted that, as an argument that it does not use, is known by its code.
+    A time limit, say, which must reach the host. Such a handler is identified by its caller: Python
+        passes it the very frame that it interrupts and calls it from. A handler that has deleted
+        that argument, being unused, is recognised by its code.
     """
     handlers = [getattr(getsignal(number), "__code__", None) for number in range(1, NSIG)]
     step = error.__traceback__
@@ -214,7 +214,7 @@ def read() -> dict[str, int]:
 
 
 def _paths() -> list[tuple[str, bool]]:
-    """Where ledgers may lie, and whether other users can write the directory around it."""
+    """Where ledgers may lie, and whether other users can write to the parent directory."""
     try:
         directory = home()
     except OSError:  # a relative one, and the working directory is gone
@@ -232,7 +232,7 @@ def _paths() -> list[tuple[str, bool]]:
 
 def _write_down(wait_s: float) -> None:
     # A lock that is taken already (another thread, or a signal handler that interrupts this very
-    # function) must not stop the host: whoever has it looks again when it has let go of it.
+    # function) must not stop the host: the holder looks again once it has released it.
     while _counted or _pending:
         if not _lock.acquire(blocking=False):
             return
@@ -270,10 +270,10 @@ def _flush(wait_s: float) -> bool:
 
 
 def _settle(directory: str) -> None:
-    """Takes what was dropped into the ledger.
+    """Adds what was dropped to the ledger.
 
-    The last one that it took stands in the ledger, written together with the count: a process that
-    was killed before it removed the file is identified by that.
+    The ledger names the last drop that it includes, written together with the count: that shows
+        whether a process was killed before it removed the file.
     """
     ledger = _open(f"{os.path.dirname(directory)}/losses", _WAIT_S, shared=False)
     if ledger < 0:
@@ -297,7 +297,7 @@ def _settle(directory: str) -> None:
 
 
 def _dropped(directory: str) -> list[tuple[str, int, int]]:
-    """Path, lines and token of what was dropped and is not settled for sure."""
+    """Path, number of lines and token of each drop that may not be in the ledger yet."""
     found = []
     for name in os.listdir(directory):
         if name.startswith(_DROPPED_PREFIX):
@@ -308,14 +308,14 @@ def _dropped(directory: str) -> list[tuple[str, int, int]]:
 
 
 def _is_private(directory: str) -> bool:
-    """Whether it is this user's own, and no link that somebody else has put there."""
+    """Whether it belongs to this user, and is not a link that somebody else has put there."""
     status = os.lstat(directory)
     is_directory = status.st_mode & _FORMAT_BITS == _DIRECTORY_FORMAT
     return is_directory and status.st_uid == os.geteuid() and not status.st_mode & _OTHERS_WRITE
 
 
 def _open(path: str, wait_s: float, *, shared: bool) -> int:
-    """A ledger, locked; -1 where it cannot be had."""
+    """A ledger, opened and locked; -1 if that fails."""
     directory = os.path.dirname(path)
     try:
         os.makedirs(directory, DIRECTORY_MODE, exist_ok=True)
@@ -335,7 +335,7 @@ def _write(ledger: int, before: bytes, totals: dict[str, int]) -> bool:
     text = "".join(f"{reason:<40} {number:>20}\n" for reason, number in lines.items()).encode()
     if os.pwrite(ledger, text, 0) == len(text):
         return True
-    # A ledger that could not grow: what it holds by half would be counted twice.
+    # A ledger that could not grow: a partly written one would be counted twice.
     os.ftruncate(ledger, len(before))
     os.pwrite(ledger, before, 0)
     return False

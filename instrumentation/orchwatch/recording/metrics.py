@@ -22,7 +22,7 @@ def count(
     Args:
         name: E.g. `orchestration.task.completed`.
         value: 0 or more, in `unit`.
-        attributes: A few bounded ones: each combination is a time series of its own.
+        attributes: Few, with bounded values: each combination is a time series.
         unit: UCUM, e.g. `By`, `s`, `{task}`.
     """
     _record(active.recorder.count, name, value, attributes, unit, lowest=0)
@@ -43,8 +43,8 @@ def _record(
     lowest: float,
 ) -> None:
     try:
-        # Plain numbers only from here on: how a subclass or a Decimal prints itself is no JSON.
-        finite = isfinite(value)  # a text or bytes raise here; `float` would read them
+        # Plain numbers only from here on: the repr of a subclass or a Decimal is not valid JSON.
+        finite = isfinite(value)  # str or bytes raise here; `float` would parse them
         number = int(value) if isinstance(value, int) else float(value)
         fits = type(number) is float or -INT64_LIMIT <= number < INT64_LIMIT
         named = isinstance(name, str) and name and isinstance(unit, str)
@@ -52,7 +52,7 @@ def _record(
             record(name, number, attributes, unit)
         else:
             losses.count("bad_metric")
-    except (OverflowError, TypeError) as error:  # the value is no number
+    except (OverflowError, TypeError) as error:  # the value is not a number
         losses.count_error("bad_metric", error)
     except Exception as error:  # noqa: BLE001 - telemetry never breaks its host
         losses.count_error("internal_error", error)

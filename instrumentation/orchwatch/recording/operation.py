@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 MAX_NAME_LENGTH = 256
 UNNAMED = "unnamed"
-OTHER_ERROR = "_OTHER"  # semantic conventions: an error without a better name
+OTHER_ERROR = "_OTHER"  # semantic conventions: an error that has no better name
 
 
 class operation:  # noqa: N801 - used like a function, as contextlib's managers are
@@ -26,7 +26,7 @@ class operation:  # noqa: N801 - used like a function, as contextlib's managers 
     the block marks the operation as failed (`error.type`) and goes on unchanged.
 
     Telemetry never raises: what cannot be recorded is counted and shown by `orchwatch doctor`. Each
-    object is for one block.
+        object measures one block.
 
         with operation("state.query", {"session.id": session_id}) as op:
             rows = query(...)
@@ -78,7 +78,7 @@ class operation:  # noqa: N801 - used like a function, as contextlib's managers 
             if type(value) is list:
                 value = value[:]  # as it is now
             self.attributes = {**(self.attributes or {}), key: value}
-        except Exception as error:  # noqa: BLE001 - an unhashable key, or a mapping that is none
+        except Exception as error:  # noqa: BLE001 - unhashable key, or attributes that are no mapping
             losses.count_error("bad_attribute", error)
 
     def fail(self, error_type: str = OTHER_ERROR) -> None:
@@ -164,7 +164,7 @@ class operation:  # noqa: N801 - used like a function, as contextlib's managers 
 
 def _mend(name: object) -> str:
     if isinstance(name, str):
-        plain = str.__str__(name)[:MAX_NAME_LENGTH]  # an enumeration's member is no plain text
+        plain = str.__str__(name)[:MAX_NAME_LENGTH]  # an enum's member is not a plain str
         if plain:
             return plain
     losses.count("bad_name")
@@ -172,7 +172,7 @@ def _mend(name: object) -> str:
 
 
 def _error_type(error: BaseException) -> str:
-    """The exception's class, as `module.Class`; empty for one that means no failure."""
+    """The exception's class, as `module.Class`; empty if it is not a failure."""
     if isinstance(error, GeneratorExit) or (isinstance(error, SystemExit) and not error.code):
         return ""
     error_class = type(error)

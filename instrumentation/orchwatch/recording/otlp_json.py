@@ -1,4 +1,4 @@
-"""OTLP/JSON text, written without a JSON library.
+"""OTLP/JSON, written without a JSON library.
 
 Importing `json` costs a short process as much CPU as the rest of its telemetry; the C function
 that quotes a string is all that is needed of it.
@@ -54,7 +54,7 @@ def clean_attributes(attributes: Attributes | None) -> dict[str, AttributeValue]
     for key, value in items[:MAX_ATTRIBUTES]:
         try:
             if type(key) is not str or not 0 < len(key) <= MAX_KEY_LENGTH:
-                raise TypeError(key)  # noqa: TRY301 - one handler for all that is not recordable
+                raise TypeError(key)  # noqa: TRY301 - one handler for all that cannot be recorded
             cleaned[key] = _clean(value)
         except Exception as error:  # noqa: BLE001 - a value's own methods may raise anything
             losses.count_error("bad_attribute", error)
@@ -93,7 +93,7 @@ def encode_span(
         start_ns: Unix time in nanoseconds.
         end_ns: Unix time in nanoseconds.
         attributes: What `encode_attributes` returned.
-        status: `STATUS_OK`, `STATUS_ERROR`, or `STATUS_UNSET` for what was neither.
+        status: `STATUS_OK`, `STATUS_ERROR` or `STATUS_UNSET`.
         kind: OTLP's number of the span kind.
         more: Further members, each starting with a comma.
     """
@@ -108,7 +108,7 @@ def encode_span(
 def encode_point(
     value: float, attributes: Mapping[str, AttributeValue], start_ns: int, time_ns: int
 ) -> str:
-    """A data point as an OTLP/JSON object; whole numbers stay whole."""
+    """A data point as an OTLP/JSON object; an int stays an int."""
     number = f'"asInt":"{value}"' if type(value) is int else f'"asDouble":{value!r}'
     return (
         f'{{"attributes":[{encode_attributes(attributes)}],"startTimeUnixNano":"{start_ns}",'
@@ -144,10 +144,10 @@ def encode_log_record(
     Args:
         event: The event's name.
         time_ns: When it happened, Unix time in nanoseconds.
-        observed_ns: When it was heard of, the same.
-        severity: OTLP's number of it.
-        severity_text: What its source calls that.
-        body: For a person.
+        observed_ns: When it was received, Unix time in nanoseconds.
+        severity: OTLP's severity number.
+        severity_text: The severity's name at its source.
+        body: The message, for people.
         attributes: What `encode_attributes` returned.
     """
     return (

@@ -1,7 +1,7 @@
-"""Which services send their operations over OTLP, so that who looks here knows where those are.
+"""Which services send their operations over OTLP, so that commands can say where those are.
 
 Such a process leaves nothing in the spool. It leaves one small file for its service and endpoint,
-written when it begins and touched when it ends: `otlp/<what tells the two>.json` in the home.
+written when it begins and touched when it ends: `otlp/<digest of the two>.json` in the home.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 MAX_SERVICES = 64
-"""So many are remembered; the one that was seen longest ago goes first."""
+"""How many are remembered; the one seen longest ago is removed first."""
 
 _DIRECTORY = "otlp"
 _SUFFIX = ".json"
@@ -24,14 +24,14 @@ _MAX_BYTES = 4096
 
 
 def begin(service: str, endpoint: str) -> str | None:
-    """Notes that this process sends there; the file it is noted in, None where that cannot be.
+    """Notes that this process sends there; returns the file with the note, None if it failed.
 
     Args:
         service: Its name.
-        endpoint: An address; what may be a secret in it is left out.
+        endpoint: An address; parts that may be secret are left out.
     """
-    import json  # noqa: PLC0415 - whoever appends to the spool does without
-    from hashlib import sha256  # noqa: PLC0415 - as above, and who reads
+    import json  # noqa: PLC0415 - not needed to append to the spool
+    from hashlib import sha256  # noqa: PLC0415 - as above, nor to read
 
     address = _public(endpoint)
     directory = os.path.join(home(), _DIRECTORY)
@@ -53,7 +53,7 @@ def begin(service: str, endpoint: str) -> str | None:
 
 
 def end(path: str | None) -> None:
-    """Notes that it was there until now."""
+    """Updates the time that the service was last seen."""
     try:
         if path is not None:
             os.utime(path)
@@ -66,7 +66,8 @@ def read(directory: str, *, since_ns: int) -> list[dict[str, Any]]:
 
     Args:
         directory: The home.
-        since_ns: Leaves out those that do not run and were seen before, in Unix nanoseconds.
+        since_ns: Leaves out services that do not run and were last seen before, in Unix
+            nanoseconds.
     """
     import json  # noqa: PLC0415 - as above
 
@@ -86,7 +87,7 @@ def read(directory: str, *, since_ns: int) -> list[dict[str, Any]]:
             running = told["host"] == os.uname().nodename and _runs(int(told["pid"]))
             seen_ns = os.stat(path).st_mtime_ns
         except (OSError, ValueError, LookupError, TypeError):
-            continue  # gone meanwhile, or none of ours
+            continue  # removed meanwhile, or not written by us
         if running or seen_ns >= since_ns:
             found.append({**known, "running": running, "seen_ns": seen_ns})
     found.sort(key=lambda one: (not one["running"], -one["seen_ns"]))

@@ -1,4 +1,4 @@
-"""Handing the context to other processes and taking it over: environment and message headers."""
+"""Propagating the context to and from other processes: environment and message headers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def inject(headers: MutableMapping[str, str], baggage: Mapping[str, str] | None 
     """Writes `traceparent` and `baggage` of the current operation into message headers.
 
     Args:
-        headers: Changed in place; an entry that there is nothing for is left out.
+        headers: Changed in place; a header that would be empty is left out.
         baggage: More entries for the receiver, e.g. `{"gen_ai.agent.name": "reviewer"}`.
     """
     carrier = _carrier(baggage)
@@ -43,11 +43,11 @@ def child_environment(
 
     Args:
         baggage: More entries for the child.
-        environ: What to start from; by default this process's environment.
+        environ: The environment to extend; by default this process's own.
     """
     child = dict(os.environ if environ is None else environ)
     carrier = _carrier(baggage)
-    if carrier:  # baggage of another context must not go with this one's trace
+    if carrier:  # baggage of another context must not join this trace
         for name in (TRACEPARENT, BAGGAGE):
             child.pop(name.upper(), None)
     child.update({key.upper(): value for key, value in carrier.items()})
@@ -60,10 +60,10 @@ class attach:  # noqa: N801 - used like a function, as contextlib's managers are
         with attach(message.headers), operation("event.process"):
             ...
 
-    Broken values are counted and ignored; what the headers do not say stays as it is.
+    Malformed values are counted and ignored; what the headers leave out stays unchanged.
 
     Args:
-        headers: Looked through for `traceparent` and `baggage`, in upper or lower case.
+        headers: Searched for `traceparent` and `baggage`, in upper or lower case.
         baggage: More entries, e.g. `{"session.id": session_id}`.
     """
 

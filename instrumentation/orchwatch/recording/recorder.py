@@ -1,4 +1,4 @@
-"""What operations and recorders know of each other."""
+"""The protocols between operations and recorders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from orchwatch.recording.otlp_json import Attributes
 
     class Operation(Protocol):
-        """An `operation`, as recorders see it; they set what stands below `error_type`."""
+        """An `operation`, as recorders see it; they set the attributes below `error_type`."""
 
         name: str
         attributes: Attributes | None
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
         start_ns: int
         clock_ns: int
         state: Any  # the recorder's own
-        recorder: Recorder | None  # which it has started with
+        recorder: Recorder | None  # the one that started it
 
     class Recorder(Protocol):
         """What `operation` and the propagation functions need; tokens are the recorder's own."""
 
-        persistent: bool  # whether an operation is seen although its process was killed inside it
+        persistent: bool  # whether an operation is recorded even if its process is killed inside it
 
         def start(self, op: Operation) -> None:
             """Sets the operation's ids and start."""
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
             """Makes a context the current one; `leave` takes the token that is returned."""
 
         def leave(self, token: Any) -> None:
-            """Goes back to what was current before."""
+            """Makes the previous context current again."""
 
         def current(self) -> Context:
             """The current context."""

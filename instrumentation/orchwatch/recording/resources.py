@@ -1,4 +1,4 @@
-"""Who emits: the resource attributes of this process, alike on both ways out."""
+"""The resource attributes of this process, the same in the spool and over OTLP."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""Whether this process is a service: whether it has a socket that waits for connections.
+"""Whether this process is a service, that is, has a socket that accepts connections.
 
-What runs under `orchwatch run` belongs to the run's trace. A service would make that one trace that
-never ends, so each of its root operations starts its own, with a link to what started the process.
-A process is a service from the moment on at which it listens, on TCP or a Unix socket, and so are
-the workers that it forks. How the socket was made does not matter (`asyncio`, `http.server`,
+What runs under `orchwatch run` belongs to the run's trace. A service would turn that into one trace
+that never ends, so each of its root operations starts its own, with a link to what started the
+process. A process is a service from the moment it listens, on TCP or a Unix socket, and
+so are the workers that it forks. How the socket was made does not matter (`asyncio`, `http.server`,
 gunicorn's parent, uvloop, gRPC): the kernel is asked, as SO_ACCEPTCONN in socket(7) has it.
 """
 
@@ -20,8 +20,8 @@ _DESCRIPTORS = "/dev/fd"
 # The `stat` module's S_IFMT and S_IFSOCK.
 _FORMAT_BITS, _SOCKET_FORMAT = 0o170000, 0o140000
 
-# Looking takes some 20 µs, so a program with many root operations that never listens is looked at
-# less and less.
+# A check takes some 20 µs, so a program with many root operations that never listens is checked
+# less and less often.
 _ALWAYS_LOOK = 1000
 _THEN_EVERY = 100
 
@@ -30,7 +30,7 @@ _looks = 0
 
 
 def look() -> bool:
-    """Whether it is one by now; it stays one."""
+    """Whether the process is a service by now; once it is, it stays one."""
     global _looks, is_one  # noqa: PLW0603 - a process is one or not
     sockets = sys.modules.get("_socket")
     if is_one or sockets is None:  # without that module it has none

@@ -1,14 +1,14 @@
 """The spool: OTLP/JSON lines on disk, written by any number of processes at once.
 
 A family of segments is `<family>-000001.jsonl`, `<family>-000002.jsonl`, … in the spool directory.
-Only the highest number of a family is ever opened for writing, and whoever has it open holds a
-shared lock on it; so a segment is closed for good when a higher one exists and an exclusive lock
-can be had. The kernel drops the locks of a killed process.
+Only the highest number of a family is ever opened for writing, and every process that has it open
+holds a shared lock on it; so a segment is closed for good when a higher one exists and an exclusive
+lock can be taken. The kernel drops the locks of a killed process.
 
 One `write(2)` with `O_APPEND` adds whole lines. A process killed in the middle of one leaves a
-partial line; the next writer sees that the file does not end in a newline and starts with one. One
-that had looked before the partial line came to be finds out afterwards and writes its line again,
-so that nothing but the partial line is lost.
+partial line; the next writer sees that the file does not end in a newline and starts with one. A
+writer that had looked before the partial line appeared finds out afterwards and writes its line
+again, so that nothing but the partial line is lost.
 """
 
 import errno
@@ -30,7 +30,7 @@ FAMILIES = (OPERATIONS, UNDELIVERED, HISTORY, METRICS, HOOKS, EVENTS)
 
 SEGMENT_BYTES = 8 * 1024 * 1024
 
-# What makes a segment's header OTLP/JSON; spans where nothing else is said.
+# What makes a segment's header valid OTLP/JSON, by family; spans by default.
 _EMPTY_PAYLOADS = {METRICS: ',"resourceMetrics":[]', HOOKS: "", EVENTS: ',"resourceLogs":[]'}
 _SUFFIX = ".jsonl"
 _RETRY_INTERVAL_S = 1.0
@@ -43,7 +43,7 @@ class _ShortWriteError(OSError):
     """The disk was full before everything was written.
 
     Attributes:
-        lines: How many fitted as a whole.
+        lines: How many were written completely.
     """
 
     def __init__(self, lines: int) -> None:
@@ -52,14 +52,14 @@ class _ShortWriteError(OSError):
 
 
 class Spool:
-    """Appends to one family of segments. Use the module's `append`: one instance a family."""
+    """Appends to one family of segments. Use the module's `append`: one instance per family."""
 
     def __init__(self, family: str) -> None:
         self._family = family
         self._segment = -1  # file descriptor
-        self._file = (0, 0)  # device and inode that it stands for
+        self._file = (0, 0)  # its device and inode
         self._path = ""
-        self._next_look = 0.0  # when to see whether it still lies there
+        self._next_look = 0.0  # when to check that it still lies there
         self._end = 0  # where our last write left the file
         self._home: str | None = None  # ORCHWATCH_HOME when the segment was opened
         self._limit_bytes = SEGMENT_BYTES
@@ -88,7 +88,7 @@ class Spool:
                     self._open()
                 self._write(lines)
             except OSError as error:
-                if losses.is_hosts(error):  # a limit of time is an OSError too
+                if losses.is_hosts(error):  # a time limit may be an OSError too
                     raise
                 self.close()
                 self._failure = "disk_full" if error.errno in _NO_SPACE else "spool_unwritable"
@@ -99,16 +99,16 @@ class Spool:
             return True
 
     def close(self) -> None:
-        """Lets go of the segment; the next append opens the highest one again."""
+        """Closes the segment; the next append opens the highest one again."""
         with self._lock:
             segment, self._segment = self._segment, -1
             if segment >= 0 and self._is_ours(segment):
                 os.close(segment)
 
     def _is_ours(self, segment: int) -> bool:
-        """Whether the descriptor is still the segment's.
+        """Whether the descriptor still refers to the segment.
 
-        A host that closes descriptors wholesale hands the number on to its own next file.
+        A host that closes all descriptors gets the number again for a file of its own.
         """
         try:
             status = os.fstat(segment)
@@ -131,15 +131,16 @@ class Spool:
             self._open()
             status = os.fstat(self._segment)
         size = status.st_size
-        # Only somebody else's write can have left a partial line, so the usual case costs no read.
+        # Only another process's write can have left a partial line, so the usual case costs no
+        # read.
         if size not in (0, self._end) and os.pread(self._segment, 1, size - 1) != b"\n":
             lines = b"\n" + lines
         start = self._write_whole(lines)
         if start > size and b"\n" not in (lines[:1], os.pread(self._segment, 1, start - 1)):
-            self._write_whole(b"\n" + lines)  # glued to what a killed process has just left
+            self._write_whole(b"\n" + lines)  # a killed process has just left a partial line
 
     def _is_elsewhere(self) -> bool:
-        """Whether a reader would not find what is written: the directory was moved away, say."""
+        """Whether readers would miss what is written here: the directory was moved, say."""
         now = time.monotonic()
         if now < self._next_look:
             return False
@@ -153,7 +154,7 @@ class Spool:
         return (status.st_dev, status.st_ino) != self._file
 
     def _write_whole(self, lines: bytes) -> int:
-        """Writes them and tells where in the file they start; 0 if that cannot be told."""
+        """Writes them and returns the offset where they start; 0 if that is unknown."""
         self._end = 0
         _write_all(self._segment, lines)
         end = os.lseek(self._segment, 0, os.SEEK_CUR)
@@ -200,7 +201,7 @@ def append(family: str, lines: bytes, number: int = 1) -> bool:
 
 
 def make_directory() -> str:
-    """The spool's directory, made where it does not exist yet."""
+    """The spool's directory, created if missing."""
     directory = spool_directory()
     os.makedirs(os.path.dirname(directory), DIRECTORY_MODE, exist_ok=True)
     os.makedirs(directory, DIRECTORY_MODE, exist_ok=True)
@@ -208,7 +209,7 @@ def make_directory() -> str:
 
 
 def segment_path(directory: str, family: str, number: int) -> str:
-    """Where the segment of that number lies."""
+    """The path of a segment."""
     return f"{directory}/{family}-{number:06d}{_SUFFIX}"
 
 
@@ -223,14 +224,14 @@ def segment_numbers(directory: str, family: str) -> list[int]:
 
 
 def _join(path: str, limit_bytes: int) -> int:
-    """Opens a segment that exists and is not full; -1 where another one has to be used."""
+    """Opens a segment that exists and is not full; -1 if another one has to be used."""
     try:
         segment = files.descriptor(path, _OPEN_FLAGS, links=False)
     except (FileNotFoundError, files.NotRegularError):
         return -1
     try:
         fcntl.flock(segment, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:  # somebody is about to drop it
+    except BlockingIOError:  # a process is about to drop it
         os.close(segment)
         return -1
     status = os.fstat(segment)
@@ -241,7 +242,7 @@ def _join(path: str, limit_bytes: int) -> int:
 
 
 def _create(path: str, family: str) -> int:
-    """Makes a segment; -1 where another process was faster.
+    """Creates a segment; -1 if another process was faster.
 
     Its first line holds nothing but an id: the Collector tells files apart by their first bytes.
     The segment gets its name when that line is in it, so nobody else can be the first to write.
@@ -271,14 +272,14 @@ def _create(path: str, family: str) -> int:
 def _write_all(segment: int, lines: bytes) -> None:
     size_bytes = os.write(segment, lines)
     if size_bytes != len(lines):
-        # The first may be empty: it ends what somebody else has left.
+        # The first may be empty: it ends a partial line of another process.
         raise _ShortWriteError(lines[:size_bytes].lstrip(b"\n").count(b"\n"))
 
 
 def _enforce_budget(directory: str) -> None:
     """Drops closed segments until the spool fits its budget.
 
-    Imported history goes first: it can be imported again, and must not push out what happens now.
+    Imported history goes first: it can be imported again, and must not displace current operations.
     """
     closed, open_ = [], []
     for family in FAMILIES:

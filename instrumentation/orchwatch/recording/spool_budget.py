@@ -1,4 +1,4 @@
-"""What the spool may grow to, and what goes when it has grown beyond."""
+"""The spool's size limit, and which segments are dropped to keep it."""
 
 import fcntl
 import os
@@ -16,8 +16,9 @@ def enforce(closed: list[tuple[bool, str]], others: list[str]) -> None:
     """Drops the oldest closed segments until all of them fit the budget, and counts their lines.
 
     Args:
-        closed: Whether a segment may go only after all those of which that is not so, and its path.
-        others: The paths of those that are written to.
+        closed: For each closed segment, whether it is dropped only after those for which this is
+            False, and its path.
+        others: The paths of the segments that are written to.
     """
     budget_bytes = setting(VARIABLE, BUDGET_BYTES)
     total_bytes = sum(size_bytes for _, size_bytes in map(_look, others))
@@ -35,7 +36,7 @@ def enforce(closed: list[tuple[bool, str]], others: list[str]) -> None:
 
 
 def setting(variable: str, default: int) -> int:
-    """A positive whole number from the environment; anything else is counted."""
+    """A positive int from the environment; anything else is counted."""
     value = os.environ.get(variable)
     if not value:
         return default
@@ -47,12 +48,12 @@ def setting(variable: str, default: int) -> int:
 
 
 def parse(value: str) -> int:
-    """The number that a setting is; 0 where it is no positive whole number."""
+    """The value of a setting; 0 if it is not a positive int."""
     return int(value) if len(value) <= _MAX_DIGITS and value.isdecimal() else 0
 
 
 def _look(path: str) -> tuple[int, int]:
-    """When it was modified and its size; no size where it is gone or no file."""
+    """Its modification time and size; size 0 if it is gone or not a file."""
     try:
         status = os.stat(path)
     except FileNotFoundError:  # another process has just dropped it
@@ -61,7 +62,7 @@ def _look(path: str) -> tuple[int, int]:
 
 
 def _drop(path: str) -> bool:
-    """Removes a segment that no writer has open any more."""
+    """Removes a segment that no writer has open."""
     try:
         with files.reader(path, links=False) as segment:
             fcntl.flock(segment, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,6 +1,7 @@
-"""How operations are recorded: by default as lines in the spool, with the standard library alone.
+"""How operations are recorded: by default as lines in the spool, using only the standard library.
 
-`configure()` replaces this recorder by one over the OpenTelemetry SDK. Both write the same spans.
+`configure()` replaces this recorder with one that uses the OpenTelemetry SDK. Both write the same
+spans.
 """
 
 from __future__ import annotations
@@ -75,8 +76,8 @@ class SpoolRecorder:
     def end(self, op: Operation) -> None:
         if self._retired:
             return
-        # Differences of the wall clock are not durations: it is set back and forth. The other clock
-        # is too where somebody's tests have put one of their own in its place.
+        # Differences of the wall clock are not durations: it can be set. So can the monotonic
+        # clock, where a host's tests replace it with a fake.
         end_ns = op.start_ns + max(time.perf_counter_ns() - op.clock_ns, 0)
         name_json, attributes_json = self._names.get(op.name) or self._encode_name(op.name)
         if op.attributes is not None or op.error_type:
@@ -118,13 +119,13 @@ class SpoolRecorder:
         return self._current.get() or environment.context()
 
     def count(self, name: str, value: float, attributes: Attributes | None, unit: str) -> None:
-        # The Collector adds deltas up and drops one that is older than the last: whoever takes the
-        # time must also be the next to append.
+        # The Collector adds deltas up and drops one that is older than the last: so the process
+        # that reads the clock must also be the next to append.
         lock = self._lock_metrics()
         try:
             now_ns = time.time_ns()
-            # Prometheus sets the zero that a first increase is seen against at the start, and it
-            # counts in milliseconds.
+            # Prometheus puts the zero that a first increase is compared with at the start time,
+            # which it stores in milliseconds.
             start_ns = now_ns - _MILLISECOND_NS
             point = encode_point(value, clean_attributes(attributes), start_ns, now_ns)
             self._append_metric(encode_counter(name, unit, point))
@@ -140,8 +141,8 @@ class SpoolRecorder:
     def in_child(self) -> SpoolRecorder:
         """The recorder of a forked child, which goes on in the same context.
 
-        It has ids and a process id of its own; what the parent has started is the parent's to
-        record, though the child unwinds it too.
+        It has its own ids and process id; what the parent has started is recorded by the parent,
+        although the child unwinds it too.
         """
         self._retired = True
         return SpoolRecorder(self._current)
@@ -157,7 +158,7 @@ class SpoolRecorder:
             return new
 
     def _encode_name(self, name: str) -> tuple[str, str]:
-        if len(self._names) >= _MAX_NAMES:  # a name made up each time must not fill the memory
+        if len(self._names) >= _MAX_NAMES:  # names generated at run time must not fill the memory
             self._names.clear()
         encoded = (quote(name), encode_attributes({semconv.OPERATION_NAME: name}))
         self._names[name] = encoded
@@ -180,8 +181,7 @@ class SpoolRecorder:
             )
         except OSError:
             return -1  # appending will fail too, and count it
-        # Whoever has the lock may wait for a processor for long; one that is stopped altogether is
-        # waited for once.
+        # The holder of the lock may wait long for a CPU; a stopped one is waited for only once.
         had = lock_exclusively(lock, self._lock_wait_s)
         self._lock_wait_s = _LOCK_WAIT_S if had else 0.0
         return lock

@@ -1,8 +1,8 @@
 """Operations in a thread that was started from an operation are its children.
 
-Python starts a thread with an empty context (up to 3.13), so the starter's has to be handed over.
-Only what is started while an operation is running is touched, and only our own context is handed
-over: the host's context variables stay as Python has them.
+Python starts a thread with an empty context (up to 3.13), so the parent's has to be handed over.
+Only threads started while an operation is running are changed, and only our own context is handed
+over: the host's context variables stay as they are.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def follow() -> None:
-    """Makes threads and thread pools hand the context on, once their modules are in use.
+    """Patches threads and thread pools to propagate the context, once their modules are in use.
 
     Importing them here would cost a hook more than its span does, and `concurrent.futures` must
     not be imported between a host's own fork handlers.
@@ -47,8 +47,8 @@ def _follow_threads() -> None:
 
 
 def _await_pools() -> None:
-    # The package loads its thread pools when somebody first asks for them, in the middle of an
-    # operation, say.
+    # The package loads its thread pools on first access, which may be in the middle of an
+    # operation.
     package = sys.modules["concurrent.futures"]
     load = package.__getattr__
 
@@ -73,7 +73,7 @@ def _follow_pools() -> None:
     ThreadPoolExecutor.submit = submit_in_context  # type: ignore[method-assign,assignment]
 
 
-# By the module that has to be loaded first; empty once all are followed.
+# By the module that has to be loaded first; empty once all are patched.
 pending = {
     "threading": _follow_threads,
     "concurrent.futures": _await_pools,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     AnyCallable = TypeVar("AnyCallable", bound=Callable[..., Any])
 
     class Decorator(Protocol):
-        """What `timed` gives where it was called first."""
+        """What `timed(…)` returns: the decorator itself."""
 
         def __call__(self, function: AnyCallable, /) -> AnyCallable: ...
 
@@ -48,8 +48,8 @@ def timed(name: Any = None, attributes: Attributes | None = None) -> Any:
     steps the caller's own operation is the current one.
 
     Args:
-        name: Of the operation. Without one it is the function's own, after its module:
-            `shop.db.Store.get`. `@timed` and `@timed()` are the same.
+        name: Name of the operation; by default the function's qualified name, `shop.db.Store.get`.
+            `@timed` and `@timed()` are the same.
         attributes: The same for every call.
     """
     if callable(name) or isinstance(name, classmethod):
@@ -65,7 +65,7 @@ def _decorate(name: str | None, attributes: Attributes | None, function: Any) ->
 
 
 def time_calls(function: AnyCallable, begin: Callable[[], operation]) -> AnyCallable:
-    """The function with each of its calls inside the operation that `begin()` makes."""
+    """Wraps the function so that each call runs inside the operation that `begin()` returns."""
     flags = _code_flags(function)
     if flags & _ASYNC_GENERATOR:
         kind = _time_async_generator
@@ -154,8 +154,8 @@ def _time_async_generator(
 class AsyncSteps:
     """Drives an asynchronous generator with the operation being current only while it runs.
 
-    Whoever drives it is itself an asynchronous generator: it yields what `next` returns, and tells
-    `send`, `throw` or `close` what came of that.
+    The caller is itself an asynchronous generator: it yields what `next` returns, and passes the
+        outcome to `send`, `throw` or `close`.
     """
 
     __slots__ = ("_operation", "_step", "_steps")
@@ -175,7 +175,7 @@ class AsyncSteps:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        del self._step  # it would hold the error, whose frames hold this
+        del self._step  # otherwise a reference cycle through the error's frames
         self._operation._end(error)
 
     async def next(self) -> Any:
@@ -205,7 +205,7 @@ class AsyncSteps:
 
 def _first_step(steps: AsyncGenerator[Any, Any]) -> Awaitable[Any]:
     # The event loop closes the generators whose first step it has seen, in any order. It must know
-    # the outer one only, which closes this one.
+    # only the outer one, which closes this one.
     hooks = sys.get_asyncgen_hooks()
     sys.set_asyncgen_hooks(None, None)
     try:
@@ -240,4 +240,4 @@ def steps(begun: operation, steps: Generator[Any, Any, Any]) -> Generator[Any, A
         raise
     finally:
         begun._end(error)
-        del error, step  # they would hold this frame, and it them
+        del error, step  # otherwise a reference cycle with this frame

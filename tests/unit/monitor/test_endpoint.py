@@ -41,10 +41,10 @@ class Listening:
                     take=self.take,
                     header=header,
                     secret=secret,
-                    most_bytes=MAX_BODY_BYTES,
+                    max_bytes=MAX_BODY_BYTES,
                 ),
                 ASKED: Route(
-                    method="POST", take=self.take, header=header, secret=secret, most_bytes=10
+                    method="POST", take=self.take, header=header, secret=secret, max_bytes=10
                 ),
                 OPEN: Route(method="GET", take=self.take),
             },

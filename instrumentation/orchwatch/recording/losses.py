@@ -166,8 +166,8 @@ def is_hosts(error: Exception) -> bool:
     """Whether a signal handler of the host has raised it, while telemetry happened to run.
 
     A time limit, say, which must reach the host. Such a handler is identified by its caller: Python
-        passes it the very frame that it interrupts and calls it from. A handler that has deleted
-        that argument, being unused, is recognised by its code.
+    passes it the very frame that it interrupts and calls it from. A handler that has deleted
+    that argument, being unused, is recognised by its code.
     """
     handlers = [getattr(getsignal(number), "__code__", None) for number in range(1, NSIG)]
     step = error.__traceback__
@@ -273,7 +273,7 @@ def _settle(directory: str) -> None:
     """Adds what was dropped to the ledger.
 
     The ledger names the last drop that it includes, written together with the count: that shows
-        whether a process was killed before it removed the file.
+    whether a process was killed before it removed the file.
     """
     ledger = _open(f"{os.path.dirname(directory)}/losses", _WAIT_S, shared=False)
     if ledger < 0:

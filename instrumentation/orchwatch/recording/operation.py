@@ -26,7 +26,7 @@ class operation:  # noqa: N801 - used like a function, as contextlib's managers 
     the block marks the operation as failed (`error.type`) and goes on unchanged.
 
     Telemetry never raises: what cannot be recorded is counted and shown by `orchwatch doctor`. Each
-        object measures one block.
+    object measures one block.
 
         with operation("state.query", {"session.id": session_id}) as op:
             rows = query(...)

@@ -155,7 +155,7 @@ class AsyncSteps:
     """Drives an asynchronous generator with the operation being current only while it runs.
 
     The caller is itself an asynchronous generator: it yields what `next` returns, and passes the
-        outcome to `send`, `throw` or `close`.
+    outcome to `send`, `throw` or `close`.
     """
 
     __slots__ = ("_operation", "_step", "_steps")

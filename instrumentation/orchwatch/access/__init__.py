@@ -1,1 +1,1 @@
-"""Secrets that programs of one user share: with the stack's servers, hooks and Alertmanager."""
+"""Secrets that one user's programs share: for the stack's servers, hooks and Alertmanager."""

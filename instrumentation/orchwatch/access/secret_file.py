@@ -14,11 +14,11 @@ _MAX_BYTES = 4096
 
 
 class SecretError(OrchwatchError):
-    """A secret that cannot be had; the message names its file."""
+    """A secret that cannot be read or written; the message names its file."""
 
 
 def read(path: str) -> str | None:
-    """The secret, None where there is none yet.
+    """The secret, None if it does not exist yet.
 
     Raises:
         SecretError: Its file cannot be read, or is empty.
@@ -37,7 +37,7 @@ def read(path: str) -> str | None:
 
 
 def make(path: str) -> str:
-    """The secret, made where there is none, readable by the user only.
+    """The secret, created if it does not exist, readable by the user only.
 
     Raises:
         SecretError: Its file cannot be read or written.
@@ -55,7 +55,7 @@ def make(path: str) -> str:
         finally:
             os.close(file)
         try:
-            os.link(unnamed, path)  # whoever is first decides, and nobody sees half of it
+            os.link(unnamed, path)  # the first one wins, and no reader sees a part of it
         except FileExistsError:
             pass
         finally:

@@ -1,13 +1,13 @@
-"""What the stack's servers want to be shown: a password, or a path that nobody can guess.
+"""Credentials of the stack's servers: a password, or a path that cannot be guessed.
 
-A web page in the user's browser reaches every server on loopback, by a name of its own too (DNS
-rebinding). What it cannot do is show what it does not know. Prometheus, Alertmanager and the
-Collector's OTLP over HTTP ask for the user `orchwatch` and a password (basic authentication). Tempo
-and the Collector's health check ask for none, so their paths begin with a secret one.
+A web page in the user's browser can reach every server on loopback, even by a name of its own (DNS
+rebinding), but it does not know these credentials. Prometheus, Alertmanager and the Collector's
+OTLP over HTTP require the user `orchwatch` and a password (basic authentication). Tempo and the
+Collector's health check have no authentication, so their paths begin with a secret.
 
-Both are made once, below `ORCHWATCH_HOME`, readable by the user only;
-`python -m orchwatch.access.stack_access` makes them, and from them what each server and each
-client reads.
+Both are created once, below `ORCHWATCH_HOME`, readable by the user only;
+`python -m orchwatch.access.stack_access` creates them, and from them the files that each server and
+each client reads.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ _PASSWORD: Final = "password"  # noqa: S105 - a file's name
 _PATH: Final = "path-secret"
 _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 
-# The system's own, under the names that distributions give it; None is musl, which has it in libc.
+# The system's libcrypt, as distributions name it; None stands for musl, whose libc contains it.
 _LIBCRYPT: Final = ("libcrypt.so.2", "libcrypt.so.1", None)
 _BCRYPT_ALPHABET: Final = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _SALT_LENGTH: Final = 22
 _MESSAGE_COLUMNS: Final = 2000
-# The least: slow hashes protect passwords that can be guessed, and this one cannot.
+# The minimum: slow hashes protect passwords that can be guessed, and this one cannot be.
 _COST: Final = "$2b$04$"
 
-# Read by Prometheus' and Alertmanager's --web.config.file. Nobody puts their pages into a frame.
+# Read by Prometheus' and Alertmanager's --web.config.file. No page needs to embed theirs.
 _WEB_CONFIG: Final = """\
 basic_auth_users:
   {user}: {hash}
@@ -58,18 +58,18 @@ basic_auth:
 
 
 def directory() -> str:
-    """Where all of it lies."""
+    """The directory of all these files."""
     return os.path.join(home(), "stack", "access")
 
 
 def authorization() -> str | None:
-    """The value of the header `Authorization`, None where it cannot be had: no stack has run."""
+    """The value of the header `Authorization`, None if no stack has run yet."""
     password = _read(_PASSWORD)
     return None if password is None else _basic(password)
 
 
 def authorization_for(url: str) -> str | None:
-    """The same for a server on loopback; None for any other, which has no business with it."""
+    """The same for a server on loopback; None for any other, which must not get it."""
     try:
         host = urlsplit(url).hostname
     except ValueError:
@@ -88,13 +88,13 @@ def below_path(url: str) -> str:
 
 
 def without_secret(text: str) -> str:
-    """The same text for a person: without the path that nobody is to know."""
+    """The text without the secret path, for display."""
     path = _path()
     return text.replace(path, "") if path else text
 
 
 def make() -> None:
-    """Makes what is missing, and writes anew what follows from it.
+    """Creates missing secrets, and rewrites the files derived from them.
 
     Raises:
         OrchwatchError: A file cannot be read or written, or the system cannot hash a password.
@@ -105,7 +105,7 @@ def make() -> None:
     secret = secret_file.make(os.path.join(where, _PATH))
     basic = _basic(password)
     for name, text in {
-        # These two stand within values of configurations: no line end.
+        # Without a newline: these two are included in values of configurations.
         "authorization": basic,
         "path": f"/{secret}",
         # For OTEL_EXPORTER_OTLP_HEADERS.
@@ -118,7 +118,7 @@ def make() -> None:
 
 
 def main() -> int:
-    """Makes all of it for `ORCHWATCH_HOME`; one line on stderr and 1 if that fails."""
+    """Creates all of it for `ORCHWATCH_HOME`; on failure one line on stderr and exit code 1."""
     try:
         make()
     except OrchwatchError as error:
@@ -133,7 +133,7 @@ def _path() -> str:
 
 
 def _read(name: str) -> str | None:
-    """What cannot be read is as good as none: the server refuses who does not show it."""
+    """A secret that cannot be read counts as missing: the server then refuses the request."""
     try:
         return secret_file.read(os.path.join(directory(), name))
     except secret_file.SecretError:
@@ -145,7 +145,7 @@ def _basic(password: str) -> str:
 
 
 def _bcrypt(password: str) -> str:
-    """The only hash that those servers read, made by the system's libcrypt."""
+    """A bcrypt hash, the only kind that these servers accept, made by the system's libcrypt."""
     *digits, last = (secrets.choice(_BCRYPT_ALPHABET) for _ in range(_SALT_LENGTH))
     # 128 bits in 22 digits of 6: of the last one only two bits count, and the others must be 0.
     last = _BCRYPT_ALPHABET[_BCRYPT_ALPHABET.index(last) // 16 * 16]
@@ -163,7 +163,7 @@ def _bcrypt(password: str) -> str:
 
 
 def _make_directories(path: str) -> None:
-    """Each of them closed to others: `makedirs` closes the last one only."""
+    """All directories private: `makedirs` sets the mode of the last one only."""
     try:
         for one in (home(), os.path.dirname(path), path):
             os.makedirs(one, DIRECTORY_MODE, exist_ok=True)
@@ -172,7 +172,7 @@ def _make_directories(path: str) -> None:
 
 
 def _write(path: str, text: str) -> None:
-    """Whole or not at all: a server may be reading it."""
+    """Replaces the file atomically: a server may be reading it."""
     try:
         files.replace(path, text.encode())
     except OSError as error:

@@ -29,7 +29,7 @@ class Config:
     """What `orchwatch.toml` says.
 
     Attributes:
-        file: The file that was read; None where there is none.
+        file: The file that was read; None if there is none.
         targets: Rows by table (`operations`, `reliability`, `levels`) and id, as written.
         instrument: Operation name by dotted callable, e.g. `{"app.db:Store.get": "state.query"}`.
         alerting: Profile and links of the generated alerts, as written.

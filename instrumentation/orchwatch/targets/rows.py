@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 _Choice = TypeVar("_Choice", bound=str)
 
-# The Collector knows the edges of a histogram in whole nanoseconds, and none of some centuries.
+# The Collector stores a histogram's edges in whole nanoseconds, and none of some centuries.
 SECONDS_DIGITS = 9
 _MAX_S = 86_400
-# What is computed from it stays a number, and is written without an exponent.
+# Values computed from it stay finite, and are written without an exponent.
 _HIGHEST = 1e18
 # Prometheus would take it for the beginning of a template, in annotations and labels alike.
 TEMPLATE = "{{"
@@ -28,8 +28,8 @@ class Row:
     """A row and where it stands.
 
     Attributes:
-        file: The file that has it, or that changes it.
-        table: The table that it stands in.
+        file: The file that defines or overrides it.
+        table: The table that contains it.
         id: Its name.
         values: As written.
     """
@@ -40,19 +40,19 @@ class Row:
     values: dict[str, Any]
 
     def error(self, key: str, rule: str) -> ConfigError:
-        """What is wrong about a key, or about the row itself where the key is empty."""
+        """The error for a key, or for the row itself if the key is empty."""
         name = f'{self.table}."{self.id}"'
         return ConfigError(self.file, f"{name}.{key}" if key else name, rule)
 
     def check_id(self, pattern: re.Pattern[str] | None = None) -> None:
-        """Refuses an id that is no text for a person, or has not the form that is asked for."""
+        """Rejects an id that is not printable, or does not have the required form."""
         if not is_line(self.id):
             raise self.error("", f"the id must be one line of printable text without {TEMPLATE}")
         if pattern and not pattern.fullmatch(self.id):
             raise self.error("", "the id must be words of letters and digits, such as cache.hits")
 
     def check_keys(self, row_type: type) -> None:
-        """Refuses what a row of this type does not have."""
+        """Rejects keys that a row of this type does not have."""
         known = {field.name for field in fields(row_type)} - {"id", "group"}
         for key in self.values:
             if key not in known:
@@ -78,7 +78,7 @@ class Row:
         return number
 
     def seconds(self, key: str) -> float:
-        """A duration, as exact as a histogram's edge can be."""
+        """A duration in seconds, rounded to the resolution of histogram edges."""
         duration_s = round(self.number(key), SECONDS_DIGITS)
         if not duration_s:
             raise self.error(key, "must be a nanosecond or more")
@@ -107,5 +107,5 @@ class Row:
 
 
 def is_line(text: str) -> bool:
-    """Whether a person, a label and an annotation can all hold it."""
+    """Whether it is printable, and valid in a label and in an annotation."""
     return bool(text.strip()) and text.isprintable() and TEMPLATE not in text

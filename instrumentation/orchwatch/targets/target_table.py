@@ -26,11 +26,11 @@ Severity = Literal["info", "warning", "critical"]
 _SEVERITIES: tuple[Severity, ...] = ("info", "warning", "critical")
 _DIRECTIONS: tuple[Direction, ...] = ("below", "above")
 _KINDS = ("ratio", "level")
-# PromQL is written with so many decimals.
+# Decimals of a number in PromQL.
 _DIGITS = 12
 # What a shipped row is measured by; only a row of the user's own chooses it.
 _MEASURED_BY = ("direction", "kind", "unit")
-# A level's id names its gauge and its alert, and both keep only letters and digits of it.
+# A level's id names its gauge and its alert, and both keep only its letters and digits.
 _LEVEL_ID = re.compile(r"[A-Za-z][A-Za-z0-9]*([._-][A-Za-z0-9]+)*")
 # A status compares the p95, so the share that should stay under a target is 95 % unless a row
 # says otherwise.

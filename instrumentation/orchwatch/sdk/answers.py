@@ -1,7 +1,7 @@
-"""What an OTLP server answers, which the SDK's exporters do not look at.
+"""Responses of an OTLP server, which the SDK's exporters do not read.
 
-To them any answer below 400 over HTTP is a success, a redirection to a login page too, and what a
-server says it has refused of a request (`partial_success`) goes unheard.
+To them any HTTP status below 400 is a success, even a redirect to a login page, and rejected parts
+of a request (`partial_success`) go unnoticed.
 Source: OpenTelemetry Protocol specification, partial success and OTLP/HTTP response.
 """
 
@@ -19,24 +19,24 @@ _REDIRECTION = range(300, 400)
 
 
 class UnknownAnswerError(Exception):
-    """It was not an OTLP server that answered."""
+    """The response did not come from an OTLP server."""
 
 
 class Answers:
     """Reads the answers to one exporter's requests.
 
     Attributes:
-        refused: How many spans or data points the server has refused of what it took last.
+        refused: How many spans or data points of the last accepted request the server has rejected.
     """
 
     def __init__(self) -> None:
         self.refused = 0
 
     def session(self, answer: type[Message]) -> requests.Session:
-        """A session that reads each answer, and takes one that is none for a failure.
+        """An HTTP session that reads each response; one that is not OTLP is a failure.
 
         Args:
-            answer: Of which kind they are.
+            answer: The response's message type.
         """
         import requests  # noqa: PLC0415 - large, and most processes never send
 
@@ -51,10 +51,10 @@ class Answers:
         return session
 
     def follow(self, exporter: Any) -> None:
-        """Reads what a gRPC exporter is answered, also over connections that it makes later.
+        """Reads the responses to a gRPC exporter, also over connections that it opens later.
 
-        It has no public place for that: where another version calls its parts otherwise, answers
-        go unread, as they would without this.
+        There is no public API for that: with a version that names its internals differently,
+        responses go unread, as without this.
         """
         if not all(hasattr(exporter, part) for part in ("_stub", "_client", "_channel")):
             return

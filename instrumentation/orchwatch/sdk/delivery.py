@@ -1,9 +1,9 @@
 """Sending to a server that may be slow, silent or gone, without waiting for it or losing anything.
 
-The SDK's exporters retry and block for many seconds, at exit too. Here a thread of its own sends
-one batch at a time; whoever hands a batch over waits for it no longer than a limit, and what was
-not sent by then is kept instead. After a failure nothing is sent for a while, so that a dead
-server costs neither time nor memory.
+The SDK's exporters retry and block for many seconds, at exit too. Here a dedicated thread sends one
+batch at a time; the caller waits for it no longer than a limit, and what was not sent by then is
+kept instead. After a failure nothing is sent for a while, so that a dead server costs neither time
+nor memory.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Delivery(Generic[_Batch]):
 
     Args:
         send: Sends a batch; returns whether it arrived. May block or raise.
-        keep: Takes a batch that was not sent. A batch whose sending only took too long may arrive
-            all the same, so what is kept must bear being stored twice.
+        keep: Takes a batch that was not sent. A batch that only took too long may still arrive, so
+            storing a kept batch twice must be harmless.
     """
 
     def __init__(self, send: Callable[[_Batch], bool], keep: Callable[[_Batch], object]) -> None:
@@ -39,7 +39,7 @@ class Delivery(Generic[_Batch]):
         self._keep = keep
         self._deadline = float("inf")
         self._batch: _Batch | None = None  # the one that is being sent
-        self._sent: bool | None = None  # whether the last one was, once that is known
+        self._sent: bool | None = None  # whether the last one was sent, once that is known
         self._retry_at = 0.0
         self._start()
         # A child has none of its parent's threads.
@@ -63,7 +63,7 @@ class Delivery(Generic[_Batch]):
         self._keep(batch)
 
     def close_by(self, deadline: float) -> None:
-        """From now on nobody waits longer than to this moment of the monotonic clock."""
+        """From now on all waiting ends at this time of the monotonic clock."""
         with self._changed:
             self._deadline = deadline
             self._changed.notify_all()
@@ -75,7 +75,7 @@ class Delivery(Generic[_Batch]):
 
     def _run(self) -> None:
         changed = self._changed
-        # A host may have instrumented what the exporters send with: that would not end.
+        # A host may have instrumented the exporters' HTTP client: that would recurse endlessly.
         context.attach(context.set_value(context._SUPPRESS_INSTRUMENTATION_KEY, value=True))
         while True:
             with changed:
@@ -84,7 +84,7 @@ class Delivery(Generic[_Batch]):
                 batch = self._batch
             try:
                 sent = self._send(batch)
-            except Exception:  # noqa: BLE001 - whatever it is, the batch was not sent, and is kept
+            except Exception:  # noqa: BLE001 - whatever it is, the batch was not sent and is kept
                 sent = False
             with changed:
                 self._batch, self._sent = None, sent

@@ -1,4 +1,4 @@
-"""The two ways out of the SDK, spool and OTLP, neither of which loses or delays anything."""
+"""The SDK's exporters, to the spool and over OTLP; neither loses or delays anything."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.trace import ReadableSpan
 
-# What a process that ends may still have to write, at some 12 µs each: no longer than it may take.
+# What an exiting process may still have to write, at some 12 µs each, within its time limit.
 MAX_QUEUE_SIZE = 4096
 SCHEDULE_DELAY_MS = 500.0
 
@@ -30,7 +30,7 @@ class WriteThrough(SpanProcessor):
     """Appends each span to the operations of the spool as it ends.
 
     So there is no queue that a signal, `os._exit` or the kernel's memory killer could empty, nor a
-    thread that a host which forks would have to mind.
+    thread that gets in the way of a host that forks.
     """
 
     def __init__(self) -> None:
@@ -42,7 +42,7 @@ class WriteThrough(SpanProcessor):
             self._lines.append(spool.OPERATIONS, [span])
 
     def renew(self) -> None:
-        """In a forked child, whose resource is another."""
+        """In a forked child, which has another resource."""
         self._lines = SpanLines()
 
     def close_by(self, deadline: float) -> None:
@@ -97,8 +97,8 @@ class MetricsToSpool(MetricExporter):
     def export(
         self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: Any
     ) -> MetricExportResult:
-        # A forked child goes on counting from what its parent had counted; it gets a provider of
-        # its own, and this one's counts are its parent's to tell.
+        # A forked child would continue its parent's counts; it gets its own provider, and the
+        # counts of this one are left to the parent to report.
         if os.getpid() == self._pid:
             self._put(metrics_data)
         return MetricExportResult.SUCCESS
@@ -110,7 +110,7 @@ class MetricsToSpool(MetricExporter):
         return True
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:
-        """Nothing is held back."""
+        """Nothing is buffered."""
 
     def _put(self, metrics_data: MetricsData) -> None:
         append_metrics(metrics_data)
@@ -143,7 +143,7 @@ class MetricsToOtlp(MetricsToSpool):
 
 
 def _arrived(number: int, refused: int) -> bool:
-    """Whether the server has taken any of what it was sent; the rest of that is counted."""
+    """Whether the server has accepted any of the request; what it rejected is counted."""
     if refused >= number:
         return False
     if refused:
@@ -163,7 +163,7 @@ def _points(metrics_data: MetricsData) -> int:
 class LosslessBatchProcessor(BatchSpanProcessor):
     """The SDK's batch processor, but a span that finds the queue full is written at once.
 
-    The SDK would drop the oldest one and say so in a log that nobody reads.
+    The SDK would drop the oldest one and only log that.
     """
 
     _room: deque[None]
@@ -188,7 +188,7 @@ class LosslessBatchProcessor(BatchSpanProcessor):
                 super().on_end(span)
 
     def leave_room(self, spans: int) -> None:
-        """That many spans have left the queue."""
+        """Called when that many spans have left the queue."""
         self._room.extend(repeat(None, spans))
 
     def shutdown(self) -> None:

@@ -29,7 +29,7 @@ FILESYSTEM_STATE = "system.filesystem.state"
 
 
 def observe(meter: Meter) -> None:
-    """Registers all of them; they are read whenever the meter's reader collects."""
+    """Registers all instruments; they are read whenever the meter's reader collects."""
     process = _Process()
     system = _System()
     counters: list[tuple[str, str, Measure]] = [
@@ -63,7 +63,7 @@ def _callback(measure: Measure) -> Callable[[CallbackOptions], Iterable[Observat
         try:
             return list(measure())
         except (psutil.Error, OSError):
-            return []  # not to be had on this host: absent, never 0
+            return []  # not available on this host: absent, never 0
 
     return observations
 
@@ -79,7 +79,7 @@ class _Process:
         yield Observation(times.system, {CPU_MODE: "system"})
 
     def cpu_utilization(self) -> Iterable[Observation]:
-        # Of all processors, as the convention has it; psutil counts one processor as 100.
+        # Of all processors, as in the conventions; psutil counts one processor as 100.
         yield Observation(self._process.cpu_percent() / 100 / (psutil.cpu_count() or 1))
 
     def disk_io(self) -> Iterable[Observation]:
@@ -105,7 +105,7 @@ class _System:
         self._cpu = psutil.cpu_times()
 
     def cpu_utilization(self) -> Iterable[Observation]:
-        # Not by psutil's own percentages, which are too small for less than a processor's second.
+        # psutil's own percentages are too small for less than one CPU second.
         now, before = psutil.cpu_times(), self._cpu
         spent_s = {
             mode: max(getattr(now, mode) - getattr(before, mode), 0.0)
@@ -113,7 +113,7 @@ class _System:
             if hasattr(now, mode)
         }
         total_s = sum(spent_s.values())
-        if total_s:  # otherwise not a tick of the clock since the last time
+        if total_s:  # otherwise less than a clock tick since the last time
             self._cpu = now
             for mode, mode_s in spent_s.items():
                 yield Observation(mode_s / total_s, {CPU_MODE: mode})
@@ -135,7 +135,7 @@ class _System:
         yield Observation(memory.available / memory.total, {MEMORY_STATE: "free"})
 
     def filesystem_usage(self) -> Iterable[Observation]:
-        # Of the disk that the spool grows on.
+        # Of the disk that holds the spool.
         usage = psutil.disk_usage(home())
         yield Observation(usage.used, {FILESYSTEM_STATE: "used"})
         yield Observation(usage.free, {FILESYSTEM_STATE: "free"})

@@ -13,8 +13,8 @@ _SPAN_ID_BYTES = 8
 class KernelIds(IdGenerator):
     """Draws trace and span ids from `os.urandom`.
 
-    The SDK's own generator draws from `random`: a host that seeds that for its own ends, as tests
-    and simulations do, would give the same ids to different spans.
+    The SDK's own generator draws from `random`: a host that seeds it, as tests and simulations do,
+    would give different spans the same ids.
     """
 
     def generate_trace_id(self) -> int:

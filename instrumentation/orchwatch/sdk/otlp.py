@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 HTTP = "http/protobuf"
 GRPC = "grpc"
 
-# The exporters' retries end before `Delivery` stops waiting for them: what it then keeps would
-# arrive after all, and be stored twice. A standard variable cannot make it longer.
+# The exporters' retries end before `Delivery` stops waiting for them: otherwise a batch that it
+# keeps would arrive after all, and be stored twice. A standard variable cannot make it longer.
 TIMEOUT_S = 0.75 * SEND_LIMIT_S
 
-# What cannot be sent is kept, which is no news for the terminal of a host that has set up no
-# logging; one that has finds it in its log.
+# A batch that cannot be sent is kept, so a host without logging need not see it on its terminal; a
+# host with logging finds it in its log.
 logging.getLogger("opentelemetry.exporter").addHandler(logging.NullHandler())
 
 _SESSION_PREFIX = "OTEL_PYTHON_EXPORTER_OTLP_HTTP"
@@ -46,7 +46,7 @@ def is_configured() -> bool:
 
 
 def endpoint() -> str:
-    """Where spans go, by the variables that the exporter reads."""
+    """The endpoint for spans, by the variables that the exporter reads."""
     for variable in reversed(_ENDPOINTS):
         address = os.environ.get(variable)
         if address:
@@ -104,7 +104,7 @@ def metric_exporter(answers: Answers) -> MetricExporter:
 
 
 def _session(signal: str, answers: Answers, answer: type[Message]) -> requests.Session | None:
-    # One that the host has chosen for its credentials matters more than what the server says.
+    # A credential provider that the host has chosen takes precedence over reading responses.
     provider = "CREDENTIAL_PROVIDER"
     variables = (f"{_SESSION_PREFIX}_{signal}_{provider}", f"{_SESSION_PREFIX}_{provider}")
     if any(os.environ.get(variable) for variable in variables):
@@ -112,13 +112,13 @@ def _session(signal: str, answers: Answers, answer: type[Message]) -> requests.S
     session = answers.session(answer)
     authorization = _authorization(signal)
     if authorization:
-        # Headers of a session give way to those of OTEL_EXPORTER_OTLP_HEADERS.
+        # OTEL_EXPORTER_OTLP_HEADERS overrides the headers of a session.
         session.headers["Authorization"] = authorization
     return session
 
 
 def _authorization(signal: str) -> str | None:
-    """What the Collector of this home wants to be shown over HTTP, if it is the one on loopback."""
+    """The credentials for this home's Collector over HTTP, if the endpoint is on loopback."""
     variables = (f"OTEL_EXPORTER_OTLP_{signal}_ENDPOINT", _ENDPOINTS[0])
     endpoint = next(filter(None, map(os.environ.get, variables)), _DEFAULT_ENDPOINT)
     return stack_access.authorization_for(endpoint)

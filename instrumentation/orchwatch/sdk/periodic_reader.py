@@ -1,7 +1,7 @@
-"""Metrics at an interval, by a thread that steps aside while its process forks.
+"""Collects metrics at an interval, by a thread that stops while its process forks.
 
 The SDK's own reader starts its thread anew in every child, whether or not it measures anything,
-and from Python 3.12 on a process that forks while another thread runs is warned of it.
+and from Python 3.12 on, forking while another thread runs raises a warning.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class PeriodicReader(MetricReader):
     """Collects whenever the interval has passed, and once more at its shutdown.
 
     Args:
-        out: Takes what was collected.
+        out: Receives the collected metrics.
         interval_s: Seconds from one collection to the next.
     """
 
@@ -42,18 +42,18 @@ class PeriodicReader(MetricReader):
         self._start()
 
     def pause(self) -> None:
-        """Ends the thread, for a moment in which there must be none."""
+        """Stops the thread while the process forks."""
         self._stop.set()
         limit = time.monotonic() + _PAUSE_LIMIT_S
         self._thread.join(_PAUSE_LIMIT_S)
-        # Python is done with it slightly before the kernel is.
+        # Python considers it finished slightly before the kernel does.
         while os.path.exists(f"/proc/self/task/{self._thread.native_id}"):
             if time.monotonic() > limit:
                 break
             time.sleep(_POLL_S)
 
     def resume(self) -> None:
-        """Goes on after `pause`."""
+        """Restarts the thread after `pause`."""
         self._start()
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: Any) -> None:

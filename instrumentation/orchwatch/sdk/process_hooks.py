@@ -1,10 +1,10 @@
 """What `configure` installs in the whole process: around a fork, and for signals that end it.
 
 A signal handler in Python is a risk to its host: a child inherits it with `fork`, and loses a
-signal that comes before its first bytecode, so that whoever waits for the child to end waits for
-ever (`multiprocessing.Pool` does). So there is one only in the very process that was configured,
-never in its children nor in those of `multiprocessing`, and only for signals that would end the
-process; while it forks, these signals wait. What children have to lose is written as it ends.
+signal that comes before its first bytecode, so that a parent that waits for the child waits for
+ever (`multiprocessing.Pool` does). So there is a handler only in the very process that was
+configured, never in its children nor in those of `multiprocessing`, and only for signals that would
+end the process; while it forks, these signals wait. Spans of children are written as they end.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from types import FrameType
 
-SIGNAL_LIMIT_S = 5.0  # for writing what a dead server has left in a full queue
+SIGNAL_LIMIT_S = 5.0  # for writing a full queue that a dead server has not taken
 
 _ENDING_SIGNALS = (signal.SIGTERM, signal.SIGHUP)  # SIGHUP: the terminal is closed
 _ENDING_SWITCH_INTERVAL_S = 0.0005
@@ -59,20 +59,20 @@ class EndingSignals:
                     self._handled.append(number)
 
     def hold(self) -> None:
-        """Before a fork: those that are still handled here wait from now on."""
+        """Before a fork: blocks the signals that are still handled here."""
         ours = [number for number in self._handled if signal.getsignal(number) == self._handle]
         if ours:
             self._masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, ours)
 
     def release(self) -> None:
-        """After it, in the parent."""
+        """After a fork, in the parent."""
         before = getattr(self._masks, "before", None)
         if before is not None:
             self._masks.before = None
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def drop(self) -> None:
-        """After it, in the child, which such a signal ends at once."""
+        """After a fork, in the child, which such a signal ends at once."""
         for number in self._handled:
             if signal.getsignal(number) == self._handle:
                 signal.signal(number, signal.SIG_DFL)
@@ -93,13 +93,13 @@ class EndingSignals:
             self._end(number)
 
     def _flush_and_end(self, number: int) -> None:
-        # A busy host would take the interpreter back for 5 ms at each of the flush's system calls.
+        # A busy host would hold the GIL for 5 ms after each system call of the flush.
         sys.setswitchinterval(_ENDING_SWITCH_INTERVAL_S)
         flushing = threading.Thread(target=self._flush, daemon=True)
         flushing.start()
         flushing.join(SIGNAL_LIMIT_S)
         self._flushed = True
-        # Again: one that comes just before the main thread starts to wait is not noticed by it.
+        # Repeated: the main thread misses a signal that arrives just before it starts to wait.
         while True:
             os.kill(os.getpid(), number)
             threading.Event().wait(_AGAIN_S)

@@ -1,4 +1,4 @@
-"""`configure`: the OpenTelemetry SDK for processes that live long."""
+"""`configure`: the OpenTelemetry SDK for long-running processes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _logger = logging.getLogger(__name__)
 
 
 class _ProcessResource(Resource):
-    """This process as the fast path describes it, in a forked child too."""
+    """The resource of this process, as on the fast path, also in a forked child."""
 
     def __init__(self, service_name: str | None) -> None:
         self._service_name = service_name
@@ -69,12 +69,12 @@ class _ProcessResource(Resource):
         super().__init__(resource_attributes(self._service_name))
 
     def merge(self, other: Resource) -> Resource:
-        """Stays as it is: the SDK merges an instance id into it in a forked child."""
+        """Unchanged: in a forked child the SDK would merge in an instance id."""
         return self
 
 
 class _Providers:
-    """A tracer and a meter provider with the way out that they share.
+    """A tracer provider and a meter provider with the exporters that they share.
 
     Args:
         service_name: For the resource; None takes it from the environment.
@@ -87,7 +87,7 @@ class _Providers:
         self._shutting_down = threading.Lock()
         self._shut_down = False
         self._renewing = threading.RLock()
-        self._stale = False  # what measures is a parent process'
+        self._stale = False  # the meter provider is the parent process's
         self._resource = _ProcessResource(service_name)
         # Operations are counted, so all are recorded, whatever a remote parent sampled.
         sampler = None if os.environ.get("OTEL_TRACES_SAMPLER") else ALWAYS_ON
@@ -101,7 +101,7 @@ class _Providers:
             span_limits=_LIMITS,
             id_generator=KernelIds(),
         )
-        # Who looks at this machine's figures learns by it that these are elsewhere.
+        # Tells readers of this machine's figures that these operations are elsewhere.
         self._noted = (
             otlp_services.begin(
                 str(self._resource.attributes[semconv.SERVICE_NAME]), otlp.endpoint()
@@ -113,21 +113,21 @@ class _Providers:
         self.tracers.add_span_processor(self._processor)
 
     def before_fork(self) -> None:
-        """Ends the thread that measures, for as long as the process forks."""
+        """Stops the metrics thread while the process forks."""
         if not (self._stale or self._shut_down):
             self._reader.pause()
 
     def after_fork(self) -> None:
-        """In the parent: goes on measuring."""
+        """In the parent: restarts the metrics thread."""
         if not (self._stale or self._shut_down):
             self._reader.resume()
 
     def in_child(self) -> None:
         """In a forked child: it counts from zero, under its own ids, over its own connections.
 
-        The tracer provider stays, as other instrumentations have tracers of it. What measures is
-        made anew with the child's first operation: most of them have none, and a signal handler of
-        the host that raises an exception in here would do so in vain.
+        The tracer provider stays, as other instrumentations have tracers of it. The meter provider
+        is created anew with the child's first operation: most children have none, and an exception
+        that a host's signal handler raised in here would be lost.
         """
         self._shutting_down = threading.Lock()
         self._renewing = threading.RLock()
@@ -137,7 +137,7 @@ class _Providers:
         self.recorder.retire()
 
     def renewed(self) -> SdkRecorder:
-        """The recorder of this process, with all that it needs, made where that is missing."""
+        """The recorder of this process, created with all that it needs if missing."""
         with self._renewing:
             if self._stale:
                 self._stale = False  # the thread that this starts asks for the recorder too
@@ -150,7 +150,7 @@ class _Providers:
         return self.recorder
 
     def shutdown(self) -> None:
-        """Sends or keeps what is left, waiting for a server no longer than `EXIT_LIMIT_S`.
+        """Sends or keeps what is pending, waiting for a server no longer than `EXIT_LIMIT_S`.
 
         A second caller waits until the first is done: SIGTERM may come while the process ends.
         """
@@ -168,14 +168,14 @@ class _Providers:
             otlp_services.end(self._noted)
 
     def _count(self) -> None:
-        """Makes the meter provider, and the recorder that counts with it."""
+        """Creates the meter provider, and the recorder that uses it."""
         if self._to_otlp:
             self._metrics_out: MetricsToSpool = MetricsToOtlp(otlp.metric_exporter)
             interval_s = OTLP_METRICS_INTERVAL_S
         else:
             self._metrics_out = MetricsToSpool()
             interval_s = SPOOL_METRICS_INTERVAL_S
-        # The series of processes that run side by side must not be mixed up.
+        # Processes that run side by side must have series of their own.
         instance = {semconv.SERVICE_INSTANCE_ID: str(uuid.uuid4())}
         self._reader = PeriodicReader(self._metrics_out, _interval_s(interval_s))
         resource = Resource({**self._resource.attributes, **instance})
@@ -192,7 +192,7 @@ class _Providers:
 
 
 class _Unrenewed:
-    """The recorder of a forked child until it is asked for something."""
+    """The recorder of a forked child until its first use."""
 
     def __init__(self, providers: _Providers) -> None:
         self._providers = providers
@@ -210,16 +210,16 @@ def configure(
     """Records the operations of a long-running process over the OpenTelemetry SDK.
 
     Sets the global tracer and meter providers, so that other instrumentations nest under our
-    operations; providers that the host has set up itself are used as they are. To the spool each
-    span is written as it ends. What else there is (counters, spans to be sent) is flushed at exit,
-    and on SIGTERM and SIGHUP where these would end the process, which waits at most 0.3 s for a
-    server that is gone; what could not be sent stays in the spool. A second call changes nothing.
+    operations; providers that the host has set up itself are used as they are. A span for the spool
+    is written as it ends. Everything else (counters, spans to be sent) is flushed at exit, and on
+    SIGTERM and SIGHUP if these would end the process, which waits at most 0.3 s for an unreachable
+    server; what could not be sent is written to the spool. A second call changes nothing.
 
     Args:
-        service_name: Otherwise `OTEL_SERVICE_NAME`.
-        export: `spool`, or `otlp` by the `OTEL_EXPORTER_OTLP_*` variables. Otherwise
-            `ORCHWATCH_EXPORT`; else OTLP where the environment names an endpoint or
-            `OTEL_TRACES_EXPORTER=otlp`, and the spool where it does not.
+        service_name: By default `OTEL_SERVICE_NAME`.
+        export: `spool`, or `otlp`, configured by the `OTEL_EXPORTER_OTLP_*` variables. By default
+            `ORCHWATCH_EXPORT`; else `otlp` if the environment names an endpoint or
+            `OTEL_TRACES_EXPORTER=otlp`, else `spool`.
 
     Raises:
         OrchwatchError: `export` or a variable has an unknown value.
@@ -263,7 +263,7 @@ def sends_otlp(export: str | None = None) -> bool:
 
 
 def export_metrics() -> None:
-    """Hands on what counters and gauges say now, whatever the interval."""
+    """Exports the current counters and gauges now, whatever the interval."""
     if _installed is not None:
         _installed.meters.force_flush()
 
@@ -316,7 +316,7 @@ def _after_fork_in_child() -> None:
         return
     _installed.in_child()
     active.use(_Unrenewed(_installed))
-    # `multiprocessing` makes a child forget what its parent has registered, then calls this.
+    # `multiprocessing` clears the parent's finalizers in a child, then calls this.
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
         util.register_after_fork(_installed, lambda _: process_hooks.finalize(_shutdown))
@@ -325,7 +325,7 @@ def _after_fork_in_child() -> None:
 def _shutdown() -> None:
     global _installed  # noqa: PLW0603
     if _installed is not None:
-        # Operations of the host's own exit handlers go the way that needs no thread.
+        # Operations of the host's own exit handlers are recorded without a thread.
         active.use(SpoolRecorder())
         _installed.shutdown()
         _installed = None

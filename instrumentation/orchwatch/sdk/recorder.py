@@ -44,14 +44,14 @@ class SdkRecorder:
     """Starts spans on a tracer; its methods are those of `recorder.Recorder`.
 
     Args:
-        tracer: Of whatever provider this process uses.
+        tracer: From whichever provider this process uses.
         meter: Likewise, for counters and gauges.
         durations: The histogram that each operation is counted in; None where the Collector
             counts the spans itself.
     """
 
     persistent = True
-    service_name: str | None = None  # where it is not the environment's
+    service_name: str | None = None  # if not from the environment
 
     def __init__(self, tracer: Tracer, meter: Meter, durations: Histogram | None) -> None:
         self._tracer = tracer
@@ -93,7 +93,7 @@ class SdkRecorder:
         op.state = (span, trace.set_span_in_context(span, here), op.attributes)
 
     def retire(self) -> None:
-        """In a forked child: the operations that its parent has started are its parent's to end."""
+        """In a forked child: operations that the parent has started are ended by the parent."""
         self._retired = True
 
     def end(self, op: Operation) -> None:
@@ -178,7 +178,7 @@ def _recordable(attributes: Attributes | None) -> dict[str, AttributeValue]:
 
 
 def _labels(attributes: Attributes | None) -> dict[str, AttributeValue]:
-    # The SDK keeps one series for each set of them, so all must be hashable.
+    # The SDK keeps one series per set of attributes, so all values must be hashable.
     return {
         key: tuple(value) if isinstance(value, list) else value
         for key, value in _recordable(attributes).items()
@@ -186,15 +186,15 @@ def _labels(attributes: Attributes | None) -> dict[str, AttributeValue]:
 
 
 def _text(text: str) -> str:
-    # Half of a surrogate pair (an undecodable file name, say) has no place in protobuf, and one
-    # such span would keep its whole batch from being sent.
+    # Half of a surrogate pair (an undecodable file name, say) is invalid in protobuf, and one such
+    # span would prevent its whole batch from being sent.
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _create(create: Callable[[str, str], _Instrument], name: str, unit: str) -> _Instrument | None:
     try:
         return create(name, unit)
-    except Exception as error:  # noqa: BLE001 - the SDK's word for a name or unit it does not take
+    except Exception as error:  # noqa: BLE001 - the SDK's for an invalid name or unit
         losses.count_error("bad_metric", error)
         return None
 

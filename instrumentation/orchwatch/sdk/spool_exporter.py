@@ -51,33 +51,33 @@ _KINDS = {
 class SpanLines:
     """Ended spans as lines, one each.
 
-    What is the same for all of one resource and scope is encoded once: make a new one where the
-    resource changes.
+    The part that the spans of one resource and scope share is encoded once: create a new exporter
+    when the resource changes.
     """
 
     def __init__(self) -> None:
-        # The objects are kept, so that no other can take their place and id.
+        # The objects are kept alive, so that no other can get their id.
         self._prefixes: dict[tuple[int, int], tuple[object, object, str]] = {}
 
     def append(self, family: str, spans: Sequence[ReadableSpan]) -> bool:
         """Appends them to a family of the spool in one write.
 
-        One that cannot be written, as its name is no text, say, is counted: the SDK takes anything.
+        A span that cannot be written is counted, e.g. if its name is not a str.
         """
         lines = []
         for span in spans:
             try:
                 lines.append(f"{self._prefix(span)}{_encode(span)}{LINE_SUFFIX}")
-            except Exception as error:  # noqa: BLE001 - the others are none the worse for it
+            except Exception as error:  # noqa: BLE001 - the other spans are still written
                 losses.count_error("bad_span", error)
         return not lines or spool.append(family, to_bytes("".join(lines)), len(lines))
 
     def _prefix(self, span: ReadableSpan) -> str:
-        # Nearly always one and the same; comparing resources would cost more than all the rest.
+        # Nearly always the same object; comparing resources would cost more than all the rest.
         resource, scope = span.resource, span.instrumentation_scope
         found = self._prefixes.get((id(resource), id(scope)))
         if found is None:
-            if len(self._prefixes) >= _MAX_PREFIXES:  # a tracer made anew for each span
+            if len(self._prefixes) >= _MAX_PREFIXES:  # a host that creates a tracer for each span
                 self._prefixes.clear()
             found = self._prefixes[id(resource), id(scope)] = (resource, scope, _prefix(span))
         return found[2]
@@ -98,7 +98,7 @@ def append_metrics(data: MetricsData) -> bool:
 
 
 def _selected(data: MetricsData, wanted: Callable[[Metric], bool]) -> MetricsData:
-    """The same without the metrics that are not wanted."""
+    """The data without the unwanted metrics."""
     return replace(
         data,
         resource_metrics=[
@@ -154,7 +154,7 @@ def _encode(span: ReadableSpan) -> str:
         start_ns=_time_ns(span.start_time),
         end_ns=_time_ns(span.end_time),
         attributes=_attributes(span.attributes),
-        # Other instrumentations leave a good span's status unset; a trace view needs it set.
+        # Other instrumentations leave a successful span's status unset; a trace view needs it set.
         status=STATUS_ERROR if span.status.status_code is StatusCode.ERROR else STATUS_OK,
         kind=_KINDS.get(span.kind, KIND_INTERNAL),
         more=_events(span) + _links(span),
@@ -188,7 +188,7 @@ def _links(span: ReadableSpan) -> str:
 def _attributes(attributes: Attributes) -> str:
     if not attributes or len(attributes) <= MAX_ATTRIBUTES:
         return encode_attributes(clean_attributes(attributes))  # type: ignore[arg-type]  # cleaning is for that
-    # In parts, as the limit is on what a host passes: to that an operation adds its own.
+    # In parts, as the limit applies to what a host passes: an operation adds its own attributes.
     items = list(attributes.items())
     parts = [dict(items[at : at + MAX_ATTRIBUTES]) for at in range(0, len(items), MAX_ATTRIBUTES)]
     return ",".join(
@@ -197,7 +197,7 @@ def _attributes(attributes: Attributes) -> str:
 
 
 def _time_ns(time_ns: float | None) -> int:
-    # `time.time() * 1e9` is handed over often, and is no whole number.
+    # `time.time() * 1e9` is a common argument, and a float.
     return max(int(time_ns or 0), 0)
 
 

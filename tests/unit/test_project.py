@@ -36,6 +36,13 @@ def test_every_link_of_the_readme_leads_from_an_index_to_a_file_of_the_repositor
         assert (ROOT / path.partition("#")[0]).is_file(), link
 
 
+def test_no_reference_of_the_readme_is_shown_as_text() -> None:
+    shown = markdown.render((ROOT / "README.md").read_text())
+    assert shown is not None
+    text = re.sub(r"<(pre|code)\b.*?</\1>|<[^>]+>", "", shown, flags=re.DOTALL)
+    assert not re.findall(r".*\](?:\[|:).*|.*\[[A-Z].*", text)
+
+
 def test_every_url_of_the_project_begins_with_its_homepage() -> None:
     assert {url for url in PROJECT["urls"].values() if not url.startswith(HOMEPAGE)} == set()
 

@@ -74,7 +74,8 @@ def load(directory: Path, version: int | None) -> tuple[Checkpoint, dict[str, An
         if version in {None, checkpoint.version}:
             return checkpoint, read_state(checkpoint.path)[1]
     known = ", ".join(str(checkpoint.version) for checkpoint in found) or "none"
-    raise StateError(f"{directory}: no checkpoint {version or ''} is kept; there is {known}")
+    wanted = "" if version is None else f"{version} "
+    raise StateError(f"{directory}: no checkpoint {wanted}is kept; there is {known}")
 
 
 def _replace(path: Path, content: bytes, *, sync: bool) -> None:

@@ -40,8 +40,8 @@ class Database:
 
     Writers queue for a lock of the kernel, which wakes the next one at once and falls with its
     holder. SQLite's own lock is asked for again after ever longer pauses: beside the same writes
-    under this lock, the slowest of 32 processes waited four times as long. It also keeps two
-    processes from writing back the WAL at the same instant, which older SQLite does not survive
+    under this lock, the slowest of 32 processes waited more than four times as long. It also keeps
+    two processes from writing back the WAL at once, by which SQLite before 3.51.3 may lose commits
     (https://www.sqlite.org/wal.html#walresetbug).
 
     Args:

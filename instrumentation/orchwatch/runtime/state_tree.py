@@ -182,11 +182,13 @@ class Writer(Reader):
         """Add to a number, and give what it is then; a missing one counts from 0.
 
         Raises:
-            StateError, PathError: As `set`, or the member is no number.
+            StateError, PathError: As `set`, or the member or `by` is no number.
         """
         keys = state_paths.parse(path)
+        if not _is_number(by):
+            raise StateError(f"{state_paths.shown(keys)} is incremented by a number, not {by!r}")
         before = self.get(keys, 0)
-        if isinstance(before, bool) or not isinstance(before, int | float):
+        if not _is_number(before):
             raise StateError(f"{state_paths.shown(keys)} is no number and cannot be incremented")
         after: int | float = before + by
         self.set(keys, after)
@@ -255,7 +257,11 @@ class Writer(Reader):
         self._connection.execute("UPDATE facts SET value = ? WHERE name = 'oldest'", (oldest,))
 
     def _expect(self, keys: Keys, expected: int | None) -> None:
-        if expected is not None and (found := self.version(keys)) != expected:
+        if expected is None:
+            return
+        if not isinstance(expected, int):
+            raise StateError(f"expected_version must be an int, not {expected!r}")
+        if (found := self.version(keys)) != expected:
             raise VersionConflictError(state_paths.shown(keys), expected, found)
 
 
@@ -283,6 +289,10 @@ def changes(connection: sqlite3.Connection, path: Path, since: int) -> list[Chan
 def fact(connection: sqlite3.Connection, name: str) -> int:
     """A whole number that the state keeps about itself."""
     return int(connection.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()[0])
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _range(keys: Keys) -> tuple[str, str]:

@@ -248,8 +248,27 @@ def test_only_the_last_few_checkpoints_are_kept(state: SessionStateManager) -> N
         state.set("a", number)
         state.checkpoint()
     assert len(state.checkpoints()) == 5
-    with pytest.raises(StateError, match="no checkpoint 1 is kept"):
-        state.restore(1)
+    for version in (0, 1):
+        with pytest.raises(StateError, match=f"no checkpoint {version} is kept"):
+            state.restore(version)
+
+
+def test_a_restore_where_no_checkpoint_is_says_so(state: SessionStateManager) -> None:
+    with pytest.raises(StateError, match="no checkpoint is kept; there is none"):
+        state.restore()
+
+
+@pytest.mark.parametrize("by", [None, "1", True, [1]])
+def test_only_a_number_is_added(state: SessionStateManager, by: Any) -> None:
+    state.set("a", 1)
+    with pytest.raises(StateError, match=r"\$\.a is incremented by a number, not "):
+        state.increment("a", by)
+    assert state.get("a") == 1
+
+
+def test_an_expected_version_is_an_int(state: SessionStateManager) -> None:
+    with pytest.raises(StateError, match="expected_version must be an int, not '1'"):
+        state.set("a", 1, expected_version="1")  # type: ignore[arg-type]
 
 
 def test_expired_sessions_go_unless_somebody_has_them_open(

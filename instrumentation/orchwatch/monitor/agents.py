@@ -1,4 +1,4 @@
-"""Who was busy when within a window, in bounded memory; `monitor.kpis` says what that means.
+"""Who was busy when within a window, in bounded memory; `analysis.kpis` says what that means.
 
 Time is cut into minutes. What agents did in a minute is kept as it is while that is little, so that
 its figures are exact. Of a busy minute a thousand moments are looked at instead, one in each 60 ms,

@@ -76,7 +76,7 @@ class Reader:
     def read(self, line: bytes) -> list[Ended]:
         """The operations of a line; what cannot be read is no operation.
 
-        `monitor.lines` counts what is unreadable, and reads the same out of the same line.
+        `store.lines` counts what is unreadable, and reads the same out of the same line.
         """
         try:
             found = self._read_own(line)

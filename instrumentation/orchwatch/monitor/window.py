@@ -1,4 +1,4 @@
-"""The last hour's operations as figures: what `monitor.kpis` and `spans` compute from the store.
+"""The last hour's operations as figures: what `analysis.kpis` and `spans` compute from the store.
 
 Kept up with each operation that ends, in memory that does not grow with how many there are.
 """
@@ -92,7 +92,7 @@ class Window:
             self._act(ended)
 
     def kpis(self, now_ns: int, unfinished: Iterable[Interval] = ()) -> kpis.Kpis:
-        """The key figures; see `monitor.kpis.measure`."""
+        """The key figures; see `analysis.kpis.measure`."""
         since_ns = self.since_ns
         going_on = (
             one._replace(start_ns=max(one.start_ns, since_ns), end_ns=now_ns) for one in unfinished

@@ -3,8 +3,8 @@
 A span is written as its operation ends, and a killed process ends none of its own. So each process
 keeps a small file, `in-flight/<pid>-<random>` in the home directory: a header that says who it is,
 then a slot for each open operation, overwritten in place. The process holds a lock on its file,
-which the kernel drops when it is gone, in any container; the next reader (`orchwatch.unfinished`)
-writes the missing spans.
+which the kernel drops when it is gone, in any container; the next reader
+(`orchwatch.store.unfinished`) writes the missing spans.
 
 Writing every start and end would double the cost of an operation, and a memory map would be cheap
 but kill the host (SIGBUS) where the file system has no room. So only these are written: the first

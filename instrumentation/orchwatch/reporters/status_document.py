@@ -1,4 +1,4 @@
-"""What the monitor process leaves for short commands, as `monitor.snapshot_file` keeps it."""
+"""What the monitor process leaves for short commands, as `analysis.snapshot_file` keeps it."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ COUNTED = (AVAILABILITY, ERROR_RATE, CONSISTENCY)
 
 # Operations that a violation of the state's consistency spoils.
 STATE_OPERATIONS = [semconv.STATE_QUERY, semconv.STATE_PERSIST]
-# The tasks whose success is a level, and over how long, see `monitor.kpis`.
+# The tasks whose success is a level, and over how long, see `analysis.kpis`.
 TASKS = [semconv.AGENT_TASK, semconv.AGENT_RUN, semconv.AGENT_TURN]
 TASKS_WINDOW = promql.duration(kpis.WINDOW_S)
 TASK_SHARES = ("task.success", "task.errors")

@@ -51,8 +51,8 @@ ERROR_BUDGET_LEFT = "orchestration:error_budget_left:ratio"
 VIOLATIONS = "orchestration:consistency_violations:increase"
 
 _BY_OPERATION = f"sum by ({OPERATION})"
-# Availability is that of the table's operations, as `monitor.levels` counts: a user's command or an
-# agent's tool may fail without the system being unavailable.
+# Availability is that of the table's operations, as `analysis.levels` counts: a user's command or
+# an agent's tool may fail without the system being unavailable.
 OF_THE_TABLE = f"and on ({OPERATION}) {OBJECTIVE}"
 _FAILED_SELECTOR = selector(status_code=semconv.STATUS_ERROR)
 

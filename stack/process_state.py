@@ -28,15 +28,21 @@ class Process:
 
     @classmethod
     def of(cls, pid: int) -> Process | None:
-        """The process that has this pid now, or None if there is none (a zombie is none)."""
+        """The process that has this pid now, or None if there is none.
+
+        A zombie is none, unless it has threads that have yet to end: those keep locks and ports.
+        """
         try:
             stat = files.read(f"/proc/{pid}/stat", _MAX_BYTES).decode()
         except OSError:
             return None
-        # Behind the command's name, which may hold anything: field 3 is the state, 22 the start.
+        # Behind the command's name, which may hold anything: field 3 is the state, 20 how many
+        # threads there are, 22 the start.
         fields = stat.rpartition(")")[2].split()
         boot = files.read("/proc/sys/kernel/random/boot_id", _MAX_BYTES).decode().strip()
-        return None if fields[0] == "Z" else cls(pid=pid, started=f"{fields[19]}@{boot}")
+        if fields[0] == "Z" and int(fields[17]) <= 1:
+            return None
+        return cls(pid=pid, started=f"{fields[19]}@{boot}")
 
     def is_alive(self) -> bool:
         """Whether this very process still runs."""

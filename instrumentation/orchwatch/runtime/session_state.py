@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import time
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -85,13 +85,13 @@ class SessionStateManager:
             self.path = self._directory / f"session-{session_id}.sqlite3"
             self.view = self._directory / f"session-{session_id}.json"
             self._checkpoints = self._directory / "checkpoints" / session_id
-            self._in_use = _use(_use_path(self.path))
-            try:
+            with ExitStack() as undo:
+                self._in_use = _use(_use_path(self.path))
+                undo.callback(os.close, self._in_use)
                 self._database = Database(self.path, durability)
+                undo.callback(self._database.close)
                 self._activate(Path(root) / session_id, expires_after_s)
-            except BaseException:
-                os.close(self._in_use)
-                raise
+                undo.pop_all()
 
     def __enter__(self) -> Self:
         return self

@@ -6,7 +6,7 @@ import fcntl
 import os
 import sqlite3
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from orchwatch.recording import files
@@ -73,14 +73,17 @@ class Database:
         except OSError as error:
             raise StateError(f"{self.path}: cannot be opened: {error.strerror}") from error
         self._pid = os.getpid()
-        with self._explained():
+        with self._explained(), ExitStack() as undo:
+            undo.callback(os.close, self._lock)
             self._connection = sqlite3.connect(
                 self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
             )
+            undo.callback(self._connection.close)
             self._connection.execute(f"PRAGMA synchronous={self._synchronous}")
             with self._locked():
                 self._connection.execute("PRAGMA journal_mode=WAL")
                 self._make()
+            undo.pop_all()
 
     def _make(self) -> None:
         (found,) = self._connection.execute("PRAGMA user_version").fetchone()

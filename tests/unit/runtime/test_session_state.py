@@ -327,6 +327,8 @@ def test_a_file_that_is_no_state_is_one_clear_error(tmp_path: Path, content: byt
     (directory / "session-s1.sqlite3").write_bytes(content)
     with pytest.raises(StateError, match=r"session-s1\.sqlite3: .*(not a database|malformed)"):
         SessionStateManager(tmp_path, "s1")
+    opened = [os.path.realpath(f"/proc/self/fd/{number}") for number in os.listdir("/proc/self/fd")]
+    assert not [path for path in opened if path.startswith(str(directory))]
 
 
 def test_somebody_elses_database_is_left_alone(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ ALLOWED = {
         "sqlite3.connect",
     ): "what `files` has just opened there",
     ("agents/claude_code/sessions/claims.py", "sqlite3.connect"): "as above",
-    ("runtime/state_database.py", "sqlite3.connect"): "as above",
+    ("runtime/database.py", "sqlite3.connect"): "as above",
     ("store/engine.py", "duckdb.connect"): "in memory; the store looks at its files first",
 }
 # Methods of a path, and functions that take one.

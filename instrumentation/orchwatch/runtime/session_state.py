@@ -16,16 +16,17 @@ from orchwatch.recording import files
 from orchwatch.recording.home import DIRECTORY_MODE
 from orchwatch.recording.operation import operation
 from orchwatch.runtime import state_copies, state_paths, state_tree
+from orchwatch.runtime.database import Database
 from orchwatch.runtime.state import CURRENT_FILE, StateError, StateStore, count_violation
-from orchwatch.runtime.state_database import Database
+from orchwatch.runtime.state_database import SCHEMA
 from orchwatch.runtime.state_tree import Change, Reader, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from types import TracebackType
 
+    from orchwatch.runtime.database import Durability
     from orchwatch.runtime.state_copies import Checkpoint
-    from orchwatch.runtime.state_database import Durability
 
 STATE_DIRECTORY = Path(".claude", "state")
 NEWEST_VIEW = "orchestration.json"
@@ -88,7 +89,7 @@ class SessionStateManager:
             with ExitStack() as undo:
                 self._in_use = _use(_use_path(self.path))
                 undo.callback(os.close, self._in_use)
-                self._database = Database(self.path, durability)
+                self._database = Database(self.path, SCHEMA, durability)
                 undo.callback(self._database.close)
                 self._activate(Path(root) / session_id, expires_after_s)
                 undo.pop_all()
@@ -357,7 +358,7 @@ def cleanup_expired(root: str | os.PathLike[str], older_than_s: float | None = N
 
 
 def _expiry_s(path: Path) -> float | None:
-    database = Database(path)
+    database = Database(path, SCHEMA)
     try:
         with database.reading() as connection:
             row = connection.execute(

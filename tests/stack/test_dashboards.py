@@ -53,6 +53,8 @@ EXCEPTIONS = {
     ("operations", "Failures by type", "A"): NONE_FAILED,
     ("operations", "p50, p95 and p99 against the target", "before"): NO_PAST,
     ("operations", "Operations a second", "before"): NO_PAST,
+    ("hooks", "Failures by type", "A"): NONE_FAILED,
+    ("hooks", "p50, p95 and p99 against the target", "before"): NO_PAST,
     ("session", "Tokens by model", "A"): NO_MODEL,
     ("session", "What failed", "A"): NONE_FAILED,
     ("resources", "Memory of a session", "A"): "no Claude Code session runs",

@@ -31,6 +31,7 @@ SHOWN = {
     "overview": "Every operation",
     "operations": "p95 against target",
     "agents": "Who was busy",
+    "hooks": "Each hook",
     "session": "Turns and orchestrations",
     "resources": "CPU",
     "kpis": "Tasks that succeed over time",
@@ -45,6 +46,7 @@ def _workload(stack: Stack) -> None:
     spans = [
         workload.ended(semconv.AGENT_TURN, 20, **more),
         workload.ended(semconv.AGENT_RUN, 10, agent="Explore", agent_id="a1", **more),
+        workload.ended(semconv.HOOK_PROCESS, 1.5, hook="lint.sh", event="Stop", **more),
         workload.ended(semconv.STATE_PERSIST, 2.5, agent="Explore", error="Full", **more),
         # Of no session and no agent.
         *(workload.ended(semconv.STATE_PERSIST, 3.5, error="Full") for _ in range(9)),

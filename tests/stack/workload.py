@@ -21,6 +21,8 @@ _ATTRIBUTES = {
     "agent_id": semconv.GEN_AI_AGENT_ID,
     "session": semconv.SESSION_ID,
     "error": semconv.ERROR_TYPE,
+    "hook": semconv.HOOK_NAME,
+    "event": semconv.HOOK_EVENT_NAME,
     "model": semconv.GEN_AI_RESPONSE_MODEL,
     "output_tokens": semconv.GEN_AI_USAGE_OUTPUT_TOKENS,
 }

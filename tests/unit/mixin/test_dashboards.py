@@ -378,6 +378,14 @@ def test_a_colour_is_what_the_table_grades_a_value(row_id: str) -> None:
         assert begun[-1] == colors[row.status(value)], value
 
 
+def test_the_p95_of_each_hook_has_the_colours_of_the_target_of_hooks() -> None:
+    row = TABLE.operations["hook.process"]
+    found = steps(overriding(panel(page("hooks"), "Each hook"), "p95")["thresholds"])
+    limits_ns = [round(row.target_s * 1e9), round(row.warning_s * 1e9)]
+    assert [value for value, _ in found] == [None, *limits_ns]
+    assert [color for _, color in found] == [grading.OK, grading.WARN, grading.MISS]
+
+
 @pytest.mark.parametrize("target", [0.0, 2.0])
 def test_a_value_at_a_target_without_a_warning_is_no_miss(target: float) -> None:
     rejected = {"direction": "below", "target": target, "warning": target, "unit": "{item}"}

@@ -20,7 +20,16 @@ if TYPE_CHECKING:
 
 DIRECTORY: Final = "grafana/dashboards"
 # In the order in which they link to each other; the first is Grafana's home.
-PAGES: Final = ("overview", "operations", "agents", "session", "resources", "kpis", "pipeline")
+PAGES: Final = (
+    "overview",
+    "operations",
+    "agents",
+    "hooks",
+    "session",
+    "resources",
+    "kpis",
+    "pipeline",
+)
 TAG: Final = "orchwatch"
 # What a variable holds where everything is chosen.
 ALL: Final = "$__all"

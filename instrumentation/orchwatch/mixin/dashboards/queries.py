@@ -211,9 +211,9 @@ def _limits(selected: str, target: str, warning: str) -> list[prometheus.Dataque
     ]
 
 
-def chosen(series: str, **labels: str) -> str:
-    """A series of the operation and the services that the page's variables say."""
-    found = selector(operation="$operation", **labels)
+def chosen(series: str, operation: str, **labels: str) -> str:
+    """A series of an operation and of the services that the page's variable says."""
+    found = selector(operation=operation, **labels)
     return f'{series}{found[:-1]},{SERVICE}=~"$service"}}'
 
 

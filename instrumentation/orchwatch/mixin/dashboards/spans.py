@@ -49,6 +49,8 @@ _CALLED: Final = {
     semconv.GEN_AI_AGENT_NAME: "Agent",
     semconv.SESSION_ID: "Session",
     semconv.ERROR_TYPE: "Error",
+    semconv.HOOK_NAME: "Hook",
+    semconv.HOOK_EVENT_NAME: "Event",
 }
 # Tempo's word for the service of a trace whose first span, which is written last, is not there.
 _NO_ROOT: Final = "<root span not yet received>"
@@ -67,10 +69,10 @@ def grouped(text: Text, found: str, by: str, unnamed: str = NO_AGENT) -> Panel:
     """
     group = key(by)
     of_all = {
-        **_keys(group),
-        folded(NUMBER, "first"): _aggregated("sum"),
-        _SUM: _aggregated("sum"),
-        _MAX: _aggregated("max"),
+        **grouped_by(group),
+        folded(NUMBER, "first"): aggregated("sum"),
+        _SUM: aggregated("sum"),
+        _MAX: aggregated("max"),
     }
     total, number = folded(_SUM, "sum"), folded(NUMBER, "first", "sum")
     renamed = {group: _CALLED[by], number: COUNT, "Mean": "Mean", folded(_MAX, "max"): LONGEST}
@@ -128,10 +130,10 @@ def _to_slowest(
 ) -> list[Transformation]:
     keys, shown = [key(name) for name in by], [key(name) for name in of_longest]
     status = f"by({STATUS})"
-    first = _aggregated("first")
+    first = aggregated("first")
     of_all = {
-        **_keys(*keys, status),
-        folded(NUMBER, "first"): _aggregated("sum"),
+        **grouped_by(*keys, status),
+        folded(NUMBER, "first"): aggregated("sum"),
         _MAX: first,
         folded(TIME, "first"): first,
         folded(SPAN_ID, "first"): first,
@@ -171,13 +173,13 @@ def each(found: str, *attributes: str, by: tuple[str, ...] = ()) -> panels.Query
 
 def one_by_one(*keys: str, columns: tuple[str, ...]) -> Transformation:
     """A row for each span, and no column without rows."""
-    values = {one: _aggregated("first") for one in columns}
-    return transform("groupBy", fields={**_keys(f"by({_SPAN})", *keys), **values})
+    values = {one: aggregated("first") for one in columns}
+    return transform("groupBy", fields={**grouped_by(f"by({_SPAN})", *keys), **values})
 
 
 def sums(column_name: str, *keys: str) -> dict[str, object]:
     """Adds up a column for each combination of others."""
-    return {**_keys(*keys), column_name: _aggregated("sum")}
+    return {**grouped_by(*keys), column_name: aggregated("sum")}
 
 
 def folded(name: str, *how: str) -> str:
@@ -196,18 +198,23 @@ def key(name: str) -> str:
     return f"by({queries.attribute(name)})"
 
 
-def _keys(*keys: str) -> dict[str, object]:
-    return {key: {"aggregations": [], "operation": "groupby"} for key in keys}
+def grouped_by(*names: str) -> dict[str, object]:
+    """For `groupBy`: columns of which each combination is a row."""
+    return {name: {"aggregations": [], "operation": "groupby"} for name in names}
 
 
-def _aggregated(*how: str) -> dict[str, object]:
+def aggregated(*how: str) -> dict[str, object]:
+    """For `groupBy`: what becomes of a column's values."""
     return {"aggregations": list(how), "operation": "aggregate"}
 
 
 def _of_each_trace(*keys: str, kept: tuple[str, ...] = ()) -> list[Transformation]:
     """A row for each group of a trace, as each of its spans carries the group's figures."""
     figures = (NUMBER, _SUM, _MAX)
-    fields = {**_keys(*keys, TRACE_ID), **dict.fromkeys((*figures, *kept), _aggregated("first"))}
+    fields = {
+        **grouped_by(*keys, TRACE_ID),
+        **dict.fromkeys((*figures, *kept), aggregated("first")),
+    }
     return [
         transform("groupBy", fields=fields),
         panels.converted(folded(NUMBER, "first"), "number"),

@@ -128,7 +128,7 @@ def variables(stack: Stack, name: str, span: Span, chosen: Mapping[str, str]) ->
     for one in page(name)["templating"]["list"]:
         if one["name"] in chosen:
             values[one["name"]] = chosen[one["name"]]
-        elif one["type"] == "query" and one.get("hide") == 2:
+        elif one["skipUrlSync"]:
             values[one["name"]] = _computed(stack, one, span, values)
         elif one["current"]["value"] == "$__all":
             values[one["name"]] = one.get("allValue") or ".*"

@@ -116,7 +116,7 @@ def panel_queries() -> list[Query]:
                     page=page,
                     panel=panel["title"],
                     ref=target["refId"],
-                    source=target["datasource"]["uid"],
+                    source=target["datasource"]["type"],
                     text=target["expr"] if "expr" in target else target["query"],
                     instant=target.get("instant", False),
                     traces=target.get("limit", 0),

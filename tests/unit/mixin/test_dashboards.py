@@ -39,11 +39,17 @@ def model(request: pytest.FixtureRequest) -> Json:
 
 
 def panels(model: Json) -> list[Json]:
-    return list(model["panels"])
+    """All panels, those of folded sections too."""
+    shown = [one for one in model["panels"] if one["type"] != "row"]
+    return shown + [one for section in sections(model) for one in section["panels"]]
+
+
+def sections(model: Json) -> list[Json]:
+    return [one for one in model["panels"] if one["type"] == "row"]
 
 
 def panel(model: Json, title: str) -> Json:
-    (found,) = [one for one in model["panels"] if heading(one) == title]
+    (found,) = [one for one in panels(model) if heading(one) == title]
     return dict(found)
 
 
@@ -73,21 +79,37 @@ def test_a_page_is_provisioned_under_its_uid_and_nobody_edits_it(model: Json) ->
     assert set(model["tags"]) == {"orchwatch", "generated"}
 
 
-def test_panels_fill_the_grid_without_overlaps_or_gaps(model: Json) -> None:
+def assert_filled(placed: list[Json], top: int) -> None:
     taken = [
         (x, y)
-        for place in (one["gridPos"] for one in panels(model))
+        for place in (one["gridPos"] for one in placed)
         for x in range(place["x"], place["x"] + place["w"])
         for y in range(place["y"], place["y"] + place["h"])
     ]
     bottom = max(y for _, y in taken) + 1
-    assert sorted(taken) == [(x, y) for x in range(COLUMNS) for y in range(bottom)]
+    assert sorted(taken) == [(x, y) for x in range(COLUMNS) for y in range(top, bottom)]
+
+
+def test_panels_fill_the_grid_without_overlaps_or_gaps(model: Json) -> None:
+    assert_filled(model["panels"], 0)
+    for section in sections(model):
+        if section["panels"]:
+            assert_filled(section["panels"], section["gridPos"]["y"] + 1)
 
 
 def test_a_page_is_taken_in_at_a_glance(model: Json) -> None:
     assert len(panels(model)) <= MAX_PANELS
-    ids = [one["id"] for one in panels(model)]
+    ids = [one["id"] for one in [*panels(model), *sections(model)]]
     assert len(set(ids)) == len(ids)
+
+
+def test_what_stands_below_the_first_figures_can_be_folded_away(model: Json) -> None:
+    assert sections(model)
+    for section in sections(model):
+        assert section["title"]
+        # A folded section holds its panels; those of an open one follow it.
+        assert section["collapsed"] == bool(section["panels"])
+    assert model["panels"][0]["type"] != "row"
 
 
 def test_every_panel_says_what_it_shows_and_why_it_may_be_empty(model: Json) -> None:
@@ -110,10 +132,37 @@ def test_every_query_goes_to_a_provisioned_data_source(model: Json) -> None:
     for one in panels(model):
         assert one["targets"], one["title"]
         for source in (one["datasource"], *(target["datasource"] for target in one["targets"])):
-            assert source["uid"] in DATA_SOURCES
-            assert source["uid"] == source["type"]
+            assert source["type"] in DATA_SOURCES
+            assert source["uid"] == own_of(source["type"])
         refs = [target["refId"] for target in one["targets"]]
         assert len(set(refs)) == len(refs), one["title"]
+
+
+def test_a_page_asks_any_prometheus_and_tempo_and_ours_unless_another_is_chosen(
+    model: Json,
+) -> None:
+    provisioned = (REPO / "grafana/provisioning/datasources/orchwatch.yaml").read_text()
+    chosen = model["templating"]["list"][: len(DATA_SOURCES)]
+    assert {one["query"] for one in chosen} == DATA_SOURCES
+    for one in chosen:
+        assert one["type"] == "datasource"
+        assert one["name"] == f"{one['query']}_datasource"
+        ours = one["current"]
+        assert f"- name: {ours['text']}\n    uid: {ours['value']}\n" in provisioned
+    # Nothing else names one: not a variable, an annotation or an address.
+    uids = re.findall(r'"uid": "([^"]+)"', json.dumps(model))
+    assert set(uids) <= {model["uid"], *map(own_of, DATA_SOURCES)}
+    for url in links(panels(model)):
+        if url.startswith("/explore"):
+            pane = json.loads(parse_qs(url.partition("?")[2])["panes"][0])["a"]
+            assert pane["datasource"] == pane["queries"][0]["datasource"]["uid"] == own_of("tempo")
+        elif url.startswith("/d/"):
+            assert all(f"&${{{kind}_datasource:queryparam}}" in url for kind in DATA_SOURCES)
+
+
+def own_of(kind: str) -> str:
+    """The data source of a kind, as a page chooses it."""
+    return f"${{{kind}_datasource}}"
 
 
 def test_links_between_pages_keep_time_and_variables(model: Json) -> None:
@@ -129,7 +178,7 @@ def test_links_from_values_lead_to_a_page_and_keep_the_time(model: Json) -> None
     # Of a row that knows its own page, too: `stack/test_links.py` follows each.
     known = {f"/d/orchwatch-{name}" for name in dashboards.PAGES} | {"/d/${__data.fields.page}"}
     runbook = alerting.load(config.Config()).runbook
-    for url in links(model["panels"]):
+    for url in links(panels(model)):
         if url.startswith(f"{runbook}#"):
             continue
         path, _, query = url.partition("?")
@@ -154,15 +203,14 @@ def links(found: Any) -> list[str]:
 
 def computed(model: Json) -> list[Json]:
     """The variables whose values are the page's own."""
-    return [
-        one for one in model["templating"]["list"] if one["type"] == "query" and one.get("hide")
-    ]
+    return [one for one in model["templating"]["list"] if one["name"] in ("slow", "cut")]
 
 
 def test_every_page_hands_every_variable_on_but_what_it_computes(model: Json) -> None:
     own = computed(model)
     names = [one["name"] for one in model["templating"]["list"] if one not in own]
-    assert names == ["service", "operation", "agent", "session", "trace", "span"]
+    sources = ["prometheus_datasource", "tempo_datasource"]
+    assert names == [*sources, "service", "operation", "agent", "session", "trace", "span"]
     assert all(one["skipUrlSync"] for one in own)
     assert not any(one["skipUrlSync"] for one in model["templating"]["list"] if one not in own)
 
@@ -174,7 +222,8 @@ def test_a_variable_that_a_query_uses_is_shown_or_computed(model: Json) -> None:
     text = json.dumps([[one["title"], one["targets"]] for one in panels(model)])
     text += json.dumps([one["query"] for one in computed(model)])
     used = {name for name in variables if re.search(rf"\$\{{?{name}\b", text)}
-    assert used == variables - hidden | own
+    sources = {f"{kind}_datasource" for kind in DATA_SOURCES}
+    assert used - sources == (variables - hidden | own) - sources
 
 
 def test_a_search_is_of_the_newest_traces_which_is_one_answer(model: Json) -> None:
@@ -196,7 +245,7 @@ def test_a_search_says_what_it_returns(model: Json) -> None:
     # Where it does not, Grafana 12.3's data source fails.
     for one in panels(model):
         for target in one["targets"]:
-            if target["datasource"]["uid"] == "tempo":
+            if target["datasource"]["type"] == "tempo":
                 assert target["tableType"] in {"spans", "traces"}, one["title"]
 
 

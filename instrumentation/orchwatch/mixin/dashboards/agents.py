@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchwatch import semconv
 from orchwatch.mixin.dashboards import computed, grading, panels, queries, spans, units
-from orchwatch.mixin.dashboards.page import SELDOM, Page, Row
+from orchwatch.mixin.dashboards.page import SELDOM, Page, Row, Section
 from orchwatch.mixin.dashboards.panels import Text, transform
 from orchwatch.mixin.lib import promql
 from orchwatch.mixin.lib.promql import DURATION, number
@@ -41,12 +41,8 @@ def page(table: Targets) -> Page:
         ),
         refresh=SELDOM,
         rows=(
-            # What traces show comes first: it is there for the past too.
-            Row(height=9, panels=((24, _timeline()),)),
-            Row(height=10, panels=((10, _by_agent()), (14, _calls()))),
-            Row(height=7, panels=((24, _slowest()),)),
             Row(
-                height=4,
+                height=3,
                 panels=(
                     (6, panels.agents_at_work()),
                     *(
@@ -56,7 +52,13 @@ def page(table: Targets) -> Page:
                     (6, _spawned(table)),
                 ),
             ),
-            Row(height=8, panels=((12, _utilization()), (12, _spawning()))),
+            Row(height=9, panels=((24, _timeline()),)),
+            Row(height=12, panels=((9, _by_agent()), (15, _calls()))),
+            Row(height=7, panels=((24, _slowest()),)),
+            Section(
+                title="All agents over time",
+                rows=(Row(height=8, panels=((12, _utilization()), (12, _spawning()))),),
+            ),
         ),
     )
 

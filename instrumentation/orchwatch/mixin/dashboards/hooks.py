@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchwatch import semconv
 from orchwatch.mixin.dashboards import computed, durations, grading, panels, queries, spans, units
-from orchwatch.mixin.dashboards.page import SELDOM, Page, Row
+from orchwatch.mixin.dashboards.page import SELDOM, Page, Row, Section
 from orchwatch.mixin.dashboards.panels import Text, column, transform
 from orchwatch.mixin.lib import alerting, promql
 from orchwatch.mixin.lib.promql import DURATION
@@ -51,15 +51,27 @@ def page(table: Targets) -> Page:
         ),
         refresh=SELDOM,
         rows=(
+            Row(
+                height=3,
+                panels=((8, durations.p95(_HOOK, settings)), (8, _ran()), (8, _failed())),
+            ),
             Row(height=10, panels=((24, _each(units.limits(table.operations[_HOOK]))),)),
-            Row(
-                height=4, panels=((8, durations.p95(_HOOK, settings)), (8, _ran()), (8, _failed()))
+            Section(
+                title="All hooks over time",
+                rows=(
+                    Row(
+                        height=8,
+                        panels=(
+                            (12, durations.percentiles(_HOOK)),
+                            (12, durations.failures(_HOOK)),
+                        ),
+                    ),
+                ),
             ),
-            Row(
-                height=8,
-                panels=((12, durations.percentiles(_HOOK)), (12, durations.failures(_HOOK))),
+            Section(
+                title="Single runs, and their traces",
+                rows=(Row(height=8, panels=((24, _slowest(found)),)),),
             ),
-            Row(height=8, panels=((24, _slowest(found)),)),
         ),
     )
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchwatch import semconv
 from orchwatch.mixin.dashboards import panels, queries, tokens, units
-from orchwatch.mixin.dashboards.page import Page, Row
+from orchwatch.mixin.dashboards.page import Page, Row, Section
 from orchwatch.mixin.dashboards.panels import Text
 from orchwatch.mixin.lib import promql
 
@@ -30,6 +30,7 @@ _TOKENS = promql.series(semconv.TOKEN_USAGE, "{token}", counter=True)
 _COST = "claude_code_cost_usage_USD_total"  # as Claude Code names and sends it
 _KIND = semconv.GEN_AI_TOKEN_TYPE.replace(".", "_")
 _MODEL = semconv.GEN_AI_RESPONSE_MODEL.replace(".", "_")
+_ALL_TOKENS = "Tokens of all sessions, imported too"
 _OF_SESSIONS = f"{queries.SESSION} != nil"
 _NO_TOKENS = "no live session used a model; imported ones are counted below"
 
@@ -45,12 +46,19 @@ def page(table: Targets) -> Page:
         rows=(
             Row(height=4, panels=tuple((8, panel) for panel in stated[:3])),
             Row(height=4, panels=tuple((8, panel) for panel in stated[3:])),
-            Row(height=8, panels=tuple((8, _level(table, row_id)) for row_id in _OVER_TIME)),
-            Row(height=8, panels=((8, _tokens()), (8, _cost()), (8, _completed()))),
-            Row(
-                height=6,
-                panels=(
-                    (24, tokens.by_model(_OF_SESSIONS, "Tokens of all sessions, imported too")),
+            Section(
+                title="Over time",
+                rows=(
+                    Row(
+                        height=8, panels=tuple((8, _level(table, row_id)) for row_id in _OVER_TIME)
+                    ),
+                ),
+            ),
+            Section(
+                title="Tasks, tokens and cost",
+                rows=(
+                    Row(height=8, panels=((8, _tokens()), (8, _cost()), (8, _completed()))),
+                    Row(height=6, panels=((24, tokens.by_model(_OF_SESSIONS, _ALL_TOKENS)),)),
                 ),
             ),
         ),

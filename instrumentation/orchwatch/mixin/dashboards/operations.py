@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchwatch import semconv
 from orchwatch.mixin.dashboards import computed, durations, grading, panels, queries, spans, units
-from orchwatch.mixin.dashboards.page import SELDOM, Page, Row
+from orchwatch.mixin.dashboards.page import SELDOM, Page, Row, Section
 from orchwatch.mixin.dashboards.panels import Text
 from orchwatch.mixin.lib import alerting, promql
 from orchwatch.mixin.lib.promql import DURATION, OPERATION
@@ -57,11 +57,23 @@ def page(_table: Targets) -> Page:
                     (12, durations.heatmap(_OPERATION)),
                 ),
             ),
-            Row(
-                height=8,
-                panels=((8, _share(settings)), (8, _rate()), (8, durations.failures(_OPERATION))),
+            Section(
+                title="How many, within target and failed",
+                rows=(
+                    Row(
+                        height=8,
+                        panels=(
+                            (8, _share(settings)),
+                            (8, _rate()),
+                            (8, durations.failures(_OPERATION)),
+                        ),
+                    ),
+                ),
             ),
-            Row(height=9, panels=((8, _agents()), (16, _slowest()))),
+            Section(
+                title="Who, and the traces that show it",
+                rows=(Row(height=9, panels=((8, _agents()), (16, _slowest()))),),
+            ),
         ),
     )
 

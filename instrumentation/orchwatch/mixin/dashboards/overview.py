@@ -11,7 +11,7 @@ from orchwatch import semconv
 from orchwatch.analysis import health
 from orchwatch.mixin.alerts import catalog
 from orchwatch.mixin.dashboards import computed, grading, panels, queries, scoreboard, spans, units
-from orchwatch.mixin.dashboards.page import PAGE, Page, Row, labelled, link, link_to
+from orchwatch.mixin.dashboards.page import PAGE, Page, Row, Section, labelled, link, link_to
 from orchwatch.mixin.dashboards.panels import Text, column, transform
 from orchwatch.mixin.lib import alerting, promql, readings
 from orchwatch.mixin.lib.promql import DURATION, OPERATION, number
@@ -54,14 +54,27 @@ def page(table: Targets) -> Page:
                 ),
             ),
             Row(height=12, panels=((24, scoreboard.operations(table, settings)),)),
-            Row(
-                height=9,
-                panels=((12, _since_when(table, settings)), (12, _alerts(table, settings))),
+            Section(
+                title="Since when, by whom, and what fires",
+                rows=(
+                    Row(
+                        height=9,
+                        panels=((10, _since_when(table, settings)), (14, _alerts(table, settings))),
+                    ),
+                    Row(height=8, panels=((24, _beyond(table)),)),
+                ),
             ),
-            Row(height=8, panels=((24, _beyond(table)),)),
-            Row(
-                height=12,
-                panels=((14, scoreboard.shares(table)), (10, scoreboard.other_levels(table))),
+            Section(
+                title="Shares and levels",
+                rows=(
+                    Row(
+                        height=12,
+                        panels=(
+                            (14, scoreboard.shares(table)),
+                            (10, scoreboard.other_levels(table)),
+                        ),
+                    ),
+                ),
             ),
         ),
     )

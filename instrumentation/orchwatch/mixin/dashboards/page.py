@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from dataclasses import dataclass
@@ -12,34 +13,29 @@ from grafana_foundation_sdk.builders import dashboard
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models import dashboard as models
 
-from orchwatch import semconv
-from orchwatch.mixin.dashboards import ALL, TAG, annotated, queries, uid
-from orchwatch.mixin.lib.promql import DURATION, OPERATION, text
-from orchwatch.mixin.rules import recording
+from orchwatch.mixin.dashboards import TAG, annotated, queries, uid, variables
+from orchwatch.mixin.lib.promql import text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from grafana_foundation_sdk.cog.builder import Builder
+    from collections.abc import Iterable, Iterator, Mapping
 
     from orchwatch.mixin.dashboards.computed import Computed
     from orchwatch.mixin.dashboards.panels import Panel
 
-    Variable = Builder[models.VariableModel]
-
 COLUMNS: Final = 24
+_HEADING: Final = 1
 # JSON has no comments: the tag says that a page is written by `orchwatch generate`.
 GENERATED_TAG: Final = "generated"
-# For a table's links: the time range and what is chosen, without what the link itself sets.
-TIME: Final = "${__url_time_range}"
+# For a table's links: the time range and where data comes from, without what the link itself sets.
+KEPT: Final = "&".join(
+    [
+        "${__url_time_range}",
+        *(f"${{{queries.source_variable(kind)}:queryparam}}" for kind in queries.SOURCES),
+    ]
+)
 
 # The label and the column that hold a page's uid.
 PAGE: Final = "page"
-
-# A search that finds nothing: a panel that asks for a trace says that there is none. With an empty
-# id it would say that the data source failed.
-NO_TRACE: Final = "{ false }"
-_NO_TRACE_TEXT: Final = "none"
 
 # For pages that search traces, which costs more than to look up series.
 SELDOM: Final = "1m"
@@ -60,6 +56,21 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Section:
+    """Rows under a heading, which a click folds and unfolds.
+
+    Attributes:
+        title: The heading.
+        rows: From the top.
+        folded: Whether it is opened only by a click; until then its panels ask nothing.
+    """
+
+    title: str
+    rows: tuple[Row, ...]
+    folded: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
 class Page:
     """A page.
 
@@ -76,7 +87,7 @@ class Page:
     name: str
     title: str
     description: str
-    rows: tuple[Row, ...]
+    rows: tuple[Row | Section, ...]
     asks: tuple[str, ...] = ()
     computed: tuple[Computed, ...] = ()
     refresh: str = "30s"
@@ -90,10 +101,8 @@ class Page:
         page.description(self.description).tags([TAG, GENERATED_TAG]).readonly()
         page.time(*_RANGE).refresh(self.refresh).timezone("browser")
         page.tooltip(models.DashboardCursorSync.CROSSHAIR).link(_other_pages())
-        for variable in _VARIABLES:
-            page.with_variable(_asked(variable) if variable in self.asks else _kept(variable))
-        for one in self.computed:
-            page.with_variable(_computed(one))
+        for variable in variables.of_page(self.asks, self.computed):
+            page.with_variable(variable)
         model = page.build()
         for shown in model.links or []:
             # The library's only value hides links in a menu, and none is what it cannot say.
@@ -109,17 +118,40 @@ class Page:
 
     def _placed(self) -> list[models.Panel | models.RowPanel]:
         placed: list[models.Panel | models.RowPanel] = []
+        numbers = itertools.count(1)
         top = 0
-        for row in self.rows:
-            left = 0
-            for width, panel in row.panels:
-                built = panel.build()
-                built.id_val = len(placed) + 1
-                built.grid_pos = models.GridPos(h=row.height, w=width, x=left, y=top)
-                placed.append(built)
-                left += width
-            top += row.height
+        for one in self.rows:
+            if isinstance(one, Row):
+                placed += _side_by_side((one,), top, numbers)
+                top += one.height
+                continue
+            place = models.GridPos(h=_HEADING, w=COLUMNS, x=0, y=top)
+            heading = models.RowPanel(
+                title=one.title, collapsed=one.folded, id_val=next(numbers), grid_pos=place
+            )
+            panels = _side_by_side(one.rows, top + _HEADING, numbers)
+            placed.append(heading)
+            top += _HEADING
+            if one.folded:
+                heading.panels = panels
+            else:
+                placed += panels
+                top += sum(row.height for row in one.rows)
         return placed
+
+
+def _side_by_side(rows: Iterable[Row], top: int, numbers: Iterator[int]) -> list[models.Panel]:
+    placed = []
+    for row in rows:
+        left = 0
+        for width, panel in row.panels:
+            built = panel.build()
+            built.id_val = next(numbers)
+            built.grid_pos = models.GridPos(h=row.height, w=width, x=left, y=top)
+            placed.append(built)
+            left += width
+        top += row.height
+    return placed
 
 
 def span_link(trace: str, span: str) -> str:
@@ -143,7 +175,7 @@ def span_link(trace: str, span: str) -> str:
 
 def link(name: str, *keep: str, **variables: str) -> str:
     """The address of a page at the same time, with variables set, and others kept as they are."""
-    found = [TIME, *(f"${{{variable}:queryparam}}" for variable in keep)]
+    found = [KEPT, *(f"${{{variable}:queryparam}}" for variable in keep)]
     found += [f"var-{variable}={value}" for variable, value in variables.items()]
     return f"/d/{uid(name)}?{'&'.join(found)}"
 
@@ -151,7 +183,7 @@ def link(name: str, *keep: str, **variables: str) -> str:
 def link_to(*chosen: str) -> str:
     """The address of the page whose uid a row's column holds, with what other columns choose."""
     found = "".join(f"&${{__data.fields.{column}}}" for column in chosen)
-    return f"/d/${{__data.fields.{PAGE}}}?{TIME}{found}"
+    return f"/d/${{__data.fields.{PAGE}}}?{KEPT}{found}"
 
 
 def labelled(expr: str, label: str, pages: Mapping[str, str]) -> str:
@@ -175,82 +207,3 @@ def _other_pages() -> dashboard.DashboardLink:
     made = dashboard.DashboardLink("Pages").type(models.DashboardLinkType.DASHBOARDS).tags([TAG])
     made.as_dropdown(as_dropdown=False).include_vars(include_vars=True)
     return made.keep_time(keep_time=True).target_blank(target_blank=False)
-
-
-_SERVICE: Final = "service"
-_OPERATION: Final = "operation"
-_AGENT: Final = "agent"
-_SESSION: Final = "session"
-_TRACE: Final = "trace"
-_SPAN: Final = "span"
-_VARIABLES: Final = (_SERVICE, _OPERATION, _AGENT, _SESSION, _TRACE, _SPAN)
-_KEPT: Final = {
-    _SERVICE: ALL,
-    _OPERATION: semconv.STATE_QUERY,
-    _AGENT: ALL,
-    _SESSION: ALL,
-    _TRACE: NO_TRACE,
-    _SPAN: "",
-}
-
-
-def _kept(variable: str) -> Variable:
-    """Hidden: a page that does not use it hands it on."""
-    made = dashboard.TextBoxVariable(variable).default_value(_KEPT[variable])
-    chosen = models.VariableOption(text=_KEPT[variable], value=_KEPT[variable], selected=True)
-    made.current(chosen).options([chosen])
-    return made.hide(models.VariableHide.HIDE_VARIABLE)
-
-
-def _computed(one: Computed) -> Variable:
-    made = _prometheus(one.name, "", f"query_result({one.query})").regex(one.pattern)
-    return made.hide(models.VariableHide.HIDE_VARIABLE)
-
-
-def _asked(variable: str) -> Variable:
-    if variable == _SERVICE:
-        counted = f"label_values({DURATION}_count, {queries.SERVICE})"
-        return _all(_prometheus(_SERVICE, "Service", counted))
-    if variable == _OPERATION:
-        made = _prometheus(
-            _OPERATION,
-            "Operation",
-            f'label_values({{__name__=~"{DURATION}_count|{recording.TARGET}"}}, {OPERATION})',
-        )
-        chosen = _KEPT[_OPERATION]
-        return made.current(models.VariableOption(text=chosen, value=chosen, selected=True))
-    if variable == _AGENT:
-        return _all(_tempo(_AGENT, "Agent", semconv.GEN_AI_AGENT_NAME))
-    if variable == _SESSION:
-        return _all(_tempo(_SESSION, "Session", semconv.SESSION_ID))
-    none = models.VariableOption(text=_NO_TRACE_TEXT, value=NO_TRACE, selected=True)
-    made_trace = dashboard.CustomVariable(_TRACE).label("Trace").options([none]).current(none)
-    made_trace.values(f"{_NO_TRACE_TEXT} : {NO_TRACE}").allow_custom_value(allow_custom_value=True)
-    return made_trace.description("A click on a trace's id in a table fills it in.")
-
-
-def _prometheus(name: str, label: str, query: str) -> dashboard.QueryVariable:
-    model = {"query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery", "qryType": 1}
-    made = dashboard.QueryVariable(name).label(label).datasource(queries.PROMETHEUS)
-    made.query(model).definition(query).sort(models.VariableSort.ALPHABETICAL_ASC)
-    return made.refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
-
-
-def _tempo(name: str, label: str, attribute: str) -> dashboard.QueryVariable:
-    """Sessions and agents come from traces: as labels of metrics they would be without number."""
-    model = {
-        "type": 1,
-        "label": attribute,
-        "stream": "",
-        "refId": "TempoDatasourceVariableQueryEditor-VariableQuery",
-    }
-    made = dashboard.QueryVariable(name).label(label).datasource(queries.TEMPO)
-    made.query(model).sort(models.VariableSort.ALPHABETICAL_ASC)
-    return made.refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
-
-
-def _all(made: dashboard.QueryVariable) -> dashboard.QueryVariable:
-    made.include_all(include_all=True).all_value(queries.ANY).allow_custom_value(
-        allow_custom_value=True
-    )
-    return made.current(models.VariableOption(text="All", value=ALL, selected=True))

@@ -8,7 +8,7 @@ from orchwatch.mixin.alerts import pipeline as alerts
 from orchwatch.mixin.alerts import pipeline_spool
 from orchwatch.mixin.alerts.pipeline_spool import AGE, LIMIT, LOST, REASON, SIZE, UNREAD
 from orchwatch.mixin.dashboards import grading, panels, queries, units
-from orchwatch.mixin.dashboards.page import Page, Row
+from orchwatch.mixin.dashboards.page import Page, Row, Section
 from orchwatch.mixin.dashboards.panels import Text
 from orchwatch.mixin.lib import alerting, promql
 
@@ -50,8 +50,17 @@ def page(_table: Targets) -> Page:
                 ),
             ),
             Row(height=8, panels=((14, _spool(settings)), (10, _losses()))),
-            Row(height=8, panels=((8, _flow()), (8, _queues(settings)), (8, _memory()))),
-            Row(height=8, panels=((8, _samples()), (8, _storage()), (8, _tempo()))),
+            Section(
+                title="The Collector, and what the servers hold in memory",
+                rows=(
+                    Row(height=8, panels=((8, _flow()), (8, _queues(settings)), (8, _memory()))),
+                ),
+            ),
+            Section(
+                title="Inside Prometheus and Tempo",
+                rows=(Row(height=8, panels=((8, _samples()), (8, _storage()), (8, _tempo()))),),
+                folded=True,
+            ),
         ),
     )
 

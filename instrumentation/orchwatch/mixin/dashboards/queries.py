@@ -14,8 +14,18 @@ from orchwatch.mixin.lib import promql, readings
 from orchwatch.mixin.lib.promql import selector
 from orchwatch.mixin.rules import recording
 
-PROMETHEUS: Final = DataSourceRef(type_val="prometheus", uid="prometheus")
-TEMPO: Final = DataSourceRef(type_val="tempo", uid="tempo")
+
+def source_variable(kind: str) -> str:
+    """The variable that says which data source of a kind a page asks, so that it serves any."""
+    return f"{kind}_datasource"
+
+
+def _source(kind: str) -> DataSourceRef:
+    return DataSourceRef(type_val=kind, uid=f"${{{source_variable(kind)}}}")
+
+
+SOURCES: Final = ("prometheus", "tempo")
+PROMETHEUS, TEMPO = map(_source, SOURCES)
 
 # Long-running processes report this often; a rate needs several reports.
 REPORTED: Final = "1m"

@@ -8,7 +8,7 @@ from grafana_foundation_sdk.models.common import BigValueTextMode
 
 from orchwatch.mixin.alerts.trend import is_there
 from orchwatch.mixin.dashboards import grading, panels, queries, units
-from orchwatch.mixin.dashboards.page import Page, Row
+from orchwatch.mixin.dashboards.page import Page, Row, Section
 from orchwatch.mixin.dashboards.panels import Text
 from orchwatch.mixin.lib import alerting, promql, readings
 
@@ -38,11 +38,22 @@ def page(table: Targets) -> Page:
         rows=(
             Row(height=4, panels=stated),
             Row(height=4, panels=((24, _ahead(table, settings)),)),
-            Row(height=8, panels=((12, _cpu(table)), (12, _memory(table, settings)))),
-            Row(height=8, panels=((12, _disk(settings)), (12, _storage(settings)))),
-            Row(
-                height=8,
-                panels=((8, _process_cpu()), (8, _process_memory()), (8, _disk_io())),
+            Section(
+                title="This host",
+                rows=(
+                    Row(height=8, panels=((12, _cpu(table)), (12, _memory(table, settings)))),
+                    Row(height=8, panels=((12, _disk(settings)), (12, _storage(settings)))),
+                ),
+            ),
+            Section(
+                title="By service, and disk traffic",
+                rows=(
+                    Row(
+                        height=8,
+                        panels=((8, _process_cpu()), (8, _process_memory()), (8, _disk_io())),
+                    ),
+                ),
+                folded=True,
             ),
         ),
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchwatch import semconv
 from orchwatch.mixin.dashboards import panels, queries, spans, tokens
-from orchwatch.mixin.dashboards.page import SELDOM, Page, Row
+from orchwatch.mixin.dashboards.page import SELDOM, Page, Row, Section
 from orchwatch.mixin.dashboards.panels import Text
 
 if TYPE_CHECKING:
@@ -28,8 +28,11 @@ def page(_table: Targets) -> Page:
         refresh=SELDOM,
         rows=(
             Row(height=8, panels=((14, _traces()), (10, _operations()))),
-            Row(height=6, panels=((12, tokens.by_model(_FOUND)), (12, _failed()))),
-            Row(height=15, panels=((24, _trace()),)),
+            Section(
+                title="Tokens and failures",
+                rows=(Row(height=6, panels=((12, tokens.by_model(_FOUND)), (12, _failed()))),),
+            ),
+            Section(title="One trace", rows=(Row(height=15, panels=((24, _trace()),)),)),
         ),
     )
 

@@ -1,0 +1,130 @@
+"""The variables of a page: where data comes from, what a reader chooses, what a page computes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from grafana_foundation_sdk.builders import dashboard
+from grafana_foundation_sdk.models import dashboard as models
+
+from orchwatch import semconv
+from orchwatch.mixin.dashboards import ALL, queries
+from orchwatch.mixin.lib.promql import DURATION, OPERATION
+from orchwatch.mixin.rules import recording
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+
+    from grafana_foundation_sdk.cog.builder import Builder
+
+    from orchwatch.mixin.dashboards.computed import Computed
+
+    Variable = Builder[models.VariableModel]
+
+# A search that finds nothing: a panel that asks for a trace says that there is none. With an empty
+# id it would say that the data source failed.
+NO_TRACE: Final = "{ false }"
+_NO_TRACE_TEXT: Final = "none"
+
+_SERVICE: Final = "service"
+_OPERATION: Final = "operation"
+_AGENT: Final = "agent"
+_SESSION: Final = "session"
+_TRACE: Final = "trace"
+_SPAN: Final = "span"
+_VARIABLES: Final = (_SERVICE, _OPERATION, _AGENT, _SESSION, _TRACE, _SPAN)
+_KEPT: Final = {
+    _SERVICE: ALL,
+    _OPERATION: semconv.STATE_QUERY,
+    _AGENT: ALL,
+    _SESSION: ALL,
+    _TRACE: NO_TRACE,
+    _SPAN: "",
+}
+
+
+def of_page(asks: Collection[str], computed: Collection[Computed]) -> Iterator[Variable]:
+    """Every page has all of them, so that a link hands on what another page asks for.
+
+    Args:
+        asks: Those that a reader of this page sees.
+        computed: Those of this page alone.
+    """
+    yield from map(_source, queries.SOURCES)
+    for variable in _VARIABLES:
+        yield _asked(variable) if variable in asks else _kept(variable)
+    for one in computed:
+        yield _computed(one)
+
+
+def _source(kind: str) -> Variable:
+    """Ours, which is provisioned under its kind as uid; where that is not there, Grafana's first.
+
+    It stands in the menu of controls: hardly anybody has two.
+    """
+    name = queries.source_variable(kind)
+    made = dashboard.DatasourceVariable(name).label(f"{kind.title()} data source").type(kind)
+    ours = models.VariableOption(text=kind.title(), value=kind, selected=True)
+    return made.current(ours).hide(models.VariableHide.IN_CONTROLS_MENU)
+
+
+def _kept(variable: str) -> Variable:
+    """Hidden: a page that does not use it hands it on."""
+    made = dashboard.TextBoxVariable(variable).default_value(_KEPT[variable])
+    chosen = models.VariableOption(text=_KEPT[variable], value=_KEPT[variable], selected=True)
+    made.current(chosen).options([chosen])
+    return made.hide(models.VariableHide.HIDE_VARIABLE)
+
+
+def _computed(one: Computed) -> Variable:
+    made = _prometheus(one.name, "", f"query_result({one.query})").regex(one.pattern)
+    return made.hide(models.VariableHide.HIDE_VARIABLE)
+
+
+def _asked(variable: str) -> Variable:
+    if variable == _SERVICE:
+        counted = f"label_values({DURATION}_count, {queries.SERVICE})"
+        return _all(_prometheus(_SERVICE, "Service", counted))
+    if variable == _OPERATION:
+        made = _prometheus(
+            _OPERATION,
+            "Operation",
+            f'label_values({{__name__=~"{DURATION}_count|{recording.TARGET}"}}, {OPERATION})',
+        )
+        chosen = _KEPT[_OPERATION]
+        return made.current(models.VariableOption(text=chosen, value=chosen, selected=True))
+    if variable == _AGENT:
+        return _all(_tempo(_AGENT, "Agent", semconv.GEN_AI_AGENT_NAME))
+    if variable == _SESSION:
+        return _all(_tempo(_SESSION, "Session", semconv.SESSION_ID))
+    none = models.VariableOption(text=_NO_TRACE_TEXT, value=NO_TRACE, selected=True)
+    made_trace = dashboard.CustomVariable(_TRACE).label("Trace").options([none]).current(none)
+    made_trace.values(f"{_NO_TRACE_TEXT} : {NO_TRACE}").allow_custom_value(allow_custom_value=True)
+    return made_trace.description("A click on a trace's id in a table fills it in.")
+
+
+def _prometheus(name: str, label: str, query: str) -> dashboard.QueryVariable:
+    model = {"query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery", "qryType": 1}
+    made = dashboard.QueryVariable(name).label(label).datasource(queries.PROMETHEUS)
+    made.query(model).definition(query).sort(models.VariableSort.ALPHABETICAL_ASC)
+    return made.refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
+
+
+def _tempo(name: str, label: str, attribute: str) -> dashboard.QueryVariable:
+    """Sessions and agents come from traces: as labels of metrics they would be without number."""
+    model = {
+        "type": 1,
+        "label": attribute,
+        "stream": "",
+        "refId": "TempoDatasourceVariableQueryEditor-VariableQuery",
+    }
+    made = dashboard.QueryVariable(name).label(label).datasource(queries.TEMPO)
+    made.query(model).sort(models.VariableSort.ALPHABETICAL_ASC)
+    return made.refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
+
+
+def _all(made: dashboard.QueryVariable) -> dashboard.QueryVariable:
+    made.include_all(include_all=True).all_value(queries.ANY).allow_custom_value(
+        allow_custom_value=True
+    )
+    return made.current(models.VariableOption(text="All", value=ALL, selected=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.stack import boards, workload
@@ -38,7 +38,7 @@ def _hooks(stack: Stack, service: str) -> dict[tuple[str, str], Json]:
 def test_each_hook_has_its_own_p95_share_of_turns_failures_and_timeouts(stack: Stack) -> None:
     # One trace holds more spans of a hook than a search gives back of it.
     trace, other = secrets.token_hex(16), secrets.token_hex(16)
-    lint = {"hook": "lint.sh", "event": "PreToolUse"}
+    lint: dict[str, Any] = {"hook": "lint.sh", "event": "PreToolUse"}
     spans = [
         *(workload.ended(semconv.HOOK_PROCESS, 0.010, trace=trace, **lint) for _ in range(190)),
         *(workload.ended(semconv.HOOK_PROCESS, 0.300, trace=trace, **lint) for _ in range(10)),

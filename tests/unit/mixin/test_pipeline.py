@@ -22,10 +22,14 @@ TABLE = load(Config())
 SETTINGS = alerting.load(Config())
 ALERTS = {one.name: one for one in pipeline.alerts(TABLE, SETTINGS)}
 PAGE = json.loads(dashboards.text("pipeline", TABLE))
-PANELS = {one["title"]: one for one in PAGE["panels"]}
+PANELS = {
+    one["title"]: one
+    for placed in PAGE["panels"]
+    for one in (placed["panels"] if placed["type"] == "row" else [placed])
+}
 ASKED = " ".join(
     [
-        *(target["expr"] for panel in PAGE["panels"] for target in panel["targets"]),
+        *(target["expr"] for panel in PANELS.values() for target in panel["targets"]),
         *(alert.expr for alert in ALERTS.values()),
     ]
 )

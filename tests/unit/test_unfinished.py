@@ -21,6 +21,7 @@ from orchwatch.store import unfinished
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    Run = Callable[..., str]
     Start = Callable[..., subprocess.Popen[str]]
     Spans = Callable[..., list[dict[str, Any]]]
     Named = Callable[[str], dict[str, Any]]
@@ -45,6 +46,15 @@ def kill(process: subprocess.Popen[str], number: int = signal.SIGKILL) -> None:
     assert process.stdout.readline() == "open\n"
     process.send_signal(number)
     assert process.wait(LIMIT_S) == -number
+
+
+def test_only_the_user_can_read_what_is_in_flight(run_python: Run, home: Path) -> None:
+    run_python(
+        "import os; os.umask(0)\nfrom orchwatch import operation\noperation('x').__enter__()"
+    )
+    assert {oct(path.stat().st_mode & 0o777) for path in (home, home / in_flight.DIRECTORY)} == {
+        "0o700"
+    }
 
 
 @pytest.mark.parametrize("path", PATHS)

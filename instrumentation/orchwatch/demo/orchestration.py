@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from orchwatch import semconv
 from orchwatch.demo import policy, recovery, symbols
 from orchwatch.demo.dependencies import DependencyGraph
+from orchwatch.demo.folds import FOLDS
 from orchwatch.errors import OrchwatchError
 from orchwatch.recording.metrics import count
 from orchwatch.recording.operation import operation
@@ -102,7 +103,7 @@ class Orchestration:
             {semconv.GEN_AI_OPERATION_NAME: "invoke_workflow", semconv.SESSION_ID: session_id},
         ) as op:
             baggage = {semconv.SESSION_ID: session_id}
-            with attach(baggage=baggage), Session(self._root, session_id) as session:
+            with attach(baggage=baggage), Session(self._root, FOLDS, session_id) as session:
                 self._session = session
                 self._start()
                 self._supervise()

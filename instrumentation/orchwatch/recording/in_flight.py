@@ -50,6 +50,7 @@ class _File:
 
     def __init__(self) -> None:
         directory = f"{home()}/{DIRECTORY}"
+        os.makedirs(home(), DIRECTORY_MODE, exist_ok=True)  # of those above, it takes no mode
         os.makedirs(directory, DIRECTORY_MODE, exist_ok=True)
         self.pid = os.getpid()
         self.home = os.environ.get("ORCHWATCH_HOME")

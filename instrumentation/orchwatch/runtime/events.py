@@ -1,185 +1,315 @@
-"""What happened in a session: a log that only grows, and the handlers that fold it into state."""
+"""The log of what happened: it only grows at its end, and any number of processes share it."""
 
 from __future__ import annotations
 
 import json
-import os
+import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Self, cast
 
-from orchwatch import semconv
-from orchwatch.errors import OrchwatchError
-from orchwatch.recording import files
-from orchwatch.recording.operation import operation
+from orchwatch.runtime.database import Database, Schema
+from orchwatch.runtime.event import Event, EventError, to_row
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+    from types import TracebackType
 
-Handler = Callable[[dict[str, Any], "Event"], None]
+    from orchwatch.runtime.database import Durability
+    from orchwatch.runtime.event import Row, Severity
 
-
-class EventError(OrchwatchError):
-    """An event does not fit the state it is about; the message names event and reason."""
-
-
-@dataclass(frozen=True)
-class Event:
-    """One thing that happened.
-
-    Attributes:
-        name: What, e.g. `task.completed`; one of the handlers' names.
-        data: The particulars, JSON.
-        time_ns: When, in nanoseconds since the epoch.
-    """
-
-    name: str
-    data: dict[str, Any]
-    time_ns: int = field(default_factory=time.time_ns)
+MAX_EVENTS = 1_000_000
+MAX_BYTES = 1024 * 1024 * 1024
+SCHEMA = Schema(
+    holds="event log",
+    application_id=0x4F774576,  # "OwEv"
+    version=1,
+    statements="""
+CREATE TABLE events(
+    position INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE, session_id TEXT NOT NULL, type TEXT NOT NULL, severity TEXT NOT NULL,
+    source TEXT NOT NULL, time_ns INTEGER NOT NULL, data TEXT NOT NULL
+);
+CREATE TABLE subscribers(name TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
+""",
+    error=EventError,
+)
+_INSERT = """
+INSERT INTO events(id, session_id, type, severity, source, time_ns, data)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+"""
+_POSITION = "SELECT position FROM events WHERE id = ?"
+_COLUMNS = "position, id, session_id, type, severity, source, time_ns, data"
+_CHUNK = 1_000
+_SIZED_EVERY = 256
+_POLL_S = 0.02
 
 
 class EventLog:
-    """The events of a session, one JSON line each, appended whole."""
+    """A log of events, appended to and read by any number of processes at once.
 
-    def __init__(self, path: Path) -> None:
+    An append is acknowledged by returning: the events are there for everybody then, and survive
+    whatever `durability` says. After `os.fork` the child opens the file anew by itself.
+
+        with EventLog(path) as log:
+            position = log.append(Event("task.created", "build-7", {"id": "t1"}, source="planner"))
+            for event in log.read(after=position):
+                ...
+
+    Args:
+        path: The file; made if it is missing.
+        durability: What an append survives, see `Database`.
+        max_events: How many are kept; the oldest go as newer ones come.
+        max_bytes: How much of the disk they take; likewise, looked at every few hundred events.
+
+    Attributes:
+        path: The file.
+
+    Raises:
+        EventError: It cannot be opened; the message names the file and the reason.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        durability: Durability = "process",
+        max_events: int = MAX_EVENTS,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        for name, value in (("max_events", max_events), ("max_bytes", max_bytes)):
+            if type(value) is not int or value < 1:
+                raise EventError(f"{name} must be a whole number above 0, not {value!r}")
         self.path = path
-        self._file = files.descriptor(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, links=False)
+        self._max_events = max_events
+        self._max_bytes = max_bytes
+        self._database = Database(path, SCHEMA, durability)
 
-    def append(self, event: Event) -> None:
-        """Write one event with one `write(2)`, so that a reader never sees half of two.
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def first(self) -> int:
+        """The position of the oldest event that is kept; one after `last` where none is."""
+        with self._database.reading() as connection:
+            return _first(connection)
+
+    @property
+    def last(self) -> int:
+        """The position of the newest event that there ever was; 0 in a new log."""
+        with self._database.reading() as connection:
+            return _last(connection)
+
+    def append(self, *events: Event) -> int:
+        """Keep events, all of them or none, in one durable write.
+
+        One whose id is in the log already is not kept again, so that an append of which nobody
+        knows whether it happened may be repeated.
+
+        Args:
+            events: In the order in which they shall stand.
+
+        Returns:
+            The position of the last of them.
 
         Raises:
-            EventError: The line could not be written whole.
+            EventError: One is none, or the file cannot be written; nothing was kept.
         """
-        entry = {"time_ns": event.time_ns, "name": event.name, "data": event.data}
-        line = (json.dumps(entry, separators=(",", ":")) + "\n").encode()
-        try:
-            written = os.write(self._file, line)
-        except OSError as error:
-            raise EventError(f"{self.path}: cannot be written: {error.strerror}") from error
-        if written < len(line):
-            raise EventError(f"{self.path}: only {written} of {len(line)} bytes were written")
+        if not events:
+            raise EventError("append takes one event or more")
+        rows = [to_row(event) for event in events]
+        with self._database.writing() as connection:
+            added = _insert(connection, rows)
+            if added == len(rows):
+                last = _last(connection)
+            else:
+                (last,) = connection.execute(_POSITION, (rows[-1][0],)).fetchone()
+            if added:
+                self._drop_oldest(connection, _last(connection), added)
+        return last
 
-    def read(self) -> Iterator[Event]:
-        """The events so far, oldest first, without a last line that was cut off."""
-        with files.reader(self.path, links=False) as file:
-            for line in files.lines(file):
-                if line.endswith(b"\n"):
-                    entry = json.loads(line)
-                    yield Event(entry["name"], entry["data"], entry["time_ns"])
+    def read(
+        self, after: int = 0, *, session_id: str | None = None, limit: int | None = None
+    ) -> Iterator[Event]:
+        """The events behind a position, oldest first, up to what is there as the reader gets there.
+
+        Args:
+            after: A position; 0 begins with the oldest one that is kept.
+            session_id: Those of one session only.
+            limit: At most so many.
+
+        Raises:
+            EventError: The file cannot be read, or holds what is no event.
+        """
+        left = limit
+        while left is None or left > 0:
+            count = _CHUNK if left is None else min(left, _CHUNK)
+            events = self._chunk(after, session_id, count)
+            yield from events
+            if len(events) < count:
+                return
+            after = events[-1].position
+            left = None if left is None else left - len(events)
+
+    def follow(
+        self, after: int | None = None, *, timeout_s: float | None = None
+    ) -> Iterator[Event]:
+        """Each event behind a position, as any process appends it.
+
+        Args:
+            after: A position; by default the last event's, at the first step.
+            timeout_s: End after so long without an event; None goes on for ever.
+
+        Raises:
+            EventError: See `read`; or events behind the position are no longer kept.
+        """
+        at = self.last if after is None else after
+        since_s = time.monotonic()
+        while True:
+            events = self.after(at, _CHUNK)
+            for event in events:
+                yield event
+                at = event.position
+            if events:
+                since_s = time.monotonic()
+            elif timeout_s is not None and time.monotonic() - since_s >= timeout_s:
+                return
+            else:
+                time.sleep(_POLL_S)
+
+    def after(self, position: int, limit: int) -> list[Event]:
+        """The next events behind a position, none of them left out.
+
+        Raises:
+            MissedEventsError: Some of them are no longer kept.
+            EventError: See `read`.
+        """
+        with self._database.reading() as connection:
+            first = _first(connection)
+            if position + 1 < first:
+                raise MissedEventsError(self.path, first - 1 - position, first - 1)
+            return _events(connection, self.path, position, None, limit)
+
+    def position(self, subscriber: str) -> int | None:
+        """The last position that a subscriber has acknowledged, None for one that is not known."""
+        with self._database.reading() as connection:
+            row = connection.execute(
+                "SELECT position FROM subscribers WHERE name = ?", (subscriber,)
+            ).fetchone()
+        return None if row is None else int(row[0])
+
+    def acknowledge(self, subscriber: str, position: int) -> bool:
+        """Note that a subscriber has done with everything up to a position.
+
+        Returns:
+            False where it had got so far already; nothing was written.
+
+        Raises:
+            EventError: The file cannot be written.
+        """
+        with self._database.writing() as connection:
+            written = connection.execute(
+                "INSERT INTO subscribers VALUES (?, ?) ON CONFLICT(name) "
+                "DO UPDATE SET position = excluded.position WHERE position < excluded.position",
+                (subscriber, position),
+            )
+            return written.rowcount > 0
+
+    def forget(self, subscriber: str) -> None:
+        """Remove a subscriber's position."""
+        with self._database.writing() as connection:
+            connection.execute("DELETE FROM subscribers WHERE name = ?", (subscriber,))
 
     def close(self) -> None:
-        """Close the file; safe to call again."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        """Let go of the file; safe to call again."""
+        self._database.close()
+
+    def _chunk(self, after: int, session_id: str | None, count: int) -> list[Event]:
+        with self._database.reading() as connection:
+            return _events(connection, self.path, after, session_id, count)
+
+    def _drop_oldest(self, connection: sqlite3.Connection, last: int, added: int) -> None:
+        if last > self._max_events:
+            connection.execute("DELETE FROM events WHERE position <= ?", (last - self._max_events,))
+        if last % _SIZED_EVERY >= added:
+            return
+        while _bytes(connection) > self._max_bytes:
+            first = _first(connection)
+            bound = min(first + _SIZED_EVERY - 1, last - added)
+            if bound < first:
+                return
+            connection.execute("DELETE FROM events WHERE position <= ?", (bound,))
 
 
-class EventProcessor:
-    """Folds each event into the state and logs it, in one timed operation."""
+class MissedEventsError(EventError):
+    """Somebody reads so late that events are no longer kept.
 
-    def __init__(self, log: EventLog, state: dict[str, Any], handlers: dict[str, Handler]) -> None:
-        self._log = log
-        self._state = state
-        self._handlers = handlers
+    Attributes:
+        count: How many.
+        position: The last of them; those behind it are there.
+    """
 
-    def process(self, name: str, /, **data: Any) -> None:
-        """Apply the event's handler, then log the event: the log holds only what fitted.
-
-        Raises:
-            EventError: No handler knows the event, or the state has no place for it.
-        """
-        with operation(semconv.EVENT_PROCESS, {semconv.EVENT_NAME: name}):
-            event = Event(name, data)
-            handler = self._handlers.get(name)
-            if handler is None:
-                raise EventError(f"event {name!r}: no handler knows it")
-            try:
-                handler(self._state, event)
-            except KeyError as error:
-                raise EventError(f"event {name!r}: the state has no {error}") from error
-            self._log.append(event)
+    def __init__(self, path: Path, count: int, position: int) -> None:
+        super().__init__(f"{path}: {count} events up to position {position} are no longer kept")
+        self.count = count
+        self.position = position
 
 
-def replay(events: Iterator[Event], handlers: dict[str, Handler]) -> dict[str, Any]:
-    """The state that the events alone lead to: what it must be after a crash."""
-    state: dict[str, Any] = {}
-    for event in events:
-        handlers[event.name](state, event)
-    return state
+def _events(
+    connection: sqlite3.Connection, path: Path, after: int, session_id: str | None, count: int
+) -> list[Event]:
+    rows = connection.execute(
+        f"SELECT {_COLUMNS} FROM events WHERE position > :after "  # noqa: S608 - a constant
+        "AND (:session_id IS NULL OR session_id = :session_id) ORDER BY position LIMIT :count",
+        {"after": after, "session_id": session_id, "count": count},
+    )
+    return [_event(path, row[0], row[1:]) for row in rows]
 
 
-def session_started(state: dict[str, Any], event: Event) -> None:
-    """The first event: an empty, active session."""
-    state["session"] = {"id": event.data["id"], "status": "active", "started_ns": event.time_ns}
-    state |= {"agents": {}, "tasks": {}, "modules": {}}
+def _event(path: Path, position: int, row: Row) -> Event:
+    event_id, session_id, event_type, severity, source, time_ns, text = row
+    try:
+        data = {} if text == "{}" else json.loads(text)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise EventError(f"{path}: the data of event {position} is not JSON") from error
+    known = cast("Severity", severity)
+    return Event(event_type, session_id, data, source, known, time_ns, event_id, position)
 
 
-def session_closed(state: dict[str, Any], event: Event) -> None:
-    """The last event."""
-    state["session"] |= {"status": event.data["status"], "closed_ns": event.time_ns}
+def _insert(connection: sqlite3.Connection, rows: list[Row]) -> int:
+    """How many were new; to ignore the others in SQL would leave holes between positions."""
+    before = connection.total_changes
+    try:
+        connection.executemany(_INSERT, rows)
+    except sqlite3.IntegrityError:  # those before it are in
+        for row in rows:
+            if connection.execute(_POSITION, (row[0],)).fetchone() is None:
+                connection.execute(_INSERT, row)
+    return connection.total_changes - before
 
 
-def task_created(state: dict[str, Any], event: Event) -> None:
-    """A batch of files waits for an agent."""
-    task = {"id": event.data["id"], "status": "pending", "agent": None, "failures": 0}
-    state["tasks"][task["id"]] = task | {"files": event.data["files"]}
+def _first(connection: sqlite3.Connection) -> int:
+    (first,) = connection.execute("SELECT min(position) FROM events").fetchone()
+    return _last(connection) + 1 if first is None else int(first)
 
 
-def task_assigned(state: dict[str, Any], event: Event) -> None:
-    """An agent has acknowledged the batch."""
-    task = state["tasks"][event.data["id"]]
-    task |= {"status": "assigned", "agent": event.data["agent"], "assigned_ns": event.time_ns}
-    state["agents"][event.data["agent"]]["status"] = "busy"
+def _last(connection: sqlite3.Connection) -> int:
+    row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
+    return 0 if row is None else int(row[0])
 
 
-def task_completed(state: dict[str, Any], event: Event) -> None:
-    """The agent's report on the batch has been taken in."""
-    task = state["tasks"][event.data["id"]]
-    task |= {"status": "completed", "parse_s": event.data["parse_s"]}
-    agent = state["agents"][task["agent"]]
-    agent["completed"] += 1
-    if not any(_is_with(other, task["agent"]) for other in state["tasks"].values()):
-        agent["status"] = "idle"
-
-
-def module_indexed(state: dict[str, Any], event: Event) -> None:
-    """A module's symbols are known."""
-    data = dict(event.data)
-    state["modules"][data.pop("file")] = data
-
-
-def agent_ready(state: dict[str, Any], event: Event) -> None:
-    """A worker process has said that it is ready; a replacement keeps the record of its name."""
-    agent = state["agents"].setdefault(event.data["agent"], {"completed": 0, "starts": 0})
-    agent |= {"status": "idle", "pid": event.data["pid"], "starts": agent["starts"] + 1}
-
-
-def agent_lost(state: dict[str, Any], event: Event) -> None:
-    """A worker process is gone; what it had not finished waits for another one."""
-    agent = state["agents"][event.data["agent"]]
-    agent["status"] = "lost"
-    unfinished = [task for task in state["tasks"].values() if _is_with(task, event.data["agent"])]
-    if unfinished:
-        # Its end can have to do with the one it worked on; the others it had not begun.
-        min(unfinished, key=lambda task: task["assigned_ns"])["failures"] += 1
-    for task in unfinished:
-        task |= {"status": "pending", "agent": None}
-
-
-def _is_with(task: dict[str, Any], agent: str) -> bool:
-    """Whether an agent works on the batch, or has it in its queue."""
-    return bool(task["agent"] == agent and task["status"] == "assigned")
-
-
-HANDLERS: dict[str, Handler] = {
-    "session.started": session_started,
-    "session.closed": session_closed,
-    "task.created": task_created,
-    "task.assigned": task_assigned,
-    "task.completed": task_completed,
-    "module.indexed": module_indexed,
-    "agent.ready": agent_ready,
-    "agent.lost": agent_lost,
-}
+def _bytes(connection: sqlite3.Connection) -> int:
+    """What the events take; pages that are free are used again."""
+    pages, free, size = (
+        connection.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("page_count", "freelist_count", "page_size")
+    )
+    return int((pages - free) * size)

@@ -12,15 +12,19 @@ from orchwatch.errors import OrchwatchError
 from orchwatch.recording.home import DIRECTORY_MODE
 from orchwatch.recording.operation import operation
 from orchwatch.runtime.agents import AgentPool
-from orchwatch.runtime.events import HANDLERS, EventLog, EventProcessor, replay
+from orchwatch.runtime.event_processing import EventProcessor, replay
+from orchwatch.runtime.events import EventLog
 from orchwatch.runtime.queries import QueryAPI
 from orchwatch.runtime.state import StateError, StateStore, own
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
     from types import TracebackType
 
-EVENTS_FILE = "events.jsonl"
+    from orchwatch.runtime.event_processing import Fold
+
+EVENTS_FILE = "events.sqlite3"
 KEPT_SESSIONS = 5
 
 
@@ -36,6 +40,12 @@ def new_id() -> str:
 class Session:
     """One session, from nothing to status `active`; leaving the `with` block closes it.
 
+    Args:
+        root: The directory that sessions lie in.
+        folds: What each type of event does to the state, `session.started` and `session.closed`
+            among them.
+        session_id: Its id; by default a new one.
+
     Attributes:
         id: Its id, also the name of its directory.
         directory: Where its files lie.
@@ -45,8 +55,11 @@ class Session:
         agents: Its worker processes.
     """
 
-    def __init__(self, root: Path, session_id: str | None = None) -> None:
+    def __init__(
+        self, root: Path, folds: Mapping[str, Fold], session_id: str | None = None
+    ) -> None:
         self.id = session_id or new_id()
+        self._folds = folds
         with operation(semconv.SESSION_INIT, {semconv.SESSION_ID: self.id}):
             self.directory = root / self.id
             try:
@@ -57,7 +70,9 @@ class Session:
                 message = f"{self.directory}: a session cannot be kept there: {error.strerror}"
                 raise SessionError(message) from error
             self.queries = QueryAPI(self.store)
-            self.events = EventProcessor(self._log, self.store.document, HANDLERS)
+            self.events = EventProcessor(
+                self._log, self.store.document, folds, session_id=self.id, source="supervisor"
+            )
             self.agents = AgentPool(self.id)
             self.events.process("session.started", id=self.id)
             self.store.persist()
@@ -85,7 +100,7 @@ class Session:
             StateError: They do not tell the same story.
         """
         self.store.verify()
-        if replay(self._log.read(), HANDLERS) != self.store.document:
+        if replay(self._log.read(), self._folds) != self.store.document:
             raise StateError(f"{self._log.path}: its events do not lead to the session's state")
 
     def close(self, status: str = "closed") -> None:

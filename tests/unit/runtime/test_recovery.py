@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchwatch.demo import recovery
+from orchwatch.demo.folds import FOLDS
 from orchwatch.runtime import agents
 from orchwatch.runtime.agents import AgentError
 from orchwatch.runtime.sessions import Session
@@ -20,7 +21,7 @@ TIMEOUT_S = 60.0
 
 @pytest.fixture
 def session(tmp_path: Path) -> Iterator[Session]:
-    with Session(tmp_path) as session:
+    with Session(tmp_path, FOLDS) as session:
         for number in (1, 2):
             agent = session.agents.spawn(f"agent-{number}")
             session.events.process("agent.ready", agent=agent.name, pid=agent.process.pid)

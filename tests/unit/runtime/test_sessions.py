@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from orchwatch.demo.folds import FOLDS
 from orchwatch.runtime.sessions import Session, SessionError, prune
 from orchwatch.runtime.state import StateError
 
@@ -24,7 +25,7 @@ def on_disk(session: Session) -> dict[str, dict[str, object]]:
 def test_a_new_session_is_active_on_disk(
     tmp_path: Path, spans: Callable[[], list[dict[str, object]]]
 ) -> None:
-    with Session(tmp_path / "sessions") as session:
+    with Session(tmp_path / "sessions", FOLDS) as session:
         assert session.status == "active"
         assert on_disk(session)["session"]["status"] == "active"
         (init,) = (span for span in spans() if span["name"] == "session.init")
@@ -33,7 +34,7 @@ def test_a_new_session_is_active_on_disk(
 
 
 def test_a_session_that_breaks_off_is_marked_and_its_agents_are_ended(tmp_path: Path) -> None:
-    session = Session(tmp_path)
+    session = Session(tmp_path, FOLDS)
     agent = session.agents.spawn("agent-1")
     session.__exit__(RuntimeError, RuntimeError("broke off"), None)
     assert on_disk(session)["session"]["status"] == "failed"
@@ -41,7 +42,7 @@ def test_a_session_that_breaks_off_is_marked_and_its_agents_are_ended(tmp_path: 
 
 
 def test_directories_are_private(tmp_path: Path) -> None:
-    with Session(tmp_path / "home" / "sessions") as session:
+    with Session(tmp_path / "home" / "sessions", FOLDS) as session:
         directories = [session.directory, *session.directory.parents[:2]]
         assert {path.stat().st_mode & 0o777 for path in directories} == {0o700}
 
@@ -49,11 +50,11 @@ def test_directories_are_private(tmp_path: Path) -> None:
 def test_a_place_that_cannot_hold_a_session_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(SessionError, match="a session cannot be kept there: File exists"):
-        Session(tmp_path / "file" / "sessions")
+        Session(tmp_path / "file" / "sessions", FOLDS)
 
 
 def test_memory_disk_and_event_log_are_held_against_each_other(tmp_path: Path) -> None:
-    with Session(tmp_path) as session:
+    with Session(tmp_path, FOLDS) as session:
         session.verify()
         session.store.document["tasks"]["task-1"] = {"status": "running"}
         session.store.persist()
@@ -62,7 +63,7 @@ def test_memory_disk_and_event_log_are_held_against_each_other(tmp_path: Path) -
 
 
 def test_old_sessions_are_removed_but_none_in_use(tmp_path: Path) -> None:
-    sessions = [Session(tmp_path / "sessions") for _ in range(4)]
+    sessions = [Session(tmp_path / "sessions", FOLDS) for _ in range(4)]
     for age, session in enumerate(sessions):
         os.utime(session.directory, (age, age))
     for session in sessions[1:]:

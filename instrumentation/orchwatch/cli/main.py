@@ -32,6 +32,7 @@ COMMANDS = (
     "agents",
     "traces",
     "trace",
+    "hooks",
     "events",
     "status-line",
     "kpi",

@@ -41,7 +41,7 @@ def summaries(
                 operation,
                 len(durations),
                 sum(row.status == _STATUS_ERROR for row in groups[operation]),
-                [_nearest_rank(durations, percent) for percent in _PERCENTILES],
+                [nearest_rank(durations, percent) for percent in _PERCENTILES],
                 sum(duration_ns <= target_ns for duration_ns in durations),
             )
         )
@@ -130,7 +130,7 @@ def _key(row: Row) -> tuple[str, int]:
     return row.trace_id, row.span_id
 
 
-def _nearest_rank(ascending: list[int], percent: int) -> int:
+def nearest_rank(ascending: list[int], percent: int) -> int:
     """As DuckDB's quantile_disc, in whole numbers."""
     count = len(ascending)
     return ascending[max(1, count - count * (100 - percent) // 100) - 1]

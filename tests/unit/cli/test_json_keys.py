@@ -89,7 +89,7 @@ def test_the_documented_keys_are_those_of_the_output(
 ) -> None:
     count("cache.evictions", 3)
     otlp_services.begin("shop", "http://localhost:4318")
-    with operation("agent.turn", {"session.id": "s"}):
+    with operation("agent.turn", {"session.id": "s"}), operation("hook.process"):
         pass
     with (
         pytest.raises(ValueError, match="wrong"),

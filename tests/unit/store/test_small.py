@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.unit.conftest import NOW_NS
 
-from orchwatch.analysis import kpis, listing
+from orchwatch.analysis import hooks, kpis, listing
 from orchwatch.analysis.event_stream import EventStream
 from orchwatch.store import segments, small, spans
 from orchwatch.store.database import Store
@@ -46,6 +46,8 @@ def fill(record: Record, seed: int, count: int = 120) -> None:
         if draw.random() < 0.3:
             attributes["gen_ai.agent.id"] = draw.choice(["a1", "a2"])
         attributes["n"] = number
+        if draw.random() < 0.3:
+            attributes["orchestration.hook.name"] = draw.choice(["check", 'a "b"'])
         if draw.random() < 0.2:
             attributes["orchestration.session.cost"] = draw.random()
             attributes["orchestration.session.models"] = ["m1", "m2"]
@@ -90,6 +92,7 @@ def answers(home: Path, store: Store | SmallStore, selection: Selection) -> dict
             column: listing.values(store, selection, column)
             for column in ("session", "agent", "service", "operation")
         },
+        "hooks": hooks.measure(store, selection),
         "events": list(EventStream(home, store, TABLE, selection).past(since_ns or 0)),
     }
 

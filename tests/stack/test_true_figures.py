@@ -147,7 +147,7 @@ def test_a_level_whose_source_died_is_grey_and_says_for_how_long(tmp_path: Path)
 
 
 def test_no_number_of_alerts_is_said_where_no_rule_is_evaluated(tmp_path: Path) -> None:
-    number = query("overview", "Alerts firing")
+    number = query("overview", "Alerts")
     nothing = {"up": samples.constant(1, 20)}
     assert not answers(tmp_path, nothing, 10, number, rules=((), "1m"))
     assert answers(tmp_path, ended(semconv.STATE_QUERY, (1, 20)), 10, f"{number} >= 0")
@@ -165,7 +165,7 @@ def test_the_number_of_alerts_is_that_of_the_rows_which_name_the_operation_that_
         of_it = f'label_replace(vector(1), "about", "{operation}", "", "")'
         assert answers(tmp_path, series, 15, f"{rows} and on (about) {of_it}")
     serious = f'count({rows} unless on (severity) ALERTS{{severity="info"}})'
-    assert answers(tmp_path, series, 15, f"{query('overview', 'Alerts firing')} == {serious}")
+    assert answers(tmp_path, series, 15, f"{query('overview', 'Alerts')} == {serious}")
 
 
 def test_health_is_never_well_while_a_target_is_missed_or_an_alert_fires(tmp_path: Path) -> None:

@@ -10,8 +10,10 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from orchwatch.analysis import project
 from orchwatch.mixin import dashboards
-from orchwatch.mixin.dashboards import grading, units
+from orchwatch.mixin.alerts import catalog
+from orchwatch.mixin.dashboards import grading, units, widths
 from orchwatch.mixin.lib import alerting
 from orchwatch.targets import config, target_table
 
@@ -321,7 +323,7 @@ def test_a_number_that_nobody_measured_is_grey(model: Json) -> None:
 
 
 def test_agents_at_work_are_the_same_on_both_pages() -> None:
-    first, second = (panel(page(name), "All agents at work") for name in ("overview", "agents"))
+    first, second = (panel(page(name), "At work, all") for name in ("overview", "agents"))
     for place in ("id", "gridPos"):
         del first[place], second[place]
     assert first == second
@@ -358,6 +360,94 @@ def test_a_column_is_as_wide_as_what_stands_in_it(
     name: str, title: str, column: str, needed_px: int
 ) -> None:
     assert overriding(panel(page(name), title), column)["custom.width"] > needed_px
+
+
+# The width of a page on the narrowest screen that is drawn for, less what is around panels and
+# beside their titles, as measured with Grafana 12.3.
+NARROW_PX = 992
+GAP_PX = 8
+BESIDE_TITLE_PX = 79
+
+
+def width_px(panel: Json) -> float:
+    width = panel["gridPos"]["w"]
+    return (NARROW_PX + GAP_PX) / COLUMNS * width - GAP_PX
+
+
+def test_no_title_is_cut_off_on_a_narrow_screen(model: Json) -> None:
+    for one in panels(model):
+        # What the page computes for it is short, or there is too much to show.
+        needed_px = widths.of_text(heading(one)) + BESIDE_TITLE_PX
+        assert needed_px <= width_px(one), one["title"]
+
+
+def test_the_widths_of_texts_are_not_less_than_grafana_draws() -> None:
+    drawn_px = {"claude-sonnet-4-5-20250929": 199, "dependency.resolve": 130, "Outcome": 53}
+    for text, needed_px in drawn_px.items():
+        assert needed_px - 2 <= widths.of_text(text) <= needed_px * 1.15
+
+
+def test_names_of_alerts_operations_and_levels_fit_their_columns_on_a_narrow_screen() -> None:
+    overview = page("overview")
+    alerts = panel(overview, "Firing alerts")
+    names = {one.name for one in catalog.every(TABLE, alerting.load(config.Config()))}
+    fixed = [overriding(alerts, one)["custom.width"] for one in ("Severity", "Alert", "Since")]
+    assert fixed[1] >= widths.of_column(*names)
+    abouts = [*TABLE.operations, *TABLE.levels]
+    assert width_px(alerts) - 2 * GAP_PX - sum(fixed) >= widths.of_column(*abouts)
+    titles = [row.title for row in TABLE.operations.values()]
+    for title in ("Every operation against its target", "Who was beyond a target, and the trace"):
+        (board,) = (one for one in panels(overview) if one["title"].startswith(title))
+        assert overriding(board, "Operation")["custom.width"] >= widths.of_column(*titles)
+
+
+def test_a_gap_of_a_timeline_is_called_what_it_is_beside_data_too() -> None:
+    # Its legend has the words that stand there where nothing is.
+    for name, title in (("overview", "Since when"), ("agents", "Who was busy")):
+        defaults = panel(page(name), title)["fieldConfig"]["defaults"]
+        assert "yet" not in defaults["noValue"]
+        assert "time range" not in defaults["noValue"]
+
+
+def test_rows_whose_number_is_known_have_no_pager() -> None:
+    assert panel(page("overview"), "Since when")["options"]["perPage"] == 0
+    many = {f"own.{number}": {"target_s": 1.0, "title": str(number)} for number in range(20)}
+    table = target_table.load(config.Config(targets={"operations": many}))
+    assert panel(page("overview", table), "Since when")["options"]["perPage"] > 0
+
+
+def test_durations_are_drawn_so_that_one_spike_does_not_flatten_them(model: Json) -> None:
+    for one in panels(model):
+        defaults = one["fieldConfig"]["defaults"]
+        if one["type"] == "timeseries" and defaults["unit"] == units.SECONDS:
+            assert defaults["custom"]["scaleDistribution"] == {"type": "log", "log": 10}
+            # Of zero there is no logarithm.
+            assert "min" not in defaults
+
+
+def test_bytes_are_counted_in_powers_of_two_everywhere(model: Json) -> None:
+    found = re.findall(r'"unit": "([^"]+)"', json.dumps(model))
+    assert not {"decbytes", "Bps", "KBs", "MBs", "decmbytes"} & set(found)
+
+
+def test_limits_leave_the_legend_to_what_was_measured(model: Json) -> None:
+    for one in panels(model):
+        if one["type"] == "timeseries":
+            for target in one["targets"]:
+                if target["refId"] in ("target", "warning"):
+                    hidden = overriding(one, target["refId"])["custom.hideFrom"]
+                    assert hidden == {"legend": True, "tooltip": False, "viz": False}
+
+
+def test_what_only_a_project_can_tell_says_how_to_supply_it() -> None:
+    for title in ("Test coverage", "Code quality", "Documented"):
+        empty = panel(page("kpis"), title)["fieldConfig"]["defaults"]["noValue"]
+        assert re.search(r"coverage\.xml|orchwatch kpi set \S+", empty), title
+    named = [
+        panel(page("kpis"), title)["fieldConfig"]["defaults"]["noValue"].rpartition(" ")[2]
+        for title in ("Code quality", "Documented")
+    ]
+    assert set(named) <= set(project.HIGHEST)
 
 
 def test_a_trace_that_has_not_ended_says_so() -> None:

@@ -79,7 +79,7 @@ def _limits(title: str) -> list[float]:
 def test_the_answer_stands_first() -> None:
     first = PAGE["panels"][0]
     assert (first["title"], first["gridPos"]["x"], first["gridPos"]["y"]) == (
-        "Is everything arriving?",
+        "Is all arriving?",
         0,
         0,
     )

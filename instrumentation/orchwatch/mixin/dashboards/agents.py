@@ -118,7 +118,7 @@ def _timeline() -> Panel:
         "Turns of sessions, which are the main agent's, runs of sub-agents, and tasks of agents, "
         "from traces: a row for each agent of each session. A gap: it waited, or did not run. "
         f"{queries.LOOKED_AT}",
-        _NO_AGENT,
+        "no agent at work",
     )
     query = spans.each(
         _BUSY, semconv.GEN_AI_AGENT_ID, by=(semconv.SESSION_ID, semconv.GEN_AI_AGENT_NAME)
@@ -151,17 +151,19 @@ def _utilization() -> Panel:
     text = Text(
         "Utilization and parallelism of all",
         "Utilization: the share of their lives that agents worked. Parallelism: the share of the "
-        "work during which another agent worked too. Efficiency: both by the formula of the "
-        "requirements. The dashed lines are the limits of utilization.",
+        "work during which another agent worked too. Where some of it failed, a third line has the "
+        "utilization without that. The dashed lines are the limits of utilization.",
         _NEVER_LIVE,
     )
+    busy, parallel, useful = (
+        f"max({promql.series(metric, '1')})"
+        for metric in (semconv.AGENT_UTILIZATION, semconv.PARALLEL_RATIO, semconv.EFFICIENCY_RATIO)
+    )
     targets = [
-        queries.lines(legend, f"max({promql.series(metric, '1')})", legend)
-        for legend, metric in (
-            ("utilization", semconv.AGENT_UTILIZATION),
-            ("parallel", semconv.PARALLEL_RATIO),
-            ("efficiency", semconv.EFFICIENCY_RATIO),
-        )
+        queries.lines("utilization", busy, "utilization"),
+        queries.lines("parallel", parallel, "parallel"),
+        # Where nothing failed it is the same line.
+        queries.lines("efficiency", f"{useful} != {busy}", "without what failed"),
     ]
     limits = queries.level_limits(_LEVELS[0])
     panel = panels.graph(text, *targets, *limits, unit=units.SHARE, decimals=None).max(1)
@@ -184,7 +186,9 @@ def _spawning() -> Panel:
         for percent in queries.PERCENTILES
     ]
     limits = queries.operation_limits(promql.selector(operation=semconv.AGENT_SPAWN))
-    panel = panels.graph(text, *targets, *limits, unit=units.SECONDS, decimals=None)
+    panel = panels.graph(
+        text, *targets, *limits, unit=units.SECONDS, decimals=None, logarithmic=True
+    )
     return panels.limited(panel)
 
 

@@ -75,6 +75,7 @@ def percentiles(operation: str) -> Panel:
         *queries.operation_limits(promql.selector(operation=operation)),
         unit=units.SECONDS,
         decimals=None,
+        logarithmic=True,
     )
     return panels.before(panels.limited(panel), "before")
 

@@ -15,15 +15,16 @@ if TYPE_CHECKING:
     from orchwatch.targets.target_table import Targets
 
 _NO_MONITOR = "needs orchwatch monitor"
-_NO_REPORT = "no report"
+_SET = "needs orchwatch kpi set {}"
 _STATED = {
     "task.success": _NO_MONITOR,
     "task.errors": _NO_MONITOR,
     "task.throughput": _NO_MONITOR,
-    "test.coverage": _NO_REPORT,
-    "code.quality": _NO_REPORT,
+    "test.coverage": "needs coverage.xml or coverage.json in the project",
+    "code.quality": _SET.format("code.quality"),
 }
-_OVER_TIME = ("task.success", "task.errors", "task.throughput")
+# As wide as their titles.
+_OVER_TIME = {"task.success": 8, "task.errors": 7, "task.throughput": 9}
 _DOCUMENTED = promql.series(semconv.DOCUMENTATION_COVERAGE, "1")
 _COMPLETED = promql.series(semconv.TASK_COMPLETED, "{task}", counter=True)
 _TOKENS = promql.series(semconv.TOKEN_USAGE, "{token}", counter=True)
@@ -50,7 +51,10 @@ def page(table: Targets) -> Page:
                 title="Over time",
                 rows=(
                     Row(
-                        height=8, panels=tuple((8, _level(table, row_id)) for row_id in _OVER_TIME)
+                        height=8,
+                        panels=tuple(
+                            (width, _level(table, row_id)) for row_id, width in _OVER_TIME.items()
+                        ),
                     ),
                 ),
             ),
@@ -69,7 +73,7 @@ def _documented() -> Panel:
     text = Text(
         "Documented",
         "The share of public functions and classes with a documentation text.",
-        _NO_REPORT,
+        _SET.format(semconv.DOCUMENTATION_COVERAGE.removeprefix("orchestration.")),
     )
     age = queries.now("age", f"max({queries.age(_DOCUMENTED)})", "last reported, ago")
     query = queries.now("A", f"max({_DOCUMENTED})", panels.NOW)

@@ -44,9 +44,9 @@ def page(_table: Targets) -> Page:
             Row(
                 height=4,
                 panels=(
-                    (6, _status(settings)),
+                    (5, _status(settings)),
                     (6, durations.p95(_OPERATION, settings)),
-                    (6, _under_target(settings)),
+                    (7, _under_target(settings)),
                     (6, _budget(settings)),
                 ),
             ),

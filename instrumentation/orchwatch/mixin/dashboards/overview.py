@@ -10,7 +10,16 @@ from grafana_foundation_sdk.models.common import BigValueTextMode
 from orchwatch import semconv
 from orchwatch.analysis import health
 from orchwatch.mixin.alerts import catalog
-from orchwatch.mixin.dashboards import computed, grading, panels, queries, scoreboard, spans, units
+from orchwatch.mixin.dashboards import (
+    computed,
+    grading,
+    panels,
+    queries,
+    scoreboard,
+    spans,
+    units,
+    widths,
+)
 from orchwatch.mixin.dashboards.page import PAGE, Page, Row, Section, labelled, link, link_to
 from orchwatch.mixin.dashboards.panels import Text, column, transform
 from orchwatch.mixin.lib import alerting, promql, readings
@@ -82,7 +91,7 @@ def page(table: Targets) -> Page:
 
 def _missed(table: Targets, settings: Settings) -> Panel:
     text = Text(
-        "Targets missed",
+        "Missed",
         "Rows of the tables below that are beyond their warning now: operations by their p95, "
         "shares and levels.",
         scoreboard.NOTHING,
@@ -153,7 +162,7 @@ def _score(rules: Rules, part: Part, value: str) -> str:
 
 def _firing() -> Panel:
     text = Text(
-        "Alerts firing",
+        "Alerts",
         "Warnings and critical ones. The table below names them, and those that only inform.",
         "no rules",
     )
@@ -177,7 +186,7 @@ def _availability(table: Targets) -> Panel:
 
 def _budget(table: Targets, settings: Settings) -> Panel:
     text = Text(
-        "Least budget",
+        "Budget left",
         f"Of the slow and the failed operations that the objectives allow in {settings.period}: "
         "the one of which least is left. Below zero: there were more than allowed.",
         scoreboard.NOTHING,
@@ -196,10 +205,12 @@ def _since_when(table: Targets, settings: Settings) -> Panel:
     text = Text(
         "Since when",
         f"The status of each operation's p95 over {settings.window}. A gap: no operation ended.",
-        scoreboard.NOTHING,
+        "no operation ended",
     )
     query = queries.lines("A", status, f"{{{{{OPERATION}}}}}")
-    panel = panels.timeline(text, query).mappings([grading.status_words()])
+    panel = panels.timeline(text, query, number_of_rows=len(table.operations)).mappings(
+        [grading.status_words()]
+    )
     _name(panel, table)
     return panel
 
@@ -289,7 +300,8 @@ def _alerts(table: Targets, settings: Settings) -> Panel:
             *panels.chosen(order),
         ],
     )
-    column(panel, "Since", unit=units.SINCE, **{"custom.width": 120})
+    column(panel, "Since", unit=units.SINCE, **{"custom.width": 105})
+    column(panel, "Alert", **{"custom.width": widths.of_column(*shown_by)})
     if settings.runbook.startswith("http"):
         runbook = f"{settings.runbook}#${{__value.raw}}"
         column(panel, "Alert", links=panels.opens(runbook, "Open the runbook"))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
 from grafana_foundation_sdk.builders import (
     common,
@@ -102,7 +102,7 @@ def advised(row: LevelTarget, empty: str, title: str = "") -> stat.Panel:
 def agents_at_work() -> stat.Panel:
     """How many agents are busy."""
     text = Text(
-        "All agents at work",
+        "At work, all",
         "Agents of all sessions that were busy within the last minute, as the monitor process sees "
         "them, or that an orchestration has right now, whichever are more.",
         "no agent seen",
@@ -111,15 +111,32 @@ def agents_at_work() -> stat.Panel:
 
 
 def graph(
-    text: Text, *targets: Query, unit: str, decimals: int | None, steps: Steps | None = None
+    text: Text,
+    *targets: Query,
+    unit: str,
+    decimals: int | None,
+    steps: Steps | None = None,
+    logarithmic: bool = False,
 ) -> timeseries.Panel:
-    """Lines over time; limits of the table are dashed lines in the colour that begins there."""
+    """Lines over time; limits of the table are dashed lines in the colour that begins there.
+
+    Args:
+        text: What a person reads.
+        targets: What is drawn.
+        unit: Grafana's name of the unit.
+        decimals: Digits after the point, as many as it takes if None.
+        steps: Where colours begin.
+        logarithmic: So that one spike does not flatten a day; for what is never zero.
+    """
     panel = _dressed(timeseries.Panel(), text, targets, unit, decimals)
     panel.line_width(2).fill_opacity(0).show_points(shapes.VisibilityMode.AUTO)
     panel.color_scheme(dashboard.FieldColor().mode(models.FieldColorModeId.PALETTE_CLASSIC))
     # Samples come at intervals of up to a minute; a longer gap is a gap.
     panel.span_nulls(span_nulls=180_000).legend(_legend().calcs(_SUMMED_UP)).tooltip(_tooltip())
-    if unit == units.SHARE:
+    if logarithmic:
+        scale = common.ScaleDistributionConfig().type(shapes.ScaleDistribution.LOG)
+        panel.scale_distribution(scale.log(10))
+    elif unit == units.SHARE:
         panel.axis_soft_min(0)
     else:
         panel.min(0)
@@ -174,15 +191,29 @@ def rows(
 
 def timeline(
     text: Text,
-    *targets: Query,
+    target: Query,
     transformations: Sequence[Transformation] = (),
+    number_of_rows: int | None = None,
 ) -> statetimeline.Panel:
-    """States over time, a row each, in the colours of their mappings."""
-    panel = _dressed(statetimeline.Panel(), text, targets, "none", 0)
-    panel.transformations(list(transformations)).show_value(shapes.VisibilityMode.NEVER)
+    """States over time, a row each, in the colours of their mappings.
+
+    Args:
+        text: What a person reads; why it is empty is also what its legend calls a gap.
+        target: The states.
+        transformations: What becomes of them.
+        number_of_rows: Where it is known and they fit, there is no pager.
+    """
+    panel = _dressed(statetimeline.Panel(), text, [target], "none", 0)
+    # An answer without series is a frame without columns: Grafana would miss the time in it.
+    empty = transform("filterFieldsByName", include={"pattern": ".*"})
+    panel.transformations([empty, *transformations]).show_value(shapes.VisibilityMode.NEVER)
     # By thresholds, legend and tooltip would show numbers instead of the states' words.
     fixed = dashboard.FieldColor().mode(models.FieldColorModeId.FIXED)
-    panel.color_scheme(fixed.fixed_color(grading.UNKNOWN)).per_page(_ROWS_A_PAGE)
+    panel.color_scheme(fixed.fixed_color(grading.UNKNOWN))
+    panel.per_page(_ROWS_A_PAGE)
+    if number_of_rows is not None and number_of_rows <= _ROWS_A_PAGE:
+        # As Grafana has it, and its library has no word for it.
+        cast("Any", panel.build()).options.per_page = 0
     panel.row_height(0.8).merge_values(merge_values=True).fill_opacity(80).line_width(0)
     return panel.legend(_legend()).tooltip(_tooltip())
 
@@ -275,8 +306,16 @@ def opens(url: str, title: str = "Open") -> list[dict[str, object]]:
 
 
 def limited(panel: timeseries.Panel) -> timeseries.Panel:
-    """Draws the queries `target` and `warning` in the same colours on every page."""
-    return limit_line(limit_line(panel, "target", grading.WARN), "warning", grading.MISS)
+    """Draws the queries `target` and `warning` in the same colours on every page.
+
+    A legend of what the last and the highest of a constant was would push others out of sight.
+    """
+    for ref, color in (("target", grading.WARN), ("warning", grading.MISS)):
+        limit_line(panel, ref, color)
+        of_query(
+            panel, ref, **{"custom.hideFrom": {"legend": True, "tooltip": False, "viz": False}}
+        )
+    return panel
 
 
 def before(panel: timeseries.Panel, ref: str) -> timeseries.Panel:

@@ -67,7 +67,7 @@ def page(_table: Targets) -> Page:
 
 def _arriving() -> Panel:
     text = Text(
-        "Is everything arriving?",
+        "Is all arriving?",
         "No while a critical alert about the pipeline fires, late while a warning does. The "
         "overview names them; docs/runbook.md says what to do.",
         _NO_COLLECTOR,

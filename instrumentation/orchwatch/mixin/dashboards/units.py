@@ -20,7 +20,7 @@ SINCE: Final = "dateTimeFromNow"
 # Short, as many stand in a narrow column; the year is that of the time range.
 MOMENT: Final = "time:MM-DD HH:mm:ss"
 A_SECOND: Final = "ops"
-BYTES_A_SECOND: Final = "Bps"
+BYTES_A_SECOND: Final = "binBps"
 DOLLARS: Final = "currencyUSD"
 
 # UCUM, as the table has it, to Grafana's names.

@@ -1,0 +1,31 @@
+"""How wide a text is where Grafana draws it: what does not fit is cut off.
+
+Grafana 12.3 writes titles and cells in Inter at 14 pixels. Rounded up by kinds of letters, which is
+a few pixels too much and never too little.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_ROOM_PX: Final = 16
+_WIDTHS_PX: Final = {
+    **dict.fromkeys("ijlI.,:;'|! ", 4.0),
+    **dict.fromkeys("frt()/", 5.4),
+    **dict.fromkeys("mwMW%@", 12.4),
+    **dict.fromkeys("0123456789", 8.8),
+    "-": 6.6,
+}
+_CAPITAL_PX: Final = 9.6
+_OTHER_PX: Final = 8.1
+
+
+def of_text(text: str) -> int:
+    """In pixels."""
+    found = sum(_WIDTHS_PX.get(one, _CAPITAL_PX if one.isupper() else _OTHER_PX) for one in text)
+    return round(found)
+
+
+def of_column(*texts: str) -> int:
+    """Of the column of a table that holds these, in pixels."""
+    return max(map(of_text, texts)) + _ROOM_PX

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.xdist_group("shared stack")
 
 HOUR_S = 3600
-SESSION = "linked-session"
+# Shown by its beginning, and handed on whole.
+SESSION = "7e57b0a4-1111-4000-8000-00000000beef"
 SERVICE = "true-links"
 # Of each page, what a person comes for: something of it must be there.
 SHOWN = {
@@ -69,7 +70,28 @@ def linking() -> Iterator[tuple[str, str, str, str]]:
                             yield page, panel["title"], column, link["url"]
 
 
-def filled(url: str, column: str, row: Json, values: dict[str, str], span: Span) -> str:
+def displayed(panel: Json, column: str, value: object) -> str:
+    """As a link has the value of another column: what is shown of it."""
+    config = panel["fieldConfig"]
+    mappings, unit = config["defaults"].get("mappings", []), config["defaults"].get("unit")
+    for override in config["overrides"]:
+        if override["matcher"] == {"id": "byName", "options": column}:
+            properties = {one["id"]: one.get("value") for one in override["properties"]}
+            mappings, unit = properties.get("mappings", mappings), properties.get("unit", unit)
+    assert unit == "string" or not re.fullmatch(r"\d+(e\d+)?", str(value)), "shown as a number"
+    for mapping in mappings:
+        options = mapping["options"]
+        if mapping["type"] == "value" and str(value) in options:
+            return str(options[str(value)]["text"])
+        if mapping["type"] == "regex" and re.search(options["pattern"].strip("/"), str(value)):
+            shown = options["result"]["text"].replace("$1", r"\1")
+            return re.sub(options["pattern"].strip("/"), shown, str(value))
+    return str(value)
+
+
+def filled(
+    panel: Json, url: str, column: str, row: Json, *, values: dict[str, str], span: Span
+) -> str:
     """As Grafana fills in what stands in a link."""
     start, end = (str(round(moment * 1000)) for moment in span)
 
@@ -78,7 +100,8 @@ def filled(url: str, column: str, row: Json, values: dict[str, str], span: Span)
         if form == "queryparam":
             return f"var-{name}={quote(values[name], safe='')}"
         if name.startswith("__data.fields."):
-            return str(row[name.removeprefix("__data.fields.")])
+            other = name.removeprefix("__data.fields.")
+            return displayed(panel, other, row[other])
         known = {"__value.raw": str(row[column]), "__from": start, "__to": end}
         known["__url_time_range"] = f"from={start}&to={end}"
         return known[name]
@@ -122,7 +145,9 @@ def test_a_link_of_each_row_ends_at_data(stack: Stack, page: str, title: str) ->
     for other, heading, column, url in linking():
         if (other, heading) == (page, title):
             for row in (rows[0], rows[-1]):
-                address = filled(url, column, row, values, span)
+                address = filled(
+                    boards.panel(page, title), url, column, row, values=values, span=span
+                )
                 assert "$" not in address.replace("$__all", "")
                 assert ends_at_data(stack, address, Span.last(HOUR_S)), (column, address)
 
@@ -134,7 +159,7 @@ def test_a_rows_link_keeps_its_session_and_its_span(stack: Stack) -> None:
     (row,) = (one for one in rows if one["Session"] == SESSION)
     values = boards.variables(stack, "operations", span, chosen)
     links = [
-        filled(url, column, row, values, span)
+        filled(boards.panel(page, title), url, column, row, values=values, span=span)
         for page, title, column, url in linking()
         if page == "operations" and title.startswith("Slowest") and column == "Trace"
     ]

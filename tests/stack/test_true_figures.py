@@ -191,3 +191,21 @@ def test_only_what_can_be_forecast_is_and_from_enough_of_a_past(tmp_path: Path) 
     assert not answers(tmp_path, grows, 85, before)
     asked = [t["expr"] for one in boards.panels("resources") for t in one["targets"]]
     assert not [one for one in asked if "predict_linear" in one and "cpu" in one]
+
+
+def test_a_new_version_of_a_service_is_noted_once_and_the_first_of_all_is_not(
+    tmp_path: Path,
+) -> None:
+    (noted,) = (
+        one for one in boards.page("operations")["annotations"]["list"] if "version" in one["name"]
+    )
+    series = {
+        'target_info{job="shop",instance="a",service_version="1.0"}': samples.constant(1, 20),
+        'target_info{job="shop",instance="b",service_version="1.1"}': "_x19 1x20",
+        'target_info{job="bare",instance="c"}': samples.constant(1, 40),
+    }
+    expr = f"({noted['expr']})"
+    assert not answers(tmp_path, series, 0, expr, rules=((), "1m"))
+    assert not answers(tmp_path, series, 18, expr, rules=((), "1m"))
+    assert answers(tmp_path, series, 20, f"count({expr}) == 1 and on () {expr}", rules=((), "1m"))
+    assert not answers(tmp_path, series, 25, expr, rules=((), "1m"))

@@ -9,12 +9,14 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
+import yaml
 
 from orchwatch.analysis import project
 from orchwatch.mixin import dashboards
 from orchwatch.mixin.alerts import catalog
 from orchwatch.mixin.dashboards import grading, units, widths
 from orchwatch.mixin.lib import alerting
+from orchwatch.mixin.lib.promql import DURATION
 from orchwatch.targets import config, target_table
 
 REPO = Path(__file__).parents[3]
@@ -268,6 +270,48 @@ def test_states_have_the_words_and_colours_of_their_mappings(model: Json) -> Non
             assert mapping["options"]
 
 
+def test_a_session_is_shown_by_the_beginning_of_its_id_and_chosen_by_all_of_it() -> None:
+    session = "258c7280-ae70-4798-800f-63464d01a85d"
+    (variable,) = (v for v in page("session")["templating"]["list"] if v["name"] == "session")
+    pattern = variable["regex"].strip("/").replace("(?<", "(?P<")
+    for value, text in ((session, "258c7280"), ("s-1", None), (session[:-1], None)):
+        found = re.search(pattern, value)
+        assert found is not None
+        assert (found["value"], found["text"]) == (value, text)
+    one = panel(page("agents"), "Longest pieces of work")
+    (mapping,) = (m for m in overriding(one, "Session")["mappings"] if m["type"] == "regex")
+    assert re.sub(mapping["options"]["pattern"].strip("/"), r"\1", session) == "258c7280"
+    assert mapping["options"]["result"]["text"] == "$1"
+
+
+def test_what_links_take_of_another_column_is_hidden_and_as_it_is(model: Json) -> None:
+    # Of another column a link has what is shown of it.
+    for one in panels(model):
+        for name in re.findall(r"\$\{__data\.fields\.(\w+)\}", json.dumps(one)):
+            found = overriding(one, name)
+            assert found["custom.hidden"], name
+            assert (found["unit"], found["mappings"]) == ("string", []), name
+
+
+def test_the_operations_to_choose_from_have_run_in_the_time_range(model: Json) -> None:
+    (variable,) = (v for v in model["templating"]["list"] if v["name"] == "operation")
+    assert variable["query"]["query"].startswith(f"label_values({DURATION}_count, ")
+    # Chosen anew with the time range, also where it is only handed on.
+    assert variable["refresh"] == 2
+
+
+def test_alerts_changed_targets_and_new_versions_stand_on_every_page(model: Json) -> None:
+    found = [one["name"] for one in model["annotations"]["list"]]
+    assert found == ["Alerts", "Changed targets", "New versions"]
+
+
+def test_grafana_offers_no_map_of_services_whose_metrics_tempo_does_not_make() -> None:
+    sources = yaml.safe_load((REPO / "grafana/provisioning/datasources/orchwatch.yaml").read_text())
+    tempo = yaml.safe_load((REPO / "tempo/tempo.yaml").read_text())
+    (data,) = (one["jsonData"] for one in sources["datasources"] if one["type"] == "tempo")
+    assert ("serviceMap" in data) == ("metrics_generator" in tempo)
+
+
 def test_what_is_counted_stands_in_one_bar_or_cell(model: Json) -> None:
     for one in panels(model):
         custom = one["fieldConfig"]["defaults"].get("custom", {})
@@ -370,7 +414,7 @@ BESIDE_TITLE_PX = 79
 
 
 def width_px(panel: Json) -> float:
-    width = panel["gridPos"]["w"]
+    width: int = panel["gridPos"]["w"]
     return (NARROW_PX + GAP_PX) / COLUMNS * width - GAP_PX
 
 

@@ -1,4 +1,4 @@
-"""What explains a bend in any line of any page: an alert that fired, a target that was changed."""
+"""What explains a bend in any line of any page: an alert, a changed target, a new version."""
 
 from __future__ import annotations
 
@@ -17,6 +17,11 @@ def every() -> models.AnnotationContainer:
     targets = f"{recording.TARGET}|{recording.LEVEL_TARGET}"
     about = f"{{{{target}}}}{{{{{OPERATION}}}}}"
     firing = 'ALERTS{alertstate="firing",severity=~"warning|critical"}'
+    # As Prometheus has the resource of what reports over OTLP. The first version of all is no news.
+    known = 'target_info{service_version!=""}'
+    earlier = f"last_over_time({known}[{queries.LATEST}] offset 1m)"
+    by = "by (job, service_version)"
+    version = f"count {by} ({known}) unless count {by} ({earlier}) and on (job) {earlier}"
     changed = f"changes({{__name__=~{text(targets)}}}[1m]) > 0"
     return models.AnnotationContainer(
         list_val=[
@@ -24,6 +29,9 @@ def every() -> models.AnnotationContainer:
                 "Alerts", firing, "{{alertname}}", f"{{{{severity}}}}: {about}", grading.MISS
             ),
             _annotation("Changed targets", changed, "target changed", about, grading.NEUTRAL),
+            _annotation(
+                "New versions", version, "{{job}}", "version {{service_version}}", grading.OK
+            ),
         ]
     )
 

@@ -75,6 +75,13 @@ def empty(text: str) -> models.SpecialValueMap:
     )
 
 
+def short_ids() -> models.RegexMap:
+    """Of a UUID its beginning; what a link hands on is whole."""
+    pattern = "/^([0-9a-f]{8})(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/"
+    shown = models.ValueMappingResult(text="$1")
+    return models.RegexMap(options=models.DashboardRegexMapOptions(pattern=pattern, result=shown))
+
+
 def status_words() -> models.ValueMap:
     """The words of a status."""
     return words(dict(STATUSES))

@@ -263,8 +263,13 @@ def chosen(renamed: dict[str, str], largest: str = "") -> list[Transformation]:
 
 
 def hidden(panel: P, name: str) -> P:
-    """A column that only links use."""
-    return column(panel, name, **{"custom.hidden": True, "custom.hideFrom": {"viz": True}})
+    """A column that only links use, which take of it what would be shown: all as it is.
+
+    Another column's words for people, or an id of sixteen digits as a number, would lead nowhere.
+    """
+    as_it_is = {"unit": "string", "mappings": []}
+    away = {"custom.hidden": True, "custom.hideFrom": {"viz": True}}
+    return column(panel, name, **as_it_is, **away)
 
 
 def computed(name: str, left: str, sign: str, right: str) -> Transformation:

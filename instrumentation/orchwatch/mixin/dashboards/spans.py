@@ -43,6 +43,7 @@ COUNT: Final = "Count"
 _STARTED: Final = "Started"
 TRACE: Final = "Trace"
 SPAN: Final = "Span"
+_SESSION: Final = "session"
 _OUTCOME: Final = "Outcome"
 _CALLED: Final = {
     semconv.OPERATION_NAME: "Operation",
@@ -149,6 +150,12 @@ def _to_slowest(
         folded(TIME, "first", "first"): _STARTED,
         folded(SPAN_ID, "first", "first"): SPAN,
     }
+    copied = []
+    if semconv.SESSION_ID in (*by, *of_longest):
+        session = key(semconv.SESSION_ID)
+        source = session if semconv.SESSION_ID in by else folded(session, "first")
+        copied = [panels.reduced(_SESSION, "lastNotNull", source)]
+        renamed[_SESSION] = _SESSION
     if semconv.ERROR_TYPE in by:
         # All of it failed, and an error's name is long.
         for name in (status, folded(TIME, "first", "first"), folded(_MAX, "first")):
@@ -160,6 +167,7 @@ def _to_slowest(
         # And the first of all is the longest of all.
         transform("sortBy", sort=[{"field": _MAX, "desc": True}]),
         transform("groupBy", fields=of_all),
+        *copied,
         *panels.chosen(renamed, sort),
     ]
 
@@ -243,8 +251,10 @@ def _nanoseconds(figure: str) -> list[Transformation]:
 def _named(panel: Table, unnamed: str, *by: str) -> None:
     for name in by:
         said = unnamed if name == semconv.GEN_AI_AGENT_NAME else "-"
-        mapping = grading.words({queries.NIL: (said, grading.UNKNOWN)})
-        column(panel, _CALLED[name], unit="string", mappings=[mapping])
+        mappings: list[object] = [grading.words({queries.NIL: (said, grading.UNKNOWN)})]
+        if name == semconv.SESSION_ID:
+            mappings.append(grading.short_ids())
+        column(panel, _CALLED[name], unit="string", mappings=mappings)
 
 
 def _narrow(width_px: int) -> dict[str, object]:
@@ -296,7 +306,8 @@ def _opening(panel: Table, name: str, *, session: bool, span: bool) -> Table:
     kept = ["service", "operation", "agent", *([] if session else ["session"])]
     found = {"trace": "${__value.raw}"}
     if session:
-        found["session"] = f"${{__data.fields.{_CALLED[semconv.SESSION_ID]}}}"
+        found["session"] = f"${{__data.fields.{_SESSION}}}"
+        panels.hidden(panel, _SESSION)
     if span:
         found["span"] = f"${{__data.fields.{SPAN}}}"
         panels.hidden(panel, SPAN)

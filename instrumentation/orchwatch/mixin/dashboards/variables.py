@@ -10,7 +10,6 @@ from grafana_foundation_sdk.models import dashboard as models
 from orchwatch import semconv
 from orchwatch.mixin.dashboards import ALL, queries
 from orchwatch.mixin.lib.promql import DURATION, OPERATION
-from orchwatch.mixin.rules import recording
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -31,6 +30,8 @@ _OPERATION: Final = "operation"
 _AGENT: Final = "agent"
 _SESSION: Final = "session"
 _TRACE: Final = "trace"
+# A session's id is chosen whole, and of a UUID its beginning is shown, as in tables.
+_SHORT_ID: Final = "/^(?<value>(?<text>[0-9a-f]{8})(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|.+)$/"
 _SPAN: Final = "span"
 _VARIABLES: Final = (_SERVICE, _OPERATION, _AGENT, _SESSION, _TRACE, _SPAN)
 _KEPT: Final = {
@@ -70,6 +71,9 @@ def _source(kind: str) -> Variable:
 
 def _kept(variable: str) -> Variable:
     """Hidden: a page that does not use it hands it on."""
+    if variable == _OPERATION:
+        # Handed on as it is, an operation that did not run would be chosen on the other page.
+        return _operation().hide(models.VariableHide.HIDE_VARIABLE)
     made = dashboard.TextBoxVariable(variable).default_value(_KEPT[variable])
     chosen = models.VariableOption(text=_KEPT[variable], value=_KEPT[variable], selected=True)
     made.current(chosen).options([chosen])
@@ -86,21 +90,23 @@ def _asked(variable: str) -> Variable:
         counted = f"label_values({DURATION}_count, {queries.SERVICE})"
         return _all(_prometheus(_SERVICE, "Service", counted))
     if variable == _OPERATION:
-        made = _prometheus(
-            _OPERATION,
-            "Operation",
-            f'label_values({{__name__=~"{DURATION}_count|{recording.TARGET}"}}, {OPERATION})',
-        )
-        chosen = _KEPT[_OPERATION]
-        return made.current(models.VariableOption(text=chosen, value=chosen, selected=True))
+        return _operation()
     if variable == _AGENT:
         return _all(_tempo(_AGENT, "Agent", semconv.GEN_AI_AGENT_NAME))
     if variable == _SESSION:
-        return _all(_tempo(_SESSION, "Session", semconv.SESSION_ID))
+        return _all(_tempo(_SESSION, "Session", semconv.SESSION_ID).regex(_SHORT_ID))
     none = models.VariableOption(text=_NO_TRACE_TEXT, value=NO_TRACE, selected=True)
     made_trace = dashboard.CustomVariable(_TRACE).label("Trace").options([none]).current(none)
     made_trace.values(f"{_NO_TRACE_TEXT} : {NO_TRACE}").allow_custom_value(allow_custom_value=True)
     return made_trace.description("A click on a trace's id in a table fills it in.")
+
+
+def _operation() -> dashboard.QueryVariable:
+    """Those that ran in the time range: of another, which only a link names, a page is empty."""
+    made = _prometheus(_OPERATION, "Operation", f"label_values({DURATION}_count, {OPERATION})")
+    chosen = _KEPT[_OPERATION]
+    made.allow_custom_value(allow_custom_value=True)
+    return made.current(models.VariableOption(text=chosen, value=chosen, selected=True))
 
 
 def _prometheus(name: str, label: str, query: str) -> dashboard.QueryVariable:

@@ -65,6 +65,9 @@ class operation:  # noqa: N801 - used like a function, as contextlib's managers 
     recorder: Recorder | None
     _token: Any
 
+    # How long it had been going on, in another process, when this one took it up.
+    waited_ns = 0
+
     def __init__(self, name: str, attributes: Attributes | None = None) -> None:
         self.name = name if type(name) is str and 0 < len(name) <= MAX_NAME_LENGTH else _mend(name)
         self.attributes = attributes

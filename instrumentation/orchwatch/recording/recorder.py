@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         error_type: str
         trace_id: str
         span_id: str
+        waited_ns: int  # how long it had been going on before `start`
         parent_span_id: str
         context: Context
         start_ns: int

@@ -70,8 +70,8 @@ class SpoolRecorder:
         if op.attributes is not None:
             op.attributes = clean_attributes(op.attributes)  # a copy: the host may reuse its own
         op.state = op.attributes
-        op.start_ns = time.time_ns()
-        op.clock_ns = time.perf_counter_ns()
+        op.start_ns = time.time_ns() - op.waited_ns
+        op.clock_ns = time.perf_counter_ns() - op.waited_ns
 
     def end(self, op: Operation) -> None:
         if self._retired:

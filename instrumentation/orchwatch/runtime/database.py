@@ -155,10 +155,15 @@ class Database:
                     if connection.in_transaction:
                         connection.execute("ROLLBACK")
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it was opened in this process, and not closed since."""
+        return self._pid == os.getpid()
+
     def close(self) -> None:
         """Closes the file; safe to call again, and without effect in a child process."""
         with self._threads:
-            if self._pid != os.getpid():
+            if not self.is_open:
                 return
             self._pid = 0
             # The last to leave writes back the WAL.
@@ -168,7 +173,7 @@ class Database:
 
     def _follow_fork(self) -> None:
         """Opens the file anew in a child process: SQLite must not be carried across a fork."""
-        if self._pid == os.getpid():
+        if self.is_open:
             return
         if not self._pid:
             raise self._schema.error(f"{self.path}: closed")

@@ -82,11 +82,11 @@ class SdkRecorder:
             op.attributes = _recordable(op.attributes)
             attributes.update(op.attributes)
             attributes[semconv.OPERATION_NAME] = op.name
-        op.start_ns = time.time_ns()
+        op.start_ns = time.time_ns() - op.waited_ns
         span = self._tracer.start_span(
             op.name, here, attributes=attributes, links=links, start_time=op.start_ns
         )
-        op.clock_ns = time.perf_counter_ns()
+        op.clock_ns = time.perf_counter_ns() - op.waited_ns
         span_context = span.get_span_context()
         op.trace_id = f"{span_context.trace_id:032x}"
         op.span_id = f"{span_context.span_id:016x}"

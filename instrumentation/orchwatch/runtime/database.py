@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
 import threading
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from orchwatch.recording import files
+from orchwatch.runtime.write_lock import WriteLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from types import TracebackType
 
     from orchwatch.errors import OrchwatchError
 
@@ -22,7 +23,9 @@ Durability = Literal["process", "power"]
 
 # https://www.sqlite.org/pragma.html#pragma_synchronous
 _SYNCHRONOUS = {"process": "NORMAL", "power": "FULL"}
-_BUSY_TIMEOUT_S = 30.0
+LOCK_TIMEOUT_S = 30.0
+MAX_LOCK_TIMEOUT_S = 86400.0
+_PAGE_BYTES = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +36,7 @@ class Schema:
         holds: In words, for the error where it holds something else.
         application_id: SQLite's number for the kind of file, so that no other kind is taken for it.
         version: Of the tables; a file of another version is refused.
+        page_bytes: What a commit writes at least, for each page of which it changes a few bytes.
         statements: SQL that makes the tables.
         error: What is raised where the file cannot be used; its message is one line.
     """
@@ -40,6 +44,7 @@ class Schema:
     holds: str
     application_id: int = 0
     version: int
+    page_bytes: int = _PAGE_BYTES
     statements: str
     error: type[OrchwatchError]
 
@@ -47,25 +52,26 @@ class Schema:
 class Database:
     """A connection for this process, and the lock that whoever writes holds.
 
-    Writers queue for a lock of the kernel, which wakes the next one at once and falls with its
-    holder. SQLite's own lock is asked for again after ever longer pauses: beside the same writes
-    under this lock, the slowest of 32 processes waited more than four times as long. It also keeps
-    two processes from writing back the WAL at once, by which SQLite before 3.51.3 may lose commits
-    (https://www.sqlite.org/wal.html#walresetbug).
-
     Args:
         path: The file; made if it is missing. Its lock lies beside it.
         schema: What the file holds.
         durability: `process`: what was acknowledged survives the end of every process, `kill -9`
             included; a power cut may take the last moments, and damages nothing. `power`: it
             survives that, too, and each write waits for the disk.
+        lock_timeout_s: So long a write waits for others' writes.
 
     Raises:
         OrchwatchError: The file cannot be used, or holds something else; of the schema's class,
             here and below.
     """
 
-    def __init__(self, path: Path, schema: Schema, durability: Durability = "process") -> None:
+    def __init__(
+        self,
+        path: Path,
+        schema: Schema,
+        durability: Durability = "process",
+        lock_timeout_s: float = LOCK_TIMEOUT_S,
+    ) -> None:
         self._schema = schema
         if durability not in _SYNCHRONOUS:
             known = ", ".join(_SYNCHRONOUS)
@@ -73,24 +79,28 @@ class Database:
         self.path = path
         self._synchronous = _SYNCHRONOUS[durability]
         self._threads = threading.RLock()
+        self._lock_timeout_s = lock_timeout_s
         self._pid = 0
         self._connect()
 
     def _connect(self) -> None:
         try:
-            lock_path = self.path.with_suffix(".lock")
-            self._lock = files.descriptor(lock_path, os.O_RDWR | os.O_CREAT, links=False)
+            self._lock = WriteLock(self.path.with_suffix(".lock"))
             # SQLite gives its other files the mode of this one.
             os.close(files.descriptor(self.path, os.O_RDWR | os.O_CREAT, links=False))
         except OSError as error:
             raise self._schema.error(f"{self.path}: cannot be opened: {error.strerror}") from error
         self._pid = os.getpid()
-        with self._explained(), ExitStack() as undo:
-            undo.callback(os.close, self._lock)
+        with self._sql(), ExitStack() as undo:
+            undo.callback(self._lock.close)
             self._connection = sqlite3.connect(
-                self.path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+                self.path,
+                timeout=self._lock_timeout_s,
+                isolation_level=None,
+                check_same_thread=False,
             )
             undo.callback(self._connection.close)
+            self._connection.execute(f"PRAGMA page_size={self._schema.page_bytes}")
             self._connection.execute(f"PRAGMA synchronous={self._synchronous}")
             with self._locked():
                 self._connection.execute("PRAGMA journal_mode=WAL")
@@ -115,45 +125,99 @@ class Database:
         (number,) = self._connection.execute(statement).fetchone()
         return int(number)
 
-    @contextmanager
-    def reading(self) -> Iterator[sqlite3.Connection]:
+    def reading(self) -> _Reading:
         """The connection, for statements that see the state of one moment.
 
         Raises:
             OrchwatchError: The file cannot be read.
         """
-        self._follow_fork()
-        with self._threads, self._explained():
-            connection = self._connection
-            if connection.in_transaction:
-                yield connection
-                return
-            connection.execute("BEGIN")
-            try:
-                yield connection
-            finally:
-                connection.execute("ROLLBACK")
+        return _Reading(self)
 
-    @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
+    def writing(self) -> _Writing:
         """The connection, inside a transaction that is committed at the end, or not at all.
 
         Raises:
-            OrchwatchError: The file cannot be written, or this thread is writing already.
+            OrchwatchError: The file cannot be written, this thread is writing already, or others
+                have been writing for longer than this waits.
         """
-        self._follow_fork()
-        with self._threads, self._explained():
+        return _Writing(self)
+
+    def read(self, statement: str, values: tuple[object, ...]) -> list[Any]:
+        """The rows of one statement.
+
+        Raises:
+            OrchwatchError: The file cannot be read.
+        """
+        self._enter()
+        try:
+            return self._connection.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
+        finally:
+            self._threads.release()
+
+    def write(self, statement: str, values: tuple[object, ...]) -> list[Any]:
+        """One statement that is a transaction of its own, and the rows that it gives.
+
+        Raises:
+            OrchwatchError: As `writing`.
+        """
+        self._enter_writing()
+        try:
+            return self._connection.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
+        finally:
+            self._leave_writing()
+
+    def begin_reading(self) -> tuple[sqlite3.Connection, bool]:
+        """The connection, and whether this has begun a transaction: there may be one already."""
+        self._enter()
+        try:
             connection = self._connection
-            if connection.in_transaction:
-                raise self._schema.error(f"{self.path}: a transaction is open; write through it")
-            with self._locked():
-                connection.execute("BEGIN IMMEDIATE")
-                try:
-                    yield connection
-                    connection.execute("COMMIT")
-                finally:
-                    if connection.in_transaction:
-                        connection.execute("ROLLBACK")
+            begins = not connection.in_transaction
+            if begins:
+                with self._sql():
+                    connection.execute("BEGIN")
+        except BaseException:
+            self._threads.release()
+            raise
+        return connection, begins
+
+    def end_reading(self, error: BaseException | None, *, begun: bool) -> None:
+        """Ends what `begin_reading` has begun."""
+        try:
+            if begun:
+                self._connection.execute("ROLLBACK")
+        finally:
+            self._threads.release()
+        if isinstance(error, sqlite3.Error):
+            raise self._explained(error) from error
+
+    def begin_writing(self) -> sqlite3.Connection:
+        """The connection, in a transaction that nobody else writes beside."""
+        self._enter_writing()
+        try:
+            with self._sql():
+                self._connection.execute("BEGIN IMMEDIATE")
+        except BaseException:
+            self._leave_writing()
+            raise
+        return self._connection
+
+    def end_writing(self, error: BaseException | None) -> None:
+        """Commits, or after an error takes everything back."""
+        try:
+            if error is None:
+                self._connection.execute("COMMIT")
+        except sqlite3.Error as failure:
+            error = failure
+        finally:
+            if self._connection.in_transaction:
+                self._connection.execute("ROLLBACK")
+            self._leave_writing()
+        if isinstance(error, sqlite3.Error):
+            raise self._explained(error) from error
 
     @property
     def is_open(self) -> bool:
@@ -166,10 +230,10 @@ class Database:
             if not self.is_open:
                 return
             self._pid = 0
-            # The last to leave writes back the WAL.
-            with self._locked():
-                self._connection.close()
-            os.close(self._lock)
+            # The last to leave writes back the WAL. A writer that does not end is not waited for.
+            self._lock.acquire(self._lock_timeout_s)
+            self._connection.close()
+            self._lock.close()
 
     def _follow_fork(self) -> None:
         """Opens the file anew in a child process: SQLite must not be carried across a fork."""
@@ -179,21 +243,91 @@ class Database:
             raise self._schema.error(f"{self.path}: closed")
         # Kept: to close the parent's would drop locks that it relies on.
         self._parents = self._connection
-        os.close(self._lock)
+        self._lock.close()
         self._threads = threading.RLock()
         self._connect()
 
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        fcntl.flock(self._lock, fcntl.LOCK_EX)
+    def _enter(self) -> None:
+        if self._pid != os.getpid():
+            self._follow_fork()
+        if not self._threads.acquire(timeout=self._lock_timeout_s):
+            raise self._timed_out()
+
+    def _enter_writing(self) -> None:
+        self._enter()
         try:
-            yield
-        finally:
-            fcntl.flock(self._lock, fcntl.LOCK_UN)
+            if self._connection.in_transaction:
+                open_already = f"{self.path}: a transaction is open; write through it"
+                raise self._schema.error(open_already)  # noqa: TRY301 - it lets go of the threads' lock
+            self._acquire()
+        except BaseException:
+            self._threads.release()
+            raise
+
+    def _leave_writing(self) -> None:
+        self._lock.release()
+        self._threads.release()
+
+    def _acquire(self) -> None:
+        if not self._lock.acquire(self._lock_timeout_s):
+            raise self._timed_out()
+
+    def _timed_out(self) -> OrchwatchError:
+        return self._schema.error(
+            f"{self.path}: locked for {self._lock_timeout_s:g} s by another writer"
+        )
+
+    def _explained(self, error: sqlite3.Error) -> OrchwatchError:
+        return self._schema.error(f"{self.path}: {error}")
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _sql(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
-            raise self._schema.error(f"{self.path}: {error}") from error
+            raise self._explained(error) from error
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        self._acquire()
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+
+class _Reading:
+    __slots__ = ("_begun", "_database")
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def __enter__(self) -> sqlite3.Connection:
+        connection, self._begun = self._database.begin_reading()
+        return connection
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._database.end_reading(error, begun=self._begun)
+
+
+class _Writing:
+    __slots__ = ("_database",)
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def __enter__(self) -> sqlite3.Connection:
+        return self._database.begin_writing()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._database.end_writing(error)

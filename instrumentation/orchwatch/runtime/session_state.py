@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -16,7 +17,7 @@ from orchwatch.recording import files
 from orchwatch.recording.home import DIRECTORY_MODE
 from orchwatch.recording.operation import operation
 from orchwatch.runtime import state_copies, state_paths, state_tree
-from orchwatch.runtime.database import Database
+from orchwatch.runtime.database import LOCK_TIMEOUT_S, MAX_LOCK_TIMEOUT_S, Database
 from orchwatch.runtime.state import CURRENT_FILE, StateError, StateStore, count_violation
 from orchwatch.runtime.state_database import SCHEMA
 from orchwatch.runtime.state_tree import Change, Reader, Writer
@@ -53,6 +54,7 @@ class SessionStateManager:
         root: The workspace; the files lie in `.claude/state` below it.
         session_id: Letters, digits, `.`, `_` and `-`, at most 128.
         durability: What a write survives, see `Database`.
+        lock_timeout_s: Seconds that a write waits for the writes of others, then it fails.
         expires_after_s: Seconds without a write after which `cleanup_expired` may remove it; None
             leaves that to `close` and `remove`. Holds from then on, for every process.
 
@@ -71,6 +73,7 @@ class SessionStateManager:
         session_id: str,
         *,
         durability: Durability = "process",
+        lock_timeout_s: float = LOCK_TIMEOUT_S,
         expires_after_s: float | None = None,
     ) -> None:
         if not isinstance(session_id, str) or not _ID.fullmatch(session_id):
@@ -80,6 +83,9 @@ class SessionStateManager:
             )
         if expires_after_s is not None and not expires_after_s > 0:
             raise StateError(f"expires_after_s must be more than 0, not {expires_after_s!r}")
+        if not 0 < lock_timeout_s <= MAX_LOCK_TIMEOUT_S:
+            limit = f"more than 0 and at most {MAX_LOCK_TIMEOUT_S:g}"
+            raise StateError(f"lock_timeout_s must be {limit}, not {lock_timeout_s!r}")
         self.id = session_id
         with operation(semconv.SESSION_INIT, {semconv.SESSION_ID: session_id}):
             self._directory = _directory(Path(root))
@@ -89,7 +95,7 @@ class SessionStateManager:
             with ExitStack() as undo:
                 self._in_use = _use(_use_path(self.path))
                 undo.callback(os.close, self._in_use)
-                self._database = Database(self.path, SCHEMA, durability)
+                self._database = Database(self.path, SCHEMA, durability, lock_timeout_s)
                 undo.callback(self._database.close)
                 self._activate(Path(root) / session_id, expires_after_s)
                 undo.pop_all()
@@ -124,8 +130,13 @@ class SessionStateManager:
             PathError: `path` names no member.
             StateError: The file cannot be read.
         """
-        with self._operation(semconv.STATE_QUERY, path), self._database.reading() as connection:
-            return Reader(connection).get(path, default)
+        with self._operation(semconv.STATE_QUERY, path):
+            key = state_paths.member(path).key
+            rows = self._database.read(state_tree.FIND, (key,))
+            if rows and rows[0][0] is not None:
+                return json.loads(rows[0][0])
+            with self._database.reading() as connection:
+                return Reader(connection).get(path, default)
 
     def version(self, path: state_paths.Path = "$") -> int:
         """The version that last changed the member or what is below it; 0 where there is none.
@@ -140,8 +151,15 @@ class SessionStateManager:
         self, path: state_paths.Path, value: Any, *, expected_version: int | None = None
     ) -> int:
         """Set a member, see `Writer.set`; gives the version that the state has since."""
-        with self._writing(path) as writer:
-            writer.set(path, value, expected_version=expected_version)
+        with self._operation(semconv.STATE_PERSIST, path):
+            planned = state_tree.plan(path, value)
+            key, text = planned.rows[0]
+            if text is not None and expected_version is None:
+                for (version,) in self._database.write(state_tree.REPLACE, (text, key)):
+                    return int(version)
+            with self._database.writing() as connection:
+                writer = Writer(connection)
+                writer.put(planned, expected_version=expected_version)
         return writer.written
 
     def merge(
@@ -154,7 +172,7 @@ class SessionStateManager:
         """Set some members of an object, see `Writer.merge`; gives the state's version."""
         with self._writing(path) as writer:
             writer.merge(path, members, expected_version=expected_version)
-        return writer.written if writer.changed else writer.written - 1
+        return writer.written
 
     def delete(self, path: state_paths.Path, *, expected_version: int | None = None) -> bool:
         """Remove a member, see `Writer.delete`; False where there was none."""
@@ -315,11 +333,11 @@ class SessionStateManager:
 
     @contextmanager
     def _writing(self, path: state_paths.Path) -> Iterator[Writer]:
-        with self._operation(semconv.STATE_PERSIST, path) as op:
-            with self._database.writing() as connection:
-                writer = Writer(connection)
-                yield writer
-            op.set_attribute(semconv.STATE_VERSION, writer.written)
+        with (
+            self._operation(semconv.STATE_PERSIST, path),
+            self._database.writing() as connection,
+        ):
+            yield Writer(connection)
 
     def _operation(self, name: str, path: state_paths.Path) -> operation:
         shown = path if isinstance(path, str) else ".".join(map(str, path))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 from orchwatch.errors import OrchwatchError
 
@@ -16,6 +18,7 @@ SEPARATOR = "\x1f"
 BEHIND = "\x20"
 _ESCAPE = "\x1e"
 MAX_DEPTH = 200
+_REMEMBERED = 1024
 
 _STEP = re.compile(
     r"""\.?(?P<name>[^.\[\]'"*?@]+)|\[(?:'(?P<single>(?:[^'\\]|\\.)*)'|"(?P<double>(?:[^"\\]|\\.)*)")\]"""
@@ -25,6 +28,38 @@ _ESCAPED = re.compile(r"\\(['\"\\])")
 
 class PathError(OrchwatchError):
     """A path names no member; the message names the path and the rule."""
+
+
+class Member(NamedTuple):
+    """A parsed path.
+
+    Attributes:
+        keys: The names that lead to the member.
+        key: The key that its row has.
+    """
+
+    keys: Keys
+    key: str
+
+
+def member(path: Path) -> Member:
+    """A path's names and key, from memory where the same was asked lately.
+
+    Raises:
+        PathError: As `parse`.
+    """
+    try:
+        return _remembered(path) if type(path) in {str, tuple} else _member(path)
+    except TypeError:  # not hashable, so no names
+        return _member(path)
+
+
+def _member(path: Path) -> Member:
+    keys = parse(path)
+    return Member(keys, encode(keys))
+
+
+_remembered = lru_cache(maxsize=_REMEMBERED)(_member)
 
 
 def parse(path: Path) -> Keys:

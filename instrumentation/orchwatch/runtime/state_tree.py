@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from orchwatch.runtime import state_paths
 from orchwatch.runtime.state import StateError
@@ -19,9 +19,12 @@ if TYPE_CHECKING:
 Kind = Literal["set", "delete"]
 Row = tuple[str, str | None]
 
-# So many versions of changes are kept for those who follow them.
-KEPT_VERSIONS = 10_000
-_PRUNE_INTERVAL = 1_000
+# A value in the place of another; a trigger writes the line of changes.
+REPLACE = """UPDATE nodes SET value = ?, version = (SELECT max(version) + 1 FROM changes)
+WHERE path = ? AND value IS NOT NULL RETURNING version"""
+FIND = "SELECT value, version FROM nodes WHERE path = ?"
+
+_encode_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 class VersionConflictError(StateError):
@@ -80,7 +83,7 @@ class Reader:
         """
         keys = state_paths.parse(path)
         if not keys:
-            return fact(self._connection, "version")
+            return latest(self._connection)
         row = self._row(keys)
         if row is None:
             return 0
@@ -91,7 +94,7 @@ class Reader:
 
     def _row(self, keys: Keys) -> tuple[str | None, int] | None:
         found: tuple[str | None, int] | None = self._connection.execute(
-            "SELECT value, version FROM nodes WHERE path = ?", (state_paths.encode(keys),)
+            FIND, (state_paths.encode(keys),)
         ).fetchone()
         return found
 
@@ -111,18 +114,49 @@ class Reader:
         return top
 
 
+class Plan(NamedTuple):
+    """What `set` is to write, worked out before anybody has to wait for it.
+
+    Attributes:
+        keys: The member's names.
+        rows: The member's row, then those below it.
+    """
+
+    keys: Keys
+    rows: list[Row]
+
+
+def plan(path: Path, value: Any) -> Plan:
+    """The rows of a member.
+
+    Raises:
+        PathError: `path`, or a name in `value`, names no member.
+        StateError: `value` is not JSON, or not an object where it is to be the whole state.
+    """
+    keys, key = state_paths.member(path)
+    if isinstance(value, dict):
+        return Plan(keys, list(_rows(keys, value)))
+    if not keys:
+        raise StateError(f"the state as a whole must be an object, not {value!r}")
+    return Plan(keys, [(key, _json(keys, value))])
+
+
 class Writer(Reader):
     """Reads and writes inside one transaction; each sees what was written before it.
 
     Attributes:
-        written: The version that the state has afterwards.
         changed: How many members were written or removed.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         super().__init__(connection)
-        self.written = fact(connection, "version") + 1
+        self._next = latest(connection) + 1
         self.changed = 0
+
+    @property
+    def written(self) -> int:
+        """The version that the state has afterwards."""
+        return self._next if self.changed else self._next - 1
 
     def set(self, path: Path, value: Any, *, expected_version: int | None = None) -> None:
         """Put `value`, JSON, in the place of the member at `path`; objects above it are made.
@@ -137,11 +171,12 @@ class Writer(Reader):
             StateError: `value` is not JSON, or something above `path` is no object.
             VersionConflictError: The member has another version; nothing was written.
         """
-        keys = state_paths.parse(path)
-        self._expect(keys, expected_version)
-        if not keys and not isinstance(value, dict):
-            raise StateError(f"the state as a whole must be an object, not {value!r}")
-        self._put(keys, list(_rows(keys, value)))
+        self.put(plan(path, value), expected_version=expected_version)
+
+    def put(self, planned: Plan, *, expected_version: int | None = None) -> None:
+        """As `set`, of what `plan` gave."""
+        self._expect(planned.keys, expected_version)
+        self._put(*planned)
 
     def merge(
         self, path: Path, members: Mapping[str, Any], *, expected_version: int | None = None
@@ -156,10 +191,10 @@ class Writer(Reader):
         row = self._row(keys)
         if row is not None and row[0] is not None:
             raise StateError(f"{state_paths.shown(keys)} is no object and has no members")
-        planned = [(keys, list(_rows(keys, {})))] if row is None else []
-        planned += [(target, list(_rows(target, v))) for target, v in self._merged(keys, members)]
-        for target, rows in planned:
-            self._put(target, rows)
+        planned = [Plan(keys, list(_rows(keys, {})))] if row is None else []
+        planned += [Plan(at, list(_rows(at, value))) for at, value in self._merged(keys, members)]
+        for each in planned:
+            self._put(*each)
 
     def delete(self, path: Path, *, expected_version: int | None = None) -> bool:
         """Remove a member with all below it; False where there is none. `$` empties the state.
@@ -172,11 +207,19 @@ class Writer(Reader):
         if not keys:
             self._put(keys, list(_rows(keys, {})))
             return True
-        removed = self._clear(keys)
-        if removed:
-            self._touch(keys[:-1])
-            self._note("delete", keys)
-        return removed
+        row = self._row(keys)
+        if row is None:
+            return False
+        if row[0] is None:
+            self._clear_below(keys)
+        key = state_paths.encode(keys)
+        self._connection.execute("DELETE FROM nodes WHERE path = ?", (key,))
+        self._connection.execute(
+            "UPDATE nodes SET version = ? WHERE path = ?",
+            (self._next, state_paths.encode(keys[:-1])),
+        )
+        self._note("delete", key)
+        return True
 
     def increment(self, path: Path, by: float = 1) -> int | float:
         """Add to a number, and give what it is then; a missing one counts from 0.
@@ -206,55 +249,37 @@ class Writer(Reader):
                 yield target, value
 
     def _put(self, keys: Keys, rows: list[Row]) -> None:
-        self._make_above(keys)
-        self._clear(keys)
+        row = self._row(keys)
+        if row is None:
+            self._make_above(keys)
+        elif row[0] is None:
+            self._clear_below(keys)
         self._connection.executemany(
-            "INSERT INTO nodes VALUES (?, ?, ?)", [(*row, self.written) for row in rows]
+            "INSERT OR REPLACE INTO nodes VALUES (?, ?, ?)", [(*each, self._next) for each in rows]
         )
-        self._note("set", keys)
+        self._note("set", rows[0][0])
 
     def _make_above(self, keys: Keys) -> None:
-        above = [keys[:depth] for depth in range(1, len(keys))]
-        for outer in reversed(above):
+        missing = []
+        for depth in range(len(keys) - 1, -1, -1):
+            outer = keys[:depth]
             row = self._row(outer)
             if row is None:
-                continue
-            if row[0] is not None:
+                missing.append((state_paths.encode(outer), self._next))
+            elif row[0] is not None:
                 raise StateError(f"{state_paths.shown(outer)} is no object and has no members")
-            break  # so are all above it
-        self._connection.executemany(
-            "INSERT OR IGNORE INTO nodes VALUES (?, NULL, ?)",
-            [(state_paths.encode(outer), self.written) for outer in above],
-        )
+            else:
+                break  # so are all above it
+        self._connection.executemany("INSERT INTO nodes VALUES (?, NULL, ?)", missing)
 
-    def _clear(self, keys: Keys) -> bool:
-        key, behind = state_paths.encode(keys), _range(keys)
-        self._connection.execute("DELETE FROM nodes WHERE path >= ? AND path < ?", behind)
-        found = self._connection.execute("DELETE FROM nodes WHERE path = ?", (key,))
-        return found.rowcount > 0
+    def _clear_below(self, keys: Keys) -> None:
+        self._connection.execute("DELETE FROM nodes WHERE path >= ? AND path < ?", _range(keys))
 
-    def _touch(self, keys: Keys) -> None:
+    def _note(self, kind: Kind, key: str) -> None:
         self._connection.execute(
-            "UPDATE nodes SET version = ? WHERE path = ?", (self.written, state_paths.encode(keys))
-        )
-
-    def _note(self, kind: Kind, keys: Keys) -> None:
-        if not self.changed:
-            self._connection.execute(
-                "UPDATE facts SET value = ? WHERE name = 'version'", (self.written,)
-            )
-            if not self.written % _PRUNE_INTERVAL:
-                self._prune()
-        self._connection.execute(
-            "INSERT INTO changes VALUES (?, ?, ?, ?)",
-            (self.written, self.changed, kind, state_paths.encode(keys)),
+            "INSERT INTO changes VALUES (?, ?, ?, ?)", (self._next, self.changed, kind, key)
         )
         self.changed += 1
-
-    def _prune(self) -> None:
-        oldest = max(0, self.written - KEPT_VERSIONS)
-        self._connection.execute("DELETE FROM changes WHERE version <= ?", (oldest,))
-        self._connection.execute("UPDATE facts SET value = ? WHERE name = 'oldest'", (oldest,))
 
     def _expect(self, keys: Keys, expected: int | None) -> None:
         if expected is None:
@@ -272,7 +297,8 @@ def changes(connection: sqlite3.Connection, path: Path, since: int) -> list[Chan
         StateError: Changes since then are no longer kept.
     """
     keys = state_paths.parse(path)
-    if since < fact(connection, "oldest"):
+    (oldest,) = connection.execute("SELECT min(version) FROM changes").fetchone()
+    if since < oldest - 1:
         raise StateError(f"changes right after version {since} are no longer kept: read the state")
     found = connection.execute(
         "SELECT version, kind, path FROM changes WHERE version > ? ORDER BY version, number",
@@ -286,9 +312,10 @@ def changes(connection: sqlite3.Connection, path: Path, since: int) -> list[Chan
     ]
 
 
-def fact(connection: sqlite3.Connection, name: str) -> int:
-    """A whole number that the state keeps about itself."""
-    return int(connection.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()[0])
+def latest(connection: sqlite3.Connection) -> int:
+    """The state's version: each has a line of changes, and the last one is never pruned."""
+    (version,) = connection.execute("SELECT max(version) FROM changes").fetchone()
+    return int(version)
 
 
 def _is_number(value: object) -> bool:
@@ -309,11 +336,14 @@ def _rows(keys: Keys, value: Any) -> Iterator[Row]:
             state_paths.check_name(name)
             yield from _rows((*keys, name), member)
         return
+    yield state_paths.encode(keys), _json(keys, value)
+
+
+def _json(keys: Keys, value: Any) -> str:
     try:
-        text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+        return int.__repr__(value) if type(value) is int else _encode_json(value)
     except (TypeError, ValueError, RecursionError) as error:
         raise StateError(f"{state_paths.shown(keys)}: state is not JSON: {error}") from error
-    yield state_paths.encode(keys), text
 
 
 def check(connection: sqlite3.Connection, name: str) -> None:
@@ -326,7 +356,7 @@ def check(connection: sqlite3.Connection, name: str) -> None:
     if said != "ok":
         raise StateError(f"{name}: damaged: {' '.join(str(said).split())}")
     objects = {row[0] for row in connection.execute("SELECT path FROM nodes WHERE value IS NULL")}
-    version = fact(connection, "version")
+    version = latest(connection)
     for key, value, written in connection.execute("SELECT path, value, version FROM nodes"):
         shown = state_paths.shown(state_paths.decode(key))
         if key and key.rpartition(SEPARATOR)[0] not in objects:

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from orchwatch.runtime import state_tree
 from orchwatch.runtime.session_state import SessionStateManager, cleanup_expired
 from orchwatch.runtime.state import StateError, StateStore
+from orchwatch.runtime.state_database import KEPT_VERSIONS
 from orchwatch.runtime.state_paths import PathError
 from orchwatch.runtime.state_tree import VersionConflictError
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 OPEN = """
 import sys
+from orchwatch.runtime import state_tree
 from orchwatch.runtime.session_state import SessionStateManager
 state = SessionStateManager(sys.argv[1], "s1")
 """
@@ -369,6 +372,90 @@ def test_a_writer_that_is_stopped_leaves_readers_alone(
     process.wait(LIMIT_S)
     state.set("a", 3)
     assert state.get("a") == 3
+
+
+def test_a_write_does_not_wait_for_ever(tmp_path: Path, start_python: Start) -> None:
+    process = start_python(
+        OPEN + "with state.transaction() as one:\n    one.set('a', 2); print('in', flush=True)\n"
+        "    sys.stdin.readline()\n",
+        tmp_path,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "in\n"
+    for timeout_s in (0.05, 0.4):
+        # Opening waits, too.
+        with pytest.raises(StateError, match=rf"locked for {timeout_s} s by another writer"):
+            SessionStateManager(tmp_path, "s1", lock_timeout_s=timeout_s)
+    process.kill()
+    process.wait(LIMIT_S)
+    with SessionStateManager(tmp_path, "s1", lock_timeout_s=0.05) as state:
+        assert state.get("a") is None
+
+
+def test_a_thread_that_waits_too_long_is_told(tmp_path: Path) -> None:
+    with SessionStateManager(tmp_path, "s1", lock_timeout_s=0.05) as state:
+        errors: list[BaseException] = []
+
+        def write() -> None:
+            try:
+                state.set("a", 1)
+            except StateError as error:
+                errors.append(error)
+
+        with state.transaction() as transaction:
+            transaction.set("b", 1)
+            thread = threading.Thread(target=write)
+            thread.start()
+            thread.join()
+        assert "locked for 0.05 s by another writer" in str(errors[0])
+        state.set("a", 1)
+
+
+@pytest.mark.parametrize("timeout_s", [0, -1.0, float("nan"), float("inf")])
+def test_a_lock_timeout_is_more_than_nothing(tmp_path: Path, timeout_s: float) -> None:
+    with pytest.raises(StateError, match="lock_timeout_s must be more than 0"):
+        SessionStateManager(tmp_path, "s1", lock_timeout_s=timeout_s)
+
+
+def test_every_kind_of_write_leaves_a_line_of_changes(state: SessionStateManager) -> None:
+    state.set("a", 1)
+    since = state.version()
+    versions = [state.set("a", 2), state.set("a", {"b": 1}), state.set("a.b", "x")]
+    state.increment("a.n")
+    state.increment("a.n")
+    state.merge("a", {"b": 2, "c": {}})
+    state.delete("a.c")
+    with state.transaction() as transaction:
+        transaction.set("a.b", 3)
+        transaction.set("a.b", 4)
+        transaction.delete("a.n")
+    found = state.changes(since=since)
+    assert [(change.version - since, change.kind, change.path) for change in found] == [
+        (1, "set", "$.a"),
+        (2, "set", "$.a"),
+        (3, "set", "$.a.b"),
+        (4, "set", "$.a.n"),
+        (5, "set", "$.a.n"),
+        (6, "set", "$.a.b"),
+        (6, "set", "$.a.c"),
+        (7, "delete", "$.a.c"),
+        (8, "set", "$.a.b"),
+        (8, "set", "$.a.b"),
+        (8, "delete", "$.a.n"),
+    ]
+    assert versions == [since + 1, since + 2, since + 3]
+    assert state.version("a.b") == state.version() == since + 8
+
+
+def test_changes_are_kept_for_a_while_only(state: SessionStateManager) -> None:
+    state.set("a", 0)
+    for number in range(KEPT_VERSIONS + 1100):
+        state._database.write(state_tree.REPLACE, (str(number), "\x1fa"))
+    with pytest.raises(StateError, match="are no longer kept: read the state"):
+        state.changes(since=5)
+    kept = state.changes(since=state.version() - KEPT_VERSIONS)
+    assert len(kept) == KEPT_VERSIONS
+    state.verify()
 
 
 def test_an_unknown_durability_is_refused(tmp_path: Path) -> None:

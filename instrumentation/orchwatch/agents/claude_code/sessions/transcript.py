@@ -7,28 +7,25 @@ names, times, counts and outcomes is taken from a line.
 
 from __future__ import annotations
 
-from collections import Counter
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from orchwatch.agents.claude_code.sessions import api_errors, blocks, notices, records, system_lines
+from orchwatch.agents.claude_code.sessions import (
+    assistant_lines,
+    notices,
+    records,
+    system_lines,
+    user_lines,
+)
 from orchwatch.agents.claude_code.sessions.claims import Claims, Standing
-from orchwatch.agents.claude_code.sessions.costs import Costs
 from orchwatch.agents.claude_code.sessions.facts import (
-    INTERRUPTED,
     Activity,
     AgentStarted,
-    AgentWorked,
-    ApiFailed,
-    CompactStarted,
     Fact,
-    ModelAnswered,
-    PromptSubmitted,
     SessionReady,
     SessionStarted,
-    TurnEnded,
 )
 from orchwatch.agents.claude_code.sessions.fields import (
-    digest,
     mapping,
     milliseconds,
     moment_ns,
@@ -36,20 +33,12 @@ from orchwatch.agents.claude_code.sessions.fields import (
     time_ns,
     word,
 )
-from orchwatch.agents.claude_code.sessions.prompts import (
-    INTERRUPTION,
-    PROMPT,
-    REQUEST,
-    UNKNOWN,
-    classify,
-)
-from orchwatch.agents.claude_code.sessions.queries import Queries, Query
-from orchwatch.agents.claude_code.sessions.turns import Turns, agent_owner, new_state
+from orchwatch.agents.claude_code.sessions.file_state import FileState, limit
+from orchwatch.agents.claude_code.sessions.turns import agent_owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-COMPACT_AGENT = "acompact-"
 
 # Kinds that tell nothing about operations.
 _SILENT = frozenset(
@@ -80,10 +69,8 @@ _SILENT = frozenset(
         "worktree-state",
     }
 )
-_FINISHED = ("end_turn", "stop_sequence", "refusal")
 
 _HARMLESS = ("blank", "unknown kind", "half-written")  # reasons that mean no loss
-_MAX_LINKS = 1000
 
 
 class Transcript:
@@ -110,34 +97,14 @@ class Transcript:
         tool_use_id: str = "",
         run: str = "",
     ) -> None:
-        self._origin: dict[str, Any] = {
-            "agent_type": agent_type,
-            "tool_use_id": tool_use_id,
-            "run": run,
-        }
-        self._session_id = session_id
-        self._agent_id = agent_id
-        self._claims = claims or Claims()
-        self._state: dict[str, Any] = state or {
-            **new_state(),
-            "session": session_id,
-            "unnamed": bool(agent_id) and not (agent_type or tool_use_id) and agent_id,
-            "turns": {},  # by sub-agent: its current prompt
-            "copies": {},  # sub-agents that are copies of another session's
-            "sides": {},  # record id to the sub-agent inside this very file (older versions)
-            "calls": {},  # tool calls that the file holds, the last ones
-            "stops": [],  # Stop hooks that wait for their summary
-            "stopped": [],  # durations of those that were told before their summary
-            "worked": {},  # sub-agents that have asked their model, or were answered
-            "begun": False,  # a line with a time was read
-        }
-        self._turns = Turns(self._state)
-        self._queries = Queries(self._state)
-        self._costs = Costs(self._state)
-        self.skipped: Counter[str] = Counter()
+        origin = {"agent_type": agent_type, "tool_use_id": tool_use_id, "run": run}
+        self._file = FileState(session_id, agent_id, state, claims or Claims(), origin)
+        self._state = self._file.state
+        self._turns = self._file.turns
+        self.skipped = self._file.skipped
         self._readers: dict[str, Callable[[dict[str, Any], dict[str, Any]], list[Fact]]] = {
-            "user": self._user,
-            "assistant": self._assistant,
+            "user": partial(user_lines.read, self._file),
+            "assistant": partial(assistant_lines.read, self._file),
             "system": self._system,
             "progress": self._progress,
             "attachment": self._attachment,
@@ -169,7 +136,7 @@ class Transcript:
             if kind == "cost-state":
                 return self._cost(record)
             if kind == "api-request":
-                return self._asked(record)
+                return assistant_lines.request_sent(self._file, record)
             reader = self._readers.get(kind)
             if reader is None:
                 if kind not in _SILENT:
@@ -189,13 +156,13 @@ class Transcript:
         if at is None:
             self.skipped["no time"] += 1
             return []
-        session_id = self._session_id or text(line.get("sessionId"))
+        session_id = self._file.session_id or text(line.get("sessionId"))
         if not session_id:
             self.skipped["no session"] += 1
             return []
         if not line.get("uuid"):
             line["uuid"] = f"{session_id}/{at}"  # some id that reading again gives again
-        agent_id = self._agent_id or self._side_agent(line)
+        agent_id = self._file.agent_id or self._side_agent(line)
         common: dict[str, Any] = {"session_id": session_id, "time_ns": at}
         if agent_id:
             common["agent_id"] = agent_id
@@ -227,10 +194,10 @@ class Transcript:
 
         It names the start of the first process; a fork has that of the session that it is one of.
         """
-        session_id = self._session_id or text(record.get("sessionId"))
-        if not session_id or self._agent_id:
+        session_id = self._file.session_id or text(record.get("sessionId"))
+        if not session_id or self._file.agent_id:
             return []
-        facts = self._costs.read(record, session_id, forked=bool(self._state["previous"]))
+        facts = self._file.costs.read(record, session_id, forked=bool(self._state["previous"]))
         began_ns = moment_ns(record.get("startTime"))
         if began_ns and not self._state["previous"]:
             facts.append(SessionStarted(session_id=session_id, time_ns=began_ns))
@@ -247,7 +214,7 @@ class Transcript:
         own = text(line.get("uuid"))
         agent_id = sides.get(text(line.get("parentUuid"))) or f"side-{own}"
         sides[own] = agent_id
-        _limit(sides)
+        limit(sides)
         return str(agent_id)
 
     def _is_copied_agent(self, line: dict[str, Any], common: dict[str, Any]) -> bool:
@@ -255,259 +222,12 @@ class Transcript:
         agent_id = common["agent_id"]
         copies = self._state["copies"]
         if agent_id not in copies:
-            standing = self._claims.stand(
+            standing = self._file.claims.stand(
                 f"agent-line:{line['uuid']}", common["session_id"], agent_owner(agent_id)
             )
             copies[agent_id] = standing is Standing.SESSION
-            _limit(copies)
+            limit(copies)
         return bool(copies[agent_id])
-
-    def _user(self, line: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
-        content = mapping(line.get("message")).get("content")
-        given = content if isinstance(content, list) else []
-        results = [block for block in given if mapping(block).get("type") == "tool_result"]
-        if results:
-            return self._results(line, results, common)
-        if common.get("agent_id"):
-            return self._agent_prompt(line, content, common)
-        return self._prompt(line, content, common)
-
-    def _results(
-        self, line: dict[str, Any], results: list[dict[str, Any]], common: dict[str, Any]
-    ) -> list[Fact]:
-        told = line if len(results) == 1 else {}
-        if not common.get("agent_id"):
-            if self._turns.copying:
-                return []
-            named = text(line.get("promptId"))
-            at, record = common["time_ns"], text(line.get("uuid"))
-            if common["prompt_id"] is None:  # the file begins in the middle of a turn
-                self._turns.ask(named or record, at, record, derived=not named, meta=False)
-            others = bool(named) and named != common["prompt_id"]
-            common["passive"] = others or not self._turns.live(at)
-        return [
-            blocks.answer(block, told, common)
-            for block in results
-            if self._turns.returned(text(block.get("tool_use_id")))
-        ]
-
-    def _agent_prompt(
-        self, line: dict[str, Any], content: object, common: dict[str, Any]
-    ) -> list[Fact]:
-        if line.get("isMeta"):  # context that was copied into the sub-agent, with its old times
-            return []
-        agent_id = common["agent_id"]
-        told = ""
-        first = agent_id not in self._state["turns"]
-        if first:
-            told = digest(content)
-        kind, _ = classify(line, content)
-        facts: list[Fact] = [AgentStarted(**common, task_digest=told, **self._origin)]
-        if kind == INTERRUPTION and not first:
-            facts.append(TurnEnded(**common, reason=INTERRUPTED))
-            return [*facts, *self._cut_off(common), *self._turns.cut_agent(common, INTERRUPTED)]
-        if kind in (PROMPT, REQUEST) or first:
-            record = text(line.get("uuid"))
-            self._state["turns"][agent_id] = common["agent_turn"] = record
-            facts.append(PromptSubmitted(**common, derived=True, record_id=record))
-        if agent_id.startswith(COMPACT_AGENT):
-            started = {"session_id": common["session_id"], "time_ns": common["time_ns"]}
-            facts.append(CompactStarted(**started, prompt_id=common["prompt_id"]))
-        return facts
-
-    def _prompt(self, line: dict[str, Any], content: object, common: dict[str, Any]) -> list[Fact]:
-        kind, prompt_id = classify(line, content)
-        turns, at, record = self._turns, common["time_ns"], text(line.get("uuid"))
-        named = bool(line.get("promptId"))
-        facts: list[Fact] = notices.read(content, common)
-        if kind == UNKNOWN:
-            self.skipped["user line of unknown shape"] += 1
-        if kind == PROMPT:
-            return facts + self._ask(line, prompt_id, common)
-        if kind == INTERRUPTION:
-            others = named and prompt_id != common["prompt_id"]
-            self._own_prompt(common["session_id"])
-            if others:
-                return facts
-            return [*facts, *self._cut_off(common), *turns.end(common, INTERRUPTED)]
-        new = prompt_id != common["prompt_id"]
-        if kind == REQUEST and new:
-            turns.ask(prompt_id, at, record, derived=not named, meta=False)
-            return facts
-        meta = bool(line.get("isMeta") or line.get("isCompactSummary"))
-        if new and (turns.ended or common["prompt_id"] is None) and (named or not meta):
-            turns.ask(prompt_id, at, record, derived=not named, meta=meta)
-        elif not turns.ended and not turns.copying and not (named and new) and turns.live(at):
-            facts.append(Activity(**common))
-        return facts
-
-    def _ask(self, line: dict[str, Any], prompt_id: str, common: dict[str, Any]) -> list[Fact]:
-        """Somebody's prompt."""
-        turns, session_id = self._turns, common["session_id"]
-        at, record = common["time_ns"], text(line.get("uuid"))
-        standing = self._claims.stand(f"prompt:{record}", session_id, "", claim=False)
-        if standing is Standing.SESSION:
-            return turns.begin_copy(session_id)
-        if turns.is_again(record):
-            return []
-        derived = not line.get("promptId")
-        if prompt_id == common["prompt_id"] and not turns.copying:
-            if record == self._state["record"]:
-                return []
-            if not turns.ended:
-                return [Activity(**common)] if turns.live(at) else []
-            prompt_id, derived = record, True  # as a fork gives all its prompts one id
-        return turns.begin(session_id, prompt_id, at, record, derived=derived)
-
-    def _own_prompt(self, session_id: str) -> None:
-        """Something came of the current prompt, so it is this session's: elsewhere it is a copy."""
-        if self._state["record"]:
-            self._claims.stand(f"prompt:{self._state['record']}", session_id, "")
-
-    def _assistant(self, line: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
-        message = mapping(line.get("message"))
-        if line.get("isApiErrorMessage"):
-            return self._failure(line, common)
-        message_id = text(message.get("id")) or text(line.get("requestId")) or text(line["uuid"])
-        foreign = text(line.get("requestSessionId"))
-        if foreign and foreign != common["session_id"]:
-            standing = Standing.SESSION
-            self._state["previous"] = foreign
-        else:
-            standing = self._stand(message_id, line, common)
-        agent_id = common.get("agent_id")
-        facts: list[Fact] = []
-        fresh = standing is Standing.FRESH
-        again = self._state["again"] and not fresh and not agent_id
-        if standing in (Standing.TURN, Standing.SESSION) or again:
-            return [] if agent_id else self._turns.repeat(common["session_id"], message_id)
-        if not agent_id:
-            last_id, last_turn = self._state["message"]
-            if message_id != last_id:
-                facts = self._turns.answer(common, message_id, text(line.get("uuid")))
-                self._own_prompt(common["session_id"])
-                _, last_turn = self._state["message"]
-            if last_turn is None:  # another line of a copied message
-                return []
-            common["passive"] = last_turn != self._turns.prompt or self._state["over"]
-            common["prompt_id"] = last_turn
-        if agent_id:
-            facts += self._worked(agent_id, common)
-        facts += self._said(message, common)
-        usage = mapping(message.get("usage"))
-        if usage and message.get("model") != "<synthetic>":
-            known = {"message_id": message_id, "fresh": fresh}
-            facts.append(blocks.usage(message, usage, {**common, **known}))
-            facts += self._answered(line, message, common)
-        return facts
-
-    def _asked(self, record: dict[str, Any]) -> list[Fact]:
-        """A request is sent; the lines of its answer name it."""
-        at, request = time_ns(record.get("timestamp")), text(record.get("id"))
-        if at is None or not request:
-            return []
-        self._queries.ask(record, request, at)
-        agent_id = self._agent_id
-        if not agent_id or self._state["copies"].get(agent_id, True):
-            return []
-        session_id = self._session_id or text(record.get("sessionId"))
-        return self._worked(agent_id, {"session_id": session_id, "time_ns": at})
-
-    def _worked(self, agent_id: str, common: dict[str, Any]) -> list[Fact]:
-        """A sub-agent's first sign of work."""
-        if agent_id in self._state["worked"]:
-            return []
-        self._state["worked"][agent_id] = True
-        _limit(self._state["worked"])
-        return [AgentWorked(**{**common, "agent_id": agent_id})]
-
-    def _answered(
-        self, line: dict[str, Any], message: dict[str, Any], common: dict[str, Any]
-    ) -> list[Fact]:
-        request, request_id = text(line.get("requestRef")), text(line.get("requestId"))
-        if not message.get("stop_reason"):
-            self._queries.begin(request, request_id)
-            return []
-        query = self._queries.answer(request)
-        if query is None:
-            return []
-        model = text(message.get("model"))
-        return [_answered(common, query._replace(model=model, request_id=request_id))]
-
-    def _cut_off(self, common: dict[str, Any]) -> list[Fact]:
-        """Somebody stopped the model: the request that it was answering, if it was."""
-        query = self._queries.cut_off()
-        return [_answered(common, query, INTERRUPTED)] if query else []
-
-    def _stand(self, message_id: str, line: dict[str, Any], common: dict[str, Any]) -> Standing:
-        """Whose a message is."""
-        agent_id = common.get("agent_id")
-        if agent_id:
-            owner = agent_owner(agent_id)
-            return self._claims.stand(f"message:{message_id}", common["session_id"], owner)
-        if message_id == self._state["message"][0]:
-            # Another line of it; behind another prompt all of it again, unless a call is new.
-            again = self._state["unanswered"] or self._state["pending"]
-            return Standing.TURN if again and not self._calls_anew(line) else Standing.SAME
-        turn = self._turns.next_turn(text(line.get("uuid")))
-        return self._claims.stand(f"message:{message_id}", common["session_id"], turn)
-
-    def _calls_anew(self, line: dict[str, Any]) -> bool:
-        """Whether a message asks for a tool that was not asked for before."""
-        content = mapping(line.get("message")).get("content")
-        asked = {
-            text(mapping(block).get("id"))
-            for block in (content if isinstance(content, list) else [])
-            if mapping(block).get("type") == "tool_use"
-        }
-        return not asked <= self._state["calls"].keys()
-
-    def _said(self, message: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
-        """What the model's message says: which tools, and whether it is the last one."""
-        facts: list[Fact] = []
-        content = message.get("content")
-        given = content if isinstance(content, list) else []
-        agent_id, at = common.get("agent_id"), common["time_ns"]
-        kinds = set()
-        for block in map(mapping, given):
-            kinds.add(block.get("type"))
-            tool_use_id = text(block.get("id"))
-            if block.get("type") == "tool_use" and tool_use_id:
-                self._turns.call(
-                    tool_use_id, at, agent_owner(agent_id) if agent_id else common["prompt_id"]
-                )
-                self._state["calls"][tool_use_id] = True
-                _limit(self._state["calls"])
-                facts.append(blocks.call(block, common))
-        done = message.get("stop_reason") in _FINISHED
-        last = 0 if "tool_use" in kinds or (not done and kinds != {"text"}) else 1 + done
-        if not agent_id and not common.get("passive"):
-            self._turns.live(at, last)
-        facts.append(Activity(**common, last=last))
-        return facts
-
-    def _failure(self, line: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
-        """The model could not be asked, for good."""
-        error, status = api_errors.of_final(line)
-        told: dict[str, Any] = {
-            "record_id": text(line.get("uuid")),
-            "error_type": error,
-            "status": status,
-            "attempts": self._queries.given_up(),
-        }
-        if common.get("agent_id"):
-            return [ApiFailed(**common, **told), TurnEnded(**common, error_type=error)]
-        if self._turns.copying:
-            return []
-        facts: list[Fact] = []
-        if self._state["pending"]:
-            record = text(line.get("uuid"))
-            facts = self._turns.answer(common, record, record)
-            common["prompt_id"] = self._turns.prompt
-        alive = self._turns.live(common["time_ns"], 2)
-        self._outside(common, alive=alive)
-        failed = ApiFailed(**common, **told)
-        return [*facts, failed, *([TurnEnded(**common, error_type=error)] if alive else [])]
 
     def _system(self, line: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
         kind = line.get("subtype")
@@ -522,19 +242,12 @@ class Transcript:
                     common["time_ns"], 0 if system_lines.objected(line) else 2
                 )
             else:
-                self._outside(common, alive=not self._turns.ended)
+                self._file.outside(common, alive=not self._turns.ended)
         facts = system_lines.read(line, common, self._state)
         if facts is None:
             self.skipped[f"unknown kind system/{word(line.get('subtype')) or '?'}"] += 1
             return []
         return facts
-
-    def _outside(self, common: dict[str, Any], *, alive: bool) -> None:
-        """What comes after the end stands by itself; what comes before is a sign of life."""
-        if alive and not self._state["final"]:
-            alive = self._turns.live(common["time_ns"])
-        if not alive:
-            common["prompt_id"], common["passive"] = None, True
 
     def _progress(self, line: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
         data = mapping(line.get("data"))
@@ -564,23 +277,7 @@ class Transcript:
         return notices.read(line.get("content"), common)
 
 
-def _answered(common: dict[str, Any], query: Query, outcome: str = "") -> ModelAnswered:
-    return ModelAnswered(
-        **common,
-        record_id=query.record_id,
-        start_ns=query.start_ns,
-        model=query.model,
-        request_id=query.request_id,
-        outcome=outcome,
-    )
-
-
 def _is_before_prompt(line: dict[str, Any]) -> bool:
     """Whether Claude Code writes such a line before anybody has asked for anything."""
     hook = mapping(line.get("attachment")).get("hookEvent")
     return line.get("type") == "queue-operation" or hook == "SessionStart"
-
-
-def _limit(links: dict[str, Any]) -> None:
-    while len(links) > _MAX_LINKS:
-        del links[next(iter(links))]

@@ -1,0 +1,112 @@
+"""Requests to the model: what they used and cost, and summaries of the conversation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchwatch.agents.claude_code.sessions.facts.base import Fact
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiUsage(Fact):
+    """What a request to the model used; told with each part of its answer, the last one holds.
+
+    Attributes:
+        message_id: The answer's id.
+        model: Which model answered.
+        input_tokens: Without the cached ones, as the API counts.
+        output_tokens: All output.
+        cache_read_tokens: Input that came from the cache.
+        cache_creation_tokens: Input that went to the cache.
+        fresh: Nothing of it was read before. Should the span of its turn be out by now, it makes
+            one of its own.
+    """
+
+    message_id: str
+    model: str
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int
+    cache_creation_tokens: int
+    fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelAnswered(Fact):
+    """A request to the model was answered, or its answer was cut off.
+
+    Attributes:
+        record_id: The request's own id.
+        start_ns: When it was sent, Unix time in nanoseconds.
+        model: Which model answered.
+        request_id: By which name the API knows it.
+        outcome: Why the answer is not whole.
+    """
+
+    record_id: str
+    start_ns: int
+    model: str
+    request_id: str = ""
+    outcome: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiFailed(Fact):
+    """A request to the model failed.
+
+    Attributes:
+        record_id: The record's own id.
+        error_type: Why.
+        attempt: Which retry follows, 0 when none does.
+        delay_s: How long that one waits.
+        status: The answer's HTTP status, 0 where there was none.
+        attempts: How often it was asked in all before it was given up, where that is known.
+    """
+
+    record_id: str
+    error_type: str
+    status: int = 0
+    attempts: int = 0
+    attempt: int = 0
+    delay_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionCost(Fact):
+    """What a process of Claude Code has cost by its end, in which `time_ns` is about that.
+
+    Attributes:
+        record_id: The record's own id.
+        cost_usd: In US dollars.
+        api_ns: How long requests to models took, added up.
+        tools_ns: Likewise tools.
+        models: The cost of each model.
+    """
+
+    record_id: str
+    cost_usd: float
+    api_ns: int
+    tools_ns: int
+    models: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CompactStarted(Fact):
+    """The conversation is being summarised."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compacted(Fact):
+    """The conversation was summarised.
+
+    Attributes:
+        record_id: The record's own id.
+        trigger: Who wanted it.
+        tokens: How many there were before.
+        duration_ns: How long it took, where the source says so.
+    """
+
+    record_id: str
+    trigger: str = ""
+    tokens: int = 0
+    duration_ns: int | None = None

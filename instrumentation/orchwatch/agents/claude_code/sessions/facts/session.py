@@ -1,0 +1,139 @@
+"""The session itself, its turns, hooks and tasks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchwatch.agents.claude_code.sessions.facts.base import Fact
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionStarted(Fact):
+    """Claude Code was started for this session: a hook knows the process, a file says so itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionReady(Fact):
+    """Claude Code could be asked for something."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SessionEnded(Fact):
+    """The session is over.
+
+    Attributes:
+        reason: Why.
+    """
+
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptSubmitted(Fact):
+    """A turn begins: of the session, or with `agent_id` of a sub-agent.
+
+    Attributes:
+        derived: The source has no prompt id; the record's own id stands for it.
+        record_id: The record's own id.
+        previous: The session that this one was forked from.
+    """
+
+    derived: bool = False
+    record_id: str = ""
+    previous: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromptCopied(Fact):
+    """A prompt turned out to be a copy: what follows it was answered elsewhere before.
+
+    Attributes:
+        record_id: The prompt's own id.
+    """
+
+    record_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnEnded(Fact):
+    """The model stopped, or was stopped.
+
+    Attributes:
+        error_type: Why the turn failed.
+        reason: Why it was left unfinished.
+    """
+
+    error_type: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnOver(Fact):
+    """Nothing that comes later in the file belongs to the turn any more.
+
+    Attributes:
+        reason: Why it was left unfinished, if its end was not told.
+        paused_ns: How long of it the host waited for a person, where the source says so.
+    """
+
+    reason: str = ""
+    paused_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessEnded(Fact):
+    """Claude Code itself ended; the session may be resumed later."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClientLost(Fact):
+    """Claude Code's process is no more, and what it has written was read; it has no time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Activity(Fact):
+    """A sign of life.
+
+    Attributes:
+        last: 2 when the model said that it is done, 1 when its message asks for no tool, else 0.
+    """
+
+    last: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HookRan(Fact):
+    """A hook ran; `time_ns` is its start.
+
+    Attributes:
+        record_id: The record's own id.
+        event: The event that it hangs on.
+        name: Claude Code's name of it: event and what it matched.
+        end_ns: When it was done, where that is recorded.
+        error_type: Why it failed.
+        blocked: Whether it objected, which is no failure.
+        tool_use_id: The tool call that it hangs on.
+        of_call: Whether the file holds that call.
+    """
+
+    record_id: str
+    event: str
+    name: str
+    end_ns: int | None = None
+    error_type: str | None = None
+    blocked: bool = False
+    tool_use_id: str = ""
+    of_call: bool = True
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskChanged(Fact):
+    """A task of the session's list was created or completed.
+
+    Attributes:
+        task_id: Its number in that list.
+        completed: Which of the two.
+    """
+
+    task_id: str
+    completed: bool

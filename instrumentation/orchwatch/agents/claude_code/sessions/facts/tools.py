@@ -1,0 +1,129 @@
+"""Tool calls, waits for a person, and the sub-agents that calls start."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from orchwatch.agents.claude_code.sessions.facts.base import Fact
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolStarted(Fact):
+    """A tool was asked for.
+
+    Attributes:
+        tool_use_id: Joins it with its end.
+        tool_name: Which tool.
+        agent_type: The type of sub-agent that it starts, empty for all other tools.
+        task_digest: Digest of what that sub-agent is told, to find it by; never recorded.
+        input_digest: Likewise of its whole input, 0 where the source has none.
+    """
+
+    tool_use_id: str
+    tool_name: str
+    agent_type: str = ""
+    task_digest: str = ""
+    input_digest: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolEnded(Fact):
+    """A tool answered, failed or was denied.
+
+    Attributes:
+        tool_use_id: Joins it with its start.
+        tool_name: Which tool, where the source says so.
+        error_type: Why it failed.
+        outcome: Why it was not carried out, or not to its end, where it has not failed.
+        by_person: A person was asked before, and has answered.
+        duration_ns: Its own time without waiting for a permission, where the source says so.
+        agent: The sub-agent that it started.
+        background: That sub-agent goes on.
+        run: The run of several sub-agents that it started (a workflow).
+    """
+
+    tool_use_id: str
+    tool_name: str = ""
+    error_type: str | None = None
+    outcome: str = ""
+    by_person: bool = False
+    duration_ns: int | None = None
+    agent: str = ""
+    background: bool = False
+    run: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCut(Fact):
+    """A tool call got no answer and will get none: what it was part of has ended.
+
+    Attributes:
+        tool_use_id: Which call.
+        reason: Why it is unfinished.
+    """
+
+    tool_use_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PermissionAsked(Fact):
+    """A tool waits for somebody's permission.
+
+    Attributes:
+        tool_use_id: Which call, where the source says so.
+        tool_name: Which tool.
+        input_digest: See `ToolStarted`.
+    """
+
+    tool_use_id: str = ""
+    tool_name: str = ""
+    input_digest: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputAsked(Fact):
+    """Somebody is asked for input, or has answered.
+
+    Attributes:
+        input_id: Joins the two.
+        answered: Which of the two.
+    """
+
+    input_id: str
+    answered: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentStarted(Fact):
+    """A sub-agent shows, in which `agent_id` names itself.
+
+    Attributes:
+        agent_type: Its type, where known.
+        tool_use_id: The call that started it, where known.
+        task_digest: See `ToolStarted`.
+        run: The run of several sub-agents that it is one of.
+    """
+
+    agent_type: str = ""
+    tool_use_id: str = ""
+    task_digest: str = ""
+    run: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentWorked(Fact):
+    """A sub-agent asked its model, or was answered; `agent_id` names itself."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentEnded(Fact):
+    """A sub-agent is done; `agent_id` names itself.
+
+    Attributes:
+        error_type: Why it failed.
+        noticed: Its session was told so; the sub-agent may have said its last word before.
+    """
+
+    error_type: str | None = None
+    noticed: bool = False

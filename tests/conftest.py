@@ -15,6 +15,7 @@ import pytest
 
 import orchwatch
 from orchwatch.recording import losses, spool
+from orchwatch.recording.otlp_json import STATUS_ERROR
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -122,6 +123,26 @@ def spans(home: Path) -> Callable[..., list[dict[str, Any]]]:
             for resource in line["resourceSpans"]
             for scope in resource["scopeSpans"]
             for span in scope["spans"]
+        ]
+
+    return read
+
+
+@pytest.fixture
+def flat_spans(spans: Callable[[], list[dict[str, Any]]]) -> Callable[[], list[dict[str, Any]]]:
+    """Reads the spans in the spool as flat dictionaries: ids, name, attributes."""
+
+    def read() -> list[dict[str, Any]]:
+        return [
+            {
+                "name": span["name"],
+                "trace": span["traceId"],
+                "id": span["spanId"],
+                "parent": span.get("parentSpanId", ""),
+                "failed": span["status"]["code"] == STATUS_ERROR,
+                **{key: next(iter(value.values())) for key, value in span["attributes"].items()},
+            }
+            for span in spans()
         ]
 
     return read

@@ -21,16 +21,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchwatch import semconv
-from orchwatch.analysis import busy
-from orchwatch.analysis.busy import Interval
-from orchwatch.store import islands, small_answers, views
+from orchwatch.analysis import busy, busy_query, intervals
+from orchwatch.analysis.intervals import HELPER
+from orchwatch.store import small_answers, views
 from orchwatch.store.selection import ALL
 from orchwatch.store.small import SmallStore
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from orchwatch.analysis.busy import Kind
+    from orchwatch.analysis.busy import Interval
     from orchwatch.store.database import Store
     from orchwatch.store.selection import Selection
     from orchwatch.store.small import Row
@@ -54,162 +54,11 @@ WHERE {within} AND operation IN ($task, $run, $turn)
         OR (operation = $run AND agent IS DISTINCT FROM $helper)
         OR (operation = $turn AND agent IS NULL AND agent_id IS NULL))
 """
-# Who an agent is takes two strings; their hash is as good among some thousands, and sorted ten
-# times faster.
-_TOLD = """
-WITH spans AS NOT MATERIALIZED (
-    SELECT *, coalesce(session_id, '') AS session,
-        coalesce(nullif(agent_id, ''), agent, '') AS who_text,
-        greatest(end_ns - duration_ns, $since_ns) AS start_ns, least(end_ns, $now_ns) AS stop_ns
-    FROM ({spans})
-    WHERE {within}
-        AND agent IS DISTINCT FROM $helper AND {where} AND {acts}
-),
-waiting AS MATERIALIZED (
-    SELECT DISTINCT parent_span_id AS span_id FROM spans
-    WHERE operation = $run AND parent_span_id IS NOT NULL
-),
-tools AS MATERIALIZED ({tools}),
-callers AS MATERIALIZED (
-    SELECT span_id, min(who_text) AS caller FROM spans
-    WHERE who_text <> '' AND span_id IN (SELECT parent_span_id FROM tools WHERE who_text = '')
-    GROUP BY span_id
-),
-told AS MATERIALIZED (
-    SELECT hash(coalesce(session_id, ''), coalesce(nullif(agent_id, ''), agent, '')) AS who,
-        hash(coalesce(session_id, '')) AS team, greatest(start_ns, $since_ns) AS start_ns,
-        least(end_ns, $now_ns) AS end_ns, failed, kind
-    FROM ({others})
-    WHERE end_ns >= $since_ns AND start_ns <= $now_ns AND agent IS DISTINCT FROM $helper AND {where}
-    UNION ALL
-    SELECT hash(session, coalesce(nullif(who_text, ''), caller, '')), hash(session),
-        start_ns, stop_ns, status = 2,
-        CASE WHEN waiting.span_id IS NULL THEN {work} ELSE {waiting} END
-    FROM tools
-    LEFT JOIN callers ON who_text = '' AND parent_span_id = callers.span_id
-    LEFT JOIN waiting ON tools.span_id = waiting.span_id
-    UNION ALL
-    SELECT hash(session, agent), hash(session), start_ns, $now_ns, false, kind FROM (
-        SELECT unnest($open_sessions::VARCHAR[]) AS session,
-            unnest($open_agents::VARCHAR[]) AS agent,
-            unnest($open_starts_ns::BIGINT[]) AS start_ns, unnest($open_kinds::UTINYINT[]) AS kind)
-),
-"""
-# All but tool calls, and those.
-_OTHERS = """
-SELECT *, status = 2 AS failed, {kind} AS kind, end_ns - duration_ns AS start_ns FROM ({spans})
-WHERE {acts} AND operation <> $tool
-"""
-_TOOLS = "FROM spans WHERE operation = $tool"
-# The same where the files of the store have them in short, see `islands`; what calls another agent
-# is no work, and what other work covers does not matter.
-_OTHERS_IN_SHORT = """
-SELECT session_id, agent, agent_id, failed, kind, start_ns, end_ns FROM islands
-WHERE list_contains($families, family)
-UNION ALL
-SELECT session_id, agent, agent_id, status = 2, {kind}, end_ns - duration_ns, end_ns FROM unmerged
-WHERE list_contains($families, family) AND {acts} AND operation <> $tool
-"""
-_TOOLS_IN_SHORT = """
-FROM spans WHERE operation = $tool AND covered_ns IS NULL
-UNION ALL
-FROM spans WHERE operation = $tool AND covered_ns IS NOT NULL AND span_id IN (FROM waiting)
-"""
-# Of each agent and kind only what is beyond all earlier ends is kept, without overlaps; then what
-# goes on is counted up and down from moment to moment, first for each agent, then for all.
-_SWEEP = """
-pieces AS MATERIALIZED (
-    SELECT who, kind, greatest(start_ns, coalesce(covered_ns, start_ns)) AS start_ns, end_ns
-    FROM (
-        SELECT *, max(end_ns) OVER (
-            PARTITION BY who, kind ORDER BY start_ns
-            ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS covered_ns
-        FROM (
-            SELECT who, kind, start_ns, end_ns FROM told WHERE kind <> {alive}
-            UNION ALL
-            SELECT who, {failed}, start_ns, end_ns FROM told
-            WHERE failed AND kind NOT IN ({alive}, {failed})
-        )
-    )
-    WHERE covered_ns IS NULL OR end_ns > covered_ns
-),
-mixed AS MATERIALIZED (
-    SELECT * FROM pieces
-    WHERE who IN (SELECT who FROM pieces WHERE kind <> {work})
-),
-changes AS (
-    SELECT who, kind, start_ns AS at_ns, 1 AS change FROM mixed
-    UNION ALL SELECT who, kind, end_ns, -1 FROM mixed
-),
-moments AS (
-    SELECT who, at_ns, lead(at_ns) OVER own AS next_ns,
-        sum(change) FILTER (kind = {work}) OVER own AS work,
-        sum(change) FILTER (kind = {turn}) OVER own AS turn,
-        sum(change) FILTER (kind = {waiting}) OVER own AS waiting,
-        sum(change) FILTER (kind = {failed}) OVER own AS failed
-    FROM changes WINDOW own AS (PARTITION BY who ORDER BY at_ns
-        ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)
-),
-busy AS MATERIALIZED (
-    SELECT who, start_ns, end_ns, true AS useful FROM pieces ANTI JOIN mixed USING (who)
-    WHERE end_ns > start_ns
-    UNION ALL
-    SELECT who, at_ns, next_ns, coalesce(failed, 0) = 0
-    FROM moments
-    WHERE next_ns > at_ns AND (work > 0 OR (turn > 0 AND coalesce(waiting, 0) = 0))
-),
-"""
-_TOTALS = """
-agents AS MATERIALIZED (
-    SELECT who, team, last_ns - first_ns AS available_ns, busy_ns, useful_ns, busy_until_ns
-    FROM (
-        SELECT who, any_value(team) AS team, max(end_ns) AS last_ns,
-            min(CASE WHEN kind = {alive} THEN end_ns ELSE start_ns END) AS first_ns
-        FROM told GROUP BY who
-    )
-    LEFT JOIN (
-        SELECT who, sum(end_ns - start_ns) AS busy_ns, max(end_ns) AS busy_until_ns,
-            sum(end_ns - start_ns) FILTER (useful) AS useful_ns
-        FROM busy GROUP BY who
-    ) USING (who)
-),
-members AS (
-    SELECT who FROM agents WHERE busy_ns > 0
-    AND team IN (SELECT team FROM agents WHERE busy_ns > 0 GROUP BY team HAVING count(*) > 1)
-),
-steps AS (
-    SELECT at_ns, change, sum(change) OVER (ORDER BY at_ns, change
-        ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS working
-    FROM (
-        SELECT who, start_ns AS at_ns, 1 AS change FROM busy
-        UNION ALL SELECT who, end_ns, -1 FROM busy
-    ) SEMI JOIN members USING (who)
-)
-SELECT count(*), count(*) FILTER (busy_until_ns >= $active_ns), sum(available_ns), sum(busy_ns),
-    sum(useful_ns),
-    (SELECT sum(CASE WHEN working = 0 AND change < 0 THEN at_ns::HUGEINT
-        WHEN working = 1 AND change > 0 THEN -at_ns::HUGEINT END) FROM steps),
-    (SELECT sum(CASE WHEN working = 1 AND change < 0 THEN at_ns::HUGEINT
-        WHEN working = 2 AND change > 0 THEN -at_ns::HUGEINT END) FROM steps)
-FROM agents
-"""
-# While it compacts a session's context, its main agent waits: neither work of its own nor a task.
-HELPER = "compact"
 _TASK_NAMES = {
     "helper": HELPER,
     "task": semconv.AGENT_TASK,
     "run": semconv.AGENT_RUN,
     "turn": semconv.AGENT_TURN,
-}
-_INTERVAL_NAMES = {"helper": HELPER, **islands.NAMES}
-OF_MAIN = (semconv.AGENT_TURN, semconv.AGENT_RUN, semconv.TOOL_EXECUTE, semconv.USER_WAIT)
-KINDS: dict[str, Kind] = {
-    semconv.AGENT_TURN: "turn",
-    semconv.AGENT_RUN: "turn",
-    semconv.USER_WAIT: "waiting",
-    semconv.AGENT_SPAWN: "alive",
-    semconv.RECOVERY_RUN: "alive",
-    semconv.MESSAGE_DELIVER: "alive",
 }
 _FIRST = """
 SELECT min(end_ns - duration_ns) FROM ({spans}) WHERE operation IS NOT NULL AND {where}
@@ -291,6 +140,7 @@ def measure(
         first_ns = _first_ns(store, selection)
         since_ns = now_ns if first_ns is None else min(first_ns, now_ns)
     hour_ns = max(since_ns, now_ns - HOUR_S * _NS)
+    active_ns = now_ns - ACTIVE_NS
     window = _Window(since_ns, now_ns)
     tasks, failed, recent = _tasks(store, selection, window, hour_ns)
     going_on = [
@@ -298,10 +148,18 @@ def measure(
         for open_one in unfinished
     ]
     if isinstance(store, SmallStore):
-        told = small_intervals(small_answers.acting(store, selection), window)
-        times = busy.times([*told, *going_on], active_ns=now_ns - ACTIVE_NS)
+        rows = small_answers.acting(store, selection)
+        ended = intervals.of_rows(rows, since_ns=since_ns, now_ns=now_ns)
+        times = busy.times([*ended, *going_on], active_ns=active_ns)
     else:
-        times = _times(store, selection, window, going_on)
+        times = busy_query.times(
+            store,
+            selection,
+            since_ns=since_ns,
+            now_ns=now_ns,
+            active_ns=active_ns,
+            going_on=going_on,
+        )
     return of(times, Tasks(tasks, failed, recent), hour_ns=now_ns - hour_ns)
 
 
@@ -332,7 +190,7 @@ def _first_ns(store: Store | SmallStore, selection: Selection) -> int | None:
     if isinstance(store, SmallStore):
         rows = small_answers.acting(store, selection)
         return min((row.end_ns - row.duration_ns for row in rows), default=None)
-    sql, values = _spans(selection)
+    sql, values = views.spans(selection)
     found = store.query(_FIRST.format(**sql), values)[0][0]
     return None if found is None else int(found)
 
@@ -363,89 +221,12 @@ def _tasks(
     return found, failed, recent
 
 
-def _times(
-    store: Store, selection: Selection, window: _Window, going_on: list[Interval]
-) -> busy.Times:
-    """What `busy.times` says, asked of the store."""
-    sql, values = _spans(selection)
-    # A span of an operation, or of a service, may lie inside of another one's.
-    in_short = selection.operation is None and selection.service is None
-    within = "end_ns >= $since_ns AND end_ns - duration_ns <= $now_ns"
-    parts = {
-        **sql,
-        "kind": islands.KIND,
-        "acts": islands.ACTS,
-        "within": "true" if store.is_within(*window) else within,
-    }
-    question = (_TOLD + _SWEEP + _TOTALS).format(
-        **parts,
-        **islands.KINDS,
-        others=(_OTHERS_IN_SHORT if in_short else _OTHERS).format(**parts),
-        tools=_TOOLS_IN_SHORT if in_short else _TOOLS,
-    )
-    asked = {
-        **_INTERVAL_NAMES,
-        **window._asdict(),
-        **({"families": list(selection.families)} if in_short else {}),
-        "active_ns": window.now_ns - ACTIVE_NS,
-        "open_sessions": [one.session_id for one in going_on],
-        "open_agents": [one.agent for one in going_on],
-        "open_starts_ns": [one.start_ns for one in going_on],
-        "open_kinds": [islands.KINDS[one.kind] for one in going_on],
-        **values,
-    }
-    return busy.Times(*(int(value or 0) for value in store.query(question, asked)[0]))
-
-
-def _spans(selection: Selection) -> tuple[dict[str, str], dict[str, Any]]:
-    """Where the spans are and what selects them, and the parameters of that."""
-    where, values = selection.where(window=False)
-    families = " UNION ALL BY NAME ".join(f"FROM {family}" for family in selection.families)
-    return {"spans": families, "where": where}, values
-
-
 def _is_task(row: Row) -> bool:
     if row.operation == semconv.AGENT_TURN:
         return row.agent is None and row.agent_id is None
     return row.operation == semconv.AGENT_TASK or (
         row.operation == semconv.AGENT_RUN and row.agent != HELPER
     )
-
-
-def small_intervals(rows: Iterable[Row], window: _Window) -> list[Interval]:
-    """What agents did within a window, as the query says it of a store."""
-    acting = [
-        row
-        for row in rows
-        if row.end_ns >= window.since_ns
-        and row.end_ns - row.duration_ns <= window.now_ns
-        and row.agent != HELPER
-        and (row.agent is not None or (row.session_id is not None and row.operation in OF_MAIN))
-    ]
-    callers: dict[int, str] = {}
-    for row in acting:
-        if _who(row):
-            callers[row.span_id] = min(_who(row), callers.get(row.span_id, _who(row)))
-    waiting = {row.parent_span_id for row in acting if row.operation == semconv.AGENT_RUN}
-    found = []
-    for row in acting:
-        who, kind = _who(row), KINDS.get(row.operation or "", "work")
-        if row.operation == semconv.TOOL_EXECUTE:
-            who = who or callers.get(row.parent_span_id or 0, "")
-            kind = "waiting" if row.span_id in waiting else "work"
-        start_ns = max(row.end_ns - row.duration_ns, window.since_ns)
-        end_ns = min(row.end_ns, window.now_ns)
-        session = row.session_id or ""
-        if kind == "alive":
-            start_ns = end_ns
-        elif row.status == _STATUS_ERROR:
-            found.append(Interval(session, who, "failed", start_ns, end_ns))
-        found.append(Interval(session, who, kind, start_ns, end_ns))
-    return found
-
-
-def _who(row: Row) -> str:
-    return row.agent_id or row.agent or ""
 
 
 def _share(part: float, whole: float) -> float | None:

@@ -10,7 +10,7 @@ from itertools import chain, islice
 from typing import TYPE_CHECKING, TypeVar
 
 from orchwatch import semconv
-from orchwatch.analysis import kpis
+from orchwatch.analysis import intervals, kpis
 from orchwatch.analysis.busy import Interval
 from orchwatch.monitor.agents import Agents
 from orchwatch.monitor.durations import SLOT_NS, Durations
@@ -86,9 +86,9 @@ class Window:
             self._remember_recorder(ended, session_id, ended.pid)
         if operation in _LEADERS:
             self._count_task(ended)
-        if agent == kpis.HELPER:
+        if agent == intervals.HELPER:
             return
-        if agent is not None or (session_id is not None and operation in kpis.OF_MAIN):
+        if agent is not None or (session_id is not None and operation in intervals.OF_MAIN):
             self._act(ended)
 
     def kpis(self, now_ns: int, unfinished: Iterable[Interval] = ()) -> kpis.Kpis:
@@ -129,7 +129,7 @@ class Window:
         if operation == semconv.AGENT_RUN and ended.parent_span_id is not None:
             _remember(self._delegating, ended.parent_span_id, None, _MAX_CALLERS)
         if operation != semconv.TOOL_EXECUTE:
-            kind = kpis.KINDS.get(operation, "work")
+            kind = intervals.KINDS.get(operation, "work")
             for interval in _intervals(ended, who, kind):
                 self._agents.add(interval, self.since_ns)
             return
@@ -150,7 +150,7 @@ class Window:
         if ended.operation == semconv.AGENT_TURN:
             if ended.agent is not None or ended.agent_id is not None:
                 return
-        elif ended.operation == semconv.AGENT_RUN and ended.agent == kpis.HELPER:
+        elif ended.operation == semconv.AGENT_RUN and ended.agent == intervals.HELPER:
             return
         counts = self._tasks.setdefault(ended.end_ns // SLOT_NS, [0, 0])
         counts[0] += 1

@@ -110,6 +110,17 @@ def chosen(
     return sql, values
 
 
+def spans(selection: Selection) -> tuple[dict[str, str], dict[str, Any]]:
+    """All spans of a selection's families, as the parts of an SQL query and their parameters.
+
+    Args:
+        selection: Which spans; its window is not looked at.
+    """
+    where, values = selection.where(window=False)
+    families = " UNION ALL BY NAME ".join(f"FROM {family}" for family in selection.families)
+    return {"spans": families, "where": where}, values
+
+
 class Views:
     """Keeps a connection's views in step with the store's files and the table `spool`."""
 

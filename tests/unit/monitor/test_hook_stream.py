@@ -132,7 +132,7 @@ def _expected(prompt_id: str) -> dict[str, tuple[str, str]]:
         run: ("invoke_agent reviewer", call),
         ids.tool(SESSION, f"toolu_Grep_{prompt_id}"): ("execute_tool Grep", run),
         ids.tool(SESSION, f"toolu_failed_{prompt_id}"): ("execute_tool Write", turn),
-        ids.moment("task", SESSION, f"task-{prompt_id}"): ("agent.task", turn),
+        ids.event("task", SESSION, f"task-{prompt_id}"): ("agent.task", turn),
         **{
             ids.tool(SESSION, f"toolu_{name}_{prompt_id}"): (f"execute_tool {name}", turn)
             for name in TOOLS

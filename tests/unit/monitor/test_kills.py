@@ -106,7 +106,7 @@ def test_what_was_acknowledged_is_recorded_once_whenever_the_monitor_is_killed(
         return Counter(span["spanId"] for span in recorded() if span["name"] == "agent.task")
 
     expected = {
-        ids.moment("task", client.session, task) for client in clients for task in client.done
+        ids.event("task", client.session, task) for client in clients for task in client.done
     }
     _wait(lambda: expected <= set(found()))
     process.terminate()

@@ -18,8 +18,8 @@ def test_ids_of_different_things_differ() -> None:
         ids.tool("s", "x"),
         ids.agent_run("s", "x"),
         ids.agent_spawn("s", "x"),
-        ids.moment("hook", "s", "x"),
-        ids.moment("compact", "s", "x"),
+        ids.event("hook", "s", "x"),
+        ids.event("compact", "s", "x"),
         ids.turn("sx", ""),
     }
     assert len(made) == 9

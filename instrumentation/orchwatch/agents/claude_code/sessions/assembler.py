@@ -20,9 +20,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orchwatch.agents.claude_code.sessions import hook_turns
-from orchwatch.agents.claude_code.sessions.closing import finished
 from orchwatch.agents.claude_code.sessions.entities import Session
-from orchwatch.agents.claude_code.sessions.merging import merge
+from orchwatch.agents.claude_code.sessions.finalizer import finalize
+from orchwatch.agents.claude_code.sessions.reducer import reduce
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 SILENCE_S = 3600.0
 
 _NS_PER_S = 1_000_000_000
-_VERSION = 3
+_VERSION = 4
 
 
 class Assembler:
@@ -72,7 +72,7 @@ class Assembler:
                 session.held.append(fact)
                 return
             fact = placed
-        merge(session, fact, self._written)
+        reduce(session, fact, self._written)
 
     def arrived(self, time_ns: int) -> None:
         """Says when the files that were read were last written to; see `add`."""
@@ -91,8 +91,8 @@ class Assembler:
         for session_id in sorted(self._open):
             session = self._sessions[session_id]
             for fact in hook_turns.released(session, now_ns):
-                merge(session, fact, self._written)
-            spans += finished(session, now_ns, self._silence_ns, reading=reading)
+                reduce(session, fact, self._written)
+            spans += finalize(session, now_ns, self._silence_ns, reading=reading)
             if not _is_open(session):
                 self._open.discard(session_id)
         return spans
@@ -138,7 +138,7 @@ def _is_open(session: Session) -> bool:
         session.turns
         or session.tools
         or session.tasks
-        or session.moments
+        or session.events
         or session.held
         or session.inputs
         or (session.init_ns and not session.started)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchwatch.agents.claude_code.sessions import facts
+from orchwatch.agents.claude_code.sessions.lifecycle import Lifecycle, Usage
 
 if TYPE_CHECKING:
     from orchwatch.agents.claude_code.sessions.facts import Fact
@@ -17,114 +18,9 @@ REMEMBER_NS = 600_000_000_000  # how long it is kept which spans went out
 
 HOOK = "hook"  # stands for the record's id where a hook tells of a prompt
 
-_MESSAGES = 64
-
-
-@dataclass(slots=True)
-class Usage:
-    """Tokens of several answers; one answer is told several times, and the highest counts hold.
-
-    Attributes:
-        totals: Input, output, read from the cache, written to the cache: of settled answers.
-        recent: The same by message, of the last ones.
-        requests: How many answers.
-        model: Which model gave the last one.
-    """
-
-    totals: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
-    recent: dict[str, list[int]] = field(default_factory=dict)
-    requests: int = 0
-    model: str = ""
-    model_ns: int = 0
-
-    def add(self, fact: facts.ApiUsage) -> None:
-        told = [
-            fact.input_tokens,
-            fact.output_tokens,
-            fact.cache_read_tokens,
-            fact.cache_creation_tokens,
-        ]
-        known = self.recent.get(fact.message_id)
-        self.requests += known is None
-        self.recent[fact.message_id] = list(map(max, told, known)) if known else told
-        if fact.time_ns >= self.model_ns:
-            self.model, self.model_ns = fact.model, fact.time_ns
-        if len(self.recent) > _MESSAGES:
-            oldest = next(iter(self.recent))
-            self.totals = _sum(self.totals, self.recent.pop(oldest))
-
-    def sums(self) -> list[int]:
-        """Over all answers, in the order of `totals`."""
-        sums = self.totals
-        for counts in self.recent.values():
-            sums = _sum(sums, counts)
-        return sums
-
-
-@dataclass(slots=True)
-class Life:
-    """When something began, was last heard of, and said that it is done.
-
-    A file's times count for more than a hook's, which come a moment later, so that what was
-    followed with hooks and without them lasts equally long.
-    """
-
-    start_ns: int = 0
-    last_ns: int = 0
-    filed: bool = False  # these two are a file's
-    final_ns: int = 0  # of the last message that asks for no tool
-    said_done: bool = False  # that message says so
-    ended_ns: int = 0
-    hooked_ns: int = 0  # when a hook said that it ended
-    error_type: str = ""
-    reason: str = ""
-    usage: Usage = field(default_factory=Usage)
-
-    @property
-    def is_final(self) -> bool:
-        """Whether nothing came after the last message that asks for no tool."""
-        return 0 < self.last_ns <= self.final_ns
-
-    @property
-    def end_ns(self) -> int:
-        """When it ended, if it has: what is told then waits for hooks, and may be told late."""
-        if self.said_done and self.is_final:
-            return self.final_ns
-        return max(self.last_ns, self.ended_ns or self.hooked_ns)
-
-    def see(self, time_ns: int, *, filed: bool) -> None:
-        """A sign of life."""
-        if self._counts(filed=filed):
-            self.start_ns = min(self.start_ns or time_ns, time_ns)
-            self.last_ns = max(self.last_ns, time_ns)
-
-    def _counts(self, *, filed: bool) -> bool:
-        """Whether a time is to be believed; the first of a file's replaces those of hooks."""
-        if filed and not self.filed:
-            self.filed, self.start_ns, self.last_ns = True, 0, 0
-        return filed or not self.filed
-
-    def finish(self, time_ns: int, level: int) -> None:
-        """A message that asks for no tool (1), or that says it is the last (2)."""
-        if level and time_ns >= self.final_ns:
-            self.said_done = level > 1 or (self.said_done and time_ns == self.final_ns)
-            self.final_ns = time_ns
-
-    def end(
-        self, time_ns: int, error_type: str | None, reason: str | None, *, filed: bool = True
-    ) -> None:
-        """The end is told; the latest word holds, and a file's rather than a hook's."""
-        known_ns = self.ended_ns if filed else self.hooked_ns
-        if filed:
-            self.ended_ns = max(self.ended_ns, time_ns)
-        else:
-            self.hooked_ns = max(self.hooked_ns, time_ns)
-        if time_ns >= known_ns and (filed or not self.ended_ns):
-            self.error_type, self.reason = error_type or "", reason or ""
-
 
 @dataclass(slots=True, kw_only=True)
-class Turn(Life):
+class Turn(Lifecycle):
     """A turn of the session, or of a sub-agent.
 
     Attributes:
@@ -186,7 +82,7 @@ class Turn(Life):
 
 
 @dataclass(slots=True, kw_only=True)
-class Agent(Life):
+class Agent(Lifecycle):
     """A sub-agent.
 
     Attributes:
@@ -278,7 +174,7 @@ class Session:
         turns: Open turns, by `turn_key`.
         closed: Turns whose span is out, their start and end; the oldest are forgotten.
         calls: By tool call.
-        moments: Facts that are spans by themselves and wait for their trace.
+        events: Facts that each make a span of their own, and wait for its trace to be known.
         held: Facts from hooks that wait for the file to name their turn.
         aliases: A hook's prompt id to the turn that the file derived.
         asked_ns: When a hook said that a prompt was submitted, by its prompt id.
@@ -316,7 +212,7 @@ class Session:
     calls: dict[str, Call] = field(default_factory=dict)
     tools: dict[str, Tool] = field(default_factory=dict)
     tasks: dict[str, Task] = field(default_factory=dict)
-    moments: list[Fact] = field(default_factory=list)
+    events: list[Fact] = field(default_factory=list)
     held: list[Fact] = field(default_factory=list)
     aliases: dict[str, str] = field(default_factory=dict)
     asked_ns: dict[str, int] = field(default_factory=dict)
@@ -350,7 +246,7 @@ class Session:
     def save(self) -> dict[str, Any]:
         """As JSON."""
         saved = asdict(self)
-        for name in ("moments", "held"):
+        for name in ("events", "held"):
             saved[name] = [
                 {"fact": type(fact).__name__, **asdict(fact)} for fact in getattr(self, name)
             ]
@@ -365,7 +261,7 @@ class Session:
         for name in ("turns", "agents"):
             for entity in values[name].values():
                 entity.usage = Usage(**entity.usage)
-        for name in ("moments", "held"):
+        for name in ("events", "held"):
             values[name] = [_fact(dict(fact)) for fact in values[name]]
         return cls(**values)
 
@@ -388,7 +284,3 @@ def _fact(saved: dict[str, Any]) -> Fact:
     kind = getattr(facts, saved.pop("fact"))
     fact: Fact = kind(**saved)
     return fact
-
-
-def _sum(left: list[int], right: list[int]) -> list[int]:
-    return [a + b for a, b in zip(left, right, strict=True)]

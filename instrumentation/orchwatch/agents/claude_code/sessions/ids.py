@@ -52,7 +52,7 @@ def wait(session_id: str, asked_id: str) -> str:
     return _span("user.wait", session_id, asked_id)
 
 
-def moment(kind: str, session_id: str, record_id: str) -> str:
+def event(kind: str, session_id: str, record_id: str) -> str:
     """The span of anything that a single record tells: a hook, a compaction, an API error."""
     return _span(kind, session_id, record_id)
 

@@ -33,7 +33,8 @@ from orchwatch.recording.resources import resource_attributes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orchwatch.agents.claude_code.sessions.entities import Agent, Call, Task, Tool, Turn, Usage
+    from orchwatch.agents.claude_code.sessions.entities import Agent, Call, Task, Tool, Turn
+    from orchwatch.agents.claude_code.sessions.lifecycle import Usage
     from orchwatch.recording.otlp_json import AttributeValue
 
 NS_PER_S = 1_000_000_000
@@ -212,13 +213,13 @@ def user_wait(  # noqa: PLR0917 - what a wait is
 def task(place: Place, task_id: str, task: Task, end_ns: int, reason: str) -> Span:
     """An entry of the session's task list, created to completed."""
     more = {semconv.TASK_ID: task_id, **_unfinished(reason)}
-    span_id = ids.moment("task", place.session_id, task_id)
+    span_id = ids.event("task", place.session_id, task_id)
     operation = semconv.AGENT_TASK if task.created_ns else ""
     start_ns = task.created_ns or end_ns
     return _span(place, span_id, semconv.AGENT_TASK, operation, start_ns, end_ns, more)
 
 
-def moment(place: Place, fact: Fact, compact_starts: Sequence[int]) -> Span:
+def event(place: Place, fact: Fact, compact_starts: Sequence[int]) -> Span:
     """What a single record tells: a hook, a compaction, a request that was answered or failed."""
     if isinstance(fact, HookRan):
         return _hook(place, fact)
@@ -236,7 +237,7 @@ def moment(place: Place, fact: Fact, compact_starts: Sequence[int]) -> Span:
         more[semconv.HTTP_RESPONSE_STATUS_CODE] = fact.status
     if fact.attempts:
         more[semconv.API_ATTEMPTS] = fact.attempts
-    span_id = ids.moment("api.error", place.session_id, fact.record_id)
+    span_id = ids.event("api.error", place.session_id, fact.record_id)
     at = fact.time_ns
     span = _span(place, span_id, semconv.API_ERROR, semconv.API_ERROR, at, at, more)
     return span._replace(error_type=fact.error_type)
@@ -252,7 +253,7 @@ def _request(place: Place, fact: ModelAnswered) -> Span:
         more[semconv.GEN_AI_RESPONSE_ID] = fact.request_id
     if fact.outcome:
         more[semconv.OUTCOME] = fact.outcome
-    span_id = ids.moment(semconv.CHAT, place.session_id, fact.record_id)
+    span_id = ids.event(semconv.CHAT, place.session_id, fact.record_id)
     return _span(
         place, span_id, f"{semconv.CHAT} {fact.model}", "", fact.start_ns, fact.time_ns, more
     )
@@ -267,7 +268,7 @@ def _cost(place: Place, fact: SessionCost) -> Span:
         semconv.SESSION_MODELS: list(fact.models),
         semconv.SESSION_MODEL_COSTS: list(fact.models.values()),
     }
-    span_id = ids.moment("session.cost", place.session_id, fact.record_id)
+    span_id = ids.event("session.cost", place.session_id, fact.record_id)
     at = fact.time_ns
     return _span(place, span_id, semconv.SESSION_COST, "", at, at, more)
 
@@ -281,7 +282,7 @@ def _hook(place: Place, hook: HookRan) -> Span:
         more[semconv.GEN_AI_TOOL_CALL_ID] = hook.tool_use_id
     if hook.blocked:
         more[semconv.HOOK_OUTCOME] = semconv.HOOK_BLOCKED
-    span_id = ids.moment("hook", place.session_id, hook.record_id)
+    span_id = ids.event("hook", place.session_id, hook.record_id)
     operation = "" if hook.end_ns is None else semconv.HOOK_PROCESS
     end_ns = hook.time_ns if hook.end_ns is None else hook.end_ns
     span = _span(place, span_id, semconv.HOOK_PROCESS, operation, hook.time_ns, end_ns, more)
@@ -301,7 +302,7 @@ def _compaction(place: Place, fact: Compacted, compact_starts: Sequence[int]) ->
         more[semconv.COMPACT_TRIGGER] = fact.trigger
     if fact.tokens:
         more[semconv.COMPACT_TOKENS] = fact.tokens
-    span_id = ids.moment("compact", place.session_id, fact.record_id)
+    span_id = ids.event("compact", place.session_id, fact.record_id)
     operation = semconv.CONTEXT_COMPACT if start_ns < end_ns else ""
     return _span(place, span_id, semconv.CONTEXT_COMPACT, operation, start_ns, end_ns, more)
 

@@ -51,7 +51,7 @@ def children() -> Callable[[], set[psutil.Process]]:
 
 def test_the_agents_find_exactly_what_one_process_alone_finds(
     tmp_path: Path,
-    spans: Callable[[], list[dict[str, object]]],
+    flat_spans: Callable[[], list[dict[str, object]]],
     children: Callable[[], set[psutil.Process]],
 ) -> None:
     outcome = prepared(tmp_path).run()
@@ -60,7 +60,7 @@ def test_the_agents_find_exactly_what_one_process_alone_finds(
     assert len(outcome.recovered) == 1
     assert children() == set()
 
-    recorded = spans()
+    recorded = flat_spans()
     assert [span["name"] for span in recorded if span["failed"]] == []
     assert {span["name"] for span in recorded} >= TEN_OPERATIONS
     assert {span["trace"] for span in recorded} == {outcome.trace_id}

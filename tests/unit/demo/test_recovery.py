@@ -33,7 +33,7 @@ def session(tmp_path: Path) -> Iterator[Session]:
 
 
 def test_a_killed_agent_is_replaced_and_its_task_handed_out_again(
-    session: Session, spans: Callable[[], list[dict[str, object]]]
+    session: Session, flat_spans: Callable[[], list[dict[str, object]]]
 ) -> None:
     lost = session.agents.agents["agent-1"]
     os.kill(lost.process.pid, signal.SIGKILL)
@@ -48,7 +48,7 @@ def test_a_killed_agent_is_replaced_and_its_task_handed_out_again(
     tasks = session.store.document["tasks"]
     assert [task["status"] for task in tasks.values()] == ["pending", "assigned", "pending"]
     assert session.store.document["agents"]["agent-1"]["starts"] == 2
-    by_name = {span["name"]: span for span in spans()}
+    by_name = {span["name"]: span for span in flat_spans()}
     assert by_name["agent.spawn"]["parent"] == by_name["recovery.run"]["id"]
 
 

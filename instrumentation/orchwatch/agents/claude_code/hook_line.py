@@ -1,7 +1,7 @@
 """One hook event of Claude Code as one line of the spool family `hooks`.
 
 A line is `{"received_ns": …, "project": …, "sizes": {…}, "payload": {…}}`. The payload has the
-shape of the one that came in, so whoever reads it reads the body of an `http` hook too; what is
+shape of the one that came in, so one reader serves both this line and the body of an `http` hook;
 content is left out of it. `sizes` are characters of the texts left out, and as `payload` the bytes
 of the whole. Neither `transcript_path` nor `cwd` is kept: the session's file is named after the
 session id, and of the directory only the last part, the project's name, is needed. The start of a
@@ -173,7 +173,7 @@ def _members(payload: dict[str, Any]) -> list[str]:
 
 
 def _digest(value: object) -> int:
-    """Tells a session's values apart, and holds nothing of them; needs no import."""
+    """A number that differs between different values, reveals nothing and needs no import."""
     return int.from_bytes(repr(value).encode(), "big") % _DIGEST_PRIME
 
 
@@ -197,7 +197,7 @@ def _is_word(value: str) -> bool:
 
 def _read() -> bytes:
     if os.isatty(_STDIN):
-        return b""  # started by hand: nobody is going to write a payload
+        return b""  # started by hand: no payload will come
     chunks = []
     while chunk := os.read(_STDIN, _CHUNK_BYTES):
         chunks.append(chunk)

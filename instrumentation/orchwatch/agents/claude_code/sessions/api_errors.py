@@ -1,4 +1,4 @@
-"""Of what kind an API error is, as the lines about it tell in one place or another."""
+"""The kind of an API error, from the different members of a line that may hold it."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _MAX = 1000
 
 
 def of_final(line: dict[str, Any]) -> tuple[str, int]:
-    """What the model's place says when it could not be asked.
+    """The error of a request that was given up, from the line in its answer's place.
 
     Returns:
-        The kind, and the HTTP status, 0 where none is told.
+        The kind, and the HTTP status, 0 where there is none.
     """
     status = _status(line.get("apiErrorStatus"))
-    told = word(line.get("error"))
-    named = word(line.get("apiErrorType")) or ("" if told == _UNKNOWN else told)
-    return named or (str(status) if status else "") or told or _OTHER, status
+    category = word(line.get("error"))
+    named = word(line.get("apiErrorType")) or ("" if category == _UNKNOWN else category)
+    return named or (str(status) if status else "") or category or _OTHER, status
 
 
 def of_retry(line: dict[str, Any]) -> tuple[str, int]:
-    """Likewise of a request that is tried again."""
+    """The same of a request that is tried again."""
     error = mapping(line.get("error"))
     status = _status(error.get("status"))
     inner = mapping(mapping(error.get("error")).get("error"))

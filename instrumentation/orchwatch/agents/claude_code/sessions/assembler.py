@@ -4,7 +4,7 @@
 following, the files' own times when importing), what is complete and what will never be:
 
 - A tool, a task or a turn is complete when both ends are known and half a second has passed in
-  which the other source can tell the same.
+  which the other source can report the same.
 - A turn ends when its file says so for good, or when the next prompt comes. An answer that asks
   for no tool only looks like an end: it is one when the file then stays as it is for a while. What
   hooks do after it is no part of it, so that it lasts as long without them.
@@ -12,7 +12,7 @@ following, the files' own times when importing), what is complete and what will 
   ends, is closed as unfinished, with the reason in `orchestration.unfinished.reason`.
 
 What the order of lines in one file decides is decided by its reader (`turns`), so that neither the
-clock nor the moment of a look has a part in it.
+clock nor the time of reading plays a part.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Assembler:
 
         Args:
             fact: The fact.
-            arrived_ns: When the file that tells it was last written to; 0 to go by the fact's own.
+            arrived_ns: When its file was last written to; 0 to go by the fact's own time.
         """
         session = self._sessions.get(fact.session_id)
         if session is None:

@@ -138,14 +138,14 @@ def _said(file: FileState, message: dict[str, Any], common: dict[str, Any]) -> l
 def _failure(file: FileState, line: dict[str, Any], common: dict[str, Any]) -> list[Fact]:
     """The model could not be asked, for good."""
     error, status = api_errors.of_final(line)
-    told: dict[str, Any] = {
+    details: dict[str, Any] = {
         "record_id": text(line.get("uuid")),
         "error_type": error,
         "status": status,
         "attempts": file.queries.given_up(),
     }
     if common.get("agent_id"):
-        return [ApiFailed(**common, **told), TurnEnded(**common, error_type=error)]
+        return [ApiFailed(**common, **details), TurnEnded(**common, error_type=error)]
     if file.turns.copying:
         return []
     facts: list[Fact] = []
@@ -155,5 +155,5 @@ def _failure(file: FileState, line: dict[str, Any], common: dict[str, Any]) -> l
         common["prompt_id"] = file.turns.prompt
     alive = file.turns.live(common["time_ns"], 2)
     file.outside(common, alive=alive)
-    failed = ApiFailed(**common, **told)
+    failed = ApiFailed(**common, **details)
     return [*facts, failed, *([TurnEnded(**common, error_type=error)] if alive else [])]

@@ -1,8 +1,8 @@
-"""Whose a message is: the first place where it was read owns it, everywhere else it is a copy.
+"""Which session and turn own a message: the first to claim it does, elsewhere it is a copy.
 
 A fork, a resumed session and a conversation that a program feeds in again repeat what was asked
 and paid for before, under another session id or as another turn. The message ids stay the same.
-Importer and monitor share what they know, so that it does not matter who comes first.
+Importer and monitor share their claims, so the order in which they run does not matter.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _NAME = "claude-messages.sqlite"
 _DIGEST_BYTES = 8
 _WAIT_S = 10.0
-_MARK = b""  # whose a span is does not matter
+_MARK = b""  # a span has no owner
 
 
 class Standing(Enum):
@@ -47,13 +47,13 @@ class Claims:
         self._held: dict[bytes, bytes] = {}
 
     def stand(self, message: str, session_id: str, turn: str, *, claim: bool = True) -> Standing:
-        """Claims a message for a turn of a session, unless somebody else has it.
+        """Claims a message for a turn of a session, unless it is claimed already.
 
         Args:
             message: Its id, or that of another record; with a kind in front.
             session_id: The session that it was read in.
             turn: Which turn or sub-agent of that session.
-            claim: Whether to claim it if it is nobody's.
+            claim: Whether to claim it if it is unclaimed.
         """
         key = _digest(message)
         owner = _owner_digest(session_id) + _owner_digest(turn)
@@ -137,7 +137,7 @@ class StoredClaims(Claims):
         try:
             row = self._connection.execute("SELECT owner FROM claim WHERE message = ?", [key])
             found = row.fetchone()
-        except sqlite3.Error:  # taken for nobody's: what is asked for goes on
+        except sqlite3.Error:  # taken for unclaimed: the caller goes on
             losses.count("internal_error")
             return None
         return found[0] if found else None

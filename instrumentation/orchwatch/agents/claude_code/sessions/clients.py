@@ -65,17 +65,19 @@ def read(path: str, domain: str) -> tuple[Client, str] | None:
         domain: What `pid_domain` says.
     """
     try:
-        told = mapping(json.loads(files.read(path, _MAX_BYTES)))
+        record = mapping(json.loads(files.read(path, _MAX_BYTES)))
     except (OSError, ValueError, RecursionError):
         return None
     pid, start, session_id = (
-        told.get("pid"),
-        text(told.get("procStart")),
-        text(told.get("sessionId")),
+        record.get("pid"),
+        text(record.get("procStart")),
+        text(record.get("sessionId")),
     )
     if type(pid) is not int or pid <= 0 or not (start and session_id):
         return None
-    return (Client(pid, start), session_id) if domain and told.get("pidDomain") == domain else None
+    return (
+        (Client(pid, start), session_id) if domain and record.get("pidDomain") == domain else None
+    )
 
 
 def is_lost(projects: str, session_id: str) -> bool:

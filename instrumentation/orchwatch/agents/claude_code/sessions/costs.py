@@ -1,8 +1,8 @@
 """What a session has cost, as its file says each time that Claude Code ends: `cost-state`.
 
 Its figures are totals over all processes of the session, so that only what was added since the one
-before is taken. A fork's begin with its origin's, which its file does not tell apart: its first is
-where its own begin.
+before is taken. A fork's totals begin with its origin's, which its file does not separate: its
+first record is where its own cost begins.
 """
 
 from __future__ import annotations

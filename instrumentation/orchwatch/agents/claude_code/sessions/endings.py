@@ -1,4 +1,4 @@
-"""Whether something of a session has ended by a moment, when, and what was wrong."""
+"""Whether a tool call, a turn or a sub-agent has ended by a given time, and how."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from orchwatch.agents.claude_code.sessions.lifecycle import Lifecycle
 
 _NS_PER_S = 1_000_000_000
-SETTLE_NS = _NS_PER_S // 2  # in which the other source tells the same
+SETTLE_NS = _NS_PER_S // 2  # within which the other source reports the same
 _END_NS = _NS_PER_S  # by which a sign of life may follow the end and still belong before it
 _LAG_NS = 5 * _NS_PER_S // 4  # by which a file may lag behind another, or behind a hook
 _GONE_NS = 2 * _NS_PER_S  # after the session's end
 START_NS = 5 * _NS_PER_S  # that a start may come later than its end
 _SAID_NS = _NS_PER_S  # after a message that says it is the last one
-_TELLS_NS = 5 * _NS_PER_S  # the same where hooks may still object, and the file will tell
+_OBJECTION_NS = 5 * _NS_PER_S  # the same where a hook may still object, which the file then shows
 _QUIET_NS = 120 * _NS_PER_S  # after one that only looks so: a long tool call may be in the making
 _LATE_NS = 60 * _NS_PER_S  # by which a file of the session may come later than the others
 _LONG_NS = 600 * _NS_PER_S  # for a compaction
@@ -68,7 +68,7 @@ class Endings:
             self.gives_up = SILENCE
 
     def settled(self, time_ns: int) -> bool:
-        """Whether another source would have told the same by now, or Claude Code is no more."""
+        """Whether other sources have had time to report the same, or Claude Code has exited."""
         exited = self._session.exited_ns >= time_ns
         return bool(self.gives_up) or exited or self.past(time_ns, SETTLE_NS)
 
@@ -77,12 +77,12 @@ class Endings:
         return self._now_ns - time_ns >= wait_ns
 
     def quiet(self, time_ns: int, wait_ns: int, whose: str | None = None) -> bool:
-        """Whether that long ago was the last that came, by its own time and by the clock.
+        """Whether nothing has come for that long, by its own time and by the clock.
 
         Args:
             time_ns: Its own time.
             wait_ns: How long.
-            whose: Of a sub-agent, or empty of the session's own conversation; by default of all.
+            whose: A sub-agent's id, or empty for the session's own conversation; by default both.
         """
         if self._reading:
             return False
@@ -92,12 +92,12 @@ class Endings:
         return self.past(max(time_ns, arrived_ns), wait_ns)
 
     def is_late(self, agent: Agent) -> bool:
-        """Whether what other files tell about a sub-agent would be there by now."""
+        """Whether other files have had time to show what they know of a sub-agent."""
         last_ns = max(agent.last_ns, agent.stopped_ns)
         return bool(self.gives_up) or self.quiet(last_ns, _LATE_NS)
 
     def knows_start(self, fact: Compacted) -> bool:
-        """Whether it is known when a compaction began, or nobody is left who could tell."""
+        """Whether the start of a compaction is known, or can no longer become known."""
         if self.gives_up or self.quiet(fact.time_ns, _LATE_NS):
             return True
         if fact.duration_ns is not None or fact.trigger == MICRO:
@@ -133,23 +133,23 @@ class Endings:
             agent = self._session.agents.get(turn.agent_id)
             done = agent is None or agent.done
             return End(turn.last_ns) if done and self.quiet(turn.last_ns, _QUIET_NS) else None
-        return self._ended(turn, "", _TELLS_NS if self._session.tells_ends else _SAID_NS)
+        return self._ended(turn, "", _OBJECTION_NS if self._session.writes_ends else _SAID_NS)
 
     def of_agent(self, agent: Agent) -> End | None:
-        """How a sub-agent ended, by its own word, its caller's or the host's."""
+        """How a sub-agent ended, as it reports itself, or its caller or the host does."""
         if not agent.start_ns and not self.is_late(agent):
             return None  # its own file lags behind
-        told = self._agent_told(agent)
-        if told is None:
-            return self._ended(agent, agent.agent_id, _TELLS_NS)
+        reported = self._reported_end(agent)
+        if reported is None:
+            return self._ended(agent, agent.agent_id, _OBJECTION_NS)
         sure = agent.said_done and agent.is_final
         if sure and self._session.exited_ns >= agent.last_ns:
-            return told
+            return reported
         wait_ns = SETTLE_NS if sure else _LAG_NS
-        settled = self.quiet(max(told.time_ns, agent.last_ns), wait_ns, agent.agent_id)
-        return told if self.gives_up or settled else None
+        settled = self.quiet(max(reported.time_ns, agent.last_ns), wait_ns, agent.agent_id)
+        return reported if self.gives_up or settled else None
 
-    def _agent_told(self, agent: Agent) -> End | None:
+    def _reported_end(self, agent: Agent) -> End | None:
         session = self._session
         notice = next(
             (
@@ -174,29 +174,33 @@ class Endings:
         return None
 
     def _ended(self, life: Lifecycle, whose: str, said_ns: int) -> End | None:
-        """How something has ended by what it says itself; None while it may go on.
+        """How a turn or a sub-agent ended by its own account; None while it may go on.
 
         Args:
             life: What it is about.
             whose: As in `quiet`.
-            said_ns: How long a message that says it is the last one is not believed.
+            said_ns: How long to wait after a message that says it is the last one.
         """
-        told = _has_ended(life)
+        reported = _has_ended(life)
         last_ns = max(life.last_ns, life.ended_ns, life.hooked_ns)
-        if told:
+        if reported:
             wait_ns = _END_NS if life.is_final else _LAG_NS
             if life.ended_ns >= life.last_ns:  # the file itself, after all hooks
                 wait_ns = SETTLE_NS
             if self.gives_up or self.quiet(last_ns, wait_ns, whose):
                 return End(life.end_ns, life.error_type, life.reason)
         wait_ns = said_ns if life.said_done else _QUIET_NS
-        if not told and life.is_final and (self.gives_up or self.quiet(last_ns, wait_ns, whose)):
+        if (
+            not reported
+            and life.is_final
+            and (self.gives_up or self.quiet(last_ns, wait_ns, whose))
+        ):
             return End(life.last_ns)  # without the error of an end after which it went on
         return End(life.last_ns, reason=self.gives_up) if self.gives_up else None
 
 
 def _has_ended(life: Lifecycle) -> bool:
-    """Whether its end was told, and it did not go on, as it does when a hook objects."""
+    """Whether its end was reported and it did not go on, as it does when a hook objects."""
     if life.ended_ns >= life.last_ns - _END_NS and life.ended_ns:
         return True
     return 0 < life.hooked_ns >= life.last_ns - (_END_NS if life.is_final else 0)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 REMEMBER_NS = 600_000_000_000  # how long it is kept which spans went out
 
-HOOK = "hook"  # stands for the record's id where a hook tells of a prompt
+HOOK = "hook"  # stands for the record's id where a hook reports a prompt
 
 
 @dataclass(slots=True, kw_only=True)
@@ -90,7 +90,7 @@ class Agent(Lifecycle):
         prompt_id: The user's prompt, where its file says so.
         hinted: The same from a hook, which names the one that runs at the moment.
         run: The run of several sub-agents that it is one of.
-        part: What tells it from its earlier part, whose span was out already.
+        part: Its own key where it continues an agent whose span was written already.
         glimpsed_ns: When its session's file showed it first; its own file knows better.
         worked_ns: When it first asked its model, or was answered.
         spawned: Its `agent.spawn` is out.
@@ -180,12 +180,12 @@ class Session:
         asked_ns: When a hook said that a prompt was submitted, by its prompt id.
         asks: Requests for a permission whose call is not known yet: time, sub-agent, tool, digest.
         inputs: Requests for input: when asked, when answered, turn, sub-agent.
-        pauses: How long each turn that is over has waited for a person, 0 if nothing tells.
+        pauses: How long each turn that is over has waited for a person, 0 if that is not known.
         waited: How much of that went out as spans.
         compact_starts: When the last compactions began.
         emitted: Span ids and when they went out; the oldest are forgotten.
         runs: The call that started a run of several sub-agents.
-        notices: Ends of sub-agents that the session was told: time and error type.
+        notices: Ends of sub-agents announced to the session: time and error type.
         parts: The part of a turn, or sub-agent, that goes on after its span was out.
         arrived_ns: When its files were last written to, or a hook came.
         arrivals: The same of each sub-agent, and by an empty id of its own conversation.
@@ -195,7 +195,7 @@ class Session:
         process_ns: When that process was started, which a hook knows at once.
         ready_ns: When it could be asked for something, as its file says.
         handled_ns: When its hook of this event came.
-        tells_ends: Its file has told of an end of a turn.
+        writes_ends: Its file has recorded the end of a turn.
     """
 
     session_id: str
@@ -229,7 +229,7 @@ class Session:
     arrivals: dict[str, int] = field(default_factory=dict)
     exited_ns: int = 0
     lost_ns: int = 0
-    tells_ends: bool = False
+    writes_ends: bool = False
 
     @property
     def init_ns(self) -> tuple[int, int] | None:

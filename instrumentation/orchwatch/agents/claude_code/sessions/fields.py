@@ -1,4 +1,4 @@
-"""Members of other people's JSON, taken as what they should be or not at all."""
+"""Members of foreign JSON, taken as the type they should have or not at all."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def text(value: object) -> str:
 
 
 def word(value: object) -> str:
-    """One word that cannot be a sentence or a secret's line, or nothing."""
+    """One word, which cannot be a sentence or hold a secret, or an empty str."""
     return value if isinstance(value, str) and _WORD.fullmatch(value) else ""
 
 
@@ -70,7 +70,7 @@ def _time_ns(value: str) -> int | None:
 
 
 def digest(content: object) -> str:
-    """What tells one text from another without holding it; empty for no text."""
+    """A digest that identifies a text without revealing it; empty for no text."""
     if isinstance(content, list) and content:
         content = mapping(content[0]).get("text")
     if not isinstance(content, str) or not content:

@@ -59,7 +59,7 @@ class FileState:
             "sides": {},  # record id to the sub-agent inside this very file (older versions)
             "calls": {},  # tool calls that the file holds, the last ones
             "stops": [],  # Stop hooks that wait for their summary
-            "stopped": [],  # durations of those that were told before their summary
+            "stopped": [],  # durations of those that ended before their summary
             "worked": {},  # sub-agents that have asked their model, or were answered
             "begun": False,  # a line with a time was read
         }
@@ -69,7 +69,7 @@ class FileState:
         self.skipped: Counter[str] = Counter()
 
     def own_prompt(self, session_id: str) -> None:
-        """Something came of the current prompt, so it is this session's: elsewhere it is a copy."""
+        """Claims the current prompt for this session, since it led to something."""
         if self.state["record"]:
             self.claims.stand(f"prompt:{self.state['record']}", session_id, "")
 
@@ -82,12 +82,12 @@ class FileState:
         return [AgentWorked(**{**common, "agent_id": agent_id})]
 
     def cut_off(self, common: dict[str, Any]) -> list[Fact]:
-        """Somebody stopped the model: the request that it was answering, if it was."""
+        """The user stopped the model: closes the request that it was answering, if any."""
         query = self.queries.cut_off()
         return [answered(common, query, INTERRUPTED)] if query else []
 
     def outside(self, common: dict[str, Any], *, alive: bool) -> None:
-        """What comes after the end stands by itself; what comes before is a sign of life."""
+        """Detaches a fact that comes after its turn's end; one before it is a sign of life."""
         if alive and not self.state["final"]:
             alive = self.turns.live(common["time_ns"])
         if not alive:

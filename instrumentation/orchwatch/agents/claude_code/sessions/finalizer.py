@@ -1,4 +1,4 @@
-"""What of a session is complete by a moment, and what will never be."""
+"""Turns what is complete in a session, or never will be, into finished spans."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MAX_REMEMBERED = 1000
 def finalize(
     session: Session, now_ns: int, silence_ns: int, *, reading: bool = False
 ) -> list[Span]:
-    """The spans that are complete, or given up; what they were made of is let go."""
+    """The spans that are complete or given up; the session forgets what they were made of."""
     finalizer = _Finalizer(session, now_ns, silence_ns, reading=reading)
     finalizer.start()
     finalizer.tools()
@@ -63,7 +63,7 @@ class _Finalizer:
             end_ns, reason = self._endings.of_tool(tool)
             if not end_ns or (waits.is_open(self._session, tool) and not self._endings.gives_up):
                 continue
-            if not tool.name:  # the answer to a call that nobody has seen
+            if not tool.name:  # the answer to a call that was never seen
                 if self._endings.gives_up:
                     del self._session.tools[tool.tool_use_id]
                 continue
@@ -78,7 +78,7 @@ class _Finalizer:
             self._emit(spans.tool(place, tool, end_ns, reason))
 
     def _wait(self, place: Place, tool: Tool, end_ns: int) -> None:
-        """The wait for a person stands beside the call, which begins when it is over."""
+        """Emits a call's wait for the user as a span of its own; the call begins after it."""
         waited = waits.of_tool(tool, end_ns)
         if waited is None:
             return
@@ -180,14 +180,14 @@ class _Finalizer:
         session = self._session
         emitted = session.emitted
         if self._endings.gives_up == SILENCE:
-            emitted.clear()  # no other source tells so late what one has told
+            emitted.clear()  # no other source repeats it so late
         for span_id in list(emitted):
             if not self._endings.past(emitted[span_id], REMEMBER_NS):
                 break
             del emitted[span_id]
-        for told in (session.closed, session.pauses, session.waited):
-            while len(told) > _MAX_REMEMBERED:
-                del told[next(iter(told))]
+        for kept in (session.closed, session.pauses, session.waited):
+            while len(kept) > _MAX_REMEMBERED:
+                del kept[next(iter(kept))]
         done = [agent for agent in session.agents.values() if agent.done]
         for agent in done[:-_MAX_REMEMBERED]:
             del session.agents[agent.agent_id]

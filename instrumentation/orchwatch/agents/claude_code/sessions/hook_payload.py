@@ -3,7 +3,7 @@
 Which event ends which: PreToolUse and PostToolUse(Failure) or PermissionDenied by `tool_use_id`,
 SubagentStart and SubagentStop by `agent_id`, UserPromptSubmit and Stop(Failure) by `prompt_id`,
 TaskCreated and TaskCompleted by `task_id`. Compactions are known from the session's file; a hook
-only tells when one began.
+only says when one began.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def read(payload: dict[str, Any], received_ns: int, started_ns: int = 0) -> list
     Args:
         payload: The object that Claude Code wrote, with or without its content.
         received_ns: When it came, Unix time in nanoseconds; payloads carry no time.
-        started_ns: Likewise when Claude Code's process was started; 0 where that is not known.
+        started_ns: When Claude Code's process was started, likewise; 0 where that is not known.
     """
     event = payload.get("hook_event_name")
     reader = _READERS.get(event) if isinstance(event, str) else None

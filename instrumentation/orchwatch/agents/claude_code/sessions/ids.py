@@ -1,7 +1,7 @@
 """Ids of traces and spans, derived from Claude Code's own, so that any process can join a trace.
 
-An id is the start of the SHA-256 of its kind and parts joined by NUL bytes. These rules are stable
-for ever: stored traces and an import that runs again depend on them.
+An id is the start of the SHA-256 of its kind and parts joined by NUL bytes. These rules never
+change: stored traces and an import that runs again depend on them.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def wait(session_id: str, asked_id: str) -> str:
 
 
 def event(kind: str, session_id: str, record_id: str) -> str:
-    """The span of anything that a single record tells: a hook, a compaction, an API error."""
+    """The span of an event that a single record describes: a hook, a compaction, an API error."""
     return _span(kind, session_id, record_id)
 
 

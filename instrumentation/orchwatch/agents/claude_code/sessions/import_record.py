@@ -1,11 +1,11 @@
 """What was imported already: durable, and exact through a kill at any moment.
 
 No file is trusted to be what it was: a session with a file that has changed is read again from its
-start, and the record tells which of its spans are out.
+start, and the record says which of its spans were written before.
 
 Spool and record are two files, so nothing can write both at once. Before spans are appended, one
-transaction keeps them here together with their ids; afterwards they are struck
-out. Whoever finds some after a kill looks in the spool which of them arrived, and appends the rest.
+transaction keeps them here together with their ids; afterwards they are deleted. After a kill, the
+next import looks in the spool which of them arrived, and appends the rest.
 """
 
 from __future__ import annotations

@@ -161,12 +161,12 @@ class _SessionImport:
             return
         begun = self._summary.spans
         is_lost = self._is_lost()  # before it is read, so that nothing is written after
-        # Until all is read: whoever is killed before has to read it again.
+        # Until all is read: an import that is killed before has to read it again.
         self._seen.files = {path: look for path, look in known.items() if path not in looks}
         self._read()
         now_ns = max(time.time_ns(), self._clock_ns)
         if now_ns - self._clock_ns < SILENCE_S * NS_PER_S:
-            # It runs, perhaps: then what only looks like an end is none before the files are quiet.
+            # It may be running: then an apparent end counts only once the files are quiet.
             # Files of old lines are copies of the past, however young, and nothing follows.
             self._assembler.arrived(max(_modified_ns(found.path) for found in self._session.files))
         self._spans += self._assembler.finished(now_ns)

@@ -13,7 +13,7 @@ _MAX_MESSAGES = 64
 
 @dataclass(slots=True)
 class Usage:
-    """Tokens of several answers; one answer is told several times, and the highest counts hold.
+    """Tokens of several answers; one answer is reported several times, and its highest counts hold.
 
     Attributes:
         totals: Input, output, read from the cache, written to the cache: of settled answers.
@@ -29,7 +29,7 @@ class Usage:
     model_ns: int = 0
 
     def add(self, fact: facts.ApiUsage) -> None:
-        told = [
+        counts = [
             fact.input_tokens,
             fact.output_tokens,
             fact.cache_read_tokens,
@@ -37,7 +37,7 @@ class Usage:
         ]
         known = self.recent.get(fact.message_id)
         self.requests += known is None
-        self.recent[fact.message_id] = list(map(max, told, known)) if known else told
+        self.recent[fact.message_id] = list(map(max, counts, known)) if known else counts
         if fact.time_ns >= self.model_ns:
             self.model, self.model_ns = fact.model, fact.time_ns
         if len(self.recent) > _MAX_MESSAGES:
@@ -54,7 +54,7 @@ class Usage:
 
 @dataclass(slots=True)
 class Lifecycle:
-    """When something began, was last heard of, and said that it is done.
+    """When a turn or a sub-agent began, was last heard of, and said that it is done.
 
     A file's times count for more than a hook's, which come a moment later, so that what was
     followed with hooks and without them lasts equally long.
@@ -78,7 +78,7 @@ class Lifecycle:
 
     @property
     def end_ns(self) -> int:
-        """When it ended, if it has: what is told then waits for hooks, and may be told late."""
+        """When it ended, if it has; the report of an end waits for hooks, and may come late."""
         if self.said_done and self.is_final:
             return self.final_ns
         return max(self.last_ns, self.ended_ns or self.hooked_ns)
@@ -104,7 +104,7 @@ class Lifecycle:
     def end(
         self, time_ns: int, error_type: str | None, reason: str | None, *, filed: bool = True
     ) -> None:
-        """The end is told; the latest word holds, and a file's rather than a hook's."""
+        """Records a reported end; the latest report holds, and a file's rather than a hook's."""
         known_ns = self.ended_ns if filed else self.hooked_ns
         if filed:
             self.ended_ns = max(self.ended_ns, time_ns)

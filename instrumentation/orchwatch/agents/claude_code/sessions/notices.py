@@ -1,4 +1,4 @@
-"""What a session is told about its background work: `<task-notification>` with a status."""
+"""Notices of ended background work in a session's messages: `<task-notification>` with a status."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _RUNS = ("running", "pending", "in_progress", "started")
 
 
 def read(content: object, common: dict[str, Any]) -> list[Fact]:
-    """The ends of sub-agents that a text tells, wherever it stands.
+    """The ends of sub-agents that a message announces.
 
     Args:
-        content: A text or a message's blocks.
+        content: A message's content: a str or a list of blocks.
         common: The members of the facts.
     """
     if isinstance(content, list):
@@ -30,18 +30,18 @@ def read(content: object, common: dict[str, Any]) -> list[Fact]:
         texts = [content]
     return [
         fact
-        for told in texts
-        if isinstance(told, str) and NOTICE in told[:_FAR]
-        for fact in _read(told, common)
+        for message in texts
+        if isinstance(message, str) and NOTICE in message[:_MAX_OFFSET]
+        for fact in _read(message, common)
     ]
 
 
-_FAR = 4096  # a notice stands at the start of its text, perhaps behind a reminder
+_MAX_OFFSET = 4096  # a notice stands at the start of its message, perhaps behind a reminder
 
 
-def _read(told: str, common: dict[str, Any]) -> list[Fact]:
+def _read(message: str, common: dict[str, Any]) -> list[Fact]:
     found: list[Fact] = []
-    for notice in _ONE.findall(told):
+    for notice in _ONE.findall(message):
         task = _TASK.search(notice)
         status = _STATUS.search(notice)
         outcome = word(status[1]).lower() if status else ""

@@ -1,4 +1,4 @@
-"""Why a tool call was not carried out, or not to its end, where that is no failure of the tool."""
+"""Why a tool call did not run, or not to its end, where the tool itself did not fail."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from orchwatch import semconv
 from orchwatch.agents.claude_code.sessions.fields import mapping, text
 
-# `toolDenialKind` of a file's lines; a person's No is told apart below.
+# `toolDenialKind` of a file's lines; a refusal by the user is handled below.
 _KINDS = {
     "permission-rule": semconv.DENIED_BY_RULE,
     "automode-blocked": semconv.DENIED_BY_RULE,
@@ -18,8 +18,8 @@ _KINDS = {
     "cancelled": semconv.CANCELLED,
 }
 _REJECTED = "user-rejected"
-# What the model is told instead, in files that have no such member.
-_TOLD = (
+# The message to the model, for files without that member.
+_MESSAGES = (
     (
         re.compile(r"(PreToolUse|PermissionRequest)(:\S+)? hook (blocking )?error\b"),
         semconv.BLOCKED_BY_HOOK,
@@ -50,14 +50,14 @@ def of_answer(block: dict[str, Any], line: dict[str, Any]) -> str:
     decision = mapping(line.get("permissionDecision"))
     if decision.get("source") == "hook" and decision.get("decision") == "reject":
         return semconv.BLOCKED_BY_HOOK
-    told = _told(block)
-    if told == semconv.BLOCKED_BY_HOOK:
-        return told
+    outcome = _by_message(block)
+    if outcome == semconv.BLOCKED_BY_HOOK:
+        return outcome
     kind = text(line.get("toolDenialKind")) or text(line.get("remoteToolDenialKind"))
     if kind == _REJECTED:
         refused = line.get("toolDenialBeforeRun") is True or decision.get("source") == "user_reject"
         return semconv.DENIED_BY_USER if refused else semconv.INTERRUPTED
-    return _KINDS.get(kind, "") if kind else told
+    return _KINDS.get(kind, "") if kind else outcome
 
 
 def by_person(line: dict[str, Any]) -> bool:
@@ -67,9 +67,9 @@ def by_person(line: dict[str, Any]) -> bool:
     return mapping(line.get("permissionDecision")).get("source") in _BY_PERSON
 
 
-def _told(block: dict[str, Any]) -> str:
+def _by_message(block: dict[str, Any]) -> str:
     content = block.get("content")
     if isinstance(content, list) and content:
         content = mapping(content[0]).get("text")
     start = content[:_MAX] if isinstance(content, str) else ""
-    return next((outcome for pattern, outcome in _TOLD if pattern.match(start)), "")
+    return next((outcome for pattern, outcome in _MESSAGES if pattern.match(start)), "")

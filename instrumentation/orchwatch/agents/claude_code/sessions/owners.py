@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def turn_of(session: Session, fact: Fact) -> Turn | None:
-    """The turn in which a fact lies; None where its span is out."""
+    """The turn that a fact is about; None where its span was written."""
     prompt_id = fact.agent_turn if fact.agent_id else fact.prompt_id
     if prompt_id is None:
         return None
@@ -26,7 +26,7 @@ def turn_of(session: Session, fact: Fact) -> Turn | None:
 
 
 def keep_alive(session: Session, fact: Fact) -> Turn | None:
-    """The turn in which a fact lies, which it keeps alive; likewise its sub-agent."""
+    """Records a sign of life of a fact's turn and sub-agent; returns the turn."""
     if fact.passive:
         return None
     filed = fact.source == "file"

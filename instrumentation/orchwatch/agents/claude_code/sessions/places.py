@@ -1,4 +1,4 @@
-"""To which trace and under which span something belongs, as far as it is known."""
+"""The trace and the parent span of what happened, as far as they are known."""
 
 from __future__ import annotations
 
@@ -106,14 +106,14 @@ def is_helper(agent_id: str) -> bool:
 
 
 def type_of(session: Session, agent_id: str) -> str:
-    """A sub-agent's type, empty where nobody told it."""
+    """A sub-agent's type, empty where it is not known."""
     agent = session.agents.get(agent_id)
     call = None
     if agent:
         call = session.calls.get(agent.call) or likely_call(session, agent)
     helper = _HELPER.fullmatch(agent_id)
-    told = agent.agent_type if agent else ""
-    return told or (call.agent_type if call else "") or (helper[1] if helper else "")
+    own_type = agent.agent_type if agent else ""
+    return own_type or (call.agent_type if call else "") or (helper[1] if helper else "")
 
 
 def prompt_of(session: Session, agent_id: str) -> str | None:

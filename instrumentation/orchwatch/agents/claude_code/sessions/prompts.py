@@ -6,11 +6,11 @@ from typing import Any
 
 from orchwatch.agents.claude_code.sessions.fields import mapping, text
 
-PROMPT = "prompt"  # somebody asked for something
+PROMPT = "prompt"  # a user's prompt
 REQUEST = "request"  # a command or a notice: a turn only if the model answers it
-INTERRUPTION = "interruption"  # somebody stopped the model
+INTERRUPTION = "interruption"  # the user stopped the model
 INJECTED = "injected"  # part of the turn that runs
-UNKNOWN = "unknown"  # of a shape that nobody knows
+UNKNOWN = "unknown"  # of an unknown shape
 
 _INTERRUPTED = "[Request interrupted by user"
 _REQUESTS = ("<command-name>", "<command-message>")
@@ -62,9 +62,9 @@ def _first_text(content: object) -> str:
     """The first text, if any, that is not mere context of what follows."""
     if not isinstance(content, list):
         return content if isinstance(content, str) else ""
-    texts = [told for block in content if isinstance(told := mapping(block).get("text"), str)]
+    texts = [one for block in content if isinstance(one := mapping(block).get("text"), str)]
     others = any(mapping(block).get("type") not in (None, "text") for block in content)
-    said = [told for told in texts if not told.startswith(_CONTEXT)]
+    said = [one for one in texts if not one.startswith(_CONTEXT)]
     if said:
         return said[0]
     return "" if others or not texts else texts[0]

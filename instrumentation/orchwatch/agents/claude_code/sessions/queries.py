@@ -1,4 +1,4 @@
-"""Requests to a model that wait for their answer, as a file's `api-request` lines tell them."""
+"""Requests to a model that wait for their answer, as a file's `api-request` lines report them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which spans of sessions the spool holds already, whoever has put them there."""
+"""Which spans of sessions the spool holds already, from any process."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """The records of one line: usually one, but a line may hold several, or damage between them.
 
 A process that is killed while it writes leaves half a record, zeros where the disk had no data
-yet, or a byte that is no text; the next one goes on behind it without a line's end. None of that
-costs the record beside it.
+yet, or bytes that are not UTF-8; the next process appends behind it without a newline. None of
+that costs the record beside it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections import Counter
 
-_DECODER = json.JSONDecoder(strict=False)  # a control character in a text harms nobody
+_DECODER = json.JSONDecoder(strict=False)  # a control character in a string does no harm
 _START = re.compile(r'\{\s*"')
 _BLANK = re.compile(r"[\s\0]*")
 # Each try may read to the line's end: a line full of starts must not take for ever.

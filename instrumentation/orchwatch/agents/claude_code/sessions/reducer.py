@@ -1,4 +1,4 @@
-"""Each kind of fact into what is known of its session, in any order and any number of times."""
+"""Merges each kind of fact into its session, in any order and any number of times."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MAX_COMPACT_STARTS = 16
 
 
 def reduce(session: Session, fact: Fact, written: Callable[[str], bool]) -> None:
-    """Adds what a fact tells.
+    """Merges a fact into its session.
 
     Args:
         session: What it is about.
@@ -35,9 +35,9 @@ def reduce(session: Session, fact: Fact, written: Callable[[str], bool]) -> None
 
 
 def _is_repeated(session: Session, fact: Fact) -> bool:
-    """Whether it is from a part of the past that is out already: a file may hold a copy of it.
+    """Whether its span was written long ago: a file may hold a copy of it.
 
-    What is younger is recognised by the spans that went out.
+    Younger facts are recognised by the ids of the spans that were written.
     """
     if session.last_ns - fact.time_ns < REMEMBER_NS:
         return False
@@ -102,8 +102,8 @@ def _turn_ended(session: Session, fact: facts.TurnEnded) -> None:
         return
     filed = fact.source == "file"
     if filed and not (fact.agent_id or fact.error_type or fact.reason):
-        session.tells_ends = True
-    # What tells the end is no part of what has ended, unless nothing else is known of it.
+        session.writes_ends = True
+    # The report of an end is no part of what ended, unless nothing else is known of it.
     turn = owners.turn_of(session, fact)
     if turn and not turn.last_ns:
         turn.see(fact.time_ns, filed=filed)

@@ -127,18 +127,18 @@ def _age(recorded: list[RecordedSession]) -> Callable[[RecordedSession], tuple[i
 
 def agent_origin(path: str) -> dict[str, str]:
     """What lies beside a sub-agent's file: its type, the call that started it, its workflow."""
-    told: dict[str, object] = {}
+    described: dict[str, object] = {}
     try:
         with reader(path.removesuffix(_SUFFIX) + ".meta.json") as stream:
-            told = mapping(json.loads(stream.read(_HEAD_BYTES)))
+            described = mapping(json.loads(stream.read(_HEAD_BYTES)))
     except (OSError, ValueError, RecursionError):
         pass
     folder, _ = os.path.split(os.path.abspath(path))
     above, run = os.path.split(folder)
     return {
         "run": run if os.path.basename(above) == _WORKFLOWS else "",
-        "agent_type": text(told.get("agentType")),
-        "tool_use_id": text(told.get("toolUseId") or told.get("toolUseID")),
+        "agent_type": text(described.get("agentType")),
+        "tool_use_id": text(described.get("toolUseId") or described.get("toolUseID")),
     }
 
 
@@ -212,17 +212,17 @@ def _owner(path: str, head: bytes) -> tuple[str, str | None]:
     parents = os.path.abspath(path).split(os.sep)[:-1]
     session_id = ""
     for record in _records(head):
-        told = text(record.get("sessionId"))
-        if not told:
+        described = text(record.get("sessionId"))
+        if not described:
             continue
-        session_id = session_id or told
+        session_id = session_id or described
         if not record.get("uuid"):
             continue  # of a kind that every file may begin with
         if record.get("isSidechain") is not True:
             agent_id = None if "isSidechain" in record else agent_id
         elif _SUBAGENTS in parents or agent_id:
             agent_id = text(record.get("agentId")) or agent_id or name
-        return told, agent_id
+        return described, agent_id
     if session_id:
         return session_id, agent_id
     if _SUBAGENTS in parents:

@@ -62,7 +62,7 @@ class Span(NamedTuple):
 
     @property
     def status(self) -> int:
-        """OTLP's code: what was hindered has neither gone well nor failed."""
+        """OTLP's code: what was denied or interrupted has neither succeeded nor failed."""
         if self.error_type:
             return STATUS_ERROR
         return STATUS_UNSET if semconv.OUTCOME in self.attributes else STATUS_OK
@@ -220,7 +220,7 @@ def task(place: Place, task_id: str, task: Task, end_ns: int, reason: str) -> Sp
 
 
 def event(place: Place, fact: Fact, compact_starts: Sequence[int]) -> Span:
-    """What a single record tells: a hook, a compaction, a request that was answered or failed."""
+    """An event that a single record describes: a hook, a compaction, a request to the model."""
     if isinstance(fact, HookRan):
         return _hook(place, fact)
     if isinstance(fact, Compacted):

@@ -135,9 +135,9 @@ def _turn_of(common: dict[str, Any], event: str, name: str) -> str | None:
 
 
 def _stop_hooks(line: dict[str, Any], common: dict[str, Any], state: dict[str, Any]) -> list[Fact]:
-    """The Stop hooks that this summary closes; each with its own duration where that is told."""
+    """The Stop hooks that this summary closes, each with its own duration where recorded."""
     waiting, state["stops"] = state["stops"], []
-    told, state["stopped"] = state["stopped"], []
+    durations_seen, state["stopped"] = state["stopped"], []
     infos = line.get("hookInfos")
     durations = [
         milliseconds(mapping(info).get("durationMs"))
@@ -146,7 +146,7 @@ def _stop_hooks(line: dict[str, Any], common: dict[str, Any], state: dict[str, A
     ]
     at = common["time_ns"]
     if not waiting:
-        for duration_ns in told:
+        for duration_ns in durations_seen:
             if duration_ns in durations:
                 durations.remove(duration_ns)
         waiting = [

@@ -76,7 +76,7 @@ def _call(session: Session, fact: facts.ToolStarted) -> Call:
 
 
 def _forget_calls(session: Session) -> None:
-    """Those that nobody can ask for any more: old ones that started nothing."""
+    """Drops calls that are no longer looked up: old ones that started no sub-agent."""
     for key, call in list(session.calls.items())[: _MAX_CALLS // 2]:
         if not call.agent and not call.agent_type:
             del session.calls[key]
@@ -135,8 +135,8 @@ def permission_asked(session: Session, fact: facts.PermissionAsked) -> None:
 def input_asked(session: Session, fact: facts.InputAsked) -> None:
     """A request for input, or its answer."""
     owners.keep_alive(session, fact)
-    told = session.inputs.setdefault(fact.input_id, [0, 0, fact.prompt_id, fact.agent_id])
-    told[fact.answered] = told[fact.answered] or fact.time_ns
+    entry = session.inputs.setdefault(fact.input_id, [0, 0, fact.prompt_id, fact.agent_id])
+    entry[fact.answered] = entry[fact.answered] or fact.time_ns
 
 
 def agent_started(session: Session, fact: facts.AgentStarted) -> None:
@@ -157,10 +157,10 @@ def agent_started(session: Session, fact: facts.AgentStarted) -> None:
 def agent_ended(session: Session, fact: facts.AgentEnded) -> None:
     """The end of a sub-agent, as a hook or a notice to its session says."""
     if fact.noticed:
-        told = session.notices.setdefault(str(fact.agent_id), [])
-        if [fact.time_ns, fact.error_type] not in told:
-            told.append([fact.time_ns, fact.error_type])
-            told.sort(key=lambda notice: int(notice[0]))
+        notices = session.notices.setdefault(str(fact.agent_id), [])
+        if [fact.time_ns, fact.error_type] not in notices:
+            notices.append([fact.time_ns, fact.error_type])
+            notices.sort(key=lambda notice: int(notice[0]))
         while len(session.notices) > _MAX_NOTICES:
             del session.notices[next(iter(session.notices))]
         return

@@ -1,6 +1,6 @@
 """Session files, one JSON line at a time, to facts.
 
-The format is nobody's promise: every member may be missing or of another type, and kinds come and
+No one promises this format: every member may be missing or of another type, and kinds come and
 go with versions. What is not known is counted with a reason and passed over. Nothing but ids,
 names, times, counts and outcomes is taken from a line.
 """
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-# Kinds that tell nothing about operations.
+# Kinds that say nothing about operations.
 _SILENT = frozenset(
     {
         "agent-color",
@@ -80,10 +80,10 @@ class Transcript:
         session_id: The session that the file belongs to; by default what each line says.
         agent_id: The sub-agent whose file it is, None for a session's own file.
         state: What `state` returned when reading stopped before.
-        claims: Whose the messages are; by default this file's own.
-        agent_type: That sub-agent's type, where something besides the file tells it.
-        tool_use_id: Likewise the call that started it.
-        run: Likewise the run of several sub-agents that it is one of.
+        claims: Which session and turn own each message; by default this file alone.
+        agent_type: That sub-agent's type, where it is known from outside the file.
+        tool_use_id: The call that started it, likewise.
+        run: The workflow run that it is part of, likewise.
     """
 
     def __init__(
@@ -183,7 +183,7 @@ class Transcript:
         return facts
 
     def _ready(self, line: dict[str, Any], session_id: str, at: int) -> list[Fact]:
-        """That something could be asked for, which only a file's first line can show."""
+        """The session became ready for prompts, which only a file's first line can show."""
         if self._state["begun"]:
             return []
         self._state["begun"] = True
@@ -278,6 +278,6 @@ class Transcript:
 
 
 def _is_before_prompt(line: dict[str, Any]) -> bool:
-    """Whether Claude Code writes such a line before anybody has asked for anything."""
+    """Whether Claude Code writes such a line before the first prompt."""
     hook = mapping(line.get("attachment")).get("hookEvent")
     return line.get("type") == "queue-operation" or hook == "SessionStart"

@@ -1,7 +1,7 @@
 """Which turn of a session's own conversation a line of its file belongs to.
 
-The file's order decides, not the clock and not when somebody looks: what comes after an end that
-was told, or under another prompt's id, is no part of a turn any more.
+The file's order decides, not the clock nor when it is read: what comes after a recorded end, or
+under another prompt's id, is no longer part of a turn.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def new_state() -> dict[str, Any]:
         "pending": None,  # a turn if the model answers: id, time, derived, record, meta
         "last": 0,  # the current turn's last sign of life
         "final": 0,  # as `Activity.last`: whether that was a last word
-        "over": False,  # its end was told, and nothing revives it
+        "over": False,  # its end was recorded, and nothing revives it
         "copying": False,  # what is read now was read elsewhere before
         "again": False,  # what is read now stands further up in this very file
         "asked": {},  # the prompts that this file holds, the last ones
@@ -94,7 +94,7 @@ class Turns:
         return True
 
     def ask(self, prompt_id: str, at: int, record: str, *, derived: bool, meta: bool) -> None:
-        """Something that is a turn only if the model answers it."""
+        """Notes a request that becomes a turn only if the model answers it."""
         pending = self.state["pending"]
         if pending and pending[0] == prompt_id and not (pending[4] and not meta):
             return
@@ -103,7 +103,7 @@ class Turns:
     def begin(
         self, session_id: str, prompt_id: str, at: int, record: str, *, derived: bool
     ) -> list[Fact]:
-        """Somebody asked for something."""
+        """A prompt begins a turn."""
         facts = self._leave(session_id)
         self._enter(prompt_id, at, record)
         facts.append(
@@ -119,14 +119,14 @@ class Turns:
         return facts
 
     def begin_copy(self, session_id: str) -> list[Fact]:
-        """What was asked elsewhere is repeated here."""
+        """A prompt that another session owns: what follows is a copy."""
         facts = self._leave(session_id)
         self._enter(None, 0, "")
         self.state["copying"] = True
         return facts
 
     def next_turn(self, record: str) -> str:
-        """The turn that a message belongs to which is read now, if it is nobody else's."""
+        """The turn that a message read now belongs to, unless it is claimed already."""
         state = self.state
         if state["pending"]:
             return str(state["pending"][0])
@@ -135,7 +135,7 @@ class Turns:
         return str(state["prompt"])
 
     def answer(self, common: dict[str, Any], message: str, record: str) -> list[Fact]:
-        """The model answers with a message that is nobody else's.
+        """The model answers with a message that no other turn has claimed.
 
         Args:
             common: The members of the facts.
@@ -177,12 +177,12 @@ class Turns:
     def end(
         self, common: dict[str, Any], reason: str | None = None, own_ns: int | None = None
     ) -> list[Fact]:
-        """The current turn's end is told, for good.
+        """The file records the current turn's end, for good.
 
         Args:
             common: The members of the facts.
             reason: Why it was left unfinished.
-            own_ns: How long it took without waiting for a person, where that is told.
+            own_ns: How long it took without waiting for a person, where that is recorded.
         """
         state = self.state
         if state["over"] or state["prompt"] is None:
@@ -281,5 +281,5 @@ _AGENT = "agent/"
 
 
 def agent_owner(agent_id: str) -> str:
-    """A sub-agent, where turns and sub-agents are told apart."""
+    """A sub-agent as an owner, which no turn's id equals."""
     return _AGENT + agent_id

@@ -51,7 +51,7 @@ def read(file: FileState, line: dict[str, Any], common: dict[str, Any]) -> list[
 def _results(
     file: FileState, line: dict[str, Any], results: list[dict[str, Any]], common: dict[str, Any]
 ) -> list[Fact]:
-    told = line if len(results) == 1 else {}
+    single = line if len(results) == 1 else {}
     if not common.get("agent_id"):
         if file.turns.copying:
             return []
@@ -62,7 +62,7 @@ def _results(
         others = bool(named) and named != common["prompt_id"]
         common["passive"] = others or not file.turns.live(at)
     return [
-        blocks.answer(block, told, common)
+        blocks.answer(block, single, common)
         for block in results
         if file.turns.returned(text(block.get("tool_use_id")))
     ]
@@ -74,12 +74,12 @@ def _agent_prompt(
     if line.get("isMeta"):  # context that was copied into the sub-agent, with its old times
         return []
     agent_id = common["agent_id"]
-    told = ""
+    task = ""
     first = agent_id not in file.state["turns"]
     if first:
-        told = digest(content)
+        task = digest(content)
     kind, _ = classify(line, content)
-    facts: list[Fact] = [AgentStarted(**common, task_digest=told, **file.origin)]
+    facts: list[Fact] = [AgentStarted(**common, task_digest=task, **file.origin)]
     if kind == INTERRUPTION and not first:
         facts.append(TurnEnded(**common, reason=INTERRUPTED))
         return [*facts, *file.cut_off(common), *file.turns.cut_agent(common, INTERRUPTED)]
@@ -125,7 +125,7 @@ def _prompt(
 def _ask(
     file: FileState, line: dict[str, Any], prompt_id: str, common: dict[str, Any]
 ) -> list[Fact]:
-    """Somebody's prompt."""
+    """A prompt of the user."""
     turns, session_id = file.turns, common["session_id"]
     at, record = common["time_ns"], text(line.get("uuid"))
     standing = file.claims.stand(f"prompt:{record}", session_id, "", claim=False)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # Tools that do nothing but ask a person.
 _ASKING = {"AskUserQuestion": semconv.WAIT_QUESTION, "ExitPlanMode": semconv.WAIT_PLAN}
 _NOT_ASKED = (semconv.DENIED_BY_RULE, semconv.BLOCKED_BY_HOOK, semconv.CANCELLED)
-_LEAST_NS = 100_000_000  # no person answers faster; the turn's time is told no more exactly
+_LEAST_NS = 100_000_000  # no person answers faster, and the turn's own time is no more precise
 _SKEW_NS = 1_000_000_000
 _LATE_NS = 5_000_000_000  # by which the call that asks may come later than its asking
 
@@ -28,7 +28,7 @@ def reason(tool: Tool) -> str:
 
 
 def settle(session: Session, now_ns: int) -> None:
-    """Finds the calls that asked for a permission, and the waits that ended turns tell of."""
+    """Finds the calls that asked for a permission, and the waits within turns that have ended."""
     session.asks = [
         [at, *about]
         for at, *about in session.asks
@@ -45,7 +45,7 @@ def is_open(session: Session, tool: Tool) -> bool:
 
 
 def of_tool(tool: Tool, end_ns: int) -> tuple[int, int] | None:
-    """From when to when a call waited, None where it did not or nobody knows.
+    """From when to when a call waited, None where it did not or that is not known.
 
     Args:
         tool: The call.
@@ -67,7 +67,7 @@ def _was_asked(tool: Tool) -> bool:
 
 
 def _has_share(tool: Tool) -> bool:
-    """Whether only its turn can tell how long a call has waited."""
+    """Whether only the time of its turn shows how long a call has waited."""
     return (
         _was_asked(tool)
         and tool.prompt_id is not None
@@ -80,7 +80,7 @@ def _has_share(tool: Tool) -> bool:
 
 
 def _assign(session: Session, at: int, agent_id: str | None, name: str, digest: int) -> bool:
-    """The newest open call with that input, else with an input that nobody told, else any."""
+    """The newest open call with that input, else with an unknown input, else any."""
     fitting = [
         tool
         for tool in session.tools.values()

@@ -2,7 +2,7 @@
 
 What the file held before is kept under the user's `ORCHWATCH_HOME`, with a record of what was
 written. As long as the file is what was written, taking it out is giving those bytes back; once
-somebody else has changed it, only what is ours goes.
+the file has changed since, only what is ours is removed.
 
 A file that gets the secret of `http` hooks is readable by its owner only, whatever it was before,
 until the secret is taken out again; one that git would take is refused.
@@ -44,8 +44,8 @@ class Change:
         before: What it held, or would hold, without orchwatch; None where there was no such file.
         new: What it is to hold; None where it is to go.
         env: The variables that are set in it.
-        mode: What others may do with it by now, and are to be able to; a new file is private.
-        new_mode: Likewise.
+        mode: Its permission bits now; None for a new file, which will be private.
+        new_mode: The mode that it is to have; likewise.
         removed: What of ours stood in it, where that had to be looked for.
         additions: What is to stand in it; None where it is uninstalled from.
         launchers: What wrapped hooks run through, by path.
@@ -197,7 +197,7 @@ def _original(path: str, current: bytes | None) -> tuple[bytes | None, Removed |
         return None, None
     text, mark = _decode(path, current)
     with _named(path):
-        if record is None:  # what is ours can still be told by itself, but for variables
+        if record is None:  # hooks are recognised without a record, variables are not
             removed = settings_file.remove(text, None, {})
         else:
             removed = settings_file.remove(text, _value(record.before), record.env)
@@ -216,7 +216,7 @@ def _read(path: str) -> tuple[str, bytes | None]:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
     if not stat.S_ISREG(status.st_mode):
         raise SettingsError(f"{path}: is not a file")
-    # The user root may write it all the same; whoever took the bits away does not want it changed.
+    # Root could write it all the same, but a file without write bits is not meant to be changed.
     if not status.st_mode & _WRITE_BITS or not os.access(path, os.W_OK):
         raise SettingsError(f"{path}: is read-only; nothing was changed")
     try:

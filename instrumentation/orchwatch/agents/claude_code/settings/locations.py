@@ -11,8 +11,8 @@ def settings_file(scope: str) -> str:
     """The settings of a scope.
 
     Args:
-        scope: `user`, in `CLAUDE_CONFIG_DIR` or else `~/.claude`; `project`, shared by all who work
-            in the current directory; or `local`, this person's own there.
+        scope: `user`, in `CLAUDE_CONFIG_DIR` or else `~/.claude`; `project`, shared through the
+            current directory's repository; or `local`, personal and kept out of it.
     """
     if scope == "user":
         directory = os.environ.get("CLAUDE_CONFIG_DIR") or os.path.expanduser("~/.claude")

@@ -64,7 +64,7 @@ LEFT_OUT = {
     "PostToolBatch": "its calls have ended one by one",
     "MessageDisplay": "one for each piece of text that is shown: content, and no duration",
     "InstructionsLoaded": "no duration, no outcome",
-    "PreCompact": "a line on the person's screen for each hook, and the file has all that it tells",
+    "PreCompact": "a line on the person's screen for each hook, and the file has the same data",
     "PostCompact": "the same",
     "ConfigChange": "no duration, no outcome",
     "CwdChanged": "no duration, no outcome",
@@ -184,9 +184,9 @@ def accepted_hosts(address: str, port: int) -> tuple[str, ...]:
     """The values of `Host` that a request to the monitor may have, in lower case.
 
     Args:
-        address: Where it listens. On loopback nobody calls it by the name of its service, so a page
-            that had such a name resolved to loopback is not let in.
-        port: Likewise.
+        address: The address it listens on. On loopback the name of its service is refused: no
+            container uses it there, but a web page could have it resolved to loopback.
+        port: The port it listens on.
     """
     loopback = (MONITOR_HOST, "localhost")
     hosts = loopback if address in loopback else (*loopback, address.lower(), MONITOR_SERVICE)

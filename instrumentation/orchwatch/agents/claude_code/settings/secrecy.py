@@ -9,7 +9,7 @@ import subprocess
 OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 _TIMEOUT_S = 10.0
-# A repository that anybody may have made must not have its own programs run by being looked at.
+# Looking at an untrusted repository must not run the programs that its configuration names.
 _GIT = ["git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-C"]
 _IS_TRACKED, _IS_IGNORED = ("ls-files", "--error-unmatch"), ("check-ignore", "--quiet")
 

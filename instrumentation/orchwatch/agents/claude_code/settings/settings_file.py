@@ -32,7 +32,7 @@ class Additions:
 
     Attributes:
         hooks: The hook to register, by event.
-        wrap: Whether everybody else's command hooks are measured too.
+        wrap: Whether the user's own command hooks are measured too.
         env: Environment variables, set where the settings do not set them.
     """
 
@@ -42,7 +42,7 @@ class Additions:
 
     @property
     def hold_a_secret(self) -> bool:
-        """Whether nobody else may read the file that they stand in."""
+        """Whether only the owner may read the file that holds them."""
         return any("headers" in entry for entry in self.hooks.values())
 
 

@@ -63,7 +63,7 @@ def is_wrapped_command(command: str) -> bool:
 
 
 def can_wrap(hook: object) -> bool:
-    """Whether a hook is somebody else's command for a POSIX shell or for none."""
+    """Whether a hook is a command that is not ours, run by a POSIX shell or without a shell."""
     return (
         isinstance(hook, dict)
         and hook.get("type", "command") == "command"

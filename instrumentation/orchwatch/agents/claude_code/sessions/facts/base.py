@@ -1,4 +1,4 @@
-"""What session files and hooks tell, in one vocabulary without any text of the conversation.
+"""What every fact has, and the values that facts share.
 
 Times are Unix nanoseconds. A fact may come twice, late, or from both sources.
 """
@@ -34,12 +34,12 @@ class Fact:
     Attributes:
         session_id: Claude Code's id of the session.
         time_ns: When it happened.
-        source: Who told it.
+        source: Whether a session file or a hook reported it.
         prompt_id: The user's prompt that it belongs to, where that is known.
         agent_id: The sub-agent in which it happened, None for the main conversation.
         agent_turn: The prompt inside that sub-agent, where that is known.
-        passive: It keeps nothing alive: it comes after an end that was told, or is another
-            turn's.
+        passive: It is no sign of life: it comes after a recorded end, or belongs to another
+            turn.
     """
 
     session_id: str

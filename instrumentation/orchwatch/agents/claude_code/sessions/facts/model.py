@@ -9,7 +9,7 @@ from orchwatch.agents.claude_code.sessions.facts.base import Fact
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiUsage(Fact):
-    """What a request to the model used; told with each part of its answer, the last one holds.
+    """What a request to the model used; reported with each part of its answer, the last one holds.
 
     Attributes:
         message_id: The answer's id.
@@ -18,8 +18,8 @@ class ApiUsage(Fact):
         output_tokens: All output.
         cache_read_tokens: Input that came from the cache.
         cache_creation_tokens: Input that went to the cache.
-        fresh: Nothing of it was read before. Should the span of its turn be out by now, it makes
-            one of its own.
+        fresh: Nothing of it was read before. If the span of its turn was written already, it
+            makes one of its own.
     """
 
     message_id: str
@@ -73,7 +73,7 @@ class ApiFailed(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionCost(Fact):
-    """What a process of Claude Code has cost by its end, in which `time_ns` is about that.
+    """What a process of Claude Code has cost by its end, which is about `time_ns`.
 
     Attributes:
         record_id: The record's own id.

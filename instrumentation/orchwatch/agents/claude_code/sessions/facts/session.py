@@ -72,7 +72,7 @@ class TurnOver(Fact):
     """Nothing that comes later in the file belongs to the turn any more.
 
     Attributes:
-        reason: Why it was left unfinished, if its end was not told.
+        reason: Why it was left unfinished, if its end was not recorded.
         paused_ns: How long of it the host waited for a person, where the source says so.
     """
 
@@ -87,7 +87,7 @@ class ProcessEnded(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientLost(Fact):
-    """Claude Code's process is no more, and what it has written was read; it has no time."""
+    """Claude Code's process is gone, and all that it wrote was read; the fact has no time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,8 @@ class ToolStarted(Fact):
         tool_use_id: Joins it with its end.
         tool_name: Which tool.
         agent_type: The type of sub-agent that it starts, empty for all other tools.
-        task_digest: Digest of what that sub-agent is told, to find it by; never recorded.
-        input_digest: Likewise of its whole input, 0 where the source has none.
+        task_digest: Digest of that sub-agent's prompt, to find it by; never recorded.
+        input_digest: Digest of the call's whole input, 0 where the source has none.
     """
 
     tool_use_id: str
@@ -96,7 +96,7 @@ class InputAsked(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentStarted(Fact):
-    """A sub-agent shows, in which `agent_id` names itself.
+    """The first sign of a sub-agent; `agent_id` is its own.
 
     Attributes:
         agent_type: Its type, where known.
@@ -113,16 +113,16 @@ class AgentStarted(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentWorked(Fact):
-    """A sub-agent asked its model, or was answered; `agent_id` names itself."""
+    """A sub-agent asked its model, or was answered; `agent_id` is its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentEnded(Fact):
-    """A sub-agent is done; `agent_id` names itself.
+    """A sub-agent is done; `agent_id` is its own.
 
     Attributes:
         error_type: Why it failed.
-        noticed: Its session was told so; the sub-agent may have said its last word before.
+        noticed: A notice to its session said so; the sub-agent may have ended before that.
     """
 
     error_type: str | None = None

@@ -1,1 +1,1 @@
-"""Ways to watch programs that nobody edited."""
+"""Ways to watch programs without editing them."""

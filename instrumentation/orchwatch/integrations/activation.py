@@ -13,7 +13,7 @@ from orchwatch.recording import files
 from orchwatch.recording.home import USER_FILE_BYTES, user_file
 
 INSTRUMENT_VARIABLE = "ORCHWATCH_INSTRUMENT"
-# Unix time in nanoseconds since when whoever says what was never called has been watching.
+# Unix time in nanoseconds of the run's start; its parent reports what was never called since.
 SINCE_VARIABLE = "ORCHWATCH_WATCHING_SINCE"
 SITE_DIRECTORY = os.path.join(os.path.dirname(os.path.abspath(__file__)), "site")
 
@@ -46,7 +46,7 @@ def configured_file() -> str | None:
     """The absolute path of the user's file, where it may have an `[instrument]` table.
 
     It is not parsed: a TOML parser would double what wrapping a command costs. Whether the table
-    is there, and in order, is for the child to find out.
+    is there and valid, the child finds out.
     """
     file = user_file()
     if file is None:
@@ -54,5 +54,5 @@ def configured_file() -> str | None:
     try:
         found = b"instrument" in files.read(file, USER_FILE_BYTES)
     except OSError:
-        return None  # what cannot be read is for `orchwatch doctor` to say
+        return None  # `orchwatch doctor` reports a file that cannot be read
     return os.path.abspath(file) if found else None

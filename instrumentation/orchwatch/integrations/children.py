@@ -1,9 +1,9 @@
-"""Child processes of a program that nobody edited are children of its operations.
+"""Makes child processes of an unedited program children of its operations.
 
-Whatever starts a process is given the current operation as `TRACEPARENT` and `BAGGAGE`: where the
-program names an environment of its own, too, together with what it takes to be watched. A program
-that hands over a context itself is left to do so. Processes and tasks of `multiprocessing` carry it
-with them.
+Each child gets the current operation as `TRACEPARENT` and `BAGGAGE`, also where the program passes
+an environment of its own, together with what it takes to be watched. A program that hands over a
+context itself is left to do so. Processes and tasks of `multiprocessing` carry the context with
+them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _replaced: list[tuple[Any, str, Any]] = []
 
 
 def follow() -> None:
-    """Makes everything that starts a process hand the context on; a second call changes nothing."""
+    """Patches everything that starts a process to hand the context on; idempotent."""
     if _replaced:
         return
     _follow_os()
@@ -47,7 +47,7 @@ def follow() -> None:
 
 
 def forget() -> None:
-    """Puts everything back."""
+    """Undoes `follow`."""
     while _replaced:
         owner, name, original = _replaced.pop()
         setattr(owner, name, original)
@@ -61,7 +61,7 @@ def _replace(owner: Any, name: str, make: Callable[[Any], Any]) -> None:
 
 
 def _carrier() -> dict[str, str]:
-    """`TRACEPARENT` and `BAGGAGE` of the current operation; nothing outside of any."""
+    """`TRACEPARENT` and `BAGGAGE` of the current operation; empty outside of any."""
     headers: dict[str, str] = {}
     propagation.inject(headers)
     carrier = {name.upper(): value for name, value in headers.items()}
@@ -152,7 +152,7 @@ def _follow_os() -> None:
 
 
 def _shell_command(command: Any) -> Any:
-    """The command for `os.system`, which takes no environment: the shell is told first."""
+    """The command for `os.system`, which takes no environment: the shell sets it first."""
     try:
         environ = _environment(None)
         if environ is None or not isinstance(command, str | bytes):

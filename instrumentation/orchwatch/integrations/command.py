@@ -1,8 +1,8 @@
 """Any command as one operation: `orchwatch run -- COMMAND`.
 
 The command inherits stdin, stdout, stderr, the process group and with it the terminal. A signal
-that the terminal sends (Ctrl-C, Ctrl-Z, a resize) reaches the command by itself; one that somebody
-sent to this process alone is passed on. `siginfo_t.si_code` tells them apart, see sigaction(2).
+that the terminal sends (Ctrl-C, Ctrl-Z, a resize) reaches the command by itself; one that was
+sent to this process alone is passed on. `siginfo_t.si_code` distinguishes them, see sigaction(2).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ else:
 EXIT_NOT_EXECUTABLE = 126
 EXIT_NOT_FOUND = 127
 
-# What a hook says no with. That is its work done, and no failure.
+# The exit code by which a hook blocks. It has then done its work and not failed.
 EXIT_HOOK_BLOCKS = 2
 
 _PASSED_ON = frozenset(
@@ -89,7 +89,7 @@ def run(
     """
     executable_name = os.path.basename(command[0])
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _WATCHED)
-    # Were SIGCHLD ignored, the kernel would reap the command and nobody learnt how it ended.
+    # Were SIGCHLD ignored, the kernel would reap the command, and its exit status would be lost.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     try:
         with operation(
@@ -203,7 +203,7 @@ def _wait(pid: int) -> int:
 def _follow(pid: int) -> int | None:
     """Returns how the command ended, None while it has not; stops when job control stopped it.
 
-    A SIGSTOP is nobody's job control: who sent it to the command will continue the command only.
+    A SIGSTOP is not job control: its sender will continue the command only.
     """
     while state := os.waitid(os.P_PID, pid, os.WEXITED | os.WSTOPPED | os.WNOHANG):
         if state.si_code == os.CLD_EXITED:

@@ -25,7 +25,7 @@ _call: Any = getattr(importlib._bootstrap, "_call_with_frames_removed")  # noqa:
 
 
 def when_imported(module_name: str, callback: Callback, rewrite: Rewrite | None = None) -> None:
-    """Has a module's import reported, and each time that it is loaded anew.
+    """Registers callbacks for a module's import, and for each time that it is loaded anew.
 
     Args:
         module_name: Its full name.
@@ -41,7 +41,7 @@ def when_imported(module_name: str, callback: Callback, rewrite: Rewrite | None 
 
 
 def forget() -> None:
-    """Takes back everything that `when_imported` asked for."""
+    """Removes everything that `when_imported` registered."""
     _awaited.clear()
     if _finder in sys.meta_path:
         sys.meta_path.remove(_finder)

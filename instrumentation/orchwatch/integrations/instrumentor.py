@@ -1,4 +1,4 @@
-"""The entry point for `opentelemetry-instrument`: watches programs that nobody edited."""
+"""The entry point for `opentelemetry-instrument`: watches programs without editing them."""
 
 from __future__ import annotations
 

@@ -40,8 +40,8 @@ def when_run(choose: Choose, change: Change) -> None:
     """Has the code of what is run from now on changed before it is executed.
 
     Args:
-        choose: Which watches the script is for, by its names; see `names_of`.
-        change: Its code with those watched.
+        choose: Returns the watches for a script, by its names; see `names_of`.
+        change: Returns its code with those watched.
     """
     global _follower  # noqa: PLW0603 - a process has one `__main__`
     _follower = (choose, change)
@@ -104,7 +104,7 @@ def is_running() -> bool:
 
 
 def names_of_main() -> list[str]:
-    """What a user may call what runs already."""
+    """The names that a user may give the script that is running."""
     main = sys.modules[MAIN]
     spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
     return names_of(file or MAIN, spec.name if spec is not None else "")
@@ -117,7 +117,7 @@ def runs_as_script(package: ModuleType) -> bool:
 
 
 def names_of(path: str, module_name: str = "") -> list[str]:
-    """What a user may call the script at that path, for `is_named`; the module's name first."""
+    """The names that a user may give the script at that path, the module's name first."""
     names = [module_name]
     for whole in {os.path.normpath(path), os.path.realpath(path)}:
         stem = whole.removesuffix(f"/{MAIN}.py").removesuffix(f"/{MAIN}.pyc")
@@ -145,7 +145,7 @@ def is_named(name: str, names: list[str]) -> bool:
 
 
 class _Announced:
-    """What makes the interpreter take a script for a directory; it never has to find anything."""
+    """A path entry finder by which the interpreter takes a script for a directory."""
 
     def find_spec(self, *_: object) -> None:
         return None
@@ -190,7 +190,7 @@ def _prepare(path: str) -> dict[str, Any]:
 
 
 def _follow_runpy(runpy: ModuleType, _name: str) -> None:
-    """Changes the code of all that it runs; does nothing where it has become another."""
+    """Patches `runpy` to change the code that it runs, unless it has been replaced."""
     from_file: Any = getattr(runpy, "_get_code_from_file", None)
     details: Any = getattr(runpy, "_get_module_details", None)
 

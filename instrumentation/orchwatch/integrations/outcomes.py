@@ -1,8 +1,8 @@
-"""What became of the watched callables of this process: said at once, at exit, and in the record.
+"""The outcome for each watched callable of this process: reported at once, at exit, and recorded.
 
 A problem is one warning, by the first process of a run that meets it. What was never called at all
-is known when the program ends: `orchwatch run` says it then, or the process itself where it was not
-started by one that will.
+is known when the program ends: `orchwatch run` reports it then, or the process itself where it was
+not started by `orchwatch run`.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ def problem(watch: Watch, reason: str) -> None:
 
 
 def report_at_exit(watches: Mapping[str, Watch], waiting: Mapping[str, Watch]) -> None:
-    """Has it noted at exit what was not called.
+    """Registers an exit handler that records what was not called.
 
     Args:
         watches: All that this process watches, by target; read at exit.
-        waiting: Those of them whose module was not imported; likewise.
+        waiting: Those of them whose module was not imported; read at exit, too.
     """
     global _reporter_pid, _waiting, _watches  # noqa: PLW0603 - a process ends once
     _watches, _waiting = watches, waiting
@@ -139,7 +139,7 @@ def _is_script(name: str) -> bool:
     directories = [top]
     for number, directory in enumerate(directories):
         if number >= _MAX_DIRECTORIES:
-            return True  # nobody knows
+            return True  # not known
         try:
             with os.scandir(directory) as entries:
                 for entry in entries:

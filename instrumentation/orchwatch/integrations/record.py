@@ -1,4 +1,4 @@
-"""What has become of each callable that is to be watched, over all processes of a user.
+"""The outcome for each callable to be watched, over all processes of a user.
 
 A small text file in the home directory, one line a callable: when it was called for the first time
 by the process that did so last, when it was last looked for, what was found, and the callable. A
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 # What was found, from the least that is known to the most.
 ABSENT = "absent"  # no module of that name can be found
-UNIMPORTED = "unimported"  # there may be one, and nobody needed it
-UNCALLED = "uncalled"  # it is watched, and nobody called it
+UNIMPORTED = "unimported"  # there may be such a module, and no process imported it
+UNCALLED = "uncalled"  # it is watched, and was not called
 PROBLEM = "problem"  # it is missing or cannot be watched
 CALLED = "called"
 
@@ -61,7 +61,7 @@ def read() -> dict[str, Entry]:
     except OSError:
         return {}
     try:
-        lock_exclusively(file, _WAIT_S)  # whoever does not let go of it is not waited for
+        lock_exclusively(file, _WAIT_S)  # one that is held for too long is not waited for
         return _parse(os.read(file, _MAX_BYTES))
     except OSError:
         return {}
@@ -109,10 +109,10 @@ def find(entries: Mapping[str, Entry], target: str) -> Entry | None:
 
 
 def never_called(since_ns: int) -> list[str]:
-    """One line for each callable that was looked for since then in vain and never called before.
+    """One line for each callable that was looked for in vain since then, and never called before.
 
-    Those whose module exists and that nobody needed are left out, as are problems: whoever met one
-    said so at once.
+    Those whose module exists and was not imported are left out, as are problems, which the process
+    that met them has reported already.
     """
     return [
         f"{target} {entry.text}"

@@ -1,6 +1,6 @@
 """Watches a Python function in place: its code is replaced, the function object stays the same.
 
-Whoever holds the function already (a registry, a framework's route, `from x import f`) calls the
+Code that holds the function already (a registry, a framework's route, `from x import f`) calls the
 new code, a shim with the function's own signature that runs the original code inside an operation:
 
     def get(self, key, *, limit):
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any
 
-# Stands for the watch in the shim's source, where it is the name of nothing.
+# Stands for the watch in the shim's source; no other name there is spelt so.
 _WATCH = "\0watch"
 
-# What has become of a watch.
-WAITING = "waiting"  # nobody has defined its callable yet
+# States of a watch.
+WAITING = "waiting"  # its callable is not defined yet
 DEFINED = "defined"
 PROBLEM = "problem"  # it is missing or cannot be watched
 
@@ -56,11 +56,11 @@ _TYPE_PARAMETERS = "<generic parameters of "
 
 
 class CannotWatchError(Exception):
-    """What a name stands for is missing, or is nothing that a call of can be timed."""
+    """A name refers to nothing, or to something whose calls cannot be timed."""
 
 
 class Watch:
-    """One callable that is to be watched, and what has become of that.
+    """One callable that is to be watched, and its state.
 
     Args:
         target: As the user spells it, `package.module:Class.method`.

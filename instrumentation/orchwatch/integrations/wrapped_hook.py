@@ -2,8 +2,8 @@
 
 `PYTHON -I -S /path/to/orchwatch/integrations/wrapped_hook.py HOME [KEY=VALUE ...] -- COMMAND ...`
 
-Which turn that is stands in the payload on standard input, so that is read first and then handed
-on whole. HOME is for where `ORCHWATCH_HOME` is not set.
+The payload on standard input names the turn, so it is read first and then handed on whole. HOME is
+for where `ORCHWATCH_HOME` is not set.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _STDIN = 0
 _CHUNK_BYTES = 1 << 16
-# What tells where the hook belongs stands in the payload's own members; a larger one is content.
+# The members that say where the hook belongs are short; what makes a payload larger is content.
 _MAX_PARSED_BYTES = 8 << 20
 
 
@@ -47,14 +47,14 @@ def main(words: list[str]) -> int:
 
 
 def carrier(payload: bytes) -> dict[str, str]:
-    """The headers of the place in the trace where a hook with this payload runs; or none."""
+    """The trace context in which a hook with this payload runs, as headers; empty without one."""
     from orchwatch import semconv  # noqa: PLC0415 - as above
     from orchwatch.agents.claude_code.sessions import ids  # noqa: PLC0415
     from orchwatch.recording.context import BAGGAGE, TRACEPARENT, format_baggage  # noqa: PLC0415
 
-    told = _members(payload)
+    members = _members(payload)
     session, prompt, agent, call = [
-        value if isinstance(value := told.get(key), str) else ""
+        value if isinstance(value := members.get(key), str) else ""
         for key in ("session_id", "prompt_id", "agent_id", "tool_use_id")
     ]
     if not session:
@@ -78,14 +78,14 @@ def _members(payload: bytes) -> dict[str, Any]:
     if len(payload) > _MAX_PARSED_BYTES:
         return {}
     try:
-        told = loads(payload.decode())
+        members = loads(payload.decode())
     except (ValueError, RecursionError):
         return {}
-    return told if type(told) is dict else {}
+    return members if type(members) is dict else {}
 
 
 def _pass_on() -> bytes:
-    """What stands on standard input, which the command will find there again."""
+    """Reads standard input, and puts it back for the command."""
     if os.isatty(_STDIN):
         return b""
     chunks = []

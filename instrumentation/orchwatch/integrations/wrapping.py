@@ -6,7 +6,7 @@ hooks would do that too, but cannot be taken back.
 
 A Python function is watched in place, see `shim`: inside its decorators, and wherever it has been
 handed to before. What has no Python code (built-in functions, callable objects, what a class
-inherits) is replaced where it is named, and seen by whoever looks it up there.
+inherits) is replaced where it is named, and found by code that looks it up there.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ _restores: dict[str, Restore] = {}
 def apply(callables: Mapping[str, str]) -> None:
     """Watches each callable, now or when its module is imported or run.
 
-    One that is watched stays as it is. One that its module turns out not to have, or that cannot be
-    watched, is one warning.
+    A callable that is watched already stays as it is. One that is missing from its module, or
+    cannot be watched, is one warning.
 
     Args:
         callables: Operation name by `"package.module:Class.method"`.
@@ -70,7 +70,7 @@ def apply(callables: Mapping[str, str]) -> None:
 
 def apply_configured() -> None:
     """Watches what the user's configuration names; nothing, and one warning, if it is broken."""
-    # It needs a TOML parser; who names the callables in code does without.
+    # It needs a TOML parser, which a program that names the callables in code does without.
     from orchwatch.integrations.callables import configured  # noqa: PLC0415
 
     try:
@@ -91,7 +91,7 @@ def remove() -> None:
     while _restores:
         target, restore = _restores.popitem()
         if not restore():
-            outcomes.warn(f"{target} was wrapped once more by somebody else and stays wrapped")
+            outcomes.warn(f"{target} was wrapped again by other code and stays wrapped")
 
 
 def _rewrite_module(code: CodeType, module_name: str) -> CodeType:
@@ -135,7 +135,7 @@ def _watch_attributes(module: ModuleType, module_name: str) -> None:
 
 
 def _settle(module: ModuleType, watch: Watch) -> None:
-    """Watches what the module's code did not define, or something else has taken the place of."""
+    """Watches callables that the module's code did not define, or that were replaced since."""
     _waiting.pop(watch.target, None)
     by_code = watch.state == shim.DEFINED and watch.target not in _restores
     if watch.state == shim.WAITING or (by_code and _is_replaced(module, watch)):

@@ -200,7 +200,7 @@ def test_what_somebody_wrapped_once_more_is_left_to_them(
     assert module.Store.builtin is theirs
     (record,) = caplog.records
     assert record.getMessage() == (
-        "orchwatch: subject:Store.builtin was wrapped once more by somebody else and stays wrapped"
+        "orchwatch: subject:Store.builtin was wrapped again by other code and stays wrapped"
     )
 
 

@@ -11,7 +11,7 @@ _UNKNOWN = "unknown"
 _OTHER = "api_error"
 # The API's own words inside a message: `529 {"type":"error","error":{"type":"overloaded_error",…`
 _TYPE = re.compile(r'"error"\s*:\s*\{\s*"type"\s*:\s*"([\w.-]{1,64})"')
-_MAX = 1000
+_MAX_MESSAGE_CHARACTERS = 1000
 
 
 def of_final(line: dict[str, Any]) -> tuple[str, int]:
@@ -32,7 +32,7 @@ def of_retry(line: dict[str, Any]) -> tuple[str, int]:
     status = _status(error.get("status"))
     inner = mapping(mapping(error.get("error")).get("error"))
     message = error.get("message")
-    found = _TYPE.search(message[:_MAX]) if isinstance(message, str) else None
+    found = _TYPE.search(message[:_MAX_MESSAGE_CHARACTERS]) if isinstance(message, str) else None
     named = word(inner.get("type")) or (found[1] if found else "") or (str(status or ""))
     cause = mapping(line.get("cause") or error.get("cause")).get("code")
     return named or word(cause) or _OTHER, status

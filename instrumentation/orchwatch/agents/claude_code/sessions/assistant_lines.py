@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orchwatch.agents.claude_code.sessions import api_errors, blocks
-from orchwatch.agents.claude_code.sessions.claims import Standing
+from orchwatch.agents.claude_code.sessions.claims import Ownership
 from orchwatch.agents.claude_code.sessions.facts import Activity, ApiFailed, Fact, TurnEnded
 from orchwatch.agents.claude_code.sessions.fields import mapping, text, time_ns
 from orchwatch.agents.claude_code.sessions.file_state import answered, limit
@@ -25,15 +25,15 @@ def read(file: FileState, line: dict[str, Any], common: dict[str, Any]) -> list[
     message_id = text(message.get("id")) or text(line.get("requestId")) or text(line["uuid"])
     foreign = text(line.get("requestSessionId"))
     if foreign and foreign != common["session_id"]:
-        standing = Standing.SESSION
+        ownership = Ownership.SESSION
         file.state["previous"] = foreign
     else:
-        standing = _stand(file, message_id, line, common)
+        ownership = _ownership(file, message_id, line, common)
     agent_id = common.get("agent_id")
     facts: list[Fact] = []
-    fresh = standing is Standing.FRESH
+    fresh = ownership is Ownership.FRESH
     again = file.state["again"] and not fresh and not agent_id
-    if standing in (Standing.TURN, Standing.SESSION) or again:
+    if ownership in (Ownership.TURN, Ownership.SESSION) or again:
         return [] if agent_id else file.turns.repeat(common["session_id"], message_id)
     if not agent_id:
         last_id, last_turn = file.state["message"]
@@ -61,7 +61,7 @@ def request_sent(file: FileState, record: dict[str, Any]) -> list[Fact]:
     at, request = time_ns(record.get("timestamp")), text(record.get("id"))
     if at is None or not request:
         return []
-    file.queries.ask(record, request, at)
+    file.model_requests.ask(record, request, at)
     agent_id = file.agent_id
     if not agent_id or file.state["copies"].get(agent_id, True):
         return []
@@ -74,29 +74,29 @@ def _model_answered(
 ) -> list[Fact]:
     request, request_id = text(line.get("requestRef")), text(line.get("requestId"))
     if not message.get("stop_reason"):
-        file.queries.begin(request, request_id)
+        file.model_requests.begin(request, request_id)
         return []
-    query = file.queries.answer(request)
-    if query is None:
+    sent = file.model_requests.answer(request)
+    if sent is None:
         return []
     model = text(message.get("model"))
-    return [answered(common, query._replace(model=model, request_id=request_id))]
+    return [answered(common, sent._replace(model=model, request_id=request_id))]
 
 
-def _stand(
+def _ownership(
     file: FileState, message_id: str, line: dict[str, Any], common: dict[str, Any]
-) -> Standing:
+) -> Ownership:
     """Whose a message is."""
     agent_id = common.get("agent_id")
     if agent_id:
         owner = agent_owner(agent_id)
-        return file.claims.stand(f"message:{message_id}", common["session_id"], owner)
+        return file.claims.ownership(f"message:{message_id}", common["session_id"], owner)
     if message_id == file.state["message"][0]:
         # Another line of it; behind another prompt all of it again, unless a call is new.
         again = file.state["unanswered"] or file.state["pending"]
-        return Standing.TURN if again and not _calls_anew(file, line) else Standing.SAME
+        return Ownership.TURN if again and not _calls_anew(file, line) else Ownership.SAME
     turn = file.turns.next_turn(text(line.get("uuid")))
-    return file.claims.stand(f"message:{message_id}", common["session_id"], turn)
+    return file.claims.ownership(f"message:{message_id}", common["session_id"], turn)
 
 
 def _calls_anew(file: FileState, line: dict[str, Any]) -> bool:
@@ -142,7 +142,7 @@ def _failure(file: FileState, line: dict[str, Any], common: dict[str, Any]) -> l
         "record_id": text(line.get("uuid")),
         "error_type": error,
         "status": status,
-        "attempts": file.queries.given_up(),
+        "attempts": file.model_requests.given_up(),
     }
     if common.get("agent_id"):
         return [ApiFailed(**common, **details), TurnEnded(**common, error_type=error)]

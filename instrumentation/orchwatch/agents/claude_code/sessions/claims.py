@@ -31,8 +31,8 @@ _WAIT_S = 10.0
 _MARK = b""  # a span has no owner
 
 
-class Standing(Enum):
-    """What a message is where it was just read."""
+class Ownership(Enum):
+    """Who owns a message, seen from where it was just read."""
 
     FRESH = 1  # read for the first time
     SAME = 2  # read here before
@@ -46,7 +46,9 @@ class Claims:
     def __init__(self) -> None:
         self._held: dict[bytes, bytes] = {}
 
-    def stand(self, message: str, session_id: str, turn: str, *, claim: bool = True) -> Standing:
+    def ownership(
+        self, message: str, session_id: str, turn: str, *, claim: bool = True
+    ) -> Ownership:
         """Claims a message for a turn of a session, unless it is claimed already.
 
         Args:
@@ -61,11 +63,11 @@ class Claims:
         if known is None:
             if claim:
                 self._held[key] = owner
-            return Standing.FRESH
+            return Ownership.FRESH
         if known == owner:
-            return Standing.SAME
+            return Ownership.SAME
         is_same = known[:_DIGEST_BYTES] == owner[:_DIGEST_BYTES]
-        return Standing.TURN if is_same else Standing.SESSION
+        return Ownership.TURN if is_same else Ownership.SESSION
 
     def mark(self, spans: Iterable[Span]) -> None:
         """Remembers which turns and sub-agents' runs go out, with all messages claimed so far."""

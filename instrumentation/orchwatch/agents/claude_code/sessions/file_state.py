@@ -12,7 +12,7 @@ from orchwatch.agents.claude_code.sessions.facts import (
     Fact,
     ModelAnswered,
 )
-from orchwatch.agents.claude_code.sessions.queries import Queries, Query
+from orchwatch.agents.claude_code.sessions.model_requests import ModelRequest, ModelRequests
 from orchwatch.agents.claude_code.sessions.turns import Turns, new_state
 
 if TYPE_CHECKING:
@@ -64,14 +64,14 @@ class FileState:
             "begun": False,  # a line with a time was read
         }
         self.turns = Turns(self.state)
-        self.queries = Queries(self.state)
+        self.model_requests = ModelRequests(self.state)
         self.costs = Costs(self.state)
         self.skipped: Counter[str] = Counter()
 
     def own_prompt(self, session_id: str) -> None:
         """Claims the current prompt for this session, since it led to something."""
         if self.state["record"]:
-            self.claims.stand(f"prompt:{self.state['record']}", session_id, "")
+            self.claims.ownership(f"prompt:{self.state['record']}", session_id, "")
 
     def worked(self, agent_id: str, common: dict[str, Any]) -> list[Fact]:
         """A sub-agent's first sign of work."""
@@ -83,8 +83,8 @@ class FileState:
 
     def cut_off(self, common: dict[str, Any]) -> list[Fact]:
         """The user stopped the model: closes the request that it was answering, if any."""
-        query = self.queries.cut_off()
-        return [answered(common, query, INTERRUPTED)] if query else []
+        request = self.model_requests.cut_off()
+        return [answered(common, request, INTERRUPTED)] if request else []
 
     def outside(self, common: dict[str, Any], *, alive: bool) -> None:
         """Detaches a fact that comes after its turn's end; one before it is a sign of life."""
@@ -94,14 +94,14 @@ class FileState:
             common["prompt_id"], common["passive"] = None, True
 
 
-def answered(common: dict[str, Any], query: Query, outcome: str = "") -> ModelAnswered:
+def answered(common: dict[str, Any], request: ModelRequest, outcome: str = "") -> ModelAnswered:
     """The fact about a request to the model that has ended."""
     return ModelAnswered(
         **common,
-        record_id=query.record_id,
-        start_ns=query.start_ns,
-        model=query.model,
-        request_id=query.request_id,
+        record_id=request.record_id,
+        start_ns=request.start_ns,
+        model=request.model,
+        request_id=request.request_id,
         outcome=outcome,
     )
 

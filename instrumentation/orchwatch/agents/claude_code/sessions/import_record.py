@@ -40,7 +40,7 @@ CREATE TABLE IF NOT EXISTS pending (segment INTEGER, "offset" INTEGER, lines BLO
 
 
 @dataclass
-class Seen:
+class ImportedSession:
     """What was imported of a session.
 
     Attributes:
@@ -106,21 +106,23 @@ class ImportRecord:
         self._connection.close()
         os.close(self._lock)
 
-    def session(self, session_id: str) -> Seen:
+    def session(self, session_id: str) -> ImportedSession:
         """What was seen of a session."""
         row = self._connection.execute(
             "SELECT open, files FROM seen WHERE session = ?", [session_id]
         ).fetchone()
         if row is None:
-            return Seen(is_open=False, files={}, spans=set())
+            return ImportedSession(is_open=False, files={}, spans=set())
         spans: set[int] = set()
         for (ids,) in self._connection.execute(
             "SELECT spans FROM written WHERE session = ?", [session_id]
         ):
             spans.update(array(_IDS, ids))
-        return Seen(is_open=bool(row[0]), files=json.loads(row[1]), spans=spans)
+        return ImportedSession(is_open=bool(row[0]), files=json.loads(row[1]), spans=spans)
 
-    def keep(self, session_id: str, seen: Seen, new: Iterable[int], lines: Sequence[bytes]) -> None:
+    def keep(
+        self, session_id: str, seen: ImportedSession, new: Iterable[int], lines: Sequence[bytes]
+    ) -> None:
         """Appends spans to the spool and keeps what was seen, both or neither.
 
         Args:

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from orchwatch.agents.claude_code.sessions.session_files import RecordedSession, SessionFile
     from orchwatch.agents.claude_code.sessions.spans import Span
 
-_LINES_A_LOOK = 200  # at what is complete
-_SPANS_A_WRITE = 1000
-_BYTES_A_WRITE = 32 * 1024 * 1024
+_LINES_PER_PASS = 200  # at what is complete
+_SPANS_PER_WRITE = 1000
+_BYTES_PER_WRITE = 32 * 1024 * 1024
 
 
 @dataclass
@@ -200,9 +200,9 @@ class _SessionImport:
                 for fact in readers[index].read_record(record):
                     self._clock_ns = max(self._clock_ns, fact.time_ns)
                     self._assembler.add(fact)
-            if number % _LINES_A_LOOK == 0:
+            if number % _LINES_PER_PASS == 0:
                 self._spans += self._assembler.finished(self._clock_ns, reading=True)
-                if len(self._spans) >= _SPANS_A_WRITE or self._unkept_bytes >= _BYTES_A_WRITE:
+                if len(self._spans) >= _SPANS_PER_WRITE or self._unkept_bytes >= _BYTES_PER_WRITE:
                     self._keep()
         for reader in readers:
             self._summary.skipped += reader.skipped

@@ -34,7 +34,7 @@ _MESSAGES = (
     (re.compile(r"\[Tool call (skipped|not completed)\b"), semconv.CANCELLED),
     (re.compile(r"(<tool_use_error>)?(Cancelled: parallel|Sibling) tool call"), semconv.CANCELLED),
 )
-_MAX = 256
+_MAX_MESSAGE_CHARACTERS = 256
 _BY_PERSON = ("user_temporary", "user_permanent", "user_reject", "user_abort")
 
 
@@ -71,5 +71,5 @@ def _by_message(block: dict[str, Any]) -> str:
     content = block.get("content")
     if isinstance(content, list) and content:
         content = mapping(content[0]).get("text")
-    start = content[:_MAX] if isinstance(content, str) else ""
+    start = content[:_MAX_MESSAGE_CHARACTERS] if isinstance(content, str) else ""
     return next((outcome for pattern, outcome in _MESSAGES if pattern.match(start)), "")

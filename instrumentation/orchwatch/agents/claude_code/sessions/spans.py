@@ -41,7 +41,7 @@ NS_PER_S = 1_000_000_000
 SERVICE_NAME = semconv.CLAUDE_CODE_SERVICE
 
 _PROVIDER = "anthropic"
-_SPANS_A_LINE = 50
+_SPANS_PER_LINE = 50
 
 
 class Span(NamedTuple):
@@ -73,9 +73,9 @@ def encode(spans: Sequence[Span]) -> list[bytes]:
     resource = encode_attributes(resource_attributes(SERVICE_NAME))
     prefix = spans_prefix(resource, semconv.SCOPE, __version__)
     return [
-        to_bytes(prefix + ",".join(map(_encode, spans[start : start + _SPANS_A_LINE])))
+        to_bytes(prefix + ",".join(map(_encode, spans[start : start + _SPANS_PER_LINE])))
         + LINE_SUFFIX.encode()
-        for start in range(0, len(spans), _SPANS_A_LINE)
+        for start in range(0, len(spans), _SPANS_PER_LINE)
     ]
 
 

@@ -17,7 +17,7 @@ from orchwatch.agents.claude_code.sessions import (
     system_lines,
     user_lines,
 )
-from orchwatch.agents.claude_code.sessions.claims import Claims, Standing
+from orchwatch.agents.claude_code.sessions.claims import Claims, Ownership
 from orchwatch.agents.claude_code.sessions.facts import (
     Activity,
     AgentStarted,
@@ -222,10 +222,10 @@ class Transcript:
         agent_id = common["agent_id"]
         copies = self._state["copies"]
         if agent_id not in copies:
-            standing = self._file.claims.stand(
+            ownership = self._file.claims.ownership(
                 f"agent-line:{line['uuid']}", common["session_id"], agent_owner(agent_id)
             )
-            copies[agent_id] = standing is Standing.SESSION
+            copies[agent_id] = ownership is Ownership.SESSION
             limit(copies)
         return bool(copies[agent_id])
 

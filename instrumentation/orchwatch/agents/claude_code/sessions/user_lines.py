@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orchwatch.agents.claude_code.sessions import blocks, notices
-from orchwatch.agents.claude_code.sessions.claims import Standing
+from orchwatch.agents.claude_code.sessions.claims import Ownership
 from orchwatch.agents.claude_code.sessions.facts import (
     INTERRUPTED,
     Activity,
@@ -128,8 +128,8 @@ def _ask(
     """A prompt of the user."""
     turns, session_id = file.turns, common["session_id"]
     at, record = common["time_ns"], text(line.get("uuid"))
-    standing = file.claims.stand(f"prompt:{record}", session_id, "", claim=False)
-    if standing is Standing.SESSION:
+    ownership = file.claims.ownership(f"prompt:{record}", session_id, "", claim=False)
+    if ownership is Ownership.SESSION:
         return turns.begin_copy(session_id)
     if turns.is_again(record):
         return []

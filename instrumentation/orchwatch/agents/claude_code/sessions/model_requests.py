@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 
 from orchwatch.agents.claude_code.sessions.fields import mapping, text
 
-_MAX = 1000
+_MAX_WAITING = 1000
 
 
-class Query(NamedTuple):
+class ModelRequest(NamedTuple):
     """A request.
 
     Attributes:
@@ -27,7 +27,7 @@ class Query(NamedTuple):
     request_id: str = ""
 
 
-class Queries:
+class ModelRequests:
     """Those of one file.
 
     Args:
@@ -40,32 +40,32 @@ class Queries:
     def ask(self, record: dict[str, Any], record_id: str, at: int) -> None:
         """A request is sent, perhaps once more."""
         model = text(mapping(record.get("params")).get("model"))
-        query = Query(record_id, at, text(record.get("querySource")), model)
-        self._waiting[record_id] = list(query)
-        while len(self._waiting) > _MAX:
+        request = ModelRequest(record_id, at, text(record.get("querySource")), model)
+        self._waiting[record_id] = list(request)
+        while len(self._waiting) > _MAX_WAITING:
             del self._waiting[next(iter(self._waiting))]
 
     def begin(self, record_id: str, request_id: str) -> None:
         """Something of its answer is there."""
         if record_id in self._waiting:
-            query = Query(*self._waiting[record_id])
-            self._waiting[record_id] = list(query._replace(request_id=request_id))
+            request = ModelRequest(*self._waiting[record_id])
+            self._waiting[record_id] = list(request._replace(request_id=request_id))
 
-    def answer(self, record_id: str) -> Query | None:
+    def answer(self, record_id: str) -> ModelRequest | None:
         """The whole answer is there; so it is not for what the same asked before."""
         if record_id not in self._waiting:
             return None
-        query = Query(*self._waiting[record_id])
-        self._drop(query.source)
-        return query
+        request = ModelRequest(*self._waiting[record_id])
+        self._drop(request.source)
+        return request
 
-    def cut_off(self) -> Query | None:
+    def cut_off(self) -> ModelRequest | None:
         """The last one gets no more of its answer."""
         if not self._waiting:
             return None
-        query = Query(*self._waiting[next(reversed(self._waiting))])
-        self._drop(query.source)
-        return query
+        request = ModelRequest(*self._waiting[next(reversed(self._waiting))])
+        self._drop(request.source)
+        return request
 
     def given_up(self) -> int:
         """The last one is not tried again; how often it was."""
@@ -74,7 +74,7 @@ class Queries:
         return self._drop(str(self._waiting[next(reversed(self._waiting))][2]))
 
     def _drop(self, source: str) -> int:
-        own = [key for key, query in self._waiting.items() if query[2] == source]
+        own = [key for key, request in self._waiting.items() if request[2] == source]
         for key in own:
             del self._waiting[key]
         return len(own)

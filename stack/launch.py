@@ -28,7 +28,7 @@ _PYTHON: Final = ROOT / ".venv" / "bin" / "python"
 _PROMETHEUS_PAGE: Final = ROOT / "stack" / "static"
 _ALERTS: Final = ROOT / "prometheus" / "rules" / "alerts.yml"
 _ANSWERS_WITHIN_S: Final = 1.0
-# How the monitor's answer begins when it has ceased to follow, see `orchwatch.monitor.pulse`.
+# How the monitor's answer begins when it has ceased to follow, see `orchwatch.monitor.heartbeat`.
 _STUCK: Final = b"no round"
 # What Tempo's heap is kept to; the same as in docker-compose.yml.
 _TEMPO_MEMORY: Final = "800MiB"

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchwatch.access import secret_file
 from orchwatch.analysis.alert_events import ALERTMANAGER, AlertEvent
-from orchwatch.monitor.route import Answer, Route
+from orchwatch.monitor.route import Response, Route
 from orchwatch.recording import losses
 from orchwatch.recording.home import home
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 PATH = "/alerts"
 
-# An alert is some 1500 bytes, so this is more of them at once than anybody looks at.
+# An alert is some 1500 bytes, so this holds more of them than a person would look at.
 _MAX_BODY_BYTES = 1024 * 1024
 _MAX_NAME = 128
 _MAX_TEXT = 1024
@@ -36,13 +36,13 @@ _MAX_LABELS = 32
 _NS_PER_US = 1000
 _OPERATION_LABEL = "orchestration_operation_name"
 # Labels that are attributes of their own.
-_TOLD = ("alertname", "severity", "kind", "target", _OPERATION_LABEL)
+_OWN_ATTRIBUTES = ("alertname", "severity", "kind", "target", _OPERATION_LABEL)
 
 _logger = logging.getLogger(__name__)
 
 
 def credentials_path() -> str:
-    """Where the secret lies that Alertmanager shows: its `credentials_file`."""
+    """The file with the secret that Alertmanager sends: its `credentials_file`."""
     return os.path.join(home(), "alertmanager", "credentials")
 
 
@@ -71,8 +71,8 @@ class AlertReceiver:
             max_bytes=_MAX_BODY_BYTES,
         )
 
-    def take(self, body: bytes) -> Answer:
-        """Writes what is news; what cannot be understood is counted."""
+    def take(self, body: bytes) -> Response:
+        """Writes the new alerts; what cannot be understood is counted."""
         try:
             alerts = json.loads(body)["alerts"]
         except (ValueError, LookupError, TypeError, RecursionError):
@@ -91,13 +91,13 @@ class AlertReceiver:
         if bad:
             self._count(bad)
         if self._stream.write(events):
-            return Answer()
+            return Response()
         self._complain("an alert cannot be written; its sender is asked to try again")
-        return Answer("503 Service Unavailable")
+        return Response("503 Service Unavailable")
 
-    def _refuse(self, number: int) -> Answer:
+    def _refuse(self, number: int) -> Response:
         self._count(number)
-        return Answer("400 Bad Request")
+        return Response("400 Bad Request")
 
     def _count(self, number: int) -> None:
         losses.count("bad_alert", number)
@@ -134,14 +134,15 @@ def _event(alert: Mapping[str, Any]) -> AlertEvent:
         dashboard=annotations.get("dashboard_url"),
         labels=dict(
             islice(
-                ((name, text) for name, text in labels.items() if name not in _TOLD), _MAX_LABELS
+                ((name, text) for name, text in labels.items() if name not in _OWN_ATTRIBUTES),
+                _MAX_LABELS,
             )
         ),
     )
 
 
 def _texts(values: Mapping[object, object]) -> dict[str, str]:
-    """Cut to what a person reads; what is no text is left out."""
+    """The str values, cut to what a person reads; others are left out."""
     return {
         name[:_MAX_NAME]: text[:_MAX_TEXT]
         for name, text in values.items()
@@ -149,8 +150,8 @@ def _texts(values: Mapping[object, object]) -> dict[str, str]:
     }
 
 
-def _text(value: object, longest: int) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= longest:
+def _text(value: object, max_length: int) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= max_length:
         raise ValueError(value)
     return value
 

@@ -1,12 +1,12 @@
-"""The writer of the event stream: each alert that fires or ends once, however often it is told.
+"""The writer of the event stream: each alert that fires or ends once, however often it is reported.
 
-Prometheus forgets with its process since when an alert fires, and Alertmanager with its own whom it
-has told: when both have been killed, what fires on is told again, with a later start. As its end
-was not told, it is the same alert; so says the start of what is told of it from then on.
+A killed Prometheus forgets since when an alert fires, and a killed Alertmanager which notifications
+it has sent: an alert that keeps firing is then reported again, with a later start. As no end was
+reported, it is the same alert, and keeps its first start in the stream.
 
-Two find out about alerts: Alertmanager, and `patterns` in this process where there is no server.
-Whoever writes first that an alert fires also writes when it ends; until then the other one's word
-about the same is not written.
+There are two evaluators: Alertmanager, and `patterns` in this process where there is no server. The
+one that first reports that an alert fires also reports its end; until then reports of the other one
+about the same alert are not written.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 
     from orchwatch.analysis.alert_events import AlertEvent
 
-# An alert that is told again after so many others is written again.
+# An alert that is reported again after so many others is written again.
 MAX_KNOWN = 4096
-# A server that is gone never says that its alert has ended: from then on others may say more.
+# A server that is gone never reports the end of its alert: from then on the other one may.
 _HELD_FOR_NS = 3600 * 1_000_000_000
-# Alertmanager does not tell of an end while another alert explains the one that has ended: what
-# fires so long after a start that seems to have no end is news.
+# Alertmanager does not report an end while another alert inhibits the one that ended: an alert that
+# fires this long after a start without an end is a new one.
 _EPISODE_NS = 24 * 3600 * 1_000_000_000
 
 
 class AlertStream:
     """Appends to the event stream; may be used from several threads.
 
-    What is known comes from the stream itself, so that a process that was killed at any moment has
-    written a transition or has not, and the next one knows which.
+    Its knowledge comes from the stream itself: a process that was killed has written a transition
+    or has not, and the next one sees which.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class AlertStream:
         self._learn()
 
     def write(self, events: Iterable[AlertEvent]) -> bool:
-        """Writes those that are news; False where that failed, and they may be sent again."""
+        """Writes the new ones; False where that failed, so that they may be sent again."""
         with self._lock:
             return all(map(self._write, events))
 
@@ -63,7 +63,7 @@ class AlertStream:
         if event.key in self._known or self._is_held(event):
             return True
         if not spool.append(spool.EVENTS, to_bytes(event.encode(time.time_ns())), 0):
-            return False  # at most a part of the line is there, which nobody reads
+            return False  # at most a part of the line is there, which readers skip
         self._remember(event)
         return True
 
@@ -92,7 +92,7 @@ class AlertStream:
         return replace(event, start_ns=known.start_ns)
 
     def _is_held(self, event: AlertEvent) -> bool:
-        """Whether the other evaluator has said it, or is the one to say it."""
+        """Whether the other evaluator has reported it, or is the one to report it."""
         known = self._latest.get(event.subject)
         if known is None or known.evaluator == event.evaluator:
             return False

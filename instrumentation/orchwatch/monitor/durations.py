@@ -19,7 +19,7 @@ from orchwatch.store.spans import NS_PER_S, Summary, Work, whole_ns
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orchwatch.monitor.ended import Ended
+    from orchwatch.monitor.ended_operations import EndedOperation
     from orchwatch.targets.target_table import Targets
 
 SLOT_NS = 30 * NS_PER_S
@@ -125,7 +125,7 @@ class Durations:
         self._first = 0
         self.earlier = 0
 
-    def add(self, ended: Ended) -> None:
+    def add(self, ended: EndedOperation) -> None:
         """Counts one; what ended before the window is only counted as that."""
         at = ended.end_ns // SLOT_NS
         if at < self._first:
@@ -150,7 +150,7 @@ class Durations:
             if len(exact) > MAX_EXACT:
                 del self._exact[number]
 
-    def _count(self, counts: list[int], number: int, ended: Ended) -> None:
+    def _count(self, counts: list[int], number: int, ended: EndedOperation) -> None:
         counts[_COUNT] += 1
         counts[_TOTAL_NS] += ended.duration_ns
         if ended.failed:

@@ -1,4 +1,4 @@
-"""The monitor process's address on loopback; each path has a route that says what is made of it.
+"""The monitor process's address on loopback; each path has a route.
 
 An HTTP server of its own, because an agent waits for each answer: `http.server` needs a thread and
 an e-mail parser for each request, and `asyncio` twice the time of a plain selector. How a request
@@ -22,7 +22,7 @@ from orchwatch.agents.claude_code.settings import registration
 from orchwatch.errors import OrchwatchError
 from orchwatch.monitor import request
 from orchwatch.monitor.request import RefusedError
-from orchwatch.monitor.route import Answer
+from orchwatch.monitor.route import Response
 from orchwatch.recording import losses
 
 if TYPE_CHECKING:
@@ -101,14 +101,14 @@ class Endpoint:
         """Whether a request for that host is for this endpoint."""
         return host.lower() in self.hosts
 
-    def answer(self, path: str, body: bytes) -> Answer:
-        """What a route makes of a request; a defect of it is no reason to take no more."""
+    def answer(self, path: str, body: bytes) -> Response:
+        """The route's response to a request; a bug in the route does not end the endpoint."""
         try:
             return self.routes[path].take(body)
         except Exception:
             losses.count("internal_error")
             _logger.exception("a request to %s failed", path)
-            return Answer("500 Internal Server Error")
+            return Response("500 Internal Server Error")
 
     def close(self) -> None:
         """Takes no more; what was answered has been taken."""
@@ -133,7 +133,7 @@ class Endpoint:
                 if client is not self._listening:
                     assert isinstance(client, socket.socket)
                     self._read(client)
-            if self._listening in ready:  # last: whoever has just been read is not silent
+            if self._listening in ready:  # last: clients that were just read are not silent
                 self._accept()
             if time.monotonic() >= first_s:
                 now_s = time.monotonic()
@@ -147,7 +147,7 @@ class Endpoint:
         except OSError:  # gone already, or there are too many open files
             return
         if len(self._connections) >= _MAX_CONNECTIONS:
-            # Nobody waits for an answer here, so it costs a client that is still there a new
+            # No client waits for a response here, so it costs one that is still there a new
             # connection at most; turning the new one away would cost a hook its event.
             self.warn(f"more than {_MAX_CONNECTIONS} connections at once; ending the silent ones")
             self._drop(next(iter(self._connections)))
@@ -214,7 +214,7 @@ class _Connection:
                 self.limit_s = time.monotonic() + _IDLE_LIMIT_S
         except RefusedError as refused:
             self._endpoint.warn(f"refused a request: {refused.why}")
-            self._client.sendall(Answer(refused.status).encode(closes=True))
+            self._client.sendall(Response(refused.status).encode(closes=True))
             self._is_done = True
         if self._is_done:  # it is read to its end, or hanging up would take the answer away
             self._buffer.clear()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from orchwatch import semconv
 from orchwatch.mixin.lib import promql
-from orchwatch.monitor.route import Answer, Route
+from orchwatch.monitor.route import Response, Route
 from orchwatch.recording import losses
 
 if TYPE_CHECKING:
@@ -26,12 +26,12 @@ _OTHER = "other"
 
 
 def route(newest: Callable[[], bytes]) -> Route:
-    """Where Prometheus asks; anybody on this machine may, for sizes and counts.
+    """The route that Prometheus scrapes; open to every user of this machine, for sizes and counts.
 
     Args:
         newest: What `text` returned last.
     """
-    return Route(method="GET", take=lambda _: Answer(body=newest(), kind=_KIND))
+    return Route(method="GET", take=lambda _: Response(body=newest(), kind=_KIND))
 
 
 def text(backlogs: Sequence[Backlog], limit_bytes: int, lost: Mapping[str, int]) -> bytes:
@@ -44,7 +44,7 @@ def text(backlogs: Sequence[Backlog], limit_bytes: int, lost: Mapping[str, int])
     """
     by_reason = dict.fromkeys((*losses.REASONS, _OTHER), 0)
     for reason, number in lost.items():
-        # A ledger may have lines of another version, and of anybody who can write it.
+        # A ledger may have lines of another version, or ones that another program wrote.
         by_reason[reason if reason in by_reason else _OTHER] += number
     sizes = {one.family: one.size_bytes for one in backlogs}
     unread = {one.family: one.unread_bytes for one in backlogs}

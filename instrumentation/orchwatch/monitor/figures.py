@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 SNAPSHOT_INTERVAL_S = 5.0
 _SPOOL_INTERVAL_S = 10.0
 # Some 7 kB each: as often as they are due they would be most of what a day may take of the disk,
-# for nobody. Prometheus forgets a series after five minutes, should somebody read them after all.
+# for no reader. Prometheus drops a series after five minutes, should one read them after all.
 _UNREAD_INTERVAL_S = 240.0
 # What is older is no figure any more: rather nothing than how things were.
 _EXPOSED_FOR_S = 60.0
@@ -38,13 +38,13 @@ _logger = logging.getLogger(__name__)
 
 
 class Figures:
-    """Measures what is due; a figure that cannot be had is absent, and said once.
+    """Measures what is due; a figure that cannot be measured is absent, and logged once.
 
     Args:
         project: The project whose coverage and quality are looked for.
         following: What is followed.
         stream: Where alerts are written.
-        exports: Whether nobody else hands on the gauges, which go to the spool.
+        exports: Whether the gauges are exported from here, to the spool.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Figures:
             except (OrchwatchError, OSError) as error:
                 if self._is_new(task, error):
                     _logger.warning("%s", error)
-            except Exception as error:  # a figure that cannot be had is no reason to follow nobody
+            except Exception as error:  # a figure that cannot be measured must not stop the monitor
                 losses.count("internal_error")
                 if self._is_new(task, error):
                     _logger.exception("a figure was left out")

@@ -1,4 +1,4 @@
-"""From session files and hooks to spans in the spool, with a checkpoint now and then."""
+"""From session files and hooks to spans in the spool, with regular checkpoints."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from orchwatch.errors import OrchwatchError
 from orchwatch.monitor import unfinished
 from orchwatch.monitor.hook_events import HookEvents
 from orchwatch.monitor.lost import LostClients
-from orchwatch.monitor.recorded import LIVE_S, Recorded
 from orchwatch.monitor.session_files import SessionFiles
+from orchwatch.monitor.span_recorder import LIVE_S, SpanRecorder
 from orchwatch.monitor.tokens import Tokens
 from orchwatch.monitor.transcripts import RewrittenError, Transcripts
 from orchwatch.recording import losses
@@ -37,7 +37,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Following:
-    """Follows until nobody calls `step` any more.
+    """Follows sessions, a step at a time.
 
     Args:
         checkpoint: What was stored by the process before; stored to from now on.
@@ -72,7 +72,7 @@ class Following:
         self._hooks = HookEvents(saved.get("hooks", {}))
         self._transcripts = Transcripts(saved.get("transcripts", {}), self._claims)
         self._clients = LostClients(roots, saved.get("clients", ()))
-        self._recorded = Recorded(saved.get("spool"), saved.get("missed", ()))
+        self._recorded = SpanRecorder(saved.get("spool"), saved.get("missed", ()))
         self._assembler = Assembler(written=self._claims.is_marked)
         self._assembler.restore(saved.get("assembler", {}))
         self._heard_ns: dict[str, int] = saved.get("heard_ns", {})
@@ -111,7 +111,7 @@ class Following:
                 self.save()
 
     def _keep_claims(self) -> bool:
-        """Stores whose the messages are before anything that follows from it."""
+        """Stores the claims before any span that follows from them."""
         try:
             self._claims.keep()
         except OrchwatchError as error:
@@ -192,7 +192,7 @@ class Following:
             except Exception:  # a fact that would end this process would end the next one too
                 losses.count("internal_error")
                 _logger.exception("a fact was left out")
-            # By the clock: a file that is put there today may tell of last year.
+            # By the clock: a file that is put there today may be about last year.
             self._heard_ns[fact.session_id] = time.time_ns()
             self._unsaved = True
 

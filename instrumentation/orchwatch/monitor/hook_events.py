@@ -1,7 +1,7 @@
 """Events of hooks, however they came: the spool family `hooks`, read as it grows.
 
 Those that come over HTTP are appended to it too, before they are answered and before anything is
-made of them: what an agent was told is taken outlives a monitor that is killed.
+made of them: an event that was acknowledged survives a monitor that is killed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from orchwatch.agents.claude_code import hook_line
 from orchwatch.agents.claude_code.sessions import hook_payload
 from orchwatch.agents.claude_code.settings import registration
-from orchwatch.monitor.route import Answer, Route
+from orchwatch.monitor.route import Response, Route
 from orchwatch.monitor.tail import Tail
 from orchwatch.recording import files, losses, spool
 from orchwatch.recording.home import spool_directory
@@ -48,16 +48,16 @@ def route() -> Route:
     )
 
 
-def receive(body: bytes) -> Answer:
-    """Appends an event that came over HTTP; what cannot be is counted, and its sender is told."""
+def receive(body: bytes) -> Response:
+    """Appends an event that came over HTTP; a loss is counted, and answered with an error."""
     try:
         line = hook_line.encode(body, time.time_ns())
     except (ValueError, RecursionError):
         losses.count("bad_hook_payload")
-        return Answer("400 Bad Request")
+        return Response("400 Bad Request")
     if not spool.append(spool.HOOKS, to_bytes(line)):
-        return Answer("503 Service Unavailable")
-    return Answer()
+        return Response("503 Service Unavailable")
+    return Response()
 
 
 class HookEvents:
@@ -97,7 +97,7 @@ class HookEvents:
         directory = spool_directory()
         try:
             numbers = spool.segment_numbers(directory, spool.HOOKS)
-        except OSError:  # nobody has written yet, or it cannot be looked at for now
+        except OSError:  # nothing was written yet, or it cannot be looked at for now
             return
         paths = [spool.segment_path(directory, spool.HOOKS, number) for number in numbers]
         tails = {}
@@ -150,7 +150,7 @@ def _started(event: dict[str, Any], received_ns: int) -> int:
 def _remove(path: str, read_bytes: int) -> bool:
     try:
         with files.reader(path, links=False) as segment:
-            # As in `spool`: whoever may still write to it holds a shared lock.
+            # As in `spool`: a process that may still write to it holds a shared lock.
             fcntl.flock(segment, fcntl.LOCK_EX | fcntl.LOCK_NB)
             rest = os.pread(segment.fileno(), 1 << 20, read_bytes)
             if b"\n" in rest:

@@ -1,7 +1,7 @@
 """Operations on their way into the window: out of the store at the start, then out of the spool.
 
-The spool is read line by line as it grows, whoever compacts it. That is seen to as well, as every
-reader of the store does: of a spool that nobody compacts the oldest lines are lost.
+The spool is read line by line as it grows, whether or not it is compacted meanwhile. It is also
+compacted from here, as by every reader of the store: an uncompacted spool loses its oldest lines.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import tempfile
 import time
 from typing import TYPE_CHECKING, Any
 
-from orchwatch.monitor.ended import Ended, Reader
+from orchwatch.monitor.ended_operations import EndedOperation, Reader
 from orchwatch.recording import spool
 from orchwatch.store import segments
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 LOOK_INTERVAL_S = 5.0
 _COMPACT_INTERVAL_S = 60.0
-_CLOSED_AT_ONCE = 4  # segments that are waited for no longer than that: the spool has a budget
+_MAX_CLOSED = 4  # segments after which compaction starts at once: the spool has a budget
 # CPU that a round may take where much is there to be read; following goes on in between.
 _ROUND_S = 0.2
 
@@ -57,10 +57,10 @@ class Intake:
         self._window = window
         self._reader = Reader()
         # Sent again, or sent by another way: spans that wait to be counted, and that are.
-        self._late: dict[str, Ended] = {}
+        self._late: dict[str, EndedOperation] = {}
         self._counted_late: dict[str, None] = {}
         self._offsets: dict[str, int] = {}
-        # Segments that nobody writes to any more, and those of them that were compacted since.
+        # Closed segments, and those of them that were compacted since.
         self._closed: set[str] = set()
         self._compacted: set[str] = set()
         self._look_at_s = self._compact_at_s = 0.0
@@ -81,7 +81,7 @@ class Intake:
             return
         self._end_compaction()
         is_due = now_s >= self._compact_at_s and (self._closed or self._late)
-        if is_due or len(self._closed) >= _CLOSED_AT_ONCE:
+        if is_due or len(self._closed) >= _MAX_CLOSED:
             self._compact_at_s = now_s + _COMPACT_INTERVAL_S
             self._compacted |= self._closed
             self._closed = set()
@@ -115,9 +115,9 @@ class Intake:
                 continue
             is_late, rows = frame
             if is_late:
-                self._count_late(map(Ended._make, rows))
+                self._count_late(map(EndedOperation._make, rows))
             else:
-                self._add(map(Ended._make, rows))
+                self._add(map(EndedOperation._make, rows))
 
     def _end_compaction(self) -> None:
         """Counts what was late, but for what was counted before."""
@@ -130,7 +130,7 @@ class Intake:
         late = [self._late.pop(span_id) for span_id in asked]
         self._count_late(one for one in late if one.span_id not in known)
 
-    def _count_late(self, rows: Iterable[Ended]) -> None:
+    def _count_late(self, rows: Iterable[EndedOperation]) -> None:
         for one in rows:
             if one.span_id not in self._counted_late:
                 self._counted_late[one.span_id] = None
@@ -175,12 +175,12 @@ class Intake:
         self._compacted &= known
         self._closed = {segment.id for segment in found if segment.closed} - self._compacted
 
-    def _keep_late(self, rows: Iterable[Ended]) -> None:
+    def _keep_late(self, rows: Iterable[EndedOperation]) -> None:
         for one in rows:
             if one.span_id not in self._counted_late and len(self._late) < _MAX_LATE:
                 self._late[one.span_id] = one
 
-    def _add(self, rows: Iterable[Ended]) -> None:
+    def _add(self, rows: Iterable[EndedOperation]) -> None:
         add, now_ns = self._window.add, time.time_ns()
         if self._counted_late:
             rows = (one for one in rows if one.span_id not in self._counted_late)
@@ -215,7 +215,7 @@ class _Worker:
         with tempfile.TemporaryFile() as asked:
             asked.write("\n".join(spans).encode())
             asked.seek(0)
-            # Not with the working directory on its path, which may be anybody's checkout.
+            # Not with the working directory on its path, which may be an untrusted checkout.
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", _WORKER, str(home), *task],
                 stdin=asked,

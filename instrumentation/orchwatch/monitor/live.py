@@ -69,7 +69,7 @@ class LiveGatherer(status.Measuring):
             selection=Selection(since_ns=self._window.since_ns),
             as_of=datetime.now(UTC),
             outside=Outside(self._window.durations.earlier, 0),
-            unreadable={},  # who asks the store is told
+            unreadable={},  # commands that ask the store report these
             measured=self.levels(),
             samples=status.samples(self._business),
             own=own,

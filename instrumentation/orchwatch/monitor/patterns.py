@@ -1,7 +1,7 @@
 """The table's patterns among all operations, looked for where no server does.
 
 Prometheus has the same two alerts, of the same limits. Both may see a pattern; `alert_stream`
-writes what the first one says.
+writes the first report.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Patterns:
                 self._seen[one.row.id] = is_beyond
 
     def _own(self, one: _Watched) -> AlertEvent | None:
-        """What was written of one that fires, unless somebody else wrote it."""
+        """The firing alert of a pattern, where this process wrote it."""
         known = self._stream.latest(one.alert.subject)
         fires = known is not None and known.state == "firing" and known.evaluator == MONITOR
         return known if fires else None

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 from orchwatch.agents.claude_code.settings import registration
 from orchwatch.analysis.alert_events import SERVICE_NAME
 from orchwatch.analysis.status import SYSTEM_INTERVAL_S
-from orchwatch.monitor import alert_receiver, exposition, hook_events, pulse
+from orchwatch.monitor import alert_receiver, exposition, heartbeat, hook_events
 from orchwatch.monitor.alert_receiver import AlertReceiver
 from orchwatch.monitor.alert_stream import AlertStream
 from orchwatch.monitor.checkpoint import Checkpoint
-from orchwatch.monitor.ending import Ending
 from orchwatch.monitor.endpoint import HOST_VARIABLE, Endpoint
 from orchwatch.monitor.figures import Figures
 from orchwatch.monitor.following import Following
-from orchwatch.monitor.pulse import Pulse
+from orchwatch.monitor.heartbeat import Heartbeat
+from orchwatch.monitor.shutdown import ShutdownFlag
 from orchwatch.recording.home import home
 from orchwatch.sdk import configure, sends_otlp
 from orchwatch.store import unfinished
@@ -48,29 +48,29 @@ def run(roots: Sequence[str], project: Path) -> None:
     Raises:
         OrchwatchError: Another monitor runs, a port is taken, or the home cannot be written.
     """
-    ending = Ending()
+    shutdown = ShutdownFlag()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, ending.tell)
+        signal.signal(number, shutdown.set)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     exports = _set_interval()
     checkpoint = Checkpoint()
     following = Following(checkpoint, roots)
     stream = AlertStream()
     figures = Figures(project, following, stream, exports=exports)
-    rounds = Pulse()
+    rounds = Heartbeat()
     where = Path(home())
     endpoint = _endpoint(figures, stream, rounds)
     endpoint.start()
     try:
         configure(service_name=SERVICE_NAME)
         _logger.info("following %s; hooks post to port %d", ", ".join(roots), endpoint.port)
-        while not ending.is_told:
+        while not shutdown.is_set:
             started_s = time.monotonic()
             unfinished.close(where)
             following.step(_INTERVAL_S)
             figures.measure(started_s)
             rounds.beat()
-            ending.wait(started_s + _INTERVAL_S - time.monotonic())
+            shutdown.wait(started_s + _INTERVAL_S - time.monotonic())
     finally:
         endpoint.close()
         figures.close()
@@ -94,7 +94,7 @@ def _set_interval() -> bool:
     return not sends
 
 
-def _endpoint(figures: Figures, stream: AlertStream, rounds: Pulse) -> Endpoint:
+def _endpoint(figures: Figures, stream: AlertStream, rounds: Heartbeat) -> Endpoint:
     return Endpoint(
         host=os.environ.get(HOST_VARIABLE) or registration.MONITOR_HOST,
         port=registration.monitor_port(),
@@ -102,6 +102,6 @@ def _endpoint(figures: Figures, stream: AlertStream, rounds: Pulse) -> Endpoint:
             registration.HOOK_PATH: hook_events.route(),
             alert_receiver.PATH: AlertReceiver(stream).route(),
             exposition.PATH: exposition.route(figures.exposition),
-            pulse.PATH: rounds.route(),
+            heartbeat.PATH: rounds.route(),
         },
     )

@@ -34,11 +34,11 @@ _ONCE = frozenset(("host", "content-length", "transfer-encoding", "expect", "ori
 
 
 class RefusedError(Exception):
-    """A request that is not taken.
+    """A request that is refused.
 
     Attributes:
-        status: What its sender is told.
-        why: What the log says.
+        status: The response's status code and reason.
+        why: The reason for the log.
     """
 
     def __init__(self, status: str, why: str) -> None:
@@ -49,15 +49,15 @@ class RefusedError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Head:
-    """What stands before the body.
+    """A request line and its header fields.
 
     Attributes:
         method: In capitals, as it came.
         path: Without the query.
         fields: By lower-case name; of those that came twice, the values with a comma between.
         length: Of the body in bytes; None where it is not said.
-        closes: Its sender wants no second answer on this connection.
-        waits: Its sender sends the body when it is told to go on.
+        closes: Its sender wants the connection closed after the response.
+        waits: Its sender waits for `100 Continue` before the body.
     """
 
     method: str
@@ -81,7 +81,7 @@ def parse(data: bytes, is_host: Callable[[str], bool]) -> Head:
         is_host: Whether a value of `Host` (or of an absolute target) names this very server.
 
     Raises:
-        RefusedError: It breaks a rule, or came for somebody else.
+        RefusedError: It breaks a rule, or is for another host.
     """
     if bare_line_end(data):
         raise RefusedError(BAD, "a line of its head does not end in CR and LF")
@@ -131,7 +131,8 @@ def _path(target: str, fields: Mapping[str, str], is_host: Callable[[str], bool]
     if absolute is not None:
         hosts.append(absolute[1])
         target = absolute[2] or "/"
-    # A page can have a name of its own resolved to loopback, but not without telling that name.
+    # A page can have a name of its own resolved to loopback, but the request then carries that
+    # name.
     if not all(map(is_host, hosts)):
         raise RefusedError("403 Forbidden", "it did not come for this host")
     if not target.startswith("/"):

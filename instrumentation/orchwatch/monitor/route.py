@@ -1,4 +1,4 @@
-"""What the endpoint makes of a request, and what it answers."""
+"""Routes and responses of the monitor's HTTP endpoint."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What a client is told.
+class Response:
+    """An HTTP response.
 
     Attributes:
-        status: HTTP's.
-        body: Usually nothing.
+        status: The status code and reason.
+        body: Usually empty.
         kind: The body's media type; empty where there is no body.
     """
 
@@ -24,11 +24,11 @@ class Answer:
     kind: str = ""
 
     def encode(self, *, closes: bool = False, is_head: bool = False) -> bytes:
-        """As it goes over the wire.
+        """The response on the wire.
 
         Args:
-            closes: Nothing comes after it.
-            is_head: Only the head was asked for.
+            closes: Whether the connection is closed after it.
+            is_head: Whether the request was a HEAD.
         """
         kind = f"Content-Type: {self.kind}\r\n" if self.kind else ""
         closing = "Connection: close\r\n" if closes else ""
@@ -38,20 +38,20 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Route:
-    """What is made of the requests for a path.
+    """How the requests for a path are handled.
 
     Attributes:
         method: `POST`, or `GET`, which has no body and stands for `HEAD`, too.
-        take: Makes something of a request's body, in the endpoint's thread, and only then its
-            sender is answered: what is answered by success has been kept. It must not raise.
+        take: Handles a request's body, in the endpoint's thread, before the response is sent: what
+            is answered with success has been stored. It must not raise.
         header: Which header carries the secret, in lower case.
-        secret: What it must be, so that only this user is let in; empty where everybody on this
-            machine may ask.
+        secret: The value required there, so that only this user is let in; empty where every
+            user of this machine may ask.
         max_bytes: A longer body is refused.
     """
 
     method: str
-    take: Callable[[bytes], Answer]
+    take: Callable[[bytes], Response]
     header: str = ""
     secret: bytes = b""
     max_bytes: int = 0

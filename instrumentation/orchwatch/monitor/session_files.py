@@ -22,7 +22,7 @@ _SUFFIX = ".jsonl"
 _ROUND_S = 1.0
 # Sub-agents may write for long while their parent waits.
 _HOT_S = 1800.0
-_DEEPEST = 6
+_MAX_DEPTH = 6
 _MAX_UNSEEN = 100_000
 # A directory changed this lately may change again without its time moving on.
 _SETTLED_NS = 1_000_000_000
@@ -81,7 +81,7 @@ class _Session:
             directory.refresh()
             seen[path] = directory
             files += directory.files
-            if depth < _DEEPEST:
+            if depth < _MAX_DEPTH:
                 waiting += [(below, depth + 1) for below in directory.directories]
         self.directories = seen
         return files
@@ -163,7 +163,7 @@ class SessionFiles:
             yield self._look(session, now_s, below=True)
         for session in turn:
             if not self._rests(session):
-                # What nobody has looked at yet may have sub-agents that write already.
+                # A session that was not looked at yet may have sub-agents that write already.
                 # Where its own file is missing, nothing else shows that they have begun to.
                 below = not session.directories or session.path not in session.tails
                 yield self._look(session, now_s, below=below)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 INPUT, OUTPUT, CACHE_READ, CACHE_CREATION = "input", "output", "cache_read", "cache_creation"
 
 _UNIT = "{token}"
-# A model is a label: whoever makes them up must not fill Prometheus.
+# A model is a label: made-up model names must not fill Prometheus.
 _MAX_MODELS = 32
 _OTHER_MODEL = "other"
 # Prometheus takes a series for gone that was not heard of for five minutes.

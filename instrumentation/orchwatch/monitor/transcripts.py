@@ -32,14 +32,14 @@ class Transcripts:
 
     Args:
         states: What `states` returned in the process before.
-        claims: Whose the messages are.
+        claims: Which session and turn own each message.
     """
 
     def __init__(self, states: Mapping[str, dict[str, Any]], claims: Claims) -> None:
         self._stored = dict(states)
         self._claims = claims
         self._readers: dict[str, Transcript] = {}
-        # Sub-agents of which nothing beside their file tells yet: when that was last written to.
+        # Sub-agents without a metadata file yet: when their own file was last written to.
         self._unnamed = {
             path: _Unnamed(state["session"], state["unnamed"], 0)
             for path, state in states.items()
@@ -54,7 +54,7 @@ class Transcripts:
         }
 
     def read(self, tail: Tail) -> Iterator[Fact]:
-        """What a file tells that was not read yet.
+        """The facts in a file that were not read yet.
 
         Raises:
             RewrittenError: What was read of it has changed.
@@ -89,8 +89,8 @@ class Transcripts:
             if origin.get("agent_type") or origin.get("tool_use_id"):
                 del self._unnamed[path]
                 self._named(path)
-                told: dict[str, Any] = {**origin, "session_id": session_id, "agent_id": agent_id}
-                yield AgentStarted(**told, time_ns=0, passive=True)
+                fields: dict[str, Any] = {**origin, "session_id": session_id, "agent_id": agent_id}
+                yield AgentStarted(**fields, time_ns=0, passive=True)
             elif not written_ns:  # not read yet by this process
                 self._unnamed[path] = _Unnamed(session_id, agent_id, now_ns)
             elif now_ns - written_ns > _NAMED_NS:

@@ -1,4 +1,4 @@
-"""Who is at work at this moment: a turn or a call has no span before it ends."""
+"""Agents at work now: turns and calls that have no span yet, as they have not ended."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from orchwatch.agents.claude_code.sessions.entities import Session
     from orchwatch.analysis.busy import Kind
 
-# A session that has told nothing for this long waits for somebody, or is gone; a tool may take it.
+# A session that is silent for this long waits for its user, or is gone; a tool may take that long.
 QUIET_S = 600.0
 
 _NS_PER_S = 1_000_000_000

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from orchwatch.analysis.busy import Kind
-    from orchwatch.monitor.ended import Ended
+    from orchwatch.monitor.ended_operations import EndedOperation
     from orchwatch.targets.target_table import Targets
 
 # Tool calls, of which it is known only later whose they were and whether they were waiting.
@@ -52,7 +52,7 @@ class Window:
         self._length_ns = length_ns
         self.since_ns = 0
         self._agents = Agents()
-        self._calls: dict[str, Ended] = {}
+        self._calls: dict[str, EndedOperation] = {}
         # Who a span names: of all the latest, and of those that a call has, or may have, as its
         # parent; empty where that has not ended yet.
         self._actors: dict[str, str] = {}
@@ -74,7 +74,7 @@ class Window:
         for who in [who for who, end_ns in self._recorders.items() if end_ns < self.since_ns]:
             del self._recorders[who]
 
-    def add(self, ended: Ended, now_ns: int) -> None:
+    def add(self, ended: EndedOperation, now_ns: int) -> None:
         """Takes in an operation."""
         if ended.end_ns > now_ns + _AHEAD_NS:
             return
@@ -119,7 +119,7 @@ class Window:
             if pid.isascii() and pid.isdecimal():
                 yield session_id, int(pid), end_ns
 
-    def _act(self, ended: Ended) -> None:
+    def _act(self, ended: EndedOperation) -> None:
         operation, span_id = ended.operation, ended.span_id
         who = _who(ended)
         if who:
@@ -142,11 +142,11 @@ class Window:
                 for interval in self._of_call(self._calls.pop(key)):
                     self._agents.add(interval, self.since_ns)
 
-    def _of_call(self, call: Ended) -> Iterator[Interval]:
+    def _of_call(self, call: EndedOperation) -> Iterator[Interval]:
         who = _who(call) or self._callers.get(call.parent_span_id or "", "")
         return _intervals(call, who, "waiting" if call.span_id in self._delegating else "work")
 
-    def _count_task(self, ended: Ended) -> None:
+    def _count_task(self, ended: EndedOperation) -> None:
         if ended.operation == semconv.AGENT_TURN:
             if ended.agent is not None or ended.agent_id is not None:
                 return
@@ -156,7 +156,7 @@ class Window:
         counts[0] += 1
         counts[1] += ended.failed
 
-    def _remember_recorder(self, ended: Ended, session_id: str, pid: str) -> None:
+    def _remember_recorder(self, ended: EndedOperation, session_id: str, pid: str) -> None:
         if ended.host != self._host or ended.service == semconv.CLAUDE_CODE_SERVICE:
             return
         key = session_id, pid
@@ -164,11 +164,11 @@ class Window:
             self._recorders[key] = max(self._recorders.get(key, 0), ended.end_ns)
 
 
-def _who(ended: Ended) -> str:
+def _who(ended: EndedOperation) -> str:
     return ended.agent_id or ended.agent or ""
 
 
-def _intervals(ended: Ended, who: str, kind: Kind) -> Iterator[Interval]:
+def _intervals(ended: EndedOperation, who: str, kind: Kind) -> Iterator[Interval]:
     session_id, end_ns = ended.session_id or "", ended.end_ns
     if kind == "alive":
         yield Interval(session_id, who, kind, end_ns, end_ns)

@@ -2,8 +2,8 @@
 
 DuckDB takes 50 MB to be there at all, and what it has once taken it gives back late. The monitor
 needs it for seconds at its start and when segments are closed, so it is here that it comes and
-goes. Answers are frames of `marshal` on standard output, which nobody but the monitor reads, by
-the same interpreter; one that is text says what went wrong.
+goes. Answers are frames of `marshal` on standard output, which only the monitor reads, with the
+same interpreter; a str says what went wrong.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ LOAD, COMPACT = "load", "compact"
 LENGTH_BYTES = 4
 FAMILIES = (spool.OPERATIONS, spool.UNDELIVERED)
 
-_ROWS_A_FRAME = 1000
+_ROWS_PER_FRAME = 1000
 _NICE = 5
 
-# In the order of `Ended`.
+# In the order of `EndedOperation`.
 _STORED = """
 SELECT operation, end_ns, duration_ns, status = 2, session_id, agent, agent_id,
     printf('%016x', span_id),
@@ -64,7 +64,7 @@ def main(home: str, task: str, *more: str) -> None:
             standard input were counted as operations, too.
         *more: The moment.
     """
-    os.nice(_NICE)  # whoever waits for an answer goes first
+    os.nice(_NICE)  # processes that a user waits for go first
     try:
         from orchwatch.store.database import Store  # noqa: PLC0415 - DuckDB may not be there
 
@@ -105,8 +105,8 @@ def _load(store: Store, home: Path, since: str) -> Iterator[Any]:
         if is_late:
             known = _counted_too(store, [row[7] for row in rows])
             rows = [row for row in rows if row[7] not in known]
-        for start in range(0, len(rows), _ROWS_A_FRAME):
-            yield is_late, rows[start : start + _ROWS_A_FRAME]
+        for start in range(0, len(rows), _ROWS_PER_FRAME):
+            yield is_late, rows[start : start + _ROWS_PER_FRAME]
 
 
 def _counted(store: Store) -> Iterator[Any]:

@@ -16,7 +16,7 @@ import pytest
 
 from native import Ports
 from orchwatch.agents.claude_code.settings import registration
-from orchwatch.monitor import pulse
+from orchwatch.monitor import heartbeat
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -154,7 +154,7 @@ def _monitored(place: Place) -> tuple[int, str]:
 def _follows(port: int) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
-        connection.request("GET", pulse.PATH)
+        connection.request("GET", heartbeat.PATH)
         return connection.getresponse().status == http.HTTPStatus.OK
     except OSError:
         return False

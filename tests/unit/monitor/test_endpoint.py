@@ -12,7 +12,7 @@ from orchwatch.agents.claude_code.settings import registration
 from orchwatch.errors import OrchwatchError
 from orchwatch.monitor import endpoint
 from orchwatch.monitor.endpoint import Endpoint
-from orchwatch.monitor.route import Answer, Route
+from orchwatch.monitor.route import Response, Route
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +28,7 @@ class Listening:
 
     def __init__(self, host: str = "127.0.0.1") -> None:
         self.received: list[bytes] = []
-        self.answer = Answer()
+        self.answer = Response()
         self.fails = False
         header = registration.SECRET_HEADER.lower()
         secret = SECRET.encode()
@@ -52,7 +52,7 @@ class Listening:
         self.endpoint.start()
         self._clients: list[http.client.HTTPConnection] = []
 
-    def take(self, body: bytes) -> Answer:
+    def take(self, body: bytes) -> Response:
         if self.fails:
             raise RuntimeError(body)
         self.received.append(body)
@@ -110,10 +110,10 @@ def test_an_event_is_answered_with_nothing_and_received(listening: Listening) ->
 def test_an_event_is_answered_only_when_it_was_taken() -> None:
     taken, may_end = threading.Event(), threading.Event()
 
-    def take(_: bytes) -> Answer:
+    def take(_: bytes) -> Response:
         taken.set()
         assert may_end.wait(10)
-        return Answer("503 Service Unavailable")
+        return Response("503 Service Unavailable")
 
     slow = Endpoint(host="127.0.0.1", port=0, routes={"/": Route(method="GET", take=take)})
     slow.start()
@@ -181,12 +181,12 @@ def test_another_container_may_call_it_by_the_name_of_its_service() -> None:
 
 
 def test_a_route_says_what_is_answered(listening: Listening) -> None:
-    listening.answer = Answer("503 Service Unavailable")
+    listening.answer = Response("503 Service Unavailable")
     assert listening.post(path=ASKED) == 503
 
 
 def test_what_anybody_may_ask_needs_no_secret_and_no_length(listening: Listening) -> None:
-    listening.answer = Answer(body=b"1\n", kind="text/plain")
+    listening.answer = Response(body=b"1\n", kind="text/plain")
     connection = listening.connect()
     for path in (OPEN, f"{OPEN}?name=a"):
         connection.request("GET", path)
@@ -216,7 +216,7 @@ def test_endless_headers_are_refused(listening: Listening) -> None:
 
 
 def test_of_a_page_only_the_head_may_be_asked_for(listening: Listening) -> None:
-    listening.answer = Answer(body=b"1\n", kind="text/plain")
+    listening.answer = Response(body=b"1\n", kind="text/plain")
     connection = listening.connect()
     for _ in range(2):  # a body that nobody expects would be read as the next answer
         connection.request("HEAD", OPEN)
@@ -279,7 +279,7 @@ def test_a_client_that_waits_before_its_body_is_told_to_go_on(listening: Listeni
 
 
 def test_a_client_that_does_not_take_its_answer_is_hung_up_on(listening: Listening) -> None:
-    listening.answer = Answer(body=b"x" * 50_000_000)
+    listening.answer = Response(body=b"x" * 50_000_000)
     head = f"GET {OPEN} HTTP/1.1\r\nHost: 127.0.0.1:{listening.endpoint.port}\r\n\r\n"
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -14,7 +14,7 @@ from orchwatch import semconv
 from orchwatch.analysis import kpis
 from orchwatch.analysis.busy import Interval
 from orchwatch.monitor import agents, durations, intake, window
-from orchwatch.monitor.ended import Ended
+from orchwatch.monitor.ended_operations import EndedOperation
 from orchwatch.monitor.intake import Intake
 from orchwatch.monitor.window import Window
 from orchwatch.recording import spool
@@ -291,8 +291,8 @@ def test_what_ends_in_the_future_does_not_count_yet() -> None:
     assert watched.durations.summaries() == []
 
 
-def _ended(operation: str, end_ns: int, duration_ns: int) -> Ended:
-    return Ended(
+def _ended(operation: str, end_ns: int, duration_ns: int) -> EndedOperation:
+    return EndedOperation(
         operation,
         end_ns,
         duration_ns,

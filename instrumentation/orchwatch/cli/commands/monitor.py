@@ -54,9 +54,9 @@ def _check() -> int:
     Raises:
         CheckFailedError: It does not, or none answers.
     """
-    from orchwatch.monitor import pulse  # noqa: PLC0415 - slow, as above
+    from orchwatch.monitor import heartbeat  # noqa: PLC0415 - slow, as above
 
-    is_well, said = pulse.ask()
+    is_well, said = heartbeat.ask()
     if not is_well:
         raise CheckFailedError(said)
     sys.stdout.write(said + "\n")

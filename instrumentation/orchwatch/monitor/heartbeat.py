@@ -1,4 +1,4 @@
-"""Whether the monitor process does its work: asked by whoever watches over it, and answered."""
+"""The health check of the monitor process, for supervisors: endpoint and client."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import time
 from http import HTTPStatus
 
 from orchwatch.agents.claude_code.settings import registration
-from orchwatch.monitor.route import Answer, Route
+from orchwatch.monitor.route import Response, Route
 
 PATH = "/-/healthy"
 
@@ -18,27 +18,27 @@ _TIMEOUT_S = 5.0
 _KIND = "text/plain; charset=utf-8"
 
 
-class Pulse:
-    """When the process last went once around everything that it follows."""
+class Heartbeat:
+    """When the process last completed a round over everything that it follows."""
 
     def __init__(self) -> None:
         self._at_s = -math.inf
 
     def beat(self) -> None:
-        """A round is done."""
+        """Records a completed round."""
         self._at_s = time.monotonic()
 
     def route(self) -> Route:
-        """Where to ask; anybody on this machine may, and learns nothing else."""
+        """The route of the health check; open to every user of this machine."""
         return Route(method="GET", take=lambda _: self.answer())
 
-    def answer(self) -> Answer:
-        """Success only where the process follows; may be called from any thread."""
+    def answer(self) -> Response:
+        """200 where the process keeps up, 503 otherwise; may be called from any thread."""
         silent_s = time.monotonic() - self._at_s
         if silent_s <= _STUCK_S:
-            return Answer(body=b"it follows\n", kind=_KIND)
+            return Response(body=b"it follows\n", kind=_KIND)
         why = f"no round for {silent_s:.0f} s" if math.isfinite(silent_s) else "it is starting"
-        return Answer("503 Service Unavailable", f"{why}\n".encode(), _KIND)
+        return Response("503 Service Unavailable", f"{why}\n".encode(), _KIND)
 
 
 def ask() -> tuple[bool, str]:

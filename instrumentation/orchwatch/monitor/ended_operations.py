@@ -34,14 +34,14 @@ _Process = tuple[str | None, str | None, str | None]
 _Attributes = tuple[str | None, str | None, str | None, str | None]
 
 
-class Ended(NamedTuple):
+class EndedOperation(NamedTuple):
     """An operation.
 
     Attributes:
         operation: Its name.
         end_ns: When it ended, in Unix nanoseconds.
         duration_ns: How long it took.
-        failed: Whether it came to nothing.
+        failed: Whether it failed.
         session_id: Whose it was; None where it does not say, as below.
         agent: The agent's name.
         agent_id: The agent's id.
@@ -73,7 +73,7 @@ class Reader:
         self._processes: dict[bytes, _Process | None] = {}
         self._attributes: dict[bytes, _Attributes] = {}
 
-    def read(self, line: bytes) -> list[Ended]:
+    def read(self, line: bytes) -> list[EndedOperation]:
         """The operations of a line; what cannot be read is no operation.
 
         `store.lines` counts what is unreadable, and reads the same out of the same line.
@@ -86,7 +86,7 @@ class Reader:
         except _BROKEN:
             return []
 
-    def _read_own(self, line: bytes) -> list[Ended] | None:
+    def _read_own(self, line: bytes) -> list[EndedOperation] | None:
         """None where it is of another form."""
         before, _, after = line.partition(_SPANS)
         rest = _REST.fullmatch(after)
@@ -98,21 +98,21 @@ class Reader:
             if process is None:
                 return None
             _keep(self._processes, before, process)
-        _, span_id, parent, start, end, told, status = rest.groups()
-        attributes = self._attributes.get(told)
+        _, span_id, parent, start, end, encoded, status = rest.groups()
+        attributes = self._attributes.get(encoded)
         if attributes is None:
             try:
-                pairs = json.loads(told)
+                pairs = json.loads(encoded)
             except ValueError:  # of several spans: what stands between the first and the last
                 return None
             attributes = _of_attributes(pairs)
-            _keep(self._attributes, told, attributes)
+            _keep(self._attributes, encoded, attributes)
         operation, session_id, agent, agent_id = attributes
         end_ns = int(end)
         if operation is None or end_ns > _MAX_NS:
             return []
         return [
-            Ended(
+            EndedOperation(
                 operation,
                 end_ns,
                 max(0, end_ns - int(start)),
@@ -136,7 +136,7 @@ def _process_before(before: bytes) -> _Process | None:
     return None if of_scope["spans"] else _process(of_resource)
 
 
-def _of_document(document: dict[str, Any]) -> Iterator[Ended]:
+def _of_document(document: dict[str, Any]) -> Iterator[EndedOperation]:
     for of_resource in document.get("resourceSpans") or ():
         process = _process(of_resource)
         for of_scope in of_resource.get("scopeSpans") or ():
@@ -159,7 +159,7 @@ def _process(of_resource: dict[str, Any]) -> _Process:
     )
 
 
-def _of_span(span: dict[str, Any], process: _Process) -> Ended | None:
+def _of_span(span: dict[str, Any], process: _Process) -> EndedOperation | None:
     operation, session_id, agent, agent_id = _of_attributes(span.get("attributes"))
     end_ns = int(span["endTimeUnixNano"])
     duration_ns = max(0, end_ns - int(span["startTimeUnixNano"]))
@@ -167,7 +167,7 @@ def _of_span(span: dict[str, Any], process: _Process) -> Ended | None:
     if operation is None or not is_span or not duration_ns <= end_ns <= _MAX_NS:
         return None
     parent = span.get("parentSpanId")
-    return Ended(
+    return EndedOperation(
         operation,
         end_ns,
         duration_ns,

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchwatch.agents.claude_code.settings import registration
-from orchwatch.monitor import pulse
+from orchwatch.monitor import heartbeat
 from orchwatch.monitor.endpoint import Endpoint
-from orchwatch.monitor.pulse import Pulse
+from orchwatch.monitor.heartbeat import Heartbeat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,34 +16,34 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def beating(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pulse]:  # noqa: ARG001 - it clears the environment
-    found = Pulse()
-    endpoint = Endpoint(host="127.0.0.1", port=0, routes={pulse.PATH: found.route()})
+def beating(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Heartbeat]:  # noqa: ARG001 - it clears the environment
+    found = Heartbeat()
+    endpoint = Endpoint(host="127.0.0.1", port=0, routes={heartbeat.PATH: found.route()})
     endpoint.start()
     monkeypatch.setenv(registration.PORT_VARIABLE, str(endpoint.port))
     yield found
     endpoint.close()
 
 
-def test_a_process_that_goes_round_is_well(beating: Pulse) -> None:
+def test_a_process_that_goes_round_is_well(beating: Heartbeat) -> None:
     beating.beat()
-    is_well, said = pulse.ask()
+    is_well, said = heartbeat.ask()
     assert is_well
     assert said.endswith(": it follows")
 
 
-def test_a_process_that_has_not_gone_round_yet_says_so(beating: Pulse) -> None:  # noqa: ARG001 - it is asked
-    is_well, said = pulse.ask()
+def test_a_process_that_has_not_gone_round_yet_says_so(beating: Heartbeat) -> None:  # noqa: ARG001 - it is asked
+    is_well, said = heartbeat.ask()
     assert not is_well
     assert said.endswith(": it is starting")
 
 
 def test_a_process_that_is_stuck_is_not_well(
-    beating: Pulse, monkeypatch: pytest.MonkeyPatch
+    beating: Heartbeat, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     beating.beat()
-    monkeypatch.setattr(pulse, "_STUCK_S", -1.0)
-    is_well, said = pulse.ask()
+    monkeypatch.setattr(heartbeat, "_STUCK_S", -1.0)
+    is_well, said = heartbeat.ask()
     assert not is_well
     assert said.endswith(": no round for 0 s")
 
@@ -53,12 +53,12 @@ def test_nobody_and_somebody_else_are_not_well(monkeypatch: pytest.MonkeyPatch) 
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     monkeypatch.setenv(registration.PORT_VARIABLE, str(port))
-    assert pulse.ask() == (
+    assert heartbeat.ask() == (
         False,
         f"no monitor answers at 127.0.0.1:{port}: Connection refused",
     )
     foreign = Endpoint(host="127.0.0.1", port=0, routes={})
     foreign.start()
     monkeypatch.setenv(registration.PORT_VARIABLE, str(foreign.port))
-    assert pulse.ask() == (False, f"monitor at 127.0.0.1:{foreign.port}: 404")
+    assert heartbeat.ask() == (False, f"monitor at 127.0.0.1:{foreign.port}: 404")
     foreign.close()

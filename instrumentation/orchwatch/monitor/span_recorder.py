@@ -27,15 +27,15 @@ if TYPE_CHECKING:
 # A span that ended longer ago was not seen happening: it is stored, and not counted as of now.
 LIVE_S = 3600.0
 
-_SPANS_A_WRITE = 1000
-# A file that somebody puts back as it was an hour ago tells all that came since again.
+_SPANS_PER_WRITE = 1000
+# A file that is restored as it was an hour ago repeats all that came since.
 _MAX_REMEMBERED = 100_000
 _RETRY_INTERVAL_S = 1.0
 _NS_PER_S = 1_000_000_000
 
 
-class Recorded:
-    """The spool as far as spans of sessions are concerned.
+class SpanRecorder:
+    """Appends spans of sessions to the spool, each exactly once.
 
     Args:
         since: What `ends` returned at the last checkpoint; None reads the whole spool back.
@@ -97,7 +97,7 @@ class Recorded:
         return sorted(self._missed)
 
     def look_back(self) -> None:
-        """Learns of all that is out: something is about to be read for a second time.
+        """Reads which spans were written before: something is about to be read a second time.
 
         Raises:
             OSError: The spool cannot be read.
@@ -136,9 +136,9 @@ class Recorded:
         for family, spans in self._waiting.items():
             while spans:
                 # Whatever fails is tried again, so that nothing is lost by it.
-                if not spool.append(family, b"".join(encode(spans[:_SPANS_A_WRITE])), 0):
+                if not spool.append(family, b"".join(encode(spans[:_SPANS_PER_WRITE])), 0):
                     return False
-                del spans[:_SPANS_A_WRITE]
+                del spans[:_SPANS_PER_WRITE]
         self._retry_at_s = 0.0
         return True
 

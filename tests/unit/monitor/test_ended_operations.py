@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchwatch import semconv
-from orchwatch.monitor import ended
-from orchwatch.monitor.ended import Ended, Reader
+from orchwatch.monitor import ended_operations
+from orchwatch.monitor.ended_operations import EndedOperation, Reader
 
 if TYPE_CHECKING:
     from tests.unit.conftest import Record
@@ -20,7 +20,7 @@ WHO: dict[str, Any] = {
 }
 
 
-def _slowly(line: bytes) -> list[Ended]:
+def _slowly(line: bytes) -> list[EndedOperation]:
     """As any other line, whatever form it has."""
     document = json.loads(line)
     return Reader().read(json.dumps(document, indent=1).encode())
@@ -72,7 +72,7 @@ def test_what_is_parsed_once_says_who_it_was(record: Record) -> None:
     ).rstrip(b"\n")
     reader = Reader()
     assert reader.read(line) == [
-        Ended(
+        EndedOperation(
             operation="tool.execute",
             end_ns=NOW_NS,
             duration_ns=5,
@@ -126,10 +126,10 @@ def test_a_span_that_breaks_otlp_is_no_operation(record: Record, old: bytes, new
 def test_what_was_parsed_is_not_kept_without_bound(record: Record) -> None:
     reader = Reader()
     line = record(end_ns=NOW_NS, attributes=WHO).rstrip(b"\n")
-    for number in range(ended._MAX_PARSED + 10):
+    for number in range(ended_operations._MAX_PARSED + 10):
         own = line.replace(b'"coder"', b'"%d"' % number).replace(
             b'"intValue":"42"', b'"intValue":"%d"' % number
         )
         assert len(reader.read(own)) == 1
-    assert len(reader._attributes) <= ended._MAX_PARSED
-    assert len(reader._processes) <= ended._MAX_PARSED
+    assert len(reader._attributes) <= ended_operations._MAX_PARSED
+    assert len(reader._processes) <= ended_operations._MAX_PARSED

@@ -5,7 +5,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from orchwatch.agents.claude_code.sessions.spans import Span
-from orchwatch.monitor.recorded import LIVE_S, Recorded
+from orchwatch.monitor.span_recorder import LIVE_S, SpanRecorder
 from orchwatch.recording import spool
 
 if TYPE_CHECKING:
@@ -32,14 +32,14 @@ def _ids(lines: Callable[[str], Any], family: str) -> list[int]:
 
 
 def test_what_happened_long_ago_is_history(lines: Callable[[str], Any]) -> None:
-    happened = Recorded({}).append([_span(1), _span(2, OLD_NS)], NOW_NS)
+    happened = SpanRecorder({}).append([_span(1), _span(2, OLD_NS)], NOW_NS)
     assert [span.span_id for span in happened] == [_span(1).span_id]
     assert _ids(lines, "operations") == [1]
     assert _ids(lines, "history") == [2]
 
 
 def test_a_span_is_appended_once_by_one_process(lines: Callable[[str], Any]) -> None:
-    recorded = Recorded({})
+    recorded = SpanRecorder({})
     recorded.append([_span(1)], NOW_NS)
     assert recorded.append([_span(1), _span(2)], NOW_NS) == [_span(2)]
     assert _ids(lines, "operations") == [1, 2]
@@ -48,20 +48,20 @@ def test_a_span_is_appended_once_by_one_process(lines: Callable[[str], Any]) -> 
 def test_what_was_appended_after_the_checkpoint_is_not_appended_again(
     lines: Callable[[str], Any],
 ) -> None:
-    first = Recorded({})
+    first = SpanRecorder({})
     first.append([_span(1)], NOW_NS)
     ends = first.ends()
     first.append([_span(2), _span(3, OLD_NS)], NOW_NS)
     # It is still counted as having happened: no checkpoint holds that.
-    second = Recorded(ends)
+    second = SpanRecorder(ends)
     assert second.append([_span(2), _span(3, OLD_NS), _span(4)], NOW_NS) == [_span(2), _span(4)]
     assert _ids(lines, "operations") == [1, 2, 4]
     assert _ids(lines, "history") == [3]
 
 
 def test_without_a_checkpoint_the_whole_spool_is_read_back(lines: Callable[[str], Any]) -> None:
-    Recorded({}).append([_span(1)], NOW_NS)
-    Recorded(None).append([_span(1), _span(2)], NOW_NS)
+    SpanRecorder({}).append([_span(1)], NOW_NS)
+    SpanRecorder(None).append([_span(1), _span(2)], NOW_NS)
     assert _ids(lines, "operations") == [1, 2]
 
 
@@ -69,17 +69,17 @@ def test_segments_since_the_checkpoint_are_read_back_to_the_last(
     lines: Callable[[str], Any], monkeypatch: Any
 ) -> None:
     monkeypatch.setenv("ORCHWATCH_SPOOL_SEGMENT_BYTES", "500")
-    first = Recorded({})
+    first = SpanRecorder({})
     first.append([_span(0)], NOW_NS)
     ends = first.ends()
     for number in range(1, 9):
         first.append([_span(number)], NOW_NS)
-    Recorded(ends).append([_span(number) for number in range(1, 10)], NOW_NS)
+    SpanRecorder(ends).append([_span(number) for number in range(1, 10)], NOW_NS)
     assert _ids(lines, "operations") == list(range(10))
 
 
 def test_what_a_killed_process_left_of_a_line_is_not_taken_for_a_span(home: Path) -> None:
-    first = Recorded({})
+    first = SpanRecorder({})
     first.append([_span(1)], NOW_NS)
     ends = first.ends()
     segment = home / "spool" / "operations-000001.jsonl"
@@ -88,7 +88,7 @@ def test_what_a_killed_process_left_of_a_line_is_not_taken_for_a_span(home: Path
     line = segment.read_bytes().removeprefix(whole)
     segment.write_bytes(whole + line[: line.index(b'"spanId"') + 40] + b"\n")
     spool._spools["operations"].close()
-    second = Recorded(ends)
+    second = SpanRecorder(ends)
     second.append([_span(2)], NOW_NS)
     assert segment.read_bytes().endswith(line)
 
@@ -96,7 +96,7 @@ def test_what_a_killed_process_left_of_a_line_is_not_taken_for_a_span(home: Path
 def test_what_the_spool_does_not_take_is_appended_once_when_it_does(
     home: Path, lines: Callable[[str], Any], lost: Callable[[], dict[str, int]]
 ) -> None:
-    recorded = Recorded({})
+    recorded = SpanRecorder({})
     recorded.append([_span(0)], NOW_NS)
     recorded.ends()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -51,14 +51,14 @@ class AlertEvent:
 
     Attributes:
         name: The alert's.
-        state: What has become of it.
-        severity: `info`, `warning` or `critical`; of another's alerts, what they say.
+        state: `firing` or `resolved`.
+        severity: `info`, `warning` or `critical`; alerts of other rules keep theirs.
         summary: One sentence with value and unit.
         start_ns: When it began to fire, Unix time in nanoseconds.
         end_ns: When it ended, the same; None while it fires.
-        fingerprint: What tells it from other alerts of the name.
-        evaluator: `ALERTMANAGER`, or `MONITOR` where that saw it without any server.
-        kind: `burn`, `threshold`, …; None where nothing says so, as for all that follow.
+        fingerprint: Identifies it among alerts of the same name.
+        evaluator: `ALERTMANAGER`, or `MONITOR` where that saw it without a server.
+        kind: `burn`, `threshold`, …; None where it is not given, as for all that follow.
         target: Row of the table.
         operation: The operation that it is about.
         value: What was measured, in the row's unit.
@@ -95,12 +95,12 @@ class AlertEvent:
 
     @property
     def key(self) -> tuple[str, str, int]:
-        """The same for each time that one and the same is told."""
+        """Equal for all reports of one transition."""
         return self.fingerprint, self.state, self.start_ns if self.end_ns is None else self.end_ns
 
     @property
     def subject(self) -> tuple[str, str | None]:
-        """What it is about, whoever found it out."""
+        """What it is about, for any evaluator."""
         return self.name, self.target
 
     @property
@@ -196,8 +196,8 @@ def _decode(record: Mapping[str, Any]) -> AlertEvent:
     state = values[semconv.ALERT_STATE]
     if state not in _STATES:
         raise ValueError(state)
-    told = {name: values[key] for name, key in _OPTIONAL.items() if key in values}
-    value = told.pop("value", None)
+    optional = {name: values[key] for name, key in _OPTIONAL.items() if key in values}
+    value = optional.pop("value", None)
     return AlertEvent(
         name=str(values[semconv.ALERT_NAME]),
         state=state,
@@ -208,7 +208,7 @@ def _decode(record: Mapping[str, Any]) -> AlertEvent:
         fingerprint=str(values[semconv.ALERT_FINGERPRINT]),
         evaluator=str(values[semconv.ALERT_EVALUATOR]),
         value=_finite(value),
-        **{name: str(text) for name, text in told.items()},
+        **{name: str(text) for name, text in optional.items()},
         labels={
             key.removeprefix(semconv.ALERT_LABEL_PREFIX): str(value)
             for key, value in values.items()

@@ -1,4 +1,4 @@
-"""Who was busy when: intervals of agents, swept once in the order of time."""
+"""When agents were busy: their intervals, swept once in the order of time."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def teams(agents: Iterable[Agent]) -> list[Agent]:
     """The agents that were busy in a session where another one was, too.
 
     Whether agents work at once says something about these only: one that works alone in its session
-    waits for nobody, and that two sessions overlap for a moment is a coincidence.
+    waits for no other, and that two sessions overlap for a moment is a coincidence.
     """
     workers = [agent for agent in agents if agent.busy]
     counts = Counter(agent.session_id for agent in workers)

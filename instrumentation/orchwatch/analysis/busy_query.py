@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Who an agent is takes two strings; their hash is as good among some thousands, and sorted ten
 # times faster.
-_TOLD = """
+_ACTIVITY = """
 WITH spans AS NOT MATERIALIZED (
     SELECT *, coalesce(session_id, '') AS session,
         coalesce(nullif(agent_id, ''), agent, '') AS who_text,
@@ -36,7 +36,7 @@ callers AS MATERIALIZED (
     WHERE who_text <> '' AND span_id IN (SELECT parent_span_id FROM tools WHERE who_text = '')
     GROUP BY span_id
 ),
-told AS MATERIALIZED (
+activity AS MATERIALIZED (
     SELECT hash(coalesce(session_id, ''), coalesce(nullif(agent_id, ''), agent, '')) AS who,
         hash(coalesce(session_id, '')) AS team, greatest(start_ns, $since_ns) AS start_ns,
         least(end_ns, $now_ns) AS end_ns, failed, kind
@@ -86,9 +86,9 @@ pieces AS MATERIALIZED (
             PARTITION BY who, kind ORDER BY start_ns
             ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS covered_ns
         FROM (
-            SELECT who, kind, start_ns, end_ns FROM told WHERE kind <> {alive}
+            SELECT who, kind, start_ns, end_ns FROM activity WHERE kind <> {alive}
             UNION ALL
-            SELECT who, {failed}, start_ns, end_ns FROM told
+            SELECT who, {failed}, start_ns, end_ns FROM activity
             WHERE failed AND kind NOT IN ({alive}, {failed})
         )
     )
@@ -126,7 +126,7 @@ agents AS MATERIALIZED (
     FROM (
         SELECT who, any_value(team) AS team, max(end_ns) AS last_ns,
             min(CASE WHEN kind = {alive} THEN end_ns ELSE start_ns END) AS first_ns
-        FROM told GROUP BY who
+        FROM activity GROUP BY who
     )
     LEFT JOIN (
         SELECT who, sum(end_ns - start_ns) AS busy_ns, max(end_ns) AS busy_until_ns,
@@ -187,7 +187,7 @@ def times(
         "acts": islands.ACTS,
         "within": "true" if store.is_within(since_ns, now_ns) else within,
     }
-    question = (_TOLD + _SWEEP + _TOTALS).format(
+    question = (_ACTIVITY + _SWEEP + _TOTALS).format(
         **parts,
         **islands.KINDS,
         others=(_OTHERS_IN_SHORT if in_short else _OTHERS).format(**parts),

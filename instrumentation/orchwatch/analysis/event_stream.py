@@ -51,7 +51,7 @@ ORDER BY end_ns, trace_id, span_id LIMIT $page
 
 @dataclass(frozen=True, kw_only=True)
 class Event:
-    """Something that happened. Where there is nothing to say, or nobody knows, it is None.
+    """Something that happened. A member is None where there is nothing to say, or it is not known.
 
     Attributes:
         time_ns: When: an alert's beginning or end, an operation's end; Unix time in nanoseconds.
@@ -229,7 +229,7 @@ class EventStream:
 
     def _rows(self, selection: Selection) -> Iterator[tuple[Any, ...]]:
         if isinstance(self._store, SmallStore):
-            yield from small_answers.remarkable(self._store, selection, self._warnings_ns)
+            yield from small_answers.failed_or_slow(self._store, selection, self._warnings_ns)
             return
         sql, values = views.chosen(self._store, selection)
         last: tuple[int, str, int] = -1, _LAST_TRACE_ID, 0

@@ -1,7 +1,7 @@
 """The health score and the alerts, as the requirements compute them, of what was measured.
 
-A score is the mean over the parts that have a figure: a part nobody measured says nothing, neither
-good nor bad. An operation's figure is its p95, which every status here compares.
+A score is the mean over the parts that have a figure: a part that was not measured says nothing,
+neither good nor bad. An operation's figure is its p95, which every status here compares.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Key figures as gauges, by the way out that the process is configured for.
 
-What nobody measured is not set, so that no series claims it.
+A figure that was not measured is not set, so that no series claims it.
 """
 
 from __future__ import annotations

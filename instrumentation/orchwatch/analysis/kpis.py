@@ -11,8 +11,8 @@ span of an agent, which is that one's. It is busy
 
 Claude Code's own helper that compacts a session's context is no agent.
 
-It is available from its first sign of life in the window to its last; how long it sat there before
-and after nobody has measured. Spans are cut at the window's edges.
+It is available from its first sign of life in the window to its last; how long it was idle before
+and after is not known. Spans are cut at the window's edges.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def measure(
         store: What was recorded; the caller refreshes it.
         now_ns: Where the window ends, in Unix nanoseconds.
         since_ns: Where it begins; None for the first operation there is.
-        unfinished: What is known to go on, which no span tells before it ends.
+        unfinished: Work that is known to go on, and has no span before it ends.
         selection: Which spans; its own window is not looked at.
 
     Raises:

@@ -29,7 +29,7 @@ class Machine:
         """Share of all cores that was busy since the last reading, without this very process.
 
         The reader's own work is left out because a one-shot command measures little else. Waiting
-        for a disk counts as idle, as in psutil. None where too little time has passed to tell.
+        for a disk counts as idle, as in psutil. None where too little time has passed to measure.
         """
         total_s, busy_s, own_s = self._read()
         elapsed_s = total_s - self._reading[0]

@@ -123,7 +123,7 @@ class Group:
     Attributes:
         id: The session's id, the agent's id (else its name), the trace's.
         name: The agent's name; the name of the trace's first span; None of a session.
-        session_id: Whose; None where no operation tells.
+        session_id: Its session; None where no operation names one.
         start_ns: When the first operation began.
         end_ns: When the last one ended.
         operations: How many.
@@ -132,7 +132,7 @@ class Group:
         busy_ns: How long anything went on.
         tools_ns: How long of that tools.
         hooks_ns: How long of that hooks.
-        model_ns: How long of that the model, as far as one can tell.
+        model_ns: How long of that the model, as far as is known.
         cost: What a session has cost in all, where it says so.
     """
 
@@ -169,8 +169,11 @@ def groups(
     else:
         rows, of_all, pieces = _asked(store, kind, selection, limit)
     swept = _swept(pieces)
-    told = costs.of_sessions(store, [row[0] for row in rows]) if kind == "session" else {}
-    return [_group(kind, row, swept[row[0]], told.get(row[0])) for row in rows], of_all
+    costs_by_session = (
+        costs.of_sessions(store, [row[0] for row in rows]) if kind == "session" else {}
+    )
+    groups = [_group(kind, row, swept[row[0]], costs_by_session.get(row[0])) for row in rows]
+    return groups, of_all
 
 
 def _asked(

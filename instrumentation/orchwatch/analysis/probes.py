@@ -145,14 +145,14 @@ def running(recorders: Iterable[tuple[str, int | None, int]]) -> dict[str, list[
 
 
 def _may_run(pid: int | None) -> bool:
-    """Whether there is such a process, or no telling."""
+    """Whether there is such a process; True where that cannot be known."""
     if pid is None:
         return False
     return not os.path.exists(f"{_PROC}/self") or os.path.exists(f"{_PROC}/{pid}")
 
 
 def _may_be_named() -> bool:
-    """Whether a process may carry a session's id; so it may where there is no /proc to tell."""
+    """Whether a process may carry a session's id; True without a /proc to look in."""
     try:
         pids = [name for name in os.listdir(_PROC) if name.isdecimal()]
     except OSError:
@@ -162,7 +162,7 @@ def _may_be_named() -> bool:
             if _VARIABLE_BYTES in files.read(f"{_PROC}/{pid}/environ", _ENVIRONMENT_BYTES):
                 return True
         except OSError:
-            continue  # gone, or somebody else's
+            continue  # gone, or another user's
     return not pids
 
 
@@ -172,7 +172,7 @@ def _environment(process: psutil.Process) -> str | None:
     try:
         return process.environ().get(SESSION_VARIABLE)
     except (psutil.Error, OSError):
-        return None  # gone, or somebody else's
+        return None  # gone, or another user's
 
 
 def _is_main(process: psutil.Process) -> bool:
@@ -212,7 +212,7 @@ def _small_recorders(store: SmallStore, since_ns: int) -> list[tuple[str, str, i
 
 
 def _pid(resource: object) -> int | None:
-    """The process id, of one that ran on this machine; what is malformed tells of none."""
+    """The process id, of one that ran on this machine; None where it is malformed."""
     values: dict[str, Any] = {}
     for pair in resource if isinstance(resource, list) else ():
         value = pair.get("value") if isinstance(pair, dict) else None

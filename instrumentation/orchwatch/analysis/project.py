@@ -26,7 +26,7 @@ CODE_QUALITY = "code.quality"
 DOCUMENTATION_COVERAGE = "documentation.coverage"
 
 HIGHEST = {TEST_COVERAGE: 1.0, CODE_QUALITY: 10.0, DOCUMENTATION_COVERAGE: 1.0}
-"""The figures that nothing but a project can tell, each from 0 to this."""
+"""The figures that only a project itself can provide, each from 0 to this."""
 
 # Of the requirements' _get_state_metrics().
 STATE_FILE = ".claude/state/orchestration.json"
@@ -67,7 +67,7 @@ def figures(project: Path, home: Path) -> tuple[dict[str, Figure], list[str]]:
 
     Args:
         project: Its directory.
-        home: Where `orchwatch kpi set` keeps what it was told.
+        home: Where `orchwatch kpi set` keeps its values.
     """
     found: dict[str, Figure] = {}
     notes = []
@@ -100,7 +100,7 @@ def figures(project: Path, home: Path) -> tuple[dict[str, Figure], list[str]]:
 
 
 def set_by_hand(home: Path, kpi: str, value: float, at_ns: int) -> None:
-    """Remembers what a person says about a figure.
+    """Stores a figure that a person has set.
 
     Raises:
         OrchwatchError: It cannot be written, or the value is out of range.

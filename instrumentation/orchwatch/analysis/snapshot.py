@@ -106,7 +106,7 @@ class Snapshot:
         operations: Every row of the table, then operations without a target that occurred.
         levels: Every row of the table.
         earlier: How many operations ended before the window.
-        unreadable: Lines and spans nobody could read, by segment of the spool.
+        unreadable: How many lines and spans could not be read, by segment of the spool.
         later: How many operations ended after the window.
         metrics: Counters and gauges of programs' own that are no levels.
         elsewhere: Services that send over OTLP, so that their operations are not among these; see
@@ -193,7 +193,7 @@ def of(
     *,
     selection: Selection,
     as_of: datetime,
-    outside: spans.Outside | None,
+    outside: spans.OutsideWindow | None,
     unreadable: Mapping[str, int],
     measured: Mapping[str, float] | None = None,
     samples: Mapping[str, Sample] | None = None,

@@ -45,7 +45,7 @@ def read(home: str) -> dict[str, Any] | None:
 
 
 def pid_namespace() -> str | None:
-    """What tells whose process ids are meant: a container's are not its host's."""
+    """Identifies the namespace of process ids: a container's are not its host's."""
     try:
         return os.readlink("/proc/self/ns/pid")
     except OSError:

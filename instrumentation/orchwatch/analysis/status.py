@@ -69,7 +69,7 @@ class Business:
     notes: tuple[str, ...] = ()
 
     def value(self, kpi: str) -> float | None:
-        """A figure of the project; None where nobody measured it."""
+        """A figure of the project; None where it was not measured."""
         figure = self.project.get(kpi)
         return None if figure is None else figure.value
 
@@ -97,7 +97,7 @@ class Status:
     alerts: tuple[Alert, ...]
 
 
-class Measuring(ABC):
+class GathererBase(ABC):
     """Measures again and again, wherever it is known from what operations did.
 
     Args:
@@ -207,7 +207,7 @@ class Measuring(ABC):
         return None if self._window_s is None else max(0, now_ns - int(self._window_s * _NS))
 
 
-class Gatherer(Measuring):
+class Gatherer(GathererBase):
     """Asks the store each time; held by a command for one look.
 
     Args:
@@ -263,7 +263,7 @@ class Gatherer(Measuring):
 
 
 def levels(system: System, business: Business) -> dict[str, float]:
-    """The levels of the table among the figures; what nobody measured is left out."""
+    """The levels of the table among the figures; what was not measured is left out."""
     computed = business.kpis
     values = {
         "session.memory": max(system.session_memory_bytes.values(), default=None),
@@ -290,7 +290,7 @@ def samples(business: Business) -> dict[str, Sample]:
 
 
 def kpi_values(system: System, business: Business) -> dict[str, float | None]:
-    """Every key figure by its name; None where nobody measured it."""
+    """Every key figure by its name; None where it was not measured."""
     return {
         **asdict(business.kpis),
         "test_coverage": business.value(project.TEST_COVERAGE),

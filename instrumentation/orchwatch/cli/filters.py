@@ -85,7 +85,7 @@ def opened(home: Path, *, small: bool = True) -> Iterator[Store | SmallStore]:
 
 
 def _say(what: str) -> None:
-    """To whoever waits at a terminal, and nobody else."""
+    """Writes to stderr where that is a terminal."""
     if sys.stderr is not None and sys.stderr.isatty():
         sys.stderr.write(f"orchwatch: {what}\n")
 
@@ -95,12 +95,12 @@ def chosen(
 ) -> Chosen:
     """What the options select; imported history counts at its own time.
 
-    Where nothing ended within a window that nobody asked for, the one of the same length that ends
+    Where nothing ended within the default window, the one of the same length that ends
     with the last operation is looked at instead, unless `moved` is false: what was imported may be
     from last month.
 
     Raises:
-        UsageError: A window is none.
+        UsageError: A window is invalid.
         OrchwatchError: A filter matches nothing that is stored, or more than one.
     """
     from orchwatch.store import spans  # noqa: PLC0415 - as above
@@ -127,8 +127,8 @@ def chosen(
     }
     selection = replace(selection, **found)
     words = _words(arguments, since)
-    told = arguments.since is not None or selection.until_ns is not None
-    if told or selection.since_ns is None or not moved:
+    explicit = arguments.since is not None or selection.until_ns is not None
+    if explicit or selection.since_ns is None or not moved:
         return Chosen(selection=selection, words=words)
     latest_ns = spans.latest_before_ns(store, selection)
     if latest_ns is None:

@@ -97,11 +97,11 @@ def _answered(words: list[str]) -> int:
         _drop_output()
         return _EXIT_BROKEN_PIPE
     except (OSError, RuntimeError) as error:
-        explained = _explained(error) or _defect(error)
+        explained = _explained(error) or _bug(error)
         _complain(explained)
         return explained.exit_code
     except Exception as error:  # noqa: BLE001 - said in one line, as every other error is
-        _complain(_defect(error))
+        _complain(_bug(error))
         return OrchwatchError.exit_code
     return code
 
@@ -149,7 +149,7 @@ def command_parser(name: str) -> Parser:
 
 def _prepare_output() -> None:
     if sys.stdout is None:
-        # Closed with >&-: reading only, so that whoever writes learns it by an OSError.
+        # Closed with >&-: for reading only, so that a write raises an OSError.
         sys.stdout = open(os.devnull)  # noqa: SIM115 - for as long as the process lives
     elif (sys.stdout.encoding or "utf-8").lower() not in ("utf-8", "utf8"):
         reconfigure = getattr(sys.stdout, "reconfigure", None)
@@ -161,7 +161,7 @@ def _prepare_output() -> None:
 
 
 def _explained(error: OSError | RuntimeError) -> OrchwatchError | None:
-    """What a person can mend about an error that no command expects; None: it is a defect."""
+    """The cause that a user can fix, of an error that no command expects; None: it is a bug."""
     if isinstance(error, OSError) and error.filename is None and error.errno in _UNWRITABLE:
         _drop_output()
         return OrchwatchError(f"the output cannot be written: {error.strerror or error}")
@@ -183,8 +183,8 @@ def _explained(error: OSError | RuntimeError) -> OrchwatchError | None:
     return None
 
 
-def _defect(error: Exception) -> OrchwatchError:
-    """What nobody expected, with the place in this package where it came up."""
+def _bug(error: Exception) -> OrchwatchError:
+    """An unexpected error, with the place in this package where it was raised."""
     place = ""
     step = error.__traceback__
     while step is not None:
@@ -193,7 +193,7 @@ def _defect(error: Exception) -> OrchwatchError:
             place = f" at {file}:{step.tb_lineno}"
         step = step.tb_next
     said = f"{type(error).__name__}: {error}".removesuffix(": ")
-    return OrchwatchError(f"a defect of orchwatch{place}, please report it: {said}")
+    return OrchwatchError(f"a bug in orchwatch{place}, please report it: {said}")
 
 
 def _drop_output() -> None:

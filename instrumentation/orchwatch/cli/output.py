@@ -1,7 +1,8 @@
 """stdout and stderr of a command: nothing reaches a terminal that it would obey, but colours.
 
 Reporters make each name safe where they lay it out (`orchwatch.safe_text`). This is what stands
-behind all of them, behind `argparse`, `logging` and every message of an error, whoever forgets.
+behind all of them, behind `argparse`, `logging` and every error message, so that no caller can
+forget it.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ class _Formatter(argparse.HelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """Options are taken as they are spelt; whoever misspells one is told which it may be."""
+    """Options are taken as they are spelt; the error for a misspelt one suggests the nearest."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**{"allow_abbrev": False, "formatter_class": _Formatter, **settings})

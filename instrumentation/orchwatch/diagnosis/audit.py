@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 VISIBLE_AFTER_S = servers.VISIBLE_AFTER_S
 
 _NS_PER_S = 1_000_000_000
-_TRACES_AT_ONCE = 2000
+_TRACES_PER_BATCH = 2000
 _MAX_RANGE_S = 3600
 
 _AUDITED = """
@@ -47,7 +47,7 @@ CREATE OR REPLACE TEMP TABLE gone AS
 SELECT unnest($trace_ids::VARCHAR[])::UUID AS trace_id,
     ('0x' || unnest($span_ids::VARCHAR[]))::UBIGINT AS span_id
 """
-# A span that was sent again, or imported, was written after it ended: its segment tells.
+# A span that was sent again, or imported, was written after it ended: its segment shows that.
 _MISSING = """
 SELECT replace(trace_id::VARCHAR, '-', ''), printf('%016x', span_id), end_ns
 FROM audited SEMI JOIN gone USING (trace_id, span_id) ANTI JOIN (
@@ -92,10 +92,10 @@ class Audit:
         emitted: Spans by family that ended in the window, each once.
         earlier: How many ended before the window.
         dropped: What telemetry lost since the ledger was begun, by reason.
-        unreadable: Lines and spans of the spool that nobody can read.
+        unreadable: Unreadable lines and spans of the spool.
         tempo: Spans in Tempo.
         prometheus: Operations in Prometheus; None where the selection asks for what its counters do
-            not tell apart.
+            not distinguish.
     """
 
     emitted: Mapping[str, int]
@@ -225,7 +225,7 @@ def _ranges(starts: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
     """Whole seconds, from and before, in which so many traces began as one search should list."""
     begin_s, end_s, traces = 0, 0, 0
     for start_s, number in starts:
-        if traces and (traces + number > _TRACES_AT_ONCE or start_s - begin_s > _MAX_RANGE_S):
+        if traces and (traces + number > _TRACES_PER_BATCH or start_s - begin_s > _MAX_RANGE_S):
             yield begin_s, end_s
             traces = 0
         if not traces:

@@ -29,7 +29,7 @@ _LEAF = 0x02
 _PAGE_SIZES = (4096, 8192, 16_384, 32_768, 65_536)
 # What a broken file says of itself must not fill the memory.
 _MAX_BYTES = 64 * 1024 * 1024
-_ATTEMPTS = 3
+_MAX_ATTEMPTS = 3
 _HASH_START, _HASH_PRIME, _HASH_MASK = 0xCBF29CE484222325, 0x100000001B3, 0xFFFFFFFFFFFFFFFF
 
 
@@ -45,7 +45,7 @@ class _UnreadableError(Exception):
 
 def get(path: Path, bucket: bytes, key: bytes) -> bytes | None:
     """The value of a key, empty where there is no such key; None where nothing can be read."""
-    for _ in range(_ATTEMPTS):
+    for _ in range(_MAX_ATTEMPTS):
         try:
             with files.reader(path) as file:
                 content = file.read(_MAX_BYTES)

@@ -14,8 +14,8 @@ class Check:
 
     Attributes:
         name: What was looked at.
-        state: `fail` needs mending, `warn` deserves a look, `unknown` could not be told, which is
-            fine where the thing is not in use.
+        state: `fail` needs mending, `warn` deserves a look, `unknown` could not be checked, which
+            is fine where the thing is not in use.
         found: What was found, one line.
         remedy: What to do about it; empty where there is nothing to do.
     """

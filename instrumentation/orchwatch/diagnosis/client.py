@@ -17,7 +17,7 @@ from orchwatch.errors import OrchwatchError
 
 TIMEOUT_S = 30.0
 _QUICK_TIMEOUT_S = 2.0
-_ATTEMPTS = 4
+_MAX_ATTEMPTS = 4
 _RETRY_INTERVAL_S = 0.5
 
 # Loopback needs no proxy, whatever the shell says.
@@ -67,7 +67,7 @@ def get_json(title: str, root: str, path: str, **parameters: str) -> Any:
         raise OrchwatchError(f"{root!r} is no URL; {_say_where(title)}") from error
     root = stack_access.without_secret(root)
     failure = foreign(title, root)
-    for attempt in range(_ATTEMPTS):
+    for attempt in range(_MAX_ATTEMPTS):
         if attempt:
             time.sleep(_RETRY_INTERVAL_S)
         try:

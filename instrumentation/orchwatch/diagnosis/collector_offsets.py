@@ -33,7 +33,7 @@ _VARINT, _EIGHT, _BYTES, _FOUR = 0, 1, 2, 5
 
 
 def directory() -> Path:
-    """Where the Collector keeps its state: as it is told itself, else the native stack's."""
+    """Where the Collector keeps its state: by its own variable, else the native stack's."""
     explicit = os.environ.get(DIRECTORY_VARIABLE)
     return Path(explicit) if explicit else Path(home(), "stack", "collector")
 
@@ -54,7 +54,7 @@ def read(family: str) -> dict[bytes, int] | None:
 
 
 def first_line(content: bytes) -> bytes:
-    """What tells a segment from every other, of its first bytes."""
+    """The part of a segment's first bytes that identifies it."""
     return content.partition(b"\n")[0]
 
 

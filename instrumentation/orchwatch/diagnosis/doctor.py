@@ -34,7 +34,7 @@ from orchwatch.units import counted, size
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orchwatch.diagnosis.spool_health import Newest
+    from orchwatch.diagnosis.spool_health import NewestOperation
 
 # How alike two names are that differ by a slip: 1 is the same.
 _SIMILAR_NAMES = 0.85
@@ -59,14 +59,14 @@ def examine() -> list[Check]:
     ]
 
 
-def _judged_by() -> Newest | None:
+def _judged_by() -> NewestOperation | None:
     """The operation that the servers should hold by now; the newest where all are too young."""
     # On a busy system the newest is always on its way.
     return newest_operation(time.time() - VISIBLE_AFTER_S) or newest_operation()
 
 
 def _check_monitor() -> Iterator[Check]:
-    """Nothing where neither it nor a stack that tells it of alerts runs."""
+    """Nothing where neither the monitor nor a stack that sends it alerts runs."""
     _, stack = native_stack.find()
     if _is_held(Path(home()) / "monitor" / "lock"):
         yield Check(name="monitor", state="ok", found="follows this home")

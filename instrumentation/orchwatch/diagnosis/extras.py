@@ -15,8 +15,8 @@ from orchwatch.diagnosis.check import Check
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Whoever uses an extra first. Another version of a library may well be imported, and lack what is
-# used of it: so these are imported, not the library alone.
+# The first module that uses each extra. Another version of a library may well be imported, and lack
+# what is used of it: so these are imported, not the library alone.
 _USERS: Final = {
     "local": ("orchwatch.store.engine", "orchwatch.runtime.queries"),
     "grafana": tuple(

@@ -1,7 +1,7 @@
 """How many operations Prometheus has counted, exactly.
 
 `increase()` extrapolates to the edges of its window, so the raw samples are fetched and added up
-here. A Collector that starts again counts from zero, and Prometheus is told so by a sample of zero
+here. A Collector that starts again counts from zero, and sends Prometheus a sample of zero
 (created timestamps), so a value below its predecessor is the whole count since then.
 """
 
@@ -29,14 +29,14 @@ _MAX_STEPS = 10_000
 
 
 @dataclass
-class Counted:
+class CounterIncrease:
     """What was added to the counters.
 
     Attributes:
         operations: By operation.
         restarts: How often counting began anew, as seen by the series that saw it most often.
         last_flushes_s: When a Collector that began anew had last sent what it counted, in Unix
-            seconds. It sends every series each time, so a series that did not change tells too.
+            seconds. It sends every series each time, so a series that did not change counts too.
     """
 
     operations: dict[str, int] = field(default_factory=lambda: defaultdict(int))
@@ -44,13 +44,13 @@ class Counted:
     last_flushes_s: set[float] = field(default_factory=set)
 
 
-def counted(url: str, *, since_s: float, until_s: float) -> Counted:
+def counted(url: str, *, since_s: float, until_s: float) -> CounterIncrease:
     """Adds up what the counters gained after `since_s` and up to `until_s` (Unix seconds).
 
     Raises:
         OrchwatchError: Prometheus cannot be reached, is something else, or goes on failing.
     """
-    found = Counted()
+    found = CounterIncrease()
     last: dict[tuple[tuple[str, str], ...], tuple[float, float]] = {}
     restarts: dict[tuple[tuple[str, str], ...], int] = defaultdict(int)
     for series in _samples(url, since_s, until_s):

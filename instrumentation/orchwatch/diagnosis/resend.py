@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from orchwatch.store.database import Store
 
-_AT_ONCE = 500
+_SPANS_PER_BATCH = 500
 
 _SPANS = """
 WITH wanted AS (
@@ -51,8 +51,8 @@ def resend(store: Store, spans: Sequence[tuple[str, str]]) -> int:
         OrchwatchError: The spool cannot be written.
     """
     sent = 0
-    for start in range(0, len(spans), _AT_ONCE):
-        part = spans[start : start + _AT_ONCE]
+    for start in range(0, len(spans), _SPANS_PER_BATCH):
+        part = spans[start : start + _SPANS_PER_BATCH]
         rows = store.query(
             _SPANS,
             {"trace_ids": [trace for trace, _ in part], "span_ids": [span for _, span in part]},

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from orchwatch.diagnosis.check import State
     from orchwatch.diagnosis.servers import Server
-    from orchwatch.diagnosis.spool_health import Newest
+    from orchwatch.diagnosis.spool_health import NewestOperation
 
 TIMEOUT_S = 1.0
 # A stack that has just come up may still be reading what was recorded before.
@@ -32,14 +32,14 @@ _CATCH_UP_S = 5.0
 _POLL_INTERVAL_S = 0.25
 _DAY_S = 86_400.0
 
-# What comes of an answer that is none, or means something else.
+# Errors of a response that is malformed, or of another program.
 _NO_ANSWER = (http.client.HTTPException, ValueError, LookupError, TypeError, AttributeError)
 
 # Fires always, see `orchwatch.mixin.alerts.pipeline`: where it has arrived, the others will.
 _WATCHDOG = "Watchdog"
 
 
-def check_servers(newest: Newest | None) -> Iterator[Check]:
+def check_servers(newest: NewestOperation | None) -> Iterator[Check]:
     """Whether each answers, its version, and whether the operation that it is judged by is there.
 
     All are asked at once, each for at most `TIMEOUT_S` a question; what should have arrived and has
@@ -65,7 +65,7 @@ def check_servers(newest: Newest | None) -> Iterator[Check]:
 
 
 def _arrived(
-    held: Callable[[Server, Newest], bool], server: Server, newest: Newest | None
+    held: Callable[[Server, NewestOperation], bool], server: Server, newest: NewestOperation | None
 ) -> bool | None:
     """Whether a server holds that operation; None where it does not say."""
     if newest is None:
@@ -111,7 +111,7 @@ def _check_reachable(server: Server) -> Check:
             return Check(
                 name=name,
                 state="unknown",
-                found=f"nobody answers at {server.address}; local answers need no server",
+                found=f"no server answers at {server.address}; local answers need none",
                 remedy=f"{native_stack.start()} starts it, {server.variable} says where it is",
             )
         return Check(
@@ -149,7 +149,7 @@ def _check_silences(alertmanager: Server, prometheus: Server) -> Iterator[Check]
         yield found
 
 
-def _check_fresh(server: Server, newest: Newest, *, arrived: bool | None) -> Check:
+def _check_fresh(server: Server, newest: NewestOperation, *, arrived: bool | None) -> Check:
     name = f"{server.title} is fresh"
     age = units.age(time.time() - newest.end_s)
     if arrived:
@@ -173,12 +173,12 @@ def _check_fresh(server: Server, newest: Newest, *, arrived: bool | None) -> Che
 
 
 def _identify(server: Server) -> str:
-    """The version of a server that is ready; empty where it tells none.
+    """The version of a server that is ready; empty where it does not say.
 
     Raises:
         urllib.error.HTTPError: It is not ready.
         _ForeignError: Something else answers.
-        OSError: Nobody answers.
+        OSError: Nothing answers.
     """
     try:
         ready = _get(server.url + server.ready_path)
@@ -211,7 +211,7 @@ class _ForeignError(Exception):
     """Something else than the server answers at its address."""
 
 
-def _counted(server: Server, newest: Newest) -> bool:
+def _counted(server: Server, newest: NewestOperation) -> bool:
     """Whether Prometheus got an operation that late: exemplars come with counted spans."""
     metric = semconv.OPERATION_DURATION.replace(".", "_") + "_seconds_bucket"
     now_s = time.time()
@@ -232,7 +232,7 @@ def _gets_alerts(alertmanager: Server) -> bool:
     return bool(json.loads(_get(f"{alertmanager.url}/api/v2/alerts?{query}")))
 
 
-def _holds(server: Server, newest: Newest) -> bool:
+def _holds(server: Server, newest: NewestOperation) -> bool:
     try:
         _get(f"{server.url}/api/traces/{newest.trace_id}")
     except urllib.error.HTTPError as error:

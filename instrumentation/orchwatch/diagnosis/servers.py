@@ -1,4 +1,4 @@
-"""The stack's servers: where each should be, and whether somebody said that it runs."""
+"""The stack's servers: where each should be, and whether it is configured to run."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class Server:
         title: What a person calls it.
         url: The root of its HTTP interface, with the secret path where it has one.
         ready_path: Answers 200 when it is ready.
-        version_path: Answers with its version; empty where it does not tell.
+        version_path: Responds with its version; empty where no path does.
         variable: The environment variable that says where it is.
-        expected: Somebody said that it runs: that variable is set, or the native stack is up.
-        version: As far as the native stack tells; most builds tell it themselves.
+        expected: Whether it should run: its variable is set, or the native stack is up.
+        version: Its version as the native stack knows it; most builds report it themselves.
         log: Where the native stack writes its log; empty where something else runs it.
     """
 

@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from orchwatch.diagnosis.servers import Server
 
-# From its begin to its end: whoever silences what is being worked on comes back within a day.
+# From its start to its end: an alert that is being worked on is silenced for less than a day.
 LONG: Final = timedelta(hours=24)
 
 # Fires always, and says nothing: a silence that leaves it alone may still hide all others.
 _WATCHDOG: Final = "Watchdog"
-_SHOWN: Final = 3
+_MAX_SHOWN: Final = 3
 
 Labels = dict[str, str]
 
@@ -47,8 +47,8 @@ def check_silences(alertmanager: Server, prometheus: Server, *, timeout_s: float
             found=f"{counted(len(known), 'silence')}; none hides every alert or lasts longer than"
             f" {LONG / timedelta(hours=1):.0f} h",
         )
-    shown = "; ".join(f"{_matchers(one)} {why}" for one, why in doubtful[:_SHOWN])
-    more = f"; and {len(doubtful) - _SHOWN} more" if len(doubtful) > _SHOWN else ""
+    shown = "; ".join(f"{_matchers(one)} {why}" for one, why in doubtful[:_MAX_SHOWN])
+    more = f"; and {len(doubtful) - _MAX_SHOWN} more" if len(doubtful) > _MAX_SHOWN else ""
     return Check(
         name="silences",
         state="warn",

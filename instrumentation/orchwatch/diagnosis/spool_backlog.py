@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # A segment's first line is shorter, see `spool`.
 _HEAD_BYTES = 1000
-# One line of ours is some 600 bytes; of a batch from the SDK the first spans tell as much.
+# One line of ours is some 600 bytes; of a batch from the SDK the first spans are enough.
 _LINE_BYTES = 64 * 1024
 # The lines of the SDK's metrics have a space behind the colon.
 _MOMENT = re.compile(rb'"(?:endTimeUnixNano|timeUnixNano)"\s*:\s*"(\d{1,19})"')
@@ -55,17 +55,17 @@ class _Segment:
 
 
 def budget_bytes() -> int:
-    """What the spool may grow to, as this process is told."""
+    """The size that the spool may grow to, by this process' environment, in bytes."""
     setting = spool_budget.parse(os.environ.get(spool_budget.VARIABLE, ""))
     return setting or spool_budget.BUDGET_BYTES
 
 
 def check_backlog() -> Iterator[Check]:
     """Whether the Collector keeps up, where one should run and its state can be seen."""
-    # One that ran long ago has left its state, and nobody waits for it.
+    # One that ran long ago has left its state, and is not expected to read on.
     if not any(one.expected for one in servers() if one.title == "Collector"):
         return
-    known = [one for one in Looker().look() if one.unread_bytes is not None]
+    known = [one for one in BacklogReader().look() if one.unread_bytes is not None]
     if not known:
         return
     unread_bytes = sum(one.unread_bytes or 0 for one in known)
@@ -86,8 +86,8 @@ def check_backlog() -> Iterator[Check]:
     )
 
 
-class Looker:
-    """Looks again and again; remembers the first lines, which never change."""
+class BacklogReader:
+    """Measures the backlog repeatedly; remembers the first lines, which never change."""
 
     def __init__(self) -> None:
         self._first_lines: dict[tuple[str, int], bytes] = {}

@@ -1,4 +1,4 @@
-"""How the spool is: its size and age, lines that nobody can read, and times that cannot be."""
+"""The state of the spool: its size and age, unreadable lines, impossible times."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 _PIECE_BYTES = 256 * 1024
 # The most files that a check names.
-_LISTED = 5
+_MAX_LISTED = 5
 # Clocks of one machine agree; this is for home directories on a network.
 _FUTURE_TOLERANCE_S = 60.0
 _NS = 1e9
 
 
 @dataclass(frozen=True, kw_only=True)
-class Newest:
+class NewestOperation:
     """The operation that ended last, or last before some moment, as far as the spool shows.
 
     Attributes:
@@ -43,7 +43,7 @@ class Newest:
     end_s: float
 
 
-def newest_operation(until_s: float = math.inf) -> Newest | None:
+def newest_operation(until_s: float = math.inf) -> NewestOperation | None:
     """The last operation that was appended to be counted; None where there is none.
 
     Args:
@@ -109,8 +109,8 @@ def check_store() -> Iterator[Check]:
         if held.get(file.id, 0) < file.source_bytes
     ]
     if lost:
-        listed = ", ".join(lost[:_LISTED])
-        more = f" and {len(lost) - _LISTED} more" if len(lost) > _LISTED else ""
+        listed = ", ".join(lost[:_MAX_LISTED])
+        more = f" and {len(lost) - _MAX_LISTED} more" if len(lost) > _MAX_LISTED else ""
         yield Check(
             name="store",
             state="warn",
@@ -220,11 +220,11 @@ def _is_readable(line: bytes) -> bool:
         return False
 
 
-def _ended(line: bytes) -> Newest | None:
+def _ended(line: bytes) -> NewestOperation | None:
     """The operation of a line, the last of several; None where it holds none."""
     try:
         spans = [
-            Newest(trace_id=span["traceId"], end_s=int(span["endTimeUnixNano"]) / _NS)
+            NewestOperation(trace_id=span["traceId"], end_s=int(span["endTimeUnixNano"]) / _NS)
             for resource in json.loads(line)["resourceSpans"]
             for scope in resource["scopeSpans"]
             for span in scope["spans"]

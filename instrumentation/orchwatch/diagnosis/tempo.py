@@ -12,11 +12,11 @@ from orchwatch.errors import OrchwatchError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_AT_ONCE = 8
+_MAX_CONCURRENT = 8
 _HEX_SPAN_ID_LENGTH = 16
 _HEX_TRACE_ID_LENGTH = 32
 # Tempo's own limit to the spans of a trace in a search (max_spans_per_span_set).
-_SPANS_A_TRACE = 100
+_SPANS_PER_TRACE = 100
 
 
 def missing(
@@ -42,7 +42,7 @@ def missing(
         for trace_id, span_ids in traces.items()
         if not listed.get(trace_id, set()).issuperset(span_ids)
     }
-    with ThreadPoolExecutor(max_workers=_AT_ONCE) as pool:
+    with ThreadPoolExecutor(max_workers=_MAX_CONCURRENT) as pool:
         held = pool.map(lambda trace_id: _fetch(url, trace_id), unlisted)
         return [
             (trace_id, span_id)
@@ -62,8 +62,8 @@ def _search(url: str, number: int, start_s: int, end_s: int) -> dict[str, set[st
             start=str(start_s),
             end=str(end_s),
             # Others may have sent spans too.
-            limit=str(2 * number + _SPANS_A_TRACE),
-            spss=str(_SPANS_A_TRACE),
+            limit=str(2 * number + _SPANS_PER_TRACE),
+            spss=str(_SPANS_PER_TRACE),
         )
     except OrchwatchError:
         return {}
@@ -93,7 +93,7 @@ def _fetch(url: str, trace_id: str) -> set[str]:
 
 
 def _hex(identity: str) -> str:
-    """Protobuf's JSON writes bytes in base64, OTLP's in hexadecimal; the length tells which."""
+    """Protobuf's JSON writes bytes in base64, OTLP's in hexadecimal; the length shows which."""
     if len(identity) == _HEX_SPAN_ID_LENGTH:
         return identity.lower()
     return base64.b64decode(identity).hex()

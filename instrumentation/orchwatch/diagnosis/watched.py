@@ -1,4 +1,4 @@
-"""Which of the callables that are to be watched nobody has called, and why."""
+"""Callables that are to be watched and were never called, and why."""
 
 from __future__ import annotations
 

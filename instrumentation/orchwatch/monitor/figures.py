@@ -55,7 +55,7 @@ class Figures:
         self._gatherer = LiveGatherer(directory, project)
         self._patterns = patterns.Patterns(self._gatherer.work, stream)
         self._following = following
-        self._looker = spool_backlog.Looker()
+        self._looker = spool_backlog.BacklogReader()
         # The first time when the first figures are there to be handed on.
         self._done_s = {self._export: time.monotonic()}
         self._exposed = b"", 0.0

@@ -10,7 +10,7 @@ from orchwatch.analysis import kpis, probes, snapshot, status
 from orchwatch.monitor.intake import Intake
 from orchwatch.monitor.window import Window
 from orchwatch.store.selection import Selection
-from orchwatch.store.spans import NS_PER_S, Outside
+from orchwatch.store.spans import NS_PER_S, OutsideWindow
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from orchwatch.store.spans import Work
 
 
-class LiveGatherer(status.Measuring):
+class LiveGatherer(status.GathererBase):
     """Measures again and again without asking the store about the whole window each time.
 
     Args:
@@ -68,7 +68,7 @@ class LiveGatherer(status.Measuring):
             self._window.durations.summaries(),
             selection=Selection(since_ns=self._window.since_ns),
             as_of=datetime.now(UTC),
-            outside=Outside(self._window.durations.earlier, 0),
+            outside=OutsideWindow(self._window.durations.earlier, 0),
             unreadable={},  # commands that ask the store report these
             measured=self.levels(),
             samples=status.samples(self._business),

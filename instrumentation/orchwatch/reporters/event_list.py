@@ -126,7 +126,7 @@ class EventList:
         """What follows the severity."""
         layout = self._layout
         name, what = ljust(safe(event.name, _MAX), layout.name), _what(event)
-        if event.kind == "alert":  # it has nobody and no trace: its sentence may fill the line
+        if event.kind == "alert":  # it has no agent and no trace: its sentence may fill the line
             return self._wrapped(f"{name}  {what}")
         who, trace_id = _who(event, layout.who), safe(event.trace_id or "")[: layout.trace]
         if width(what) <= self._room:

@@ -1,4 +1,4 @@
-"""JSON that is safe to look at on a terminal, and exact for whoever parses it."""
+"""JSON that is safe to show on a terminal and parses to the exact values."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ _AGENTS = ("agent_utilization", "parallel_ratio")
 
 
 def render(system: System, business: Business, covered: str, file: TextIO) -> None:
-    """Writes a table, then what it covers; a dash where nobody measured.
+    """Writes a table, then what it covers; a dash where nothing was measured.
 
     Args:
         system: What is used.
@@ -69,7 +69,7 @@ def render(system: System, business: Business, covered: str, file: TextIO) -> No
 
 
 def render_json(system: System, business: Business, file: TextIO) -> None:
-    """Writes one JSON object: the figures by name, null where nobody measured, and the notes."""
+    """Writes one JSON object: the figures by name, null where not measured, and the notes."""
     json_document.render(
         {"kpis": status.kpi_values(system, business), "notes": list(business.notes)}, file
     )

@@ -93,7 +93,7 @@ def age(snapshot: Figures, now_ns: int, *, running: bool) -> str | None:
     Args:
         snapshot: The figures.
         now_ns: The time, in Unix nanoseconds.
-        running: Whether the process that wrote them still runs, as far as one can tell.
+        running: Whether the process that wrote them still runs, as far as is known.
     """
     age_s = max(0, now_ns - snapshot["written_at_ns"]) // 1_000_000_000
     if running and age_s <= _STALE_INTERVALS * snapshot["interval_s"] + _STALE_SLACK_S:
@@ -105,7 +105,7 @@ def age(snapshot: Figures, now_ns: int, *, running: bool) -> str | None:
 
 
 def structure(snapshot: Figures, age_s: float) -> Figures:
-    """Health, performance, resources and business; null where nobody measured.
+    """Health, performance, resources and business; null where nothing was measured.
 
     Source: requirements, get_orchestration_status(). Its texts are kept, with the unit that suits.
     """

@@ -27,7 +27,7 @@ _LEVELS = ("level", "value", "target", "out of", "status")
 _MAX_ROWS = 100
 # The most operations that a note lists.
 _LISTED = 5
-# A window below this is told to the second.
+# A window below this is shown to the second.
 _SHORT = timedelta(hours=1)
 _COLOURS: dict[Status, str] = {"ok": "32", "warn": "33", "miss": "31", "unknown": "2"}
 

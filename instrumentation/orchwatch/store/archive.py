@@ -160,7 +160,7 @@ def _named(directory: Path, suffix: str = "") -> Iterator[Compacted]:
 
 
 @contextmanager
-def exclusively(directory: Path) -> Iterator[bool]:
+def compaction_lock(directory: Path) -> Iterator[bool]:
     """Whether this process may compact: not while another does, or where it cannot write."""
     try:
         directory.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
@@ -175,7 +175,7 @@ def exclusively(directory: Path) -> Iterator[bool]:
     else:
         # Only the holder of the lock writes, so what lies here half-made is a killed one's.
         for leftover in directory.glob("*" + _TEMPORARY_SUFFIX):
-            with suppress(OSError):  # of a directory, which is nobody's
+            with suppress(OSError):  # of a directory, which no process holds
                 leftover.unlink()
         yield True
     finally:
@@ -222,7 +222,7 @@ def write(
     )
 
 
-def modernise(connection: engine.Connection, file: Compacted) -> Compacted:
+def upgrade(connection: engine.Connection, file: Compacted) -> Compacted:
     """Writes a file of an earlier version anew, with all there is; the caller holds the lock.
 
     Raises:
@@ -283,7 +283,7 @@ def _publish(temporary: Path, path: Path, modified_ns: int) -> None:
     file = descriptor(temporary, os.O_RDWR, links=False)
     try:
         os.fchmod(file, FILE_MODE)
-        # Its age is that of its operations, whenever somebody came to compact them.
+        # Its age is that of its operations, whenever they were compacted.
         os.utime(file, ns=(modified_ns, modified_ns))
         # The spool may drop the segment from now on: the file must survive a power cut.
         os.fsync(file)

@@ -1,6 +1,6 @@
 """The embedded store: everything measured on this machine, with no server.
 
-Segments of the spool are compacted to Parquet by whoever reads next: closed ones, and the lines so
+Segments of the spool are compacted to Parquet by the next reader: closed ones, and the lines so
 far of one that is written to, so that no line is parsed by every command. DuckDB reads those files
 together with what only the spool holds so far. A segment is identified by the id in its header, and
 each of its bytes is read from exactly one of the two places, so it makes no difference whether a
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-_ATTEMPTS = 5
+_MAX_ATTEMPTS = 5
 _READ_ALL = "SELECT max(hash(stored)) FROM read_parquet($path) AS stored"
 _COLUMNS_OF_FILE = "DESCRIBE FROM read_parquet($path)"
 _COLUMNS_WANTED = "DESCRIBE SELECT * EXCLUDE (segment, family) FROM spool"
@@ -40,7 +40,7 @@ _REACH = "SELECT min(end_ns), max(end_ns) FROM span"
 _PIECE_BYTES = 1024 * 1024
 # Parsing this takes about a second.
 _LONG_BYTES = 16 * 1024 * 1024
-# What was sent again or imported is told as young by the segment that it is in, see `audit`.
+# The segment shows that an operation was sent again or imported lately, see `audit`.
 _SETTLED_NS = 60 * 1_000_000_000
 
 
@@ -110,7 +110,7 @@ class Store:
         self._reach = None
         unfinished.close(self._spool.parent)
         why: Exception | None = None
-        for _ in range(_ATTEMPTS):
+        for _ in range(_MAX_ATTEMPTS):
             try:
                 with engine.interruptible():
                     self._read()
@@ -138,7 +138,7 @@ class Store:
             OrchwatchError: The store's files cannot be read.
         """
         why: Exception | None = None
-        for _ in range(_ATTEMPTS):
+        for _ in range(_MAX_ATTEMPTS):
             try:
                 with engine.interruptible():
                     return self._connection.execute(sql, parameters).fetchall()
@@ -223,10 +223,10 @@ class Store:
         outdated = [file for file in self._files.values() if not file.current]
         if not outdated:
             return
-        with archive.exclusively(self._directory) as mine:
+        with archive.compaction_lock(self._directory) as mine:
             for file in outdated if mine else ():
                 with suppress(engine.Error, OSError), engine.interruptible():
-                    self._files[file.id] = archive.modernise(self._connection, file)
+                    self._files[file.id] = archive.upgrade(self._connection, file)
         for file in outdated:
             if self._files[file.id].current:
                 continue
@@ -265,7 +265,7 @@ class Store:
         self._connection.execute("DELETE FROM spool WHERE segment = $id", {"id": identity})
 
     def _compact(self, worth: list[Segment]) -> None:
-        with archive.exclusively(self._directory) as mine:
+        with archive.compaction_lock(self._directory) as mine:
             if not mine:
                 return
             # Another reader may have finished between our look at the store and the lock.

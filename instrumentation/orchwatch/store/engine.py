@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from orchwatch.errors import OrchwatchError
 
 try:
-    # The engine alone. The package around it adds relations and expressions that nobody asks for
+    # The engine alone. The package around it adds relations and expressions that are not used here
     # here, and takes 0.1 s longer to import than all the rest.
     import _duckdb as duckdb
 except ModuleNotFoundError:

@@ -75,7 +75,7 @@ _KEYS = {
     "agent": semconv.GEN_AI_AGENT_NAME,
     "agent_id": semconv.GEN_AI_AGENT_ID,
     "service": semconv.SERVICE_NAME,
-    # Drawn at random by every process: 17 bytes an operation that host and process id tell as well.
+    # Drawn at random by every process: 17 bytes an operation, where host and process id do as well.
     "instance": semconv.SERVICE_INSTANCE_ID,
 }
 

@@ -96,15 +96,15 @@ def read(
         lambda: defaultdict(_Series)
     )
     for line in _lines(home, since_ns):
-        told = {name.decode("utf-8", "replace") for name in _NAME.findall(line)}
-        if not any(_is_own(name, mine) for name in told):
+        names = {name.decode("utf-8", "replace") for name in _NAME.findall(line)}
+        if not any(_is_own(name, mine) for name in names):
             continue  # most lines, which need not be parsed then
         try:
             for name, kind, unit, key, point in _points(json.loads(line)):
                 if _is_own(name, mine):
                     _add(found[name, kind, unit][key], kind, point, (since_ns, until_ns))
         except _BROKEN:
-            continue  # `doctor` names lines that nobody can read
+            continue  # `doctor` names unreadable lines
     metrics: dict[str, Metric] = {}
     for (name, kind, unit), series in sorted(found.items()):
         metric = _metric(name, kind, unit, [one for one in series.values() if one.at_ns])
@@ -146,13 +146,13 @@ def _points(
                     data = metric.get(key) or {}
                     for point in data.get("dataPoints", []):
                         series = of_resource + json.dumps(point.get("attributes"))
-                        told = {**point, "delta": data.get("aggregationTemporality") == _DELTA}
+                        value = {**point, "delta": data.get("aggregationTemporality") == _DELTA}
                         is_counter = kind == "counter" and data.get("isMonotonic")
                         # What goes up and down is a level.
                         shown: Kind = "counter" if is_counter else "gauge"
                         name, unit = metric["name"], metric.get("unit", "")
                         if isinstance(name, str) and isinstance(unit, str):
-                            yield name, shown, unit, series, told
+                            yield name, shown, unit, series, value
 
 
 def _add(series: _Series, kind: str, point: dict[str, Any], window: tuple[int, int]) -> None:
@@ -161,7 +161,7 @@ def _add(series: _Series, kind: str, point: dict[str, Any], window: tuple[int, i
     if at_ns > window[1] or not math.isfinite(value):
         return
     if kind == "counter" and not point["delta"]:
-        # What it counted before the window is told by its last point before, or by its start.
+        # Its last point before the window, or its start, shows what it had counted by then.
         if at_ns < window[0]:
             series.before = value
             return

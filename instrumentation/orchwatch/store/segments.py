@@ -35,10 +35,10 @@ class Segment:
         path: Where it lies; it may be gone by now.
         family: One of `spool.FAMILIES`.
         number: Counting up within the family.
-        id: What tells it from every other segment there ever was.
+        id: Unique among all segments there ever were.
         size_bytes: Its size.
         modified_ns: When it was last written to, in Unix nanoseconds.
-        closed: Nobody writes to it any more.
+        closed: Whether it will get no more lines.
     """
 
     path: Path
@@ -58,7 +58,7 @@ class Segment:
 def find(directory: Path, families: Collection[str] = SPAN_FAMILIES) -> list[Segment]:
     """The segments of these families, by default those that hold spans, oldest first in each.
 
-    Each id comes once: of two files with one id (a copy somebody made) the longer counts.
+    Each id comes once: of two files with one id (one is a copy) the longer counts.
     """
     try:
         files = os.listdir(directory)
@@ -95,7 +95,7 @@ def size_bytes(directory: Path, families: Collection[str] = SPAN_FAMILIES) -> in
 def read(segment: Segment, start: int) -> Iterator[tuple[bytes, int]]:
     """Whole lines from an offset on, in bounded pieces, each with the offset behind it.
 
-    What follows the last newline is left for the next time while the segment is open (somebody is
+    What follows the last newline is left for the next time while the segment is open (a process is
     writing it); in a closed one it is what a killed writer left, and comes last.
 
     Raises:
@@ -118,7 +118,7 @@ def read(segment: Segment, start: int) -> Iterator[tuple[bytes, int]]:
                 continue
             rest.append(chunk)
             if end - start > MAX_LINE_BYTES:
-                # No memory should hold it: its start stands for it, as one line nobody can read.
+                # No memory should hold it: its start stands for it, as one unreadable line.
                 start = end = min(behind_hole(file.fileno(), end), segment.size_bytes)
                 file.seek(end)
                 yield rest[0][:_CUT_BYTES] + b"\n", start
@@ -135,7 +135,7 @@ def _look(path: Path, family: str, number: int, *, highest: bool) -> Segment | N
             header = file.readline(_HEADER_BYTES)
             identity = _id(header)
             if identity is None:
-                # A writer killed in its very first write: what the file holds tells it apart.
+                # A writer killed in its very first write: the content identifies the file.
                 identity = _digest(file, status.st_size)
     except OSError:
         return None
@@ -170,7 +170,7 @@ def _digest(file: BinaryIO, size_bytes: int) -> str:
 
 
 def _released(file: int) -> bool:
-    """Whether no writer has it open. The lock is let go at once: nobody waits for a reader."""
+    """Whether no writer has it open. The lock is released at once, so no writer waits for it."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

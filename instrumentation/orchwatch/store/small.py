@@ -122,11 +122,11 @@ def _once(rows: list[Row], families: tuple[str, ...]) -> Iterator[Row]:
         known |= {(row.trace_id, row.span_id) for row in by_family[family]}
 
 
-class _OddError(Exception):
-    """Something that DuckDB has to judge."""
+class _NeedsDuckDBError(Exception):
+    """A value that only DuckDB can interpret."""
 
 
-_ODD_LINE = (_OddError, ValueError, RecursionError, LookupError, TypeError, AttributeError)
+_ODD_LINE = (_NeedsDuckDBError, ValueError, RecursionError, LookupError, TypeError, AttributeError)
 
 
 def read(home: Path) -> SmallStore | None:
@@ -194,13 +194,13 @@ def _parsed(segment: Segment, before: Parsed | None) -> Parsed:
 def _rows(piece: bytes, family: str) -> Iterator[Row]:
     text = piece.decode()
     if _ODD.search(text) or "\0" in text:
-        raise _OddError
+        raise _NeedsDuckDBError
     for line in text.split("\n"):
         if not line:
             continue
         document = json.loads(line, parse_constant=_refuse)
         if document.keys() - _KNOWN:
-            raise _OddError
+            raise _NeedsDuckDBError
         for resource in document["resourceSpans"]:
             pairs = (resource.get("resource") or {}).get("attributes") or []
             service, rest = _resource(pairs)
@@ -210,7 +210,7 @@ def _rows(piece: bytes, family: str) -> Iterator[Row]:
 
 
 def _refuse(_: str) -> NoReturn:
-    raise _OddError
+    raise _NeedsDuckDBError
 
 
 def _resource(pairs: list[dict[str, Any]]) -> tuple[str | None, str]:
@@ -229,14 +229,14 @@ def _row(span: dict[str, Any], family: str, service: str | None, resource: str) 
     own = {column: taken.get(key) for key, column in _COLUMNS.items()}
     trace_id, span_id = span["traceId"], span["spanId"]
     if not (_TRACE_ID.fullmatch(trace_id) and _SPAN_ID.fullmatch(span_id)):
-        raise _OddError
+        raise _NeedsDuckDBError
     parent = span.get("parentSpanId") or ""
     if parent and not _SPAN_ID.fullmatch(parent):
-        raise _OddError
+        raise _NeedsDuckDBError
     start_ns, end_ns = _time(span["startTimeUnixNano"]), _time(span["endTimeUnixNano"])
     name = span.get("name", "")
     if not isinstance(name, str):
-        raise _OddError
+        raise _NeedsDuckDBError
     return Row(
         family=family,
         trace_id=trace_id,
@@ -266,11 +266,11 @@ def _taken(pairs: list[dict[str, Any]], wanted: tuple[str, ...]) -> dict[str, st
     for pair in pairs:
         key = pair["key"]
         if not isinstance(key, str):
-            raise _OddError
+            raise _NeedsDuckDBError
         if key in wanted:
             (value,) = pair["value"].values()
             if key in found or not isinstance(value, str) or "stringValue" not in pair["value"]:
-                raise _OddError
+                raise _NeedsDuckDBError
             found[key] = value
     return found
 
@@ -278,11 +278,11 @@ def _taken(pairs: list[dict[str, Any]], wanted: tuple[str, ...]) -> dict[str, st
 def _time(text: Any) -> int:
     value = int(text) if _TIME.fullmatch(text) else _MAX_NS
     if value >= _MAX_NS:
-        raise _OddError
+        raise _NeedsDuckDBError
     return value
 
 
 def _small(value: Any) -> int:
     if type(value) is not int or not 0 <= value <= _MAX:
-        raise _OddError
+        raise _NeedsDuckDBError
     return value

@@ -90,7 +90,7 @@ def acting(store: SmallStore, selection: Selection) -> list[Row]:
     return [row for row in found if row.operation is not None]
 
 
-def remarkable(
+def failed_or_slow(
     store: SmallStore, selection: Selection, warnings_ns: Mapping[str, int]
 ) -> list[tuple[Any, ...]]:
     """What failed or took longer than its warning: as a row of `event_stream`, by its end."""

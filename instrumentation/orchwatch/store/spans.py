@@ -124,7 +124,7 @@ class Span:
     resource: Mapping[str, Any]
 
 
-class Outside(NamedTuple):
+class OutsideWindow(NamedTuple):
     """What is stored besides a window.
 
     Attributes:
@@ -169,16 +169,16 @@ def work(store: Store, *, since_ns: int) -> list[Work]:
     ]
 
 
-def outside(store: Store | SmallStore, selection: Selection) -> Outside:
+def outside(store: Store | SmallStore, selection: Selection) -> OutsideWindow:
     """What ended before and after a selection's window."""
     since_ns, until_ns = selection.since_ns or 0, selection.last_ns
     if isinstance(store, SmallStore):
-        return Outside(*small_answers.outside(store, selection, since_ns, until_ns))
+        return OutsideWindow(*small_answers.outside(store, selection, since_ns, until_ns))
     if store.is_within(since_ns, until_ns):
-        return Outside(0, 0)
+        return OutsideWindow(0, 0)
     sql, values = views.chosen(store, selection, window=False)
     asked = {**values, "since_ns": since_ns, "until_ns": until_ns}
-    return Outside(*store.query(_OUTSIDE.format(chosen=sql), asked)[0])
+    return OutsideWindow(*store.query(_OUTSIDE.format(chosen=sql), asked)[0])
 
 
 def latest_before_ns(store: Store | SmallStore, selection: Selection) -> int | None:
@@ -283,7 +283,7 @@ def _values(pairs: str | None) -> dict[str, Any]:
     try:
         return _dictionary(json.loads(pairs or "[]"))
     except RecursionError:
-        # Somebody nested thousands of lists in each other: the span is worth more than those.
+        # Thousands of lists nested in each other: the rest of the span is worth keeping.
         return {}
 
 

@@ -52,7 +52,7 @@ def close(home: Path) -> None:
     for name in left:
         try:
             _close(home, str(directory / name))
-        except OSError:  # gone meanwhile, or somebody else's
+        except OSError:  # gone meanwhile, or another user's
             continue
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from orchwatch.diagnosis import server_checks
 from orchwatch.diagnosis.server_checks import check_servers
-from orchwatch.diagnosis.spool_health import Newest
+from orchwatch.diagnosis.spool_health import NewestOperation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,7 +104,7 @@ def nobody(home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def checks(end_s: float | None = None) -> dict[str, Check]:
-    newest = None if end_s is None else Newest(trace_id=TRACE_ID, end_s=end_s)
+    newest = None if end_s is None else NewestOperation(trace_id=TRACE_ID, end_s=end_s)
     return {check.name: check for check in check_servers(newest)}
 
 

@@ -13,7 +13,7 @@ import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from orchwatch.diagnosis.spool_backlog import Backlog, Looker, budget_bytes, check_backlog
+from orchwatch.diagnosis.spool_backlog import Backlog, BacklogReader, budget_bytes, check_backlog
 from orchwatch.recording import metrics, spool, spool_budget
 from orchwatch.sdk.spool_exporter import append_metrics
 
@@ -28,7 +28,7 @@ SPAN_ENDED_S = 1_795_379_000
 
 
 def _look(family: str = spool.OPERATIONS) -> Backlog:
-    return next(one for one in Looker().look() if one.family == family)
+    return next(one for one in BacklogReader().look() if one.family == family)
 
 
 def _know(home: Path, family: str = spool.OPERATIONS) -> None:
@@ -124,13 +124,13 @@ def test_without_a_collector_only_the_size_is_known(record: Record) -> None:
 
 @pytest.mark.usefixtures("home")
 def test_without_a_spool_there_is_nothing_to_say() -> None:
-    assert Looker().look() == []
+    assert BacklogReader().look() == []
 
 
 def test_a_segment_that_goes_between_two_looks_is_no_longer_counted(
     home: Path, record: Record
 ) -> None:
-    looker = Looker()
+    looker = BacklogReader()
     record()
     assert looker.look()[0].size_bytes > 0
     (home / "spool" / "operations-000001.jsonl").unlink()

@@ -105,7 +105,7 @@ def test_ranges_hold_every_second_once_and_no_more_traces_than_a_search_lists() 
     ]
     assert all(
         sum(number for second, number in starts if begin_s <= second < end_s)
-        <= audit._TRACES_AT_ONCE
+        <= audit._TRACES_PER_BATCH
         for begin_s, end_s in ranges
         if begin_s != 200
     )

@@ -72,7 +72,7 @@ class Place:
                 shown = _COLOUR.sub("", shown)
             # Of a command that is run: not found, not executable.
             assert answer.code in (0, 1, 2, 3, 126, 127), answer
-            assert "a defect of orchwatch" not in shown, answer
+            assert "a bug in orchwatch" not in shown, answer
             assert "Traceback" not in shown, answer
             assert all(one.isprintable() or one == "\n" for one in shown), answer
             if answer.code:

@@ -124,7 +124,7 @@ def test_the_monitor_follows_or_says_why_not(where: str, places: Callable[[], Pl
         code, said = _monitored(place)
         assert code == 0 or said.startswith("orchwatch: "), (kind, said)
         assert "Traceback" not in said, (kind, said)
-        assert "a defect" not in said, (kind, said)
+        assert "a bug in" not in said, (kind, said)
         assert code in (0, 1), (kind, said)
 
 

@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " no place for the secret of the others)",
     )
     parser.add_argument(
-        "--wrap", action="store_true", help="measure everybody else's command hooks in there too"
+        "--wrap", action="store_true", help="measure your own command hooks in there too"
     )
     parser.add_argument(
         "--telemetry",
@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
             if change.before is not None:
                 _say(f"as it was before: {installation.backup_path(change.path)}")
             break
-        # Somebody else has written it since it was read.
+        # The file has changed since it was read.
     _say(*(f"note: {note}" for note in _notes(change, arguments.scope)))
     return 0
 

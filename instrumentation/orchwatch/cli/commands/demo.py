@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run the orchestration once, or until told to stop.
+    """Run the orchestration once, or until a signal ends it.
 
     Raises:
         UsageError: A number is out of range.

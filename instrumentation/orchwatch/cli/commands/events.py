@@ -107,7 +107,7 @@ def _nothing(chosen: filters.Chosen, directory: str) -> str:
 
 
 def _follow(stream: EventStream, show: Callable[[Event], None]) -> None:
-    """Until Ctrl-C, which is the way to end it, or until nobody reads any more."""
+    """Until Ctrl-C, which is the way to end it, or until the reader of the pipe has gone."""
     wait = _waiter()
     interval_s = _INTERVAL_S
     try:

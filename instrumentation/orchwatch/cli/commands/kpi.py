@@ -21,7 +21,7 @@ _WINDOW = "1h"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's own commands."""
     actions = parser.add_subparsers(dest="action", required=True, metavar="list|set")
-    listing = actions.add_parser("list", help="every key figure; a dash where nobody measured it")
+    listing = actions.add_parser("list", help="every key figure; a dash where it was not measured")
     options.add_format(listing)
     filters.add_arguments(listing, _WINDOW)
     setting = actions.add_parser(

@@ -40,7 +40,7 @@ _VALUES = {"--format": ("line", "json"), "--color": ("auto", "always", "never")}
 _COLUMNS = 80
 # A line that is wider is not to be had.
 _COLUMN_DIGITS = 4
-# Claude Code's status JSON is some 2 kB. Whoever writes more, or nothing, is not waited for.
+# Claude Code's status JSON is some 2 kB. A writer of more, or of nothing, is not waited for.
 _MAX_BYTES = 1024 * 1024
 _MAX_WAIT_S = 0.2
 _CHUNK_BYTES = 64 * 1024
@@ -128,7 +128,7 @@ def _columns() -> int:
 
 def _runs(snapshot: dict[str, Any]) -> bool:
     if snapshot["pid_namespace"] != snapshot_file.pid_namespace():
-        return True  # in a container: its age alone has to tell
+        return True  # in a container: only its age shows that
     try:
         os.kill(snapshot["pid"], 0)
     except PermissionError:

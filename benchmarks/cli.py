@@ -74,7 +74,7 @@ def _measure(count: int) -> list[str]:
 
 
 def _fill(home: Path, count: int) -> None:
-    """All but the last segment are closed, as whoever wrote them is gone."""
+    """All but the last segment are closed, as their writers are gone."""
     if not count:
         return
     contents = workload.segments(count, end_ns=time.time_ns(), length_s=LENGTH_S)

@@ -19,7 +19,7 @@ class Usage(NamedTuple):
 def usage(command: list[str], stdin: bytes = b"", *, may_fail: bool = False) -> Usage:
     """Runs a process that must end well, unless it may fail, and measures it by `wait4`."""
     reading, writing = os.pipe()
-    os.write(writing, stdin)  # small enough to wait in the pipe for whoever reads it
+    os.write(writing, stdin)  # small enough to wait in the pipe for its reader
     os.close(writing)
     errors = subprocess.DEVNULL if may_fail else None
     started = time.perf_counter()

@@ -224,7 +224,7 @@ def _build(component: Component) -> None:
 def _build_collector(component: Component, work: Path, built: Path) -> None:
     """Let the builder write the sources, and compile them with the committed go.mod and go.sum.
 
-    The builder's own way resolves versions anew and downloads modules that nobody compiles, some
+    The builder's own way resolves versions anew and downloads modules that are not compiled, some
     of which cannot be had.
     """
     _go_build(component.module, work, BUILDER)

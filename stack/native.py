@@ -5,7 +5,7 @@ spool that the Collector follows is `$ORCHWATCH_HOME/spool/`; `ports.py` has the
 
 `up` starts the monitor process too, from the environment in `.venv`, unless one runs already.
 
-Linux only: processes are told apart by `/proc`.
+Linux only: processes are identified by `/proc`.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Stack(Layout):
         return hung
 
     def is_monitored(self) -> bool:
-        """Whether a monitor process follows this home, whoever has started it."""
+        """Whether a monitor process follows this home, however it was started."""
         try:
             with files.reader(self.home / "monitor" / "lock") as lock:
                 fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -177,7 +177,7 @@ class Stack(Layout):
             raise KeyboardInterrupt
 
     def _end_unremembered(self) -> None:
-        """What could not be written down, on a full disk say, nobody would find any more."""
+        """Ends what could not be recorded, on a full disk say: no one would find it again."""
         for name in set(self._children) - self._processes().keys():
             child = self._children.pop(name)
             child.kill()

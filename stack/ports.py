@@ -71,7 +71,7 @@ class Ports:
 
     @classmethod
     def free(cls) -> Ports:
-        """Ports that nobody listens on and no other call was given, for tests.
+        """Ports that no process listens on and no other call was given, for tests.
 
         They stay this process' own until it ends: its servers come later, and stop and start.
         """

@@ -21,7 +21,7 @@ _MAX_BYTES = 1024 * 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Process:
-    """One started process; `started` tells it from a later one with the same pid."""
+    """One started process; `started` distinguishes it from a later one with the same pid."""
 
     pid: int
     started: str

@@ -1,6 +1,6 @@
 r"""Names and text from anywhere, as a terminal may show them.
 
-An operation's name, a path or an exception's message may hold whatever somebody has put there:
+An operation's name, a path or an exception's message may hold anything:
 escape codes that move the cursor or set the clipboard, line breaks, marks that turn the writing
 direction. Whatever is not printable is shown as an escape (`\x1b`, `\u202e`), so that it can be
 seen and does nothing.
@@ -17,19 +17,19 @@ ELLIPSIS = "…"
 _MAX_MARKS = 3
 
 
-def safe(text: str, most_columns: int = MAX_COLUMNS) -> str:
+def safe(text: str, max_columns: int = MAX_COLUMNS) -> str:
     """A text on one line, with nothing that a terminal would obey.
 
     Args:
         text: From anywhere; may hold lone surrogates.
-        most_columns: How wide it may become.
+        max_columns: How wide it may become.
     """
-    if len(text) > 4 * most_columns:
+    if len(text) > 4 * max_columns:
         # Zero-width marks aside, more than could be shown; what is left out costs nothing.
-        text = f"{text[: 2 * most_columns]}{ELLIPSIS}{text[-2 * most_columns :]}"
+        text = f"{text[: 2 * max_columns]}{ELLIPSIS}{text[-2 * max_columns :]}"
     if not text.isascii() or not text.isprintable():
         text = _without_floods("".join([escaped(letter) for letter in text]))
-    return text if width(text) <= most_columns else _shortened(text, most_columns)
+    return text if width(text) <= max_columns else _shortened(text, max_columns)
 
 
 def escaped(letter: str) -> str:
@@ -85,9 +85,9 @@ def _without_floods(text: str) -> str:
     return "".join(kept).replace(ELLIPSIS * 2, ELLIPSIS)
 
 
-def _shortened(text: str, most_columns: int) -> str:
+def _shortened(text: str, max_columns: int) -> str:
     """Its two ends: the start says what it is, and the end of a path or a dotted name says most."""
-    room = most_columns - 1
+    room = max_columns - 1
     start, end = _fitting(text, room // 2), _fitting(text[::-1], room - room // 2)[::-1]
     return f"{start}{ELLIPSIS}{end}"
 

@@ -31,7 +31,7 @@ API_ERROR = "api.error"
 USER_WAIT = "user.wait"
 SESSION_COST = "session.cost"
 
-# Those that last: their start is on disk at once, whoever is killed then.
+# Long ones: their start is on disk at once, in case their process is killed.
 LONG_OPERATIONS = frozenset(
     (AGENT_RUN, AGENT_SPAWN, AGENT_TASK, AGENT_TURN, COMMAND_RUN, ORCHESTRATION_RUN)
 )
@@ -101,7 +101,7 @@ WAIT_PERMISSION = "permission"
 WAIT_QUESTION = "question"
 WAIT_PLAN = "plan"
 WAIT_INPUT = "input"
-UNFINISHED = "unfinished"  # the error type of an operation that nobody ended
+UNFINISHED = "unfinished"  # the error type of an operation that never ended
 UNFINISHED_REASON = "orchestration.unfinished.reason"
 
 # A log record of the event stream that says that an alert began to fire, or ended.

@@ -68,7 +68,7 @@ class Orchestration:
         files: What to read, relative to the library.
         agents: How many worker processes.
         refresh: Renders the dashboard, from what is stored up to now.
-        say: Tells a person what happens, a line at a time.
+        say: Reports progress to a person, a line at a time.
     """
 
     def __init__(
@@ -208,7 +208,7 @@ class Orchestration:
             self._say(f"{agent.name} (pid {agent.process.pid}) killed in the middle of its work")
 
     def _kill_the_silent(self) -> None:
-        """Nobody reported in time: end them all, recovery hands their work out again."""
+        """Ends all agents, as none reported in time; recovery hands their work out again."""
         for agent in self._session.agents.agents.values():
             agent.process.kill()
 
@@ -228,8 +228,8 @@ class Orchestration:
             self._refresh()
 
     def _hook(self, event_name: str, **fields: object) -> None:
-        told = {"session_id": self._session.id, **fields}
-        result = hooks.process(policy.BATCH_POLICY, event_name, told)
+        fields_of_hook = {"session_id": self._session.id, **fields}
+        result = hooks.process(policy.BATCH_POLICY, event_name, fields_of_hook)
         if result.outcome == "blocked":
             raise OrchestrationError(f"a hook refused {event_name}: {result.reason}")
 

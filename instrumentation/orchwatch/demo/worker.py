@@ -28,7 +28,7 @@ def work(connection: socket.socket, session_id: str) -> None:
 
     Args:
         connection: The line to the supervisor.
-        session_id: Whose agent this is; hooks are told.
+        session_id: The session of this agent; part of its hooks' input.
 
     Raises:
         DeliveryError: The supervisor was gone before a report reached it.

@@ -1,4 +1,4 @@
-"""Opening and replacing files, safely even if somebody has put something else in their place.
+"""Opening and replacing files, safely even if something else has been put in their place.
 
 A pipe where a plain file belongs makes `open` wait for ever, a device may never end, and a file of
 gigabytes fills the memory of a host that wanted a setting. So everything here opens regular files

@@ -308,7 +308,7 @@ def _dropped(directory: str) -> list[tuple[str, int, int]]:
 
 
 def _is_private(directory: str) -> bool:
-    """Whether it belongs to this user, and is not a link that somebody else has put there."""
+    """Whether it belongs to this user, and is not a link that another user has put there."""
     status = os.lstat(directory)
     is_directory = status.st_mode & _FORMAT_BITS == _DIRECTORY_FORMAT
     return is_directory and status.st_uid == os.geteuid() and not status.st_mode & _OTHERS_WRITE

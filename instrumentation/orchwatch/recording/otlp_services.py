@@ -37,7 +37,7 @@ def begin(service: str, endpoint: str) -> str | None:
     directory = os.path.join(home(), _DIRECTORY)
     name = sha256(f"{service}\0{address}".encode("utf-8", "replace")).hexdigest()[:16] + _SUFFIX
     path = os.path.join(directory, name)
-    told = {
+    document = {
         "service": service,
         "endpoint": address,
         "host": os.uname().nodename,
@@ -46,7 +46,7 @@ def begin(service: str, endpoint: str) -> str | None:
     try:
         os.makedirs(directory, mode=DIRECTORY_MODE, exist_ok=True)
         _make_room(directory, name)
-        files.replace(path, json.dumps(told).encode()[:_MAX_BYTES])
+        files.replace(path, json.dumps(document).encode()[:_MAX_BYTES])
     except (OSError, ValueError):
         return None  # a home that cannot be written: `doctor` says so
     return path
@@ -82,9 +82,9 @@ def read(directory: str, *, since_ns: int) -> list[dict[str, Any]]:
         try:
             if not entry.endswith(_SUFFIX):
                 continue
-            told = json.loads(files.read(path, _MAX_BYTES))
-            known = {"service": str(told["service"]), "endpoint": str(told["endpoint"])}
-            running = told["host"] == os.uname().nodename and _runs(int(told["pid"]))
+            document = json.loads(files.read(path, _MAX_BYTES))
+            known = {"service": str(document["service"]), "endpoint": str(document["endpoint"])}
+            running = document["host"] == os.uname().nodename and _runs(int(document["pid"]))
             seen_ns = os.stat(path).st_mtime_ns
         except (OSError, ValueError, LookupError, TypeError):
             continue  # removed meanwhile, or not written by us

@@ -244,8 +244,8 @@ def _join(path: str, limit_bytes: int) -> int:
 def _create(path: str, family: str) -> int:
     """Creates a segment; -1 if another process was faster.
 
-    Its first line holds nothing but an id: the Collector tells files apart by their first bytes.
-    The segment gets its name when that line is in it, so nobody else can be the first to write.
+    Its first line holds nothing but an id: the Collector identifies files by their first bytes.
+    The segment gets its name when that line is in it, so no other process can write first.
     """
     directory = os.path.dirname(path)
     payload = _EMPTY_PAYLOADS.get(family, ',"resourceSpans":[]')

@@ -1,4 +1,4 @@
-"""Hooks: commands that are told about an event on standard input and may refuse it.
+"""Hooks: commands that get an event on standard input and may refuse it.
 
 Exit codes as Claude Code reads them: 0 is fine, 2 refuses, anything else is an error that stops
 nothing. https://code.claude.com/docs/en/hooks
@@ -37,7 +37,7 @@ class HookError(OrchwatchError):
 
 @dataclass(frozen=True, kw_only=True)
 class Hook:
-    """A command to tell about events.
+    """A command that gets events.
 
     Attributes:
         command: Program and arguments; no shell is involved.
@@ -71,7 +71,7 @@ def process(hook: Hook, event_name: str, fields: Mapping[str, Any]) -> HookResul
     Args:
         hook: What to run.
         event_name: E.g. `PreToolUse`.
-        fields: What else the hook is told, JSON.
+        fields: Further fields of the hook's input, JSON.
 
     Raises:
         HookError: The command cannot be started.

@@ -97,7 +97,7 @@ class Session:
         """Hold memory, disk and event log against each other.
 
         Raises:
-            StateError: They do not tell the same story.
+            StateError: They contradict each other.
         """
         self.store.verify()
         if replay(self._log.read(), self._folds) != self.store.document:
@@ -116,7 +116,7 @@ class Session:
 
 
 def prune(root: Path, kept: int = KEPT_SESSIONS) -> None:
-    """Remove the oldest sessions beyond `kept` that nobody owns any more."""
+    """Remove the oldest sessions beyond `kept` that no process owns any more."""
     if not root.is_dir():
         return
     directories = sorted(root.iterdir(), key=lambda path: path.stat().st_mtime_ns, reverse=True)

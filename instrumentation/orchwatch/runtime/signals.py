@@ -1,4 +1,4 @@
-"""Signals at a bad moment: held back while a child process exists that nobody knows of yet."""
+"""Signals at a bad moment: held back while a new child process is not registered yet."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def held_back() -> Iterator[None]:
     """Let SIGINT and SIGTERM act only after the block.
 
     Between the start of a child and its registration an exception from a signal handler would
-    leave a process that nobody ends. Handlers run in the main thread only; a mask would not do,
+    leave a process that nothing ends. Handlers run in the main thread only; a mask would not do,
     as any other thread could take the signal.
     """
     handlers = {number: signal.getsignal(number) for number in ENDING}

@@ -94,7 +94,7 @@ class StateStore:
             )
 
     def close(self) -> None:
-        """Give the store up to whoever wants to own it next."""
+        """Release the store for its next owner."""
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1

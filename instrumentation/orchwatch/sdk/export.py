@@ -172,7 +172,7 @@ class LosslessBatchProcessor(BatchSpanProcessor):
         self._out = out
         self._make_room()
         super().__init__(
-            _Emptying(out, self.leave_room),
+            _CountingExporter(out, self.leave_room),
             max_queue_size=MAX_QUEUE_SIZE,
             schedule_delay_millis=SCHEDULE_DELAY_MS,
         )
@@ -211,8 +211,8 @@ class LosslessBatchProcessor(BatchSpanProcessor):
         self._room = deque(repeat(None, MAX_QUEUE_SIZE))
 
 
-class _Emptying(SpanExporter):
-    """Tells the processor how many spans have left its queue."""
+class _CountingExporter(SpanExporter):
+    """Counts for the processor how many spans have left its queue."""
 
     def __init__(self, out: SpansToOtlp, left: Callable[[int], None]) -> None:
         self._out = out

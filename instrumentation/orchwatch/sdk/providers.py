@@ -101,7 +101,7 @@ class _Providers:
             span_limits=_LIMITS,
             id_generator=KernelIds(),
         )
-        # Tells readers of this machine's figures that these operations are elsewhere.
+        # Lets readers of this machine's figures know that these operations are elsewhere.
         self._noted = (
             otlp_services.begin(
                 str(self._resource.attributes[semconv.SERVICE_NAME]), otlp.endpoint()
@@ -191,7 +191,7 @@ class _Providers:
         self.recorder.service_name = self._service_name
 
 
-class _Unrenewed:
+class _ForkedRecorder:
     """The recorder of a forked child until its first use."""
 
     def __init__(self, providers: _Providers) -> None:
@@ -315,7 +315,7 @@ def _after_fork_in_child() -> None:
     if _installed is None:
         return
     _installed.in_child()
-    active.use(_Unrenewed(_installed))
+    active.use(_ForkedRecorder(_installed))
     # `multiprocessing` clears the parent's finalizers in a child, then calls this.
     util = sys.modules.get("multiprocessing.util")
     if util is not None:

@@ -9,6 +9,9 @@ if TYPE_CHECKING:
 
     from orchwatch.analysis.span_tree import SpanTree
 
+# Less than this part of it was left.
+_NEARLY_OVER = 100
+
 
 class Causes:
     """For each span the two above it that matter, by place in the tree.
@@ -48,7 +51,8 @@ class Replay:
     the end of some, and in between it takes time itself. The waits are those of the critical path:
     whatever starts in a span after a child has ended needs that end; while children run, the span
     itself is taken to wait. What nothing called, but started while something else ran, starts as
-    long after that one's start as it did. So with nothing left out, everything ends when it did,
+    long after that one's start as it did; or when it gets there, if it was nearly over: a turn is
+    interrupted by the next. So with nothing left out, everything ends when it did,
     and what is left out saves at most what it has on the path: less where something else takes its
     place.
 
@@ -83,12 +87,15 @@ class Replay:
         for event in self._events:
             if event >= 0:
                 above, at = starting[event], start[event]
+                before = above
                 if above == root and last != root and end[last] > at:
+                    before = last
+                if before != above and end[last] - at > (end[last] - start[last]) // _NEARLY_OVER:
                     moment = last_ns + at - start[last]
-                elif groups[above] == group:
-                    moment = now[above]
+                elif groups[before] == group:
+                    moment = now[before]
                 else:
-                    moment = now[above] + at - was[above]
+                    moment = now[before] + at - was[before]
                 was[above] = at
                 now[above] = now[event] = moment
                 if waiting[event] == root and (last == root or end[event] > end[last]):

@@ -32,6 +32,7 @@ COMMANDS = (
     "agents",
     "traces",
     "trace",
+    "critical-path",
     "hooks",
     "events",
     "status-line",

@@ -77,8 +77,8 @@ def as_dict(kind: Kind, group: Group) -> dict[str, Any]:
     if kind != "session":
         own |= {"name": group.name, "session_id": group.session_id}
     return own | {
-        "started": _iso(group.start_ns),
-        "ended": _iso(group.end_ns),
+        "started": json_document.moment(group.start_ns),
+        "ended": json_document.moment(group.end_ns),
         "duration_s": (group.end_ns - group.start_ns) / _NS,
         "busy_s": group.busy_ns / _NS,
         "operations": group.operations,
@@ -138,7 +138,3 @@ def _dates(groups: Iterable[Group]) -> str:
 
 def _moment(time_ns: int) -> datetime:
     return datetime.fromtimestamp(time_ns / _NS, UTC)
-
-
-def _iso(time_ns: int) -> str:
-    return _moment(time_ns).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+_NS_PER_S = 1_000_000_000
 _FIRST_BEYOND_16_BITS = 0x10000
 
 
@@ -20,6 +22,12 @@ def render(value: object, file: TextIO, *, indent: int | None = 2) -> None:
     """
     encoding = (getattr(file, "encoding", None) or "utf-8").lower().replace("-", "")
     file.write(dumps(value, indent=indent, ascii_only=encoding != "utf8") + "\n")
+
+
+def moment(time_ns: int) -> str:
+    """Unix nanoseconds in ISO 8601."""
+    found = datetime.fromtimestamp(time_ns / _NS_PER_S, UTC)
+    return found.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def dumps(value: object, *, indent: int | None = None, ascii_only: bool = False) -> str:

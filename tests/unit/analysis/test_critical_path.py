@@ -103,6 +103,11 @@ KNOWN: dict[str, tuple[list[tuple[str, float, float, str | None]], str, dict[str
         "a 0-6, b 6-15",
         {"a": 0, "b": 5},
     ),
+    "a turn is interrupted by the next": (
+        [("a", 0, 10, None), ("x", 2, 6, "a"), ("b", 9.95, 15, None)],
+        "a 0-2, x 2-6, a 6-9.95, b 9.95-15",
+        {"a": 5.95, "x": 4, "b": 5},
+    ),
     "a hook before its tool, as the clock has it": (
         [("turn", 0, 10, None), ("tool", 5, 8, "turn"), ("hook", 4, 5, "tool")],
         "turn 0-4, hook 4-5, tool 5-8, turn 8-10",

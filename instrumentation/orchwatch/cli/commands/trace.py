@@ -6,7 +6,7 @@ import sys
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
-from orchwatch.cli import filters, options, window
+from orchwatch.cli import filters, options, which_spans, window
 from orchwatch.cli.suggestions import did_you_mean
 from orchwatch.errors import OrchwatchError, UsageError
 
@@ -85,7 +85,7 @@ def _chosen(arguments: argparse.Namespace, store: Store | SmallStore, directory:
         given = filters.given(arguments)
         if given:
             raise UsageError(f"trace: an ID names one trace, so {given[0]} has nothing to choose")
-        return _whole(str(arguments.trace_id), store)
+        return which_spans.whole_id("trace", str(arguments.trace_id), store)
     named = arguments.slowest or arguments.failed
     if named and arguments.operation is not None:
         raise UsageError(f"trace: {named} and --operation {arguments.operation}: give one name")
@@ -120,13 +120,3 @@ def _none(
         return f"no {named or 'operation'} has failed in {directory}{within}; {hint}"
     what = f"{named} was not" if named else "nothing was"
     return f"{what} measured yet in {directory}{within}; {hint}"
-
-
-def _whole(start: str, store: Store | SmallStore) -> str:
-    """The one id that begins so; the same where there is none."""
-    from orchwatch.store import spans  # noqa: PLC0415 - as above
-
-    found = spans.trace_ids(store, start)
-    if len(found) > 1:
-        raise OrchwatchError(f"trace: {start} begins more than one id: {', '.join(found)}")
-    return found[0] if found else start

@@ -73,7 +73,7 @@ def test_a_session_is_all_of_its_traces_without_the_time_between(
     assert out.startswith("critical path of session one, 2 traces, 4 spans, ")
     assert "\n20s in all, besides 1m00s of which nothing is recorded.\n" in out
     assert "\ntool Bash       2    8s  40.00%     8s\n" in out
-    assert [line.split() for line in out.splitlines() if line.startswith(" ")][-2:] == [
+    assert [line.split() for line in out.splitlines() if line.strip().startswith("+")][-2:] == [
         ["+1m15s", "4s", "tool", "Bash"],
         ["+1m19s", "1s", "agent.turn"],
     ]

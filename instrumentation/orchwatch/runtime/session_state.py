@@ -117,6 +117,11 @@ class SessionStateManager:
         return str(self.get(("session", "status"), "unknown"))
 
     @property
+    def database(self) -> Database:
+        """The file that holds it all, for what else is durable with the state: tasks, agents."""
+        return self._database
+
+    @property
     def document(self) -> dict[str, Any]:
         """The whole state, as it is now; a copy."""
         with self._database.reading() as connection:

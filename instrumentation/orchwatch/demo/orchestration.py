@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from orchwatch import semconv
 from orchwatch.demo import policy, recovery, symbols
+from orchwatch.demo.crew import REFUSAL, REPORT, Crew
 from orchwatch.demo.dependencies import DependencyGraph
 from orchwatch.demo.folds import FOLDS
 from orchwatch.errors import OrchwatchError
@@ -15,7 +16,7 @@ from orchwatch.recording.metrics import count
 from orchwatch.recording.operation import operation
 from orchwatch.recording.propagation import attach
 from orchwatch.runtime import hooks, sessions
-from orchwatch.runtime.agents import REFUSAL, REPORT, Agent
+from orchwatch.runtime.agents import AgentEvent
 from orchwatch.runtime.messages import DeliveryError, Message
 from orchwatch.runtime.sessions import Session
 
@@ -87,7 +88,9 @@ class Orchestration:
         self._say = say
         self._graph = DependencyGraph()
         self._refresh_at_s = 0.0
-        self._victim: Agent | None = None
+        self._victim = ""
+        # Killed or lost, and not back yet: nothing is handed to them.
+        self._away: set[str] = set()
         self._recovered: list[str] = []
         self._cycles = 0
 
@@ -105,6 +108,7 @@ class Orchestration:
             baggage = {semconv.SESSION_ID: session_id}
             with attach(baggage=baggage), Session(self._root, FOLDS, session_id) as session:
                 self._session = session
+                self._crew = Crew(session.agents, session_id)
                 self._start()
                 self._supervise()
                 self._end()
@@ -124,8 +128,8 @@ class Orchestration:
             files = self._files[start : start + size]
             self._process("task.created", id=f"task-{number:03}", files=files)
         for number in range(1, self._agents + 1):
-            agent = self._session.agents.spawn(f"agent-{number}")
-            self._process("agent.ready", agent=agent.name, pid=agent.process.pid)
+            agent = f"agent-{number}"
+            self._process("agent.ready", agent=agent, pid=self._crew.join(agent))
             self._supply(agent)
         self._session.store.persist()
         tasks = len(self._session.store.document["tasks"])
@@ -134,23 +138,23 @@ class Orchestration:
     def _supervise(self) -> None:
         while self._unfinished():
             self._refresh_if_due()
-            received = self._session.agents.receive(TASK_TIMEOUT_S)
+            received = self._crew.receive(TASK_TIMEOUT_S)
             if received is None:
                 self._kill_the_silent()
                 continue
-            agent, message = received
-            if message is not None and message.kind == REPORT:
-                self._take(agent, message)
+            agent, what = received
+            if isinstance(what, AgentEvent):
+                if what.kind in ("lost", "timeout"):
+                    self._recover(agent)
+            elif what.kind == REPORT:
+                self._take(agent, what)
                 self._supply(agent)
                 self._kill_one(agent)
-            elif message is not None and message.kind == REFUSAL:
-                raise OrchestrationError(
-                    f"a hook refused {message.body['id']}: {message.body['reason']}"
-                )
-            elif self._session.agents.agents.get(agent.name) is agent:
-                self._recover(agent)
+            elif what.kind == REFUSAL:
+                raise OrchestrationError(f"a hook refused {what.body['id']}: {what.body['reason']}")
 
     def _end(self) -> None:
+        self._crew.leave()
         self._session.verify()
         self._refresh_dashboard()
         self._hook("SessionEnd", reason="other")
@@ -158,33 +162,33 @@ class Orchestration:
     def _unfinished(self) -> bool:
         return bool(self._session.queries.query("$.tasks[?@.status != 'completed'].id"))
 
-    def _supply(self, agent: Agent) -> None:
+    def _supply(self, agent: str) -> None:
         """Hand an agent what it has room for; where it is gone, recovery hands out what it had."""
-        if agent.lost or agent is self._victim:
+        if agent in self._away:
             return
         query = self._session.queries.query
-        at_hand = query(f"$.tasks[?@.agent == '{agent.name}' && @.status == 'assigned'].id")
+        at_hand = query(f"$.tasks[?@.agent == '{agent}' && @.status == 'assigned'].id")
         waiting = query("$.tasks[?@.status == 'pending'].id")
         for task_id in waiting[: BATCHES_AT_HAND - len(at_hand)]:
             self._assign(agent, task_id)
 
-    def _assign(self, agent: Agent, task_id: str) -> None:
+    def _assign(self, agent: str, task_id: str) -> None:
         (task,) = self._session.queries.query(f"$.tasks['{task_id}']")
         if task["failures"] >= TASK_ATTEMPTS:
             raise OrchestrationError(f"{task_id} failed {TASK_ATTEMPTS} times, its agents died")
-        self._process("task.assigned", id=task_id, agent=agent.name)
+        self._process("task.assigned", id=task_id, agent=agent)
         body = {"id": task_id, "files": task["files"]}
         try:
-            agent.channel.deliver(TASK, body, {semconv.GEN_AI_AGENT_NAME: agent.name})
+            self._crew.deliver(agent, TASK, body, {semconv.GEN_AI_AGENT_NAME: agent})
         except DeliveryError:
-            # Its span is recorded as failed; the end of the channel leads to recovery.
-            agent.process.kill()
+            # Its span is recorded as failed; that its process is gone leads to recovery.
+            self._kill(agent)
 
-    def _take(self, agent: Agent, message: Message) -> None:
+    def _take(self, agent: str, message: Message) -> None:
         """Fold an agent's report into the state, unless another agent has the task by now."""
         task_id = message.body["id"]
         (task,) = self._session.queries.query(f"$.tasks['{task_id}']")
-        if task["status"] != "assigned" or task["agent"] != agent.name:
+        if task["status"] != "assigned" or task["agent"] != agent:
             return
         with attach(message.headers):
             for report in message.body["modules"]:
@@ -196,27 +200,32 @@ class Orchestration:
             self._cycles = len(self._graph.resolve().cycles)
             self._session.store.persist()
 
-    def _kill_one(self, agent: Agent) -> None:
+    def _kill_one(self, agent: str) -> None:
         """Once in a run, kill an agent that has just acknowledged a batch, without warning."""
         tasks = self._session.store.document["tasks"]
         completed = self._session.queries.query("$.tasks[?@.status == 'completed'].id")
         if self._victim or len(completed) < len(tasks) * KILL_AT_SHARE:
             return
-        if self._session.store.document["agents"][agent.name]["status"] == "busy":
+        if self._session.store.document["agents"][agent]["status"] == "busy":
             self._victim = agent
-            agent.process.kill()
-            self._say(f"{agent.name} (pid {agent.process.pid}) killed in the middle of its work")
+            pid = self._kill(agent)
+            self._say(f"{agent} (pid {pid}) killed in the middle of its work")
 
     def _kill_the_silent(self) -> None:
         """Ends all agents, as none reported in time; recovery hands their work out again."""
-        for agent in self._session.agents.agents.values():
-            agent.process.kill()
+        for agent in self._crew.names:
+            self._kill(agent)
 
-    def _recover(self, lost: Agent) -> None:
-        agent = recovery.recover(self._session, lost, self._assign)
-        self._recovered.append(agent.name)
-        self._say(f"{agent.name} replaced by pid {agent.process.pid}, its batches handed out again")
-        self._supply(agent)
+    def _kill(self, agent: str) -> int:
+        self._away.add(agent)
+        return self._crew.kill(agent)
+
+    def _recover(self, lost: str) -> None:
+        self._away.discard(lost)
+        pid = recovery.recover(self._session, self._crew, lost, self._assign)
+        self._recovered.append(lost)
+        self._say(f"{lost} replaced by pid {pid}, its batches handed out again")
+        self._supply(lost)
 
     def _refresh_if_due(self) -> None:
         if time.monotonic() >= self._refresh_at_s:

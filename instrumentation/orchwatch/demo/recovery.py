@@ -6,48 +6,40 @@ from typing import TYPE_CHECKING
 
 from orchwatch import semconv
 from orchwatch.recording.operation import operation
-from orchwatch.runtime.agents import Agent, AgentError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from orchwatch.demo.crew import Crew
     from orchwatch.runtime.sessions import Session
 
-SPAWN_ATTEMPTS = 3
 
-
-def recover(session: Session, lost: Agent, assign: Callable[[Agent, str], None]) -> Agent:
-    """Replace a lost agent, hand its unfinished tasks to the replacement, verify the state.
+def recover(session: Session, crew: Crew, lost: str, assign: Callable[[str, str], None]) -> int:
+    """Await a lost agent's next process, hand it the unfinished tasks, verify the state.
 
     Args:
         session: Whose agent it was.
-        lost: The agent whose process is gone, or is to be.
-        assign: Hands one task, by its id, to an agent.
+        crew: The agents.
+        lost: The agent whose process is gone.
+        assign: Hands an agent one task, both by name.
+
+    Returns:
+        The id of the process that has taken over.
 
     Raises:
-        AgentError: No replacement could be started.
+        AgentError: None could be started.
         StateError: The state did not survive.
     """
-    with operation(semconv.RECOVERY_RUN, {semconv.GEN_AI_AGENT_NAME: lost.name}) as op:
+    with operation(semconv.RECOVERY_RUN, {semconv.GEN_AI_AGENT_NAME: lost}) as op:
         unfinished = session.queries.query(
-            f"$.tasks[?@.agent == '{lost.name}' && @.status == 'assigned'].id"
+            f"$.tasks[?@.agent == '{lost}' && @.status == 'assigned'].id"
         )
         op.set_attribute(semconv.RESULT_COUNT, len(unfinished))
-        session.agents.end(lost)
-        session.events.process("agent.lost", agent=lost.name)
-        replacement = _spawn(session, lost.name)
-        session.events.process("agent.ready", agent=lost.name, pid=replacement.process.pid)
+        session.events.process("agent.lost", agent=lost)
+        pid = crew.ready(lost)
+        session.events.process("agent.ready", agent=lost, pid=pid)
         session.store.persist()
         session.verify()
         for task in unfinished:
-            assign(replacement, task)
-        return replacement
-
-
-def _spawn(session: Session, name: str) -> Agent:
-    for _ in range(SPAWN_ATTEMPTS - 1):
-        try:
-            return session.agents.spawn(name)
-        except AgentError:
-            continue  # its span is recorded as failed
-    return session.agents.spawn(name)
+            assign(lost, task)
+        return pid

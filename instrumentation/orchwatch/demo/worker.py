@@ -6,7 +6,6 @@ the supervisor, every agent would wait for the others' hooks.
 
 from __future__ import annotations
 
-import os
 import queue
 import socket
 import sys
@@ -14,10 +13,11 @@ import time
 
 from orchwatch import semconv
 from orchwatch.demo import policy, symbols
+from orchwatch.demo.crew import REFUSAL, REPORT
 from orchwatch.recording.operation import operation
 from orchwatch.recording.propagation import attach
 from orchwatch.runtime import hooks
-from orchwatch.runtime.agents import READY, REFUSAL, REPORT
+from orchwatch.runtime.agents import say_ready
 from orchwatch.runtime.messages import Channel, DeliveryError, Message
 
 SUPERVISOR = "supervisor"
@@ -35,8 +35,7 @@ def work(connection: socket.socket, session_id: str) -> None:
     """
     inbox: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
     channel = Channel(connection, SUPERVISOR, inbox.put)
-    with attach(os.environ):
-        channel.deliver(READY, {"pid": os.getpid()})
+    say_ready()
     while (message := inbox.get()) is not None:
         with attach(message.headers):
             _serve(message, channel, session_id)

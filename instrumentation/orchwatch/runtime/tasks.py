@@ -13,13 +13,15 @@ from orchwatch.recording.metrics import count
 from orchwatch.recording.operation import operation
 from orchwatch.runtime import processes, task_rows
 from orchwatch.runtime.state_tree import Writer
-from orchwatch.runtime.task_rows import (
+from orchwatch.runtime.task import (
     Claim,
     ClaimLostError,
     CycleError,
     NewTask,
     Task,
     TaskError,
+    check,
+    encode,
 )
 
 if TYPE_CHECKING:
@@ -91,7 +93,7 @@ class TaskGraph:
         """
         fresh = {}
         for task in tasks:
-            task_rows.check(task)
+            check(task)
             if task.id in fresh:
                 raise TaskError(f"task {task.id!r} is there already")
             fresh[task.id] = task
@@ -157,7 +159,7 @@ class TaskGraph:
         Raises:
             ClaimLostError, TaskError: As `finish`; nothing was written.
         """
-        text = task_rows.encode(claim.id, "result", result)
+        text = encode(claim.id, "result", result)
         with self._resolving() as op:
             with self._database.writing() as connection:
                 task_rows.end(connection, claim, "completed", text)

@@ -35,7 +35,9 @@ def test_a_new_session_is_active_on_disk(
 
 def test_a_session_that_breaks_off_is_marked_and_its_agents_are_ended(tmp_path: Path) -> None:
     session = Session(tmp_path, FOLDS)
-    agent = session.agents.spawn("agent-1")
+    agent = session.agents.spawn(
+        "agent-1", ["sh", "-c", "echo ready >/dev/fd/$ORCHWATCH_READY_FD; sleep 600"]
+    )
     session.__exit__(RuntimeError, RuntimeError("broke off"), None)
     assert on_disk(session)["session"]["status"] == "failed"
     assert agent.process.returncode is not None

@@ -118,8 +118,9 @@ bench-monitor-process: setup ## Measure what the monitor takes after an hour of 
 	@$(BIN)/python benchmarks/monitor_process.py
 
 .PHONY: bench-runtime
-bench-runtime: setup ## Measure a session's shared state beside plain SQLite
+bench-runtime: setup ## Measure a session's shared state and tasks beside plain SQLite
 	@$(BIN)/python benchmarks/runtime_state.py
+	@$(BIN)/python benchmarks/runtime_tasks.py
 
 .PHONY: lock
 lock: setup ## Pin the dependencies anew

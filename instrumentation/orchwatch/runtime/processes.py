@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import time
+from functools import lru_cache
 
 from orchwatch.recording import files, in_flight
 
@@ -26,12 +27,16 @@ _ENVIRONMENT_BYTES = 4 * 1024 * 1024
 _DEAD = ("Z", "X")
 
 
-def identity(pid: int | None = None) -> str:
-    """Names a process for good, even where its pid is reused later; by default this one.
+def identity() -> str:
+    """Names this process for good, even where its pid is reused later.
 
     Its pid, when it was started, its pid namespace and the boot, as `in-flight` files have them.
     """
-    pid = os.getpid() if pid is None else pid
+    return _identity(os.getpid())
+
+
+@lru_cache(maxsize=1)
+def _identity(pid: int) -> str:
     return f"{pid} {in_flight.start_time(pid)} {in_flight.namespace()} {in_flight.boot_id()}"
 
 

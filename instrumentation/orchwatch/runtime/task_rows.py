@@ -71,7 +71,7 @@ def insert(connection: sqlite3.Connection, tasks: list[NewTask]) -> int:
     for task in tasks:
         needed = {numbers[name] for name in task.needs if name in numbers}
         waiting = len(needed)
-        for name in set(task.needs) - numbers.keys():
+        for name in [name for name in dict.fromkeys(task.needs) if name not in numbers]:
             if name not in known:
                 known[name] = _existing(connection, name, task.id)
             number, status = known[name]

@@ -55,6 +55,8 @@ EXCEPTIONS = {
     ("operations", "Operations a second", "before"): NO_PAST,
     ("hooks", "Failures by type", "A"): NONE_FAILED,
     ("hooks", "p50, p95 and p99 against the target", "before"): NO_PAST,
+    ("agents", "Messages a second, by what became of them", "C"): "no message need be late",
+    ("agents", "Messages a second, by what became of them", "D"): "no message is given up",
     ("session", "Tokens by model", "A"): NO_MODEL,
     ("session", "What failed", "A"): NONE_FAILED,
     ("resources", "Memory of a session", "A"): "no Claude Code session runs",

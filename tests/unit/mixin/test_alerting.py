@@ -59,7 +59,15 @@ def test_where_all_is_promised_the_quickest_pair_says_that_something_was_bad() -
 
 
 def test_every_section_names_its_source() -> None:
-    for name in ("budget", "readings", "prediction", "anomaly", "regression", "pipeline"):
+    for name in (
+        "budget",
+        "readings",
+        "prediction",
+        "anomaly",
+        "regression",
+        "messages",
+        "pipeline",
+    ):
         assert SHIPPED[name]["source"]
     assert all(profile["source"] for profile in SHIPPED["profiles"].values())
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from orchwatch.mixin.alerts import failures, latency, levels, overall, pipeline, regression
+from orchwatch.mixin.alerts import (
+    failures,
+    latency,
+    levels,
+    messages,
+    overall,
+    pipeline,
+    regression,
+)
 from orchwatch.mixin.lib import alerting, yaml_text
 from orchwatch.mixin.lib.rule import group
 from orchwatch.mixin.rules import recording
@@ -22,6 +30,7 @@ def quick(table: Targets, settings: Settings) -> list[AlertRule]:
         *failures.alerts(table, settings),
         *levels.alerts(table, settings),
         *overall.alerts(table, settings),
+        *messages.alerts(settings),
         *pipeline.alerts(table, settings),
     ]
 

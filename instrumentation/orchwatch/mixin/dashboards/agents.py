@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchwatch import semconv
-from orchwatch.mixin.dashboards import computed, grading, panels, queries, spans, units
+from orchwatch.mixin.dashboards import computed, grading, messages, panels, queries, spans, units
 from orchwatch.mixin.dashboards.page import SELDOM, Page, Row, Section
 from orchwatch.mixin.dashboards.panels import Text, transform
 from orchwatch.mixin.lib import promql
@@ -59,6 +59,7 @@ def page(table: Targets) -> Page:
                 title="All agents over time",
                 rows=(Row(height=8, panels=((12, _utilization()), (12, _spawning()))),),
             ),
+            messages.section(),
         ),
     )
 

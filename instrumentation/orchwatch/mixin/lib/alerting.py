@@ -53,6 +53,7 @@ class Settings:
         prediction: Trends, horizons and the share of a trend that must be there.
         anomaly: Fences, least factor, least number of operations, share of the past.
         regression: Day, the days before, least factor, least number of operations.
+        messages: Windows of the alerts about messages.
         pipeline: Windows and shares of the pipeline's own alerts.
     """
 
@@ -69,6 +70,7 @@ class Settings:
     prediction: dict[str, Any]
     anomaly: dict[str, Any]
     regression: dict[str, Any]
+    messages: dict[str, Any]
     pipeline: dict[str, Any]
 
     def burns_for(self, objective: float) -> list[Burn]:
@@ -127,6 +129,7 @@ def load(user_config: config.Config | None = None) -> Settings:
         prediction=document["prediction"],
         anomaly=document["anomaly"],
         regression=document["regression"],
+        messages=document["messages"],
         pipeline=document["pipeline"],
     )
 

@@ -70,7 +70,8 @@ class AlertRule:
         name: The alert's name.
         row: What it is about.
         kind: `burn`, `threshold`, `pattern`, `prediction`, `anomaly`, `regression`, `pipeline`.
-        symptom: What is wrong, for inhibition: `latency`, `errors`, `resource`, `kpi`, `pipeline`.
+        symptom: What is wrong, for inhibition: `latency`, `errors`, `resource`, `kpi`,
+            `messages`, `pipeline`.
         urgency: Its severity where that is not the row's.
         expr: Answers while it burns; its value is the one that the summary shows.
         hold: How long it must answer.

@@ -1,0 +1,103 @@
+"""Alerts about messages between agents, from what the bus says of itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from orchwatch import semconv
+from orchwatch.mixin.lib import promql, readings
+from orchwatch.mixin.lib.rule import AlertRule, Case, NoRow
+from orchwatch.mixin.rules import samples
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from orchwatch.mixin.lib.alerting import Settings
+
+TOPIC = semconv.MESSAGE_TOPIC.replace(".", "_")
+SENT, DELIVERED, LATE, LOST, DEAD = (
+    promql.series(name, "{message}", counter=True)
+    for name in (
+        semconv.MESSAGE_SENT,
+        semconv.MESSAGE_DELIVERED,
+        semconv.MESSAGE_LATE,
+        semconv.MESSAGE_LOST,
+        semconv.MESSAGE_DEAD,
+    )
+)
+UNREAD_AGE = promql.series(semconv.MESSAGE_UNREAD_AGE, "s")
+_MINUTES = 20
+_LABELS = {TOPIC: "builds"}
+_SELECTED = promql.selector(**_LABELS)
+
+
+def alerts(settings: Settings) -> list[AlertRule]:
+    """First that nobody reads, then that nobody will."""
+    return [_unread(settings), _given_up(settings)]
+
+
+def _unread(settings: Settings) -> AlertRule:
+    unread = settings.messages["unread"]
+    unread_s = promql.seconds(unread)
+    series = f"{UNREAD_AGE}{_SELECTED}"
+    return AlertRule(
+        name="MessagesUnread",
+        row=NoRow(
+            title="Oldest unread message",
+            severity="warning",
+            recommendation="See whether the agents that should read it run, and which of their "
+            "operations take long; start more readers of that mailbox",
+        ),
+        kind="pattern",
+        symptom="messages",
+        # Each bus sets the same series: the worst of the last minutes' is one of them.
+        expr=f"max by ({TOPIC}) (max_over_time({UNREAD_AGE}[{settings.messages['window']}]))"
+        f" > {unread_s}",
+        hold=settings.hold,
+        summary=f"A message of {{{{ $labels.{TOPIC} }}}} was sent "
+        "{{ $value | humanizeDuration }} ago and nobody has acknowledged it",
+        dashboard=readings.AGENTS_DASHBOARD,
+        meaning="A message waits in a mailbox, or an agent works on it all this time. Behind it "
+        "waits what else its sender has sent there.",
+        limit=f"acknowledged within {unread}",
+        look=UNREAD_AGE,
+        command="orchwatch current",
+        labels=_LABELS,
+        firing=_case({series: samples.growing(0, 60, _MINUTES)}),
+        silent=_case({series: samples.constant(unread_s * samples.SHORT, _MINUTES)}),
+    )
+
+
+def _given_up(settings: Settings) -> AlertRule:
+    window = settings.messages["window"]
+    gone = "\nor\n".join(
+        f"sum by ({TOPIC}) (increase({name}[{window}])) > 0" for name in (DEAD, LOST)
+    )
+    series = f"{DEAD}{_SELECTED}"
+    return AlertRule(
+        name="MessagesGivenUp",
+        row=NoRow(
+            title="Messages that were given up",
+            severity="critical",
+            recommendation="Read the dead letters with their errors (`MessageBus.dead_letters()`), "
+            "mend what handles them, and send them again",
+        ),
+        kind="pattern",
+        symptom="messages",
+        expr=gone,
+        summary=f'{{{{ printf "%.0f" $value }}}} messages of {{{{ $labels.{TOPIC} }}}} were given '
+        f"up within {window}",
+        dashboard=readings.AGENTS_DASHBOARD,
+        meaning="Messages failed in every try and are dead letters, or their mailbox was removed "
+        "before they were read. Nobody will handle them.",
+        limit="none",
+        look=f"sum by ({TOPIC}) (increase({DEAD}[{window}]))",
+        command="orchwatch current",
+        labels=_LABELS,
+        firing=_case({series: samples.growing(0, 1, _MINUTES)}),
+        silent=_case({series: samples.constant(3, _MINUTES)}),
+    )
+
+
+def _case(series: Mapping[str, str]) -> Case:
+    return Case(series=series, at=f"{_MINUTES}m")

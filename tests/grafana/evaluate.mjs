@@ -71,7 +71,10 @@ const every = [
 ];
 // One of theirs is there under its old name too.
 const known = [...new Map(every.map((one) => [one.id, one])).values()];
-data.standardTransformersRegistry.setInit(() => known.map((one) => ({ id: one.id, name: one.name, transformation: one })));
+// From 13 on they are loaded when they are needed.
+const [major] = require('@grafana/data/package.json').version.split('.');
+const entry = (one) => ({ id: one.id, name: one.name, transformation: Number(major) < 13 ? one : async () => one });
+data.standardTransformersRegistry.setInit(() => known.map(entry));
 
 const asked = JSON.parse(readFileSync(0, 'utf8'));
 const frames = asked.frames.map((frame) => ({ ...data.toDataFrame(frame), meta: frame.meta }));

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 REPO = Path(__file__).parents[2]
 EVALUATION = REPO / "tests" / "grafana"
+# Where the pins of the packages of the next Grafana are.
+NEXT = EVALUATION / "next"
 INSTALLED_WITHIN_S = 540
 EVALUATED_WITHIN_S = 120
 # As wide as a panel is in pixels, which decides how many points Grafana asks for.
@@ -180,19 +182,20 @@ def asked(
         expr = filled(target["expr"], {**values, "__interval": f"{round(step_s)}s"})
         limits = {"start": span.start_s, "end": span.end_s, "step": round(step_s)}
         found = get(f"{url}_range", query=expr, **limits)["data"]["result"]
-        return [_series(ref, series, target) for series in found]
+        return [as_series(ref, series, target) for series in found]
     found = get(url, query=expr, time=span.end_s)["data"]["result"]
     if target.get("format") == "table":
         tables = sum(other.get("format") == "table" for other in one["targets"])
-        return [_table(ref, found, f"Value #{ref}" if tables > 1 else "Value")]
-    return [_series(ref, {**series, "values": [series["value"]]}, target) for series in found]
+        return [as_table(ref, found, f"Value #{ref}" if tables > 1 else "Value")]
+    return [as_series(ref, {**series, "values": [series["value"]]}, target) for series in found]
 
 
 def _seconds(duration: str) -> int:
     return int(duration[:-1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[duration[-1]]
 
 
-def _series(ref: str, series: Json, target: Json) -> Json:
+def as_series(ref: str, series: Json, target: Json) -> Json:
+    """A series as a frame."""
     labels = series["metric"]
     legend = target.get("legendFormat", "")
     name = re.sub(r"\{\{\s*(\w+)\s*\}\}", lambda match: labels.get(match[1], ""), legend)
@@ -215,7 +218,8 @@ def _series(ref: str, series: Json, target: Json) -> Json:
     }
 
 
-def _table(ref: str, found: list[Json], value: str) -> Json:
+def as_table(ref: str, found: list[Json], value: str) -> Json:
+    """Series as the rows of one frame, whose last column is called `value`."""
     labels = sorted({label for series in found for label in series["metric"]})
     times = [round(series["value"][0] * 1000) for series in found]
     columns = [{"name": "Time", "type": "time", "values": times}]
@@ -239,7 +243,7 @@ def _of_tempo(stack: Stack, target: Json, query: str, span: Span) -> Json:
     much = {"limit": target.get("limit", 20), "spss": target.get("spss", 3)}
     limits = {"start": int(span.start_s), "end": int(span.end_s) + 1}
     traces = get(f"{stack.tempo_url}/api/search", q=query, **much, **limits).get("traces", [])
-    fields = _spans(traces) if target.get("tableType") == "spans" else _traces(traces)
+    fields = of_spans(traces) if target.get("tableType") == "spans" else of_traces(traces)
     return {"refId": target["refId"], "fields": [{"config": {}, **field} for field in fields]}
 
 
@@ -250,7 +254,8 @@ def number_of_spans(stack: Stack, query: str, span: Span) -> int:
     return sum(group["matched"] for trace in found for group in trace["spanSets"])
 
 
-def _traces(traces: list[Json]) -> list[Json]:
+def of_traces(traces: list[Json]) -> list[Json]:
+    """The columns of a table of traces."""
     columns = {
         "Trace ID": ("string", [one["traceID"] for one in traces]),
         "Start time": ("time", [int(one["startTimeUnixNano"]) / 1e6 for one in traces]),
@@ -261,7 +266,8 @@ def _traces(traces: list[Json]) -> list[Json]:
     return [{"name": name, "type": kind, "values": v} for name, (kind, v) in columns.items()]
 
 
-def _spans(traces: list[Json]) -> list[Json]:
+def of_spans(traces: list[Json]) -> list[Json]:
+    """The columns of a table of spans."""
     found = []
     for trace in traces:
         for group in trace.get("spanSets", []):
@@ -288,30 +294,48 @@ def _attributes(item: Json) -> dict[str, str]:
 # Transformations.
 
 
-def evaluated(frames: list[Json], transformations: list[Json]) -> list[Frame]:
-    """What Grafana's package makes of frames."""
-    return _evaluated(json.dumps({"frames": frames, "transformations": transformations}))
+def evaluated(
+    frames: list[Json], transformations: list[Json], *, pins: Path = EVALUATION
+) -> list[Frame]:
+    """What Grafana's package makes of frames.
+
+    Args:
+        frames: What data sources answered.
+        transformations: A panel's own.
+        pins: The directory that names the package's version.
+    """
+    return _evaluated(json.dumps({"frames": frames, "transformations": transformations}), pins)
 
 
 @cache  # equal answers in ten loads are one to it
-def _evaluated(asked: str) -> list[Frame]:
+def _evaluated(asked: str, pins: Path) -> list[Frame]:
+    found = json.loads(_run("evaluate.mjs", pins, asked=asked))
+    return [Frame(one["name"], one["length"], one["columns"]) for one in found]
+
+
+def faults(pages: list[Path], pins: Path) -> list[str]:
+    """What the types of Grafana's packages find wrong with pages."""
+    return _run("types.mjs", pins, *map(str, pages)).splitlines()
+
+
+def _run(script: str, pins: Path, *words: str, asked: str = "") -> str:
     done = subprocess.run(
-        ["node", str(EVALUATION / "evaluate.mjs")],
+        ["node", str(EVALUATION / script), *words],
         input=asked,
-        env={**os.environ, "GRAFANA_PACKAGES": str(packages())},
+        env={**os.environ, "GRAFANA_PACKAGES": str(packages(pins))},
         capture_output=True,
         text=True,
         check=False,
         timeout=EVALUATED_WITHIN_S,
     )
     assert done.returncode == 0, done.stderr
-    return [Frame(one["name"], one["length"], one["columns"]) for one in json.loads(done.stdout)]
+    return done.stdout
 
 
 @cache
-def packages() -> Path:
+def packages(pins: Path = EVALUATION) -> Path:
     """Where Grafana's packages are installed, for all who test here; installed where missing."""
-    pinned = EVALUATION / "package-lock.json"
+    pinned = pins / "package-lock.json"
     caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     directory = caches / "orchwatch" / "grafana" / sha256(pinned.read_bytes()).hexdigest()[:12]
     directory.mkdir(parents=True, exist_ok=True)
@@ -319,7 +343,7 @@ def packages() -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (directory / "ready").exists():
             for name in ("package.json", pinned.name):
-                (directory / name).write_bytes((EVALUATION / name).read_bytes())
+                (directory / name).write_bytes((pins / name).read_bytes())
             command = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
             subprocess.run(command, cwd=directory, check=True, timeout=INSTALLED_WITHIN_S)
             (directory / "ready").touch()

@@ -109,6 +109,8 @@ class Page:
             shown.placement = None  # type: ignore[assignment]
         names_computed = {one.name for one in self.computed}
         for variable_model in model.templating.list_val or []:
+            # Of intervals only, which none is.
+            variable_model.auto = variable_model.auto_min = variable_model.auto_count = None
             if variable_model.name in names_computed:
                 # Its value is this page's: no link hands it on. No builder has a word for it.
                 variable_model.skip_url_sync = True

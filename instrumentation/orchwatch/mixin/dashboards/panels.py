@@ -186,6 +186,8 @@ def rows(
     # Without it each column has 150 pixels, and the last ones are hidden where they do not fit.
     panel.cell_height(shapes.TableCellHeight.SM).min_width(_NARROWEST_PX)
     panel.thresholds(grading.thresholds(grading.NO_STEPS))
+    # The library still puts it where Grafana had it before 12.2.
+    cast("Any", panel.build()).options.footer = None
     return panel.transformations(list(transformations))
 
 

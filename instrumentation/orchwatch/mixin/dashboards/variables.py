@@ -112,7 +112,7 @@ def _operation() -> dashboard.QueryVariable:
 def _prometheus(name: str, label: str, query: str) -> dashboard.QueryVariable:
     model = {"query": query, "refId": "PrometheusVariableQueryEditor-VariableQuery", "qryType": 1}
     made = dashboard.QueryVariable(name).label(label).datasource(queries.PROMETHEUS)
-    made.query(model).definition(query).sort(models.VariableSort.ALPHABETICAL_ASC)
+    made.query(model).sort(models.VariableSort.ALPHABETICAL_ASC)
     return made.refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
 
 

@@ -1,4 +1,7 @@
-"""Processes: which one it is, whether it still runs, and the end of those that belong together."""
+"""Processes: which one it is, whether it still runs, and the end of those that belong together.
+
+What is asked about others stands in `/proc`: on Linux, that is.
+"""
 
 from __future__ import annotations
 
@@ -54,8 +57,6 @@ def is_running(identity: str) -> bool:
         return False
     if namespace != in_flight.namespace():
         return True
-    if started == "-":  # no /proc here
-        return _answers(int(pid))
     return in_flight.start_time(int(pid)) == started and not _is_dead(int(pid))
 
 
@@ -130,6 +131,11 @@ def wait(pid: int, timeout_s: float | None = None) -> bool:
     return True
 
 
+def runs(pid: int) -> bool:
+    """Whether a process of that number runs, whosoever it is."""
+    return not _is_dead(pid)
+
+
 def _members(group: int) -> list[int]:
     """The processes of a group; those that wait to be collected do nothing any more."""
     if not _send(os.killpg, group, 0):
@@ -164,14 +170,4 @@ def _send(send: Callable[[int, int], None], to: int, number: int) -> bool:
         send(to, number)
     except (ProcessLookupError, PermissionError):
         return False
-    return True
-
-
-def _answers(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
     return True

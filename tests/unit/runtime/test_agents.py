@@ -42,8 +42,8 @@ FAST = Limits(ready_s=TIMEOUT_S, backoff_s=0.01, max_backoff_s=0.05, grace_s=TIM
 # A supervisor of its own: starts agents, says their pids, waits to be ended.
 SUPERVISOR = """
 import json, sys
-from orchwatch.runtime.agents import AgentPool
-with AgentPool("s") as pool:
+from orchwatch.runtime.agents import AgentPool, Limits
+with AgentPool("s", Limits(ready_s=100.0)) as pool:
     pids = [pool.spawn(f"a{n}", json.loads(sys.argv[1])).process.pid for n in range(2)]
     print(json.dumps([*pids, pool._guard.pid]), flush=True)
     while True:
@@ -171,7 +171,7 @@ def test_pauses_between_restarts_double_up_to_their_limit() -> None:
             waited.append(timeout)
             return False
 
-    limits = Limits(restarts=5, backoff_s=0.1, max_backoff_s=0.5)
+    limits = Limits(ready_s=TIMEOUT_S, restarts=5, backoff_s=0.1, max_backoff_s=0.5)
     with AgentPool("s", limits) as pool:
         agent = pool.spawn("a", SHELL)
         agent.stopping = Noting()
@@ -209,8 +209,8 @@ def test_one_that_runs_too_long_is_ended_and_started_again() -> None:
 
 def test_no_more_run_at_once_than_may() -> None:
     with AgentPool("s", Limits(agents=2, ready_s=0.2)) as small:
-        small.spawn("a", SHELL)
-        small.spawn("b", SHELL)
+        for name in ("a", "b"):
+            small.spawn(name, lambda _name: Launch(command=["sleep", "600"], announces=False))
         with pytest.raises(AgentError, match=r"agent c: no place for it within 0\.2 s, as 2 run"):
             small.spawn("c", SHELL)
     with AgentPool("s", Limits(agents=1, ready_s=TIMEOUT_S)) as small:
@@ -244,7 +244,7 @@ def test_stopping_ends_an_agent_in_order_and_for_good(pool: AgentPool, tmp_path:
 
 @pytest.mark.parametrize("command", [SHELL, STUBBORN])
 def test_stopped_and_stubborn_agents_are_ended_all_the_same(command: tuple[str, ...]) -> None:
-    with AgentPool("s", Limits(grace_s=0.2)) as pool:
+    with AgentPool("s", Limits(ready_s=TIMEOUT_S, grace_s=0.2)) as pool:
         agent = pool.spawn("a", command)
         if command is SHELL:
             os.kill(agent.process.pid, signal.SIGSTOP)
@@ -262,7 +262,7 @@ def test_what_an_agent_has_started_ends_with_it(pool: AgentPool, tmp_path: Path)
 
 
 def test_closing_ends_every_agent_and_the_guard() -> None:
-    with AgentPool("s") as pool:
+    with AgentPool("s", FAST) as pool:
         pids = [pool.spawn(f"a{number}", SHELL).process.pid for number in range(3)]
         assert pool._guard is not None
         pids.append(pool._guard.pid)

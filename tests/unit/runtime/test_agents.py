@@ -37,7 +37,7 @@ PARENT = (
     """sleep 600 & echo $! >>$0; setsid sleep 600 & echo $! >>$0
     echo ready >/dev/fd/$ORCHWATCH_READY_FD; wait""",
 )
-FAST = Limits(ready_s=TIMEOUT_S, backoff_s=0.01, max_backoff_s=0.05, grace_s=TIMEOUT_S)
+FAST = Limits(ready_s=TIMEOUT_S, backoff_s=0.01, max_backoff_s=TIMEOUT_S, grace_s=TIMEOUT_S)
 
 # A supervisor of its own: starts agents, says their pids, waits to be ended.
 SUPERVISOR = """

@@ -93,7 +93,7 @@ def watched(tmp_path: Path) -> Iterator[Watched]:
 
 
 @pytest.mark.timeout(600)
-def test_each_target_that_breaks_is_told_once_and_so_is_its_end(watched: Watched) -> None:
+def test_each_target_that_breaks_is_reported_once_and_so_is_its_end(watched: Watched) -> None:
     stack = watched.stack
     query, start, process = (
         TABLE.operations[name] for name in ("state.query", "session.init", "event.process")

@@ -77,7 +77,7 @@ def test_the_event_stream_has_every_alert_that_says_something() -> None:
 
 
 @pytest.mark.parametrize("name", ["webhook", "mail", "chat"])
-def test_a_receiver_of_the_examples_tells_a_person_and_the_event_stream(
+def test_a_receiver_of_the_examples_notifies_people_and_the_event_stream(
     tmp_path: Path, name: str
 ) -> None:
     text = CONFIG.read_text()
@@ -162,7 +162,7 @@ def test_a_cause_holds_back_what_it_explains(alertmanager: str, cause: str, held
         ("ErrorBudgetBurn error.rate", "TaskErrorsHigh task.errors"),
     ],
 )
-def test_two_causes_are_both_told(alertmanager: str, one: str, other: str) -> None:
+def test_two_causes_are_both_sent(alertmanager: str, one: str, other: str) -> None:
     assert _active(alertmanager, one, other) == {one, other}
 
 

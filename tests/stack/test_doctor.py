@@ -50,7 +50,7 @@ def states(stack: Stack) -> dict[str, str]:
     return {check["name"]: check["state"] for check in checks}
 
 
-def test_a_stack_in_order_is_found_ready_and_fresh_and_tells_its_versions(own_stack: Stack) -> None:
+def test_a_stack_in_order_is_found_ready_and_fresh_with_its_versions(own_stack: Stack) -> None:
     stack = own_stack
     assert orchwatch(stack, "run", "--", "true").returncode == 0
     deadline = time.monotonic() + VISIBLE_WITHIN_S

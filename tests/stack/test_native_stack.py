@@ -407,7 +407,7 @@ def test_up_starts_again_what_runs_and_does_not_answer_and_only_that(tmp_path: P
         native("down", tmp_path, ports)
 
 
-def test_up_starts_again_the_servers_of_a_version_that_let_everybody_in(tmp_path: Path) -> None:
+def test_up_restarts_the_servers_of_a_version_without_a_password(tmp_path: Path) -> None:
     ports = Ports.free()
     stack = known(Stack(tmp_path, ports))
     try:

@@ -128,7 +128,7 @@ def test_what_the_spool_drops_unread_is_counted_as_the_ledger_counts_it(
 
 
 @pytest.mark.timeout(600)
-def test_what_does_not_fit_on_the_disk_is_counted_and_told_of(monitored: Stack) -> None:
+def test_what_does_not_fit_on_the_disk_is_counted_and_reported(monitored: Stack) -> None:
     full = f'{LOST}{{{REASON}="disk_full"}}'
     run(monitored, "pipeline", OPERATIONS, "10")
     assert eventually(lambda: value(monitored, full) == 0, KNOWN_WITHIN_S)

@@ -87,7 +87,7 @@ def answers(
 BUDGETS = ("ErrorBudgetBurn", "AvailabilityBudgetBurn")
 
 
-def test_one_failure_of_two_operations_pages_nobody(tmp_path: Path) -> None:
+def test_one_failure_of_two_operations_does_not_alert(tmp_path: Path) -> None:
     series = ended(QUERY, (1, 1), (0, 9)) | ended(QUERY, (1, 1), (0, 9), failed=True)
     assert firing(tmp_path, series, 3, *BUDGETS) == set()
     series = ended(QUERY, (3, 1), (0, 9)) | ended(QUERY, (3, 1), (0, 9), failed=True)
@@ -211,7 +211,7 @@ def test_a_day_is_compared_where_enough_ended_on_both_sides(
     assert answers(tmp_path, series, 8 * day, regression, rules=SLOW) == fires
 
 
-def test_one_failed_task_of_two_pages_nobody(tmp_path: Path) -> None:
+def test_one_failed_task_of_two_does_not_alert(tmp_path: Path) -> None:
     for failures, expected in ((1, set()), (3, {"TaskErrorsHigh"})):
         failed = ended(semconv.AGENT_TASK, (failures, 1), (0, 20), failed=True)
         series = {TASK_ERRORS: "0.5x20", **failed}

@@ -192,7 +192,7 @@ def test_processes_that_count_at_once_add_up_exactly(stack: Stack) -> None:
     assert samples(stack, 'target_info{job="counting"}') == []
 
 
-def test_a_service_tells_what_it_and_its_host_use_with_units(stack: Stack) -> None:
+def test_a_service_reports_what_it_and_its_host_use_with_units(stack: Stack) -> None:
     query = '{__name__=~"(process|system)_.*",service_name="resources"}'
     often = {**otlp_environment(stack, "http/protobuf"), "OTEL_METRIC_EXPORT_INTERVAL": "300"}
 

@@ -476,7 +476,7 @@ def test_a_page_gains_nothing_from_a_user_who_has_logged_in(
                 assert (answer["status"] or 0, answer["text"]) == (0, ""), one
 
 
-def test_the_same_requests_come_through_where_nobody_asks(browser: Chromium) -> None:
+def test_the_same_requests_come_through_without_a_password(browser: Chromium) -> None:
     with website() as site, website() as careless:
         browser.open(f"http://{EVIL}:{site.server_port}/")
         there = f"http://{HOST}:{careless.server_port}"

@@ -189,7 +189,7 @@ def test_grafana_has_no_administrator_until_a_password_is_set() -> None:
     }
 
 
-def test_grafana_answers_by_no_other_name_than_the_one_it_is_told() -> None:
+def test_grafana_answers_by_no_other_name_than_its_configured_one() -> None:
     settings = configparser.ConfigParser()
     settings.read(ROOT / "grafana/grafana.ini")
     assert settings["server"] == {"domain": "127.0.0.1", "enforce_domain": "true"}

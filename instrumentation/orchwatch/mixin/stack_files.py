@@ -1,6 +1,6 @@
 """What `docker compose up` needs beside what follows from the table, where there is no checkout.
 
-The files are those of a checkout, and nobody keeps a second copy: the wheel has them in `stack/`
+The files are those of a checkout, and there is no second copy: the wheel has them in `stack/`
 of this package (hatch_build.py puts them there), a checkout as they are. The image
 of the monitor is built from this very package, so that it needs no release to be published.
 """

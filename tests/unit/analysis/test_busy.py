@@ -49,7 +49,7 @@ def test_the_sweep_agrees_with_a_look_at_each_tick(seed: int) -> None:
     ) == by_ticking(intervals)
 
 
-def test_nobody_was_never_busy() -> None:
+def test_without_agents_no_time_is_busy() -> None:
     assert busy.agents([]) == []
     assert busy.any_and_parallel_ns([]) == (0, 0)
 

@@ -50,7 +50,7 @@ def test_an_empty_home_has_no_events(stream: EventStream) -> None:
     assert stream.news() == []
 
 
-def test_what_failed_and_what_went_beyond_its_warning_is_told(
+def test_failures_and_operations_beyond_their_warning_are_events(
     stream: EventStream, record: Record
 ) -> None:
     record(duration_ns=WARNING_NS, end_ns=NOW_NS - 5)
@@ -101,7 +101,7 @@ def test_many_are_fetched_piece_by_piece(
     assert len({event.trace_id for event in stream.past(0)}) == len(list(stream.past(0))) + 8
 
 
-def test_news_are_told_once_whatever_their_order(stream: EventStream, record: Record) -> None:
+def test_news_come_once_whatever_their_order(stream: EventStream, record: Record) -> None:
     record(failed=True)
     tell("Before", NOW_NS)
     assert len(list(stream.past(0))) == 2

@@ -92,7 +92,7 @@ def test_alerts_are_what_lies_beyond_the_requirements_thresholds() -> None:
     assert found[0].threshold == 0.85
 
 
-def test_what_nobody_measured_does_not_burn() -> None:
+def test_what_was_not_measured_exceeds_nothing() -> None:
     assert health.alerts(TABLE, {"cpu.utilization": None}) == []
 
 

@@ -162,7 +162,7 @@ def test_a_tool_that_an_agent_calls_in_its_task_makes_no_second_agent(
     assert (found.agents, found.parallel_ratio) == (1, None)
 
 
-def test_agents_of_one_type_are_told_by_their_ids(home: Path, during: During) -> None:
+def test_agents_of_one_type_are_identified_by_their_ids(home: Path, during: During) -> None:
     during("agent.run", 100, 200, "Explore", agent_id="1")
     during("agent.run", 150, 250, "Explore", agent_id="2")
     assert measured(home).parallel_ratio == pytest.approx(50 / 150)

@@ -72,7 +72,7 @@ def start(
     return process
 
 
-def test_a_session_is_told_by_its_processes_environment(
+def test_a_session_is_identified_by_its_processes_environment(
     started: list[subprocess.Popen[bytes]], session_id: str
 ) -> None:
     other = f"{session_id}-other"

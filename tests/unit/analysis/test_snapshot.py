@@ -98,7 +98,7 @@ def test_a_store_held_open_sees_what_is_new(home: Path, record: Record) -> None:
             assert sum(reading.count for reading in taken.operations) == number
 
 
-def test_unreadable_lines_are_told(home: Path, record: Record) -> None:
+def test_unreadable_lines_are_reported(home: Path, record: Record) -> None:
     record()
     with (home / "spool" / "operations-000001.jsonl").open("ab") as segment:
         segment.write(b"garbage\n")

@@ -123,7 +123,7 @@ def test_a_home_that_cannot_be_used_is_one_line(
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
-def test_a_loop_ends_in_order_when_told_to(
+def test_a_loop_ends_in_order_on_a_signal(
     demo: subprocess.Popen[str], ending: signal.Signals
 ) -> None:
     agents = agents_of(demo)

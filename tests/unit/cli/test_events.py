@@ -129,7 +129,7 @@ def test_following_goes_on_until_ctrl_c(
     assert (process.returncode, out, err) == (0, "", "")
 
 
-def test_following_ends_when_nobody_reads_any_more(
+def test_following_ends_when_its_reader_has_gone(
     follow: Callable[..., subprocess.Popen[str]],
 ) -> None:
     fail()

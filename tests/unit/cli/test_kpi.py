@@ -31,7 +31,7 @@ def listed(capsys: pytest.CaptureFixture[str], *options: str) -> str:
     return capsys.readouterr().out
 
 
-def test_every_figure_is_listed_and_nobody_measured_any(
+def test_every_figure_is_listed_without_a_measurement(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     found = json.loads(listed(capsys, "--format", "json"))

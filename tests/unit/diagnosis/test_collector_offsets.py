@@ -50,7 +50,7 @@ def test_where_there_is_no_collector_nothing_is_known(home: Path) -> None:
     assert collector_offsets.read(spool.OPERATIONS) is None
 
 
-def test_state_in_another_form_tells_nothing(home: Path) -> None:
+def test_state_in_another_form_says_nothing(home: Path) -> None:
     path = _leave_state(home / "stack" / "collector")
     content = path.read_bytes()
     # In place of the field of a fingerprint's bytes, one of a type that no longer exists.

@@ -95,7 +95,7 @@ def test_a_segment_that_others_may_read_is_a_warning(home: Path, record: Record)
     assert (check.state, check.remedy) == ("warn", f"chmod 600 {home}/spool/*.jsonl")
 
 
-def test_a_home_of_somebody_else_fails(
+def test_a_home_of_another_user_fails(
     home: Path, record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record()

@@ -75,7 +75,7 @@ def test_a_time_beyond_all_numbers_is_no_operation(home: Path, record: Record) -
     assert newest.end_s == 3600
 
 
-def test_lines_that_nobody_can_read_are_counted(home: Path, record: Record) -> None:
+def test_unreadable_lines_are_counted(home: Path, record: Record) -> None:
     line = record()
     segment = home / "spool" / "operations-000001.jsonl"
     with segment.open("ab") as file:

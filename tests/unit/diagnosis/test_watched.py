@@ -21,7 +21,7 @@ def table(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path: 
     return file
 
 
-def test_before_any_program_has_run_nobody_knows() -> None:
+def test_before_any_program_has_run_the_state_is_unknown() -> None:
     assert {check.state for check in check_watched()} == {"unknown"}
 
 

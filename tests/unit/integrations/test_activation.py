@@ -45,7 +45,7 @@ def run(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[s
     )
 
 
-def test_a_program_that_nobody_edited_is_watched(program: Path, spans: Spans) -> None:
+def test_an_unedited_program_is_watched(program: Path, spans: Spans) -> None:
     ended = run(sys.executable, program)
     assert (ended.stdout, ended.stderr) == ("42\n", "")
     inner, outer = spans()
@@ -195,7 +195,7 @@ def test_what_one_of_many_processes_calls_is_no_warning(program: Path, spans: Sp
 
 
 @pytest.mark.parametrize("under", [[], RUN])
-def test_what_nobody_calls_is_one_warning_when_the_program_ends(
+def test_what_is_never_called_is_one_warning_when_the_program_ends(
     program: Path, under: list[str]
 ) -> None:
     program.write_text("import app\n")
@@ -208,7 +208,7 @@ def test_what_nobody_calls_is_one_warning_when_the_program_ends(
     assert run(sys.executable, program).stderr == ""  # another program does call it
 
 
-def test_opentelemetry_instrument_says_what_nobody_called(program: Path) -> None:
+def test_opentelemetry_instrument_says_what_was_never_called(program: Path) -> None:
     program.write_text("import app\n")
     instrument = os.path.join(os.path.dirname(sys.executable), "opentelemetry-instrument")
     ended = subprocess.run(

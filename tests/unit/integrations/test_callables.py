@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("home")
 
 
-def test_nothing_is_watched_unless_somebody_says_so() -> None:
+def test_nothing_is_watched_unless_it_is_configured() -> None:
     assert configured() == {}
 
 

@@ -65,7 +65,7 @@ def test_a_hook_that_blocks_has_not_failed(
     assert span["attributes"].get("error.type") == error_type
 
 
-def test_the_command_keeps_its_exit_code_and_the_span_tells_it(spans: Spans) -> None:
+def test_the_command_keeps_its_exit_code_and_the_span_records_it(spans: Spans) -> None:
     assert run("sh", "-c", "exit 7").returncode == 7
     (span,) = spans()
     assert span["name"] == "command.run"

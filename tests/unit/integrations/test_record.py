@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_what_was_called_stays_called_whoever_looks_for_it_later(home: Path) -> None:
+def test_what_was_called_stays_called_in_later_runs(home: Path) -> None:
     record.note({"a:f": (record.CALLED, "")})
     record.note({"a:f": (record.UNCALLED, "was never called"), "b:g": (record.ABSENT, "is not")})
     entries = record.read()
@@ -63,7 +63,7 @@ def test_a_damaged_file_is_written_anew(home: Path, content: bytes) -> None:
     assert list(record.read()) == ["a:f"]
 
 
-def test_a_home_that_cannot_be_written_is_nobodys_trouble(home: Path) -> None:
+def test_a_home_that_cannot_be_written_raises_nothing(home: Path) -> None:
     home.parent.mkdir(exist_ok=True)
     home.write_text("a file")
     assert record.note({"a:f": (record.CALLED, "")}) is None

@@ -205,7 +205,7 @@ def test_an_error_that_leaves_a_call_fails_its_operation(spans: Spans) -> None:
     assert errors == ["ZeroDivisionError", "ZeroDivisionError", "KeyError"]
 
 
-def test_whoever_holds_a_function_already_is_seen(spans: Spans) -> None:
+def test_calls_through_earlier_references_are_seen(spans: Spans) -> None:
     module = namespace()
     held = {"call": module.fail, "partial": functools.partial(module.fail, 1)}
     bound = module.Store(4).steps

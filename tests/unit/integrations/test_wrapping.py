@@ -190,7 +190,7 @@ def test_a_type_of_the_interpreter_is_one_warning(caplog: pytest.LogCaptureFixtu
     assert "builtins:dict.get cannot be watched as state.query: " in record.getMessage()
 
 
-def test_what_somebody_wrapped_once_more_is_left_to_them(
+def test_what_other_code_wrapped_again_stays_wrapped(
     module: ModuleType, caplog: pytest.LogCaptureFixture
 ) -> None:
     wrapping.apply({"subject:Store.builtin": "a"})

@@ -90,7 +90,7 @@ def test_an_alert_links_to_an_entry_and_a_dashboard_that_exist(alert: AlertRule)
     assert annotations["recommendation"]
 
 
-def test_no_two_alerts_are_told_apart_by_nothing() -> None:
+def test_no_two_alerts_have_the_same_identity() -> None:
     assert len({(alert.name, alert.target) for alert in EVERY}) == len(EVERY)
 
 

@@ -75,7 +75,7 @@ def steps(thresholds: Json) -> list[tuple[float | None, str]]:
     return [(one["value"], one["color"]) for one in thresholds["steps"]]
 
 
-def test_a_page_is_provisioned_under_its_uid_and_nobody_edits_it(model: Json) -> None:
+def test_a_page_is_provisioned_under_its_uid_and_read_only(model: Json) -> None:
     assert model["uid"].startswith("orchwatch-")
     assert model["uid"].removeprefix("orchwatch-") in dashboards.PAGES
     assert model["editable"] is False
@@ -357,7 +357,7 @@ def test_only_the_colours_of_a_status_are_used_for_limits(model: Json) -> None:
         assert {color for _, color in found} <= COLORS, one["title"]
 
 
-def test_a_number_that_nobody_measured_is_grey(model: Json) -> None:
+def test_a_number_that_was_not_measured_is_grey(model: Json) -> None:
     for one in panels(model):
         if one["type"] != "stat":
             continue

@@ -101,7 +101,7 @@ def test_what_is_written_is_read_back(receiver: AlertReceiver, home: Path) -> No
     assert ended.labels == {"service_name": "agents"}
 
 
-def test_what_is_told_again_is_not_written_again(receiver: AlertReceiver, home: Path) -> None:
+def test_a_repeated_notification_is_not_written_again(receiver: AlertReceiver, home: Path) -> None:
     for content in (body(alert()), body(alert(), alert()), body(alert("resolved"))):
         assert _status(receiver, content) == _status(receiver, content) == 200
     assert [event.state for event in _written(home)] == ["firing", "resolved"]
@@ -291,7 +291,7 @@ def seen(state: str, start_s: int, end_s: int | None = None) -> AlertEvent:
     )
 
 
-def test_whoever_writes_that_it_fires_writes_its_end(home: Path) -> None:
+def test_the_evaluator_that_writes_that_it_fires_writes_its_end(home: Path) -> None:
     stream = AlertStream()
     receiver = AlertReceiver(stream)
     assert stream.write([seen("firing", -5)])

@@ -185,7 +185,7 @@ def test_a_route_says_what_is_answered(listening: Listening) -> None:
     assert listening.post(path=ASKED) == 503
 
 
-def test_what_anybody_may_ask_needs_no_secret_and_no_length(listening: Listening) -> None:
+def test_an_open_route_needs_no_secret_and_no_length(listening: Listening) -> None:
     listening.answer = Response(body=b"1\n", kind="text/plain")
     connection = listening.connect()
     for path in (OPEN, f"{OPEN}?name=a"):
@@ -266,7 +266,7 @@ def test_what_never_ends_as_a_head_does_is_refused_at_once(
     assert listening.send(sent).startswith(b"HTTP/1.1 400 ")
 
 
-def test_a_client_that_waits_before_its_body_is_told_to_go_on(listening: Listening) -> None:
+def test_a_client_that_waits_before_its_body_gets_100_continue(listening: Listening) -> None:
     head = "".join(
         f"{name}: {text}\r\n"
         for name, text in listening.headers(Expect="100-continue", Content_Length="2").items()
@@ -297,7 +297,7 @@ def test_a_client_that_dawdles_is_hung_up_on(
     assert listening.send(b"POST / HTTP/1.1\r\nA: a\r\n") == b""
 
 
-def test_silent_clients_keep_nobody_out(
+def test_silent_clients_do_not_keep_others_out(
     listening: Listening, caplog: pytest.LogCaptureFixture
 ) -> None:
     with ExitStack() as silent:

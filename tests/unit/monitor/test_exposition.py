@@ -39,6 +39,6 @@ def test_a_reason_that_never_occurred_is_zero() -> None:
     assert sum(lost.values()) == 3
 
 
-def test_reasons_that_nobody_knows_are_added_up_as_other() -> None:
+def test_unknown_reasons_are_added_up_as_other() -> None:
     found = _series(lost={"from_the_future": 2, 'a"b': 1})
     assert found['orchestration_telemetry_lost_total{orchestration_loss_reason="other"}'] == 3

@@ -72,7 +72,7 @@ def test_what_is_open_at_the_end_is_finished_by_the_next_process(
     assert len(_named(recorded(), "execute_tool Bash")) == 2
 
 
-def test_what_nobody_saved_is_read_again_and_recorded_once(
+def test_what_was_not_saved_is_read_again_and_recorded_once(
     watching: Watching, session: Writer, recorded: Callable[..., list[Json]]
 ) -> None:
     session.turn()

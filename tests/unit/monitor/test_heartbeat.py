@@ -49,7 +49,7 @@ def test_a_process_that_is_stuck_is_not_well(
 
 
 @pytest.mark.usefixtures("home")
-def test_nobody_and_somebody_else_are_not_well(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_server_and_a_foreign_one_are_unhealthy(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     monkeypatch.setenv(registration.PORT_VARIABLE, str(port))

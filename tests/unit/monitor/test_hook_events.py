@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("payload", [b"", b"[]", b"{}", b"\xff", b"[" * 100_000])
-def test_a_hook_that_posts_no_event_is_told(
+def test_a_hook_that_posts_no_event_is_answered_with_an_error(
     home: Path,
     payload: bytes,
     lost: Callable[[], dict[str, int]],

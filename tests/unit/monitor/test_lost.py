@@ -68,9 +68,7 @@ def test_a_session_is_lost_once_when_its_process_was_killed(
     assert lost(found, 36, 37, 50) == [SESSION]
 
 
-def test_a_process_that_nobody_has_waited_for_is_gone(
-    projects: Path, process: subprocess.Popen[bytes]
-) -> None:
+def test_a_zombie_process_is_gone(projects: Path, process: subprocess.Popen[bytes]) -> None:
     note(projects, process.pid)
     found = LostClients([str(projects)], ())
     assert lost(found, 0) == []

@@ -71,7 +71,7 @@ def _post(port: int, payload: dict[str, Any]) -> int | None:
         return None
 
 
-def test_it_records_what_files_and_hooks_tell_until_it_is_told_to_end(
+def test_it_records_files_and_hooks_until_a_signal_ends_it(
     home: Path,
     port: int,
     session: Writer,
@@ -180,9 +180,7 @@ def test_prometheus_may_ask_for_figures_without_a_secret(
     assert b"\norchestration_telemetry_lost" in _eventually(figures)
 
 
-def test_somebody_may_ask_whether_it_does_its_work(
-    port: int, start: Callable[[], subprocess.Popen[str]]
-) -> None:
+def test_its_health_can_be_checked(port: int, start: Callable[[], subprocess.Popen[str]]) -> None:
     ask = [sys.executable, "-m", "orchwatch.cli", "monitor", "--check"]
     silent = subprocess.run(ask, capture_output=True, text=True, check=False, timeout=WITHIN_S)
     assert (silent.returncode, silent.stdout) == (3, "")

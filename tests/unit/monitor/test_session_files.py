@@ -77,7 +77,7 @@ def test_what_is_older_than_the_first_look_is_left_until_it_grows(projects: Path
     assert follower.look() == {"old.jsonl": b"3\n"}
 
 
-def test_what_came_while_nobody_looked_is_caught_up_however_old_it_is(projects: Path) -> None:
+def test_what_came_while_no_monitor_ran_is_caught_up_however_old_it_is(projects: Path) -> None:
     _write(projects / "p" / "s1.jsonl", "1\n", age_s=3 * DAY_S)
     before = Follower(projects, since_s=time.time() - 4 * DAY_S)
     before.look()
@@ -87,7 +87,7 @@ def test_what_came_while_nobody_looked_is_caught_up_however_old_it_is(projects: 
     assert after.look() == {"s1.jsonl": b"2\n", "s2.jsonl": b"3\n"}
 
 
-def test_positions_are_kept_of_files_that_nobody_has_looked_at_yet(projects: Path) -> None:
+def test_positions_are_kept_of_files_that_were_not_looked_at_yet(projects: Path) -> None:
     _write(projects / "p" / "s1.jsonl", "1\n")
     before = Follower(projects)
     before.look()

@@ -21,7 +21,7 @@ def _span(operation: str = semconv.AGENT_TURN, model: str = "m", **tokens: int) 
     return Span("0" * 32, "0" * 16, "", "turn", operation, 1, 2, attributes)
 
 
-def test_input_is_told_apart_from_what_came_from_the_cache() -> None:
+def test_input_and_what_came_from_the_cache_are_counted_apart() -> None:
     tokens = Tokens(None)
     tokens.add([_span(input=111, output=5, read=100, creation=10)])
     assert tokens.save()["totals"] == {

@@ -44,7 +44,7 @@ def test_what_is_no_file_is_named_and_not_opened(kind: str, tmp_path: Path) -> N
         files.descriptor(path, os.O_RDWR | os.O_CREAT)
 
 
-def test_whoever_waits_at_a_pipe_is_not_woken(tmp_path: Path) -> None:
+def test_a_process_that_waits_at_a_pipe_is_not_woken(tmp_path: Path) -> None:
     path = tmp_path / "pipe"
     os.mkfifo(path)
     opened = threading.Event()

@@ -39,7 +39,7 @@ def test_deep_nesting_is_an_error_and_not_a_crash() -> None:
         loads("[" * 100_000)
 
 
-def test_refuses_it_too_where_nobody_has_imported_the_json_package(
+def test_refuses_it_too_where_the_json_package_is_not_imported(
     run_python: Callable[..., str],
 ) -> None:
     code = f"""

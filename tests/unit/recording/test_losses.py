@@ -201,7 +201,7 @@ def test_both_ledgers_add_up_when_a_home_becomes_writable(home: Path, lost: Lost
 
 
 @pytest.mark.parametrize("trap", ["link", "open to others", "file", "fifo inside"])
-def test_a_fallback_that_somebody_else_may_have_laid_is_refused(
+def test_a_fallback_that_another_user_may_have_placed_is_refused(
     home: Path, tmp_path: Path, fallback: Path, lost: Lost, trap: str
 ) -> None:
     home.write_text("in the way")

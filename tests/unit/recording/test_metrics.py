@@ -132,7 +132,7 @@ def test_what_is_no_metric_is_counted_and_never_raised(
     assert metrics() == []
 
 
-def test_a_value_whose_own_methods_raise_hurts_nobody(lost: Callable[[], dict[str, int]]) -> None:
+def test_a_value_whose_own_methods_raise_raises_nothing(lost: Callable[[], dict[str, int]]) -> None:
     gauge("m", Raises())  # type: ignore[arg-type]
     assert sum(lost().values()) == 1
 

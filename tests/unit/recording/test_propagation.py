@@ -106,7 +106,7 @@ def test_a_broken_value_is_counted_and_the_current_context_stays(
 
 
 @pytest.mark.parametrize("headers", [None, MappingProxyType({}), object(), 5, ()])
-def test_headers_that_cannot_be_written_hurt_nobody(lost: Lost, headers: Any) -> None:
+def test_headers_that_cannot_be_written_raise_nothing(lost: Lost, headers: Any) -> None:
     with operation("outer"):
         inject(headers)
     assert lost() == {"bad_headers": 1}

@@ -55,7 +55,7 @@ def test_once_it_listens_each_root_operation_is_a_trace_linked_to_the_starter(
 
 
 @pytest.mark.parametrize("way", ["spool", "sdk"])
-def test_a_service_that_nobody_handed_a_context_has_no_links(
+def test_a_service_that_was_started_without_a_context_has_no_links(
     run_python: Callable[..., str], spans: Spans, way: str
 ) -> None:
     run_python(PROGRAM, way)

@@ -256,7 +256,7 @@ def test_a_host_that_closes_every_descriptor_keeps_its_own_files(
         assert named(name)
 
 
-def test_a_relative_home_whose_directory_is_gone_hurts_nobody(
+def test_a_relative_home_whose_directory_is_gone_raises_nothing(
     run_python: Callable[..., str], tmp_path: Path
 ) -> None:
     gone = tmp_path / "gone"
@@ -687,7 +687,7 @@ def test_a_signal_handler_that_records_meanwhile_disturbs_nothing(
     assert Counter(numbers(parsed)) == dict.fromkeys(range(-handled + 1, number + 1), 1)
 
 
-def test_a_stopped_writer_stops_nobody(
+def test_a_stopped_writer_does_not_block_others(
     monkeypatch: pytest.MonkeyPatch, start_python: Start, lines: Lines
 ) -> None:
     monkeypatch.setenv("ORCHWATCH_SPOOL_SEGMENT_BYTES", "2000")

@@ -308,7 +308,7 @@ def test_a_generator_never_started_is_no_operation(spans: Spans) -> None:
     assert [span["name"] for span in spans()] == ["inner"]
 
 
-def test_a_generator_that_refuses_to_close_is_told_off_as_ever() -> None:
+def test_a_generator_that_refuses_to_close_raises_as_ever() -> None:
     @timed("o")
     def stubborn() -> Generator[int, None, None]:
         try:

@@ -143,7 +143,7 @@ def test_colours_say_nothing_that_words_do_not() -> None:
     assert plain == shown(SLOW, FIRED, width=80)
 
 
-def test_a_terminal_is_told_no_more_than_text() -> None:
+def test_a_terminal_gets_nothing_but_text() -> None:
     name = "a\x1b[2Jb\nc\u202e"
     assert r"a\x1b[2Jb\nc\u202e" in shown(Event(time_ns=1, kind="slow", severity="\x1b", name=name))
 

@@ -20,7 +20,7 @@ def test_the_bar_shows_how_much_is_done_and_is_wiped_in_the_end() -> None:
     assert shown.endswith("\r\x1b[K")
 
 
-def test_nothing_is_written_where_nobody_watches() -> None:
+def test_nothing_is_written_where_the_output_is_no_terminal() -> None:
     pipe = io.StringIO()
     for to in (pipe, None):
         with ProgressBar(to, 10) as bar:

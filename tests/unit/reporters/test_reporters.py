@@ -164,7 +164,7 @@ def test_a_row_that_misses_its_target_leads_to_its_slowest_trace() -> None:
         (timedelta(hours=1), "since 2026-11-22 16:30 until"),
     ],
 )
-def test_a_short_window_is_told_to_the_second(window: timedelta, since: str) -> None:
+def test_a_short_window_is_shown_to_the_second(window: timedelta, since: str) -> None:
     assert since in shown(replace(only(), since=AS_OF - window))
 
 

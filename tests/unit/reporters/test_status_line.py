@@ -96,7 +96,7 @@ def test_a_name_cannot_move_the_cursor_or_break_the_line() -> None:
     assert "\n" not in text
 
 
-def test_what_nobody_measured_is_left_out() -> None:
+def test_what_was_not_measured_is_left_out() -> None:
     text = line(
         200,
         operations={},

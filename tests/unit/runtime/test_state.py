@@ -109,7 +109,7 @@ def test_a_session_has_one_owner_at_a_time(tmp_path: Path) -> None:
     StateStore(tmp_path).close()
 
 
-def test_verify_finds_a_file_that_somebody_else_changed(tmp_path: Path) -> None:
+def test_verify_finds_a_file_that_another_program_changed(tmp_path: Path) -> None:
     store = StateStore(tmp_path / "mine")
     store.document["owner"] = "me"
     store.persist()

@@ -87,7 +87,7 @@ def test_a_sender_that_raises_keeps_the_batch_and_goes_on(
     assert kept == [0, 0]
 
 
-def test_nobody_waits_for_a_silent_server_and_all_is_kept(server: Server) -> None:
+def test_exit_does_not_wait_for_a_silent_server_and_all_is_kept(server: Server) -> None:
     server.go.clear()
     started = time.monotonic()
 

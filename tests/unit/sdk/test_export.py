@@ -267,7 +267,7 @@ for phase in ("before", "while", "after"):
     assert sorted(name for name, _ in emitted) == ["after"] * 50 + ["before"] * 50 + ["while"] * 50
 
 
-def test_a_slow_server_blocks_nobody_and_loses_nothing(
+def test_a_slow_server_does_not_block_and_loses_nothing(
     run_python: Run, kept: Kept, slow: Receiver
 ) -> None:
     longest_s = float(

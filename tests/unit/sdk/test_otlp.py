@@ -74,7 +74,7 @@ def test_an_unknown_protocol_is_one_line_that_names_the_variable(
         ("OTEL_EXPORTER_OTLP_HEADERS", "no header"),
     ],
 )
-def test_other_values_that_the_sdk_does_not_know_stop_nobody(
+def test_other_values_that_the_sdk_does_not_know_raise_nothing(
     monkeypatch: pytest.MonkeyPatch, variable: str, value: str
 ) -> None:
     monkeypatch.setenv(variable, value)

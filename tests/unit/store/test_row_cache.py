@@ -84,7 +84,7 @@ def test_a_file_that_is_not_as_it_was_written_is_not_used(
     assert [row.name for row in rows(home)] == ["kept"]
 
 
-def test_a_pipe_or_a_directory_in_its_place_makes_nobody_wait(home: Path, record: Record) -> None:
+def test_a_pipe_or_a_directory_in_its_place_blocks_no_one(home: Path, record: Record) -> None:
     record()
     (home / "store").mkdir()
     path = home / "store" / "rows.json"

@@ -35,7 +35,7 @@ def alerts(table: Targets, settings: Settings) -> list[AlertRule]:
 
 
 def can_be_followed(table: Targets, row: OperationTarget) -> bool:
-    """Whether the histogram tells durations well below the target from the target."""
+    """Whether the histogram has edges well below the target."""
     return 2 * table.only(row.id).edges_s[0] <= row.target_s
 
 

@@ -52,7 +52,7 @@ def _level(table: Targets, settings: Settings, row: LevelTarget) -> AlertRule:
     limit = readings.limit(row)
     value = readings.value_series(row)
     conditions = [f"{value} {_SIGNS[row.direction]} {number(limit)}"]
-    meaning = "The worst value that anybody reports is beyond the limit"
+    meaning = "The worst value that any process reports is beyond the limit"
     traffic: dict[str, str] = {}
     if row.id in readings.TASK_SHARES:
         failed = f"{recording.FAILED}{readings.TASKS_WINDOW}{promql.one_of(readings.TASKS)}"

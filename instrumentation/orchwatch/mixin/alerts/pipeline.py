@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
 # What Tempo took and did not keep.
 DISCARDED = "tempo_discarded_spans_total"
-# What Prometheus could not hand to Alertmanager, and Alertmanager to anybody.
+# What Prometheus could not hand to Alertmanager, and Alertmanager to its receivers.
 NOT_SENT = "prometheus_notifications_errors_total"
 NOT_QUEUED = "prometheus_notifications_dropped_total"
-NOT_TOLD = "alertmanager_notifications_failed_total"
+NOT_NOTIFIED = "alertmanager_notifications_failed_total"
 # The Collector's own metrics, as Prometheus has them (Collector 0.158).
 UPTIME = "otelcol_process_uptime_seconds_total"
 QUEUE_SIZE = "otelcol_exporter_queue_size"
@@ -52,7 +52,7 @@ def alerts(table: Targets, settings: Settings) -> list[AlertRule]:
 
 
 def _any_of(by: str, names: list[str], window: str) -> str:
-    """Those of several counters that grew; in one selector they would be told apart by nothing."""
+    """Those of several counters that grew; in one selector nothing would distinguish them."""
     return "\nor\n".join(f"sum by ({by}) (increase({name}[{window}])) > 0" for name in names)
 
 
@@ -63,7 +63,7 @@ def _watchdog() -> AlertRule:
         "vector(1)",
         Text(
             title="Alerting works",
-            summary="Always fires: whoever misses it knows that alerts do not arrive",
+            summary="Always fires: when it is missing, alerts do not arrive",
             meaning="Fires all the time, so that a receiver which expects it notices when "
             "Prometheus or Alertmanager is down.",
             limit="always fires",
@@ -271,19 +271,19 @@ def _no_operations(table: Targets, settings: Settings) -> AlertRule:
 def _alerts_undelivered(settings: Settings) -> AlertRule:
     window = settings.pipeline["window"]
     to_alertmanager = _any_of("alertmanager", [NOT_SENT, NOT_QUEUED], window)
-    to_people = f"sum by (integration) (increase({NOT_TOLD}[{window}])) > 0"
+    to_people = f"sum by (integration) (increase({NOT_NOTIFIED}[{window}])) > 0"
     # While the monitor process is away, which has an alert of its own, Alertmanager tries again.
-    told = f"(\n{promql.indented(to_people)}\n) and on () max({pipeline_spool.UP}) == 1"
+    undelivered = f"(\n{promql.indented(to_people)}\n) and on () max({pipeline_spool.UP}) == 1"
     sender = "alertmanager"
     return alert(
         "AlertsUndelivered",
         "warning",
-        f"{to_alertmanager}\nor\n{told}",
+        f"{to_alertmanager}\nor\n{undelivered}",
         Text(
             title="Delivery of alerts",
             summary=f'{{{{ printf "%.0f" $value }}}} times within {window} alerts did not arrive',
             meaning="Prometheus could not hand alerts to Alertmanager, or Alertmanager could not "
-            "tell those who want to know. Either tries again, as long as it runs.",
+            "notify its receivers. Either retries, as long as it runs.",
             limit=f"none in {window}",
             recommendation="Start Alertmanager, read the last lines of its log, and send a test "
             "alert to the receiver that its log names",

@@ -44,7 +44,7 @@ def alert(
     Args:
         name: Its name.
         severity: Its severity.
-        expr: Answers while it burns.
+        expr: Has a result while it fires.
         text: What a person reads.
         cases: The series with which it fires, and those with which it does not.
         hold: How long the expression must answer.

@@ -26,7 +26,7 @@ UNREAD_SHARE = f"max(sum by (instance) ({UNREAD}) / on (instance) {LIMIT})"
 UP = 'up{job="monitor"}'
 
 _DROPPED = "budget_dropped"
-# What of the ledger nobody need be woken for: values that a program passed wrongly, and what its
+# Reasons in the ledger that need no alert: values that a program passed wrongly, and what its
 # own signal handlers cut short.
 _IGNORED = "bad_.+|interrupted"
 _LIMIT_BYTES = 1000
@@ -54,7 +54,7 @@ def _monitor_down(settings: Settings) -> AlertRule:
             title="Monitor process",
             summary="No `orchwatch monitor` answers Prometheus: what waits in the spool and what "
             "was lost is unknown",
-            meaning="Nobody looks at the spool and the ledger of losses, follows sessions or "
+            meaning="Nothing watches the spool and the ledger of losses, follows sessions or "
             "computes key figures. Operations are recorded and arrive all the same.",
             limit="one that answers",
             recommendation="Start `orchwatch monitor` (`make up` does), or leave it if you need "
@@ -125,7 +125,7 @@ def _near_budget(settings: Settings) -> AlertRule:
 
 
 def dropped_unread(settings: Settings, window: str) -> str:
-    """Lines that the spool dropped within a window while it was full of what nobody had read."""
+    """Lines that the spool dropped within a window while it was full of unread ones."""
     dropped = f'increase({LOST}{{{REASON}="{_DROPPED}"}}[{window}])'
     near = number(settings.pipeline["near"])
     return f"sum by ({REASON}) ({dropped}) > 0\n  and on () {UNREAD_SHARE} > {near}"

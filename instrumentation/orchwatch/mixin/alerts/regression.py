@@ -37,7 +37,7 @@ def groups(table: Targets, settings: Settings) -> list[dict[str, Any]]:
 
 
 def alerts(table: Targets, settings: Settings) -> list[AlertRule]:
-    """One for each operation whose durations can be told apart."""
+    """One for each operation whose durations the histogram distinguishes."""
     rows = [row for row in table.operations.values() if latency.can_be_followed(table, row)]
     return [_alert(table, settings, row) for row in rows]
 

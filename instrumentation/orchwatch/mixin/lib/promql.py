@@ -73,7 +73,7 @@ def series(name: str, unit: str, *, counter: bool = False) -> str:
 
 
 def _suffix(unit: str, known: dict[str, str]) -> str:
-    """A unit in braces is a word for people; one that nobody knows stays as it is."""
+    """A unit in braces is a word for people; an unknown one stays as it is."""
     return "" if "{" in unit else known.get(unit, _underscored(unit))
 
 

@@ -21,7 +21,7 @@ KPIS_DASHBOARD = "orchwatch-kpis"
 PIPELINE_DASHBOARD = "orchwatch-pipeline"
 
 VALUE = "orchestration:level:value"
-# Of whoever reports them: a process that starts anew is another series, and the past is one.
+# Over all reporting processes: one that restarts is another series, and the past is one.
 STORAGE = "orchestration:storage:bytes"
 DISK_FREE = "orchestration:disk_free:bytes"
 FREE = promql.series("system.filesystem.usage", "By") + '{system_filesystem_state="free"}'

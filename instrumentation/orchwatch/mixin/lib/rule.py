@@ -73,7 +73,7 @@ class AlertRule:
         symptom: What is wrong, for inhibition: `latency`, `errors`, `resource`, `kpi`,
             `messages`, `pipeline`.
         urgency: Its severity where that is not the row's.
-        expr: Answers while it burns; its value is the one that the summary shows.
+        expr: Has a result while it fires; the summary shows its value.
         hold: How long it must answer.
         keep: How long it must not answer to end.
         summary: One sentence with value and unit.

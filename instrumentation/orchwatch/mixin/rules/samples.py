@@ -66,7 +66,7 @@ def histogram(
 
 
 def next_edge(table: Targets, value_s: float) -> float:
-    """The first edge beyond a duration: the shortest that a histogram tells from it."""
+    """The first edge beyond a duration: the shortest that a histogram distinguishes from it."""
     return next((edge_s for edge_s in table.edges_s if edge_s > value_s), value_s * BEYOND)
 
 

@@ -139,7 +139,7 @@ def test_a_session_that_goes_on_does_not_begin_again(session: Recording, source:
     assert init(hooked(source) + started(session, cost=False)) is None
 
 
-def test_a_start_that_nobody_knows_is_no_span(session: Recording) -> None:
+def test_an_unknown_start_makes_no_span(session: Recording) -> None:
     assert init(started(session, cost=False)) is None
     assert init(hooked(process=False)) is None
 
@@ -256,7 +256,7 @@ def test_a_background_agent_outlives_its_call_and_its_turn(
     assert spans["execute_tool Read"].trace_id == ids.trace_id(SESSION, "main-1")
 
 
-def test_a_sub_agent_inside_the_sessions_own_file_is_found_by_what_it_was_told(
+def test_a_sub_agent_inside_the_sessions_own_file_is_found_by_its_prompt(
     session: Recording,
 ) -> None:
     session.prompt(0)
@@ -516,7 +516,7 @@ def test_a_turn_that_a_stop_hook_sends_back_goes_on_to_its_second_end(session: R
     assert (turn.start_ns, turn.end_ns) == (ns(0), ns(9))
 
 
-def test_where_the_file_tells_of_ends_a_hook_has_time_to_object(session: Recording) -> None:
+def test_where_the_file_records_ends_a_hook_has_time_to_object(session: Recording) -> None:
     session.prompt(-9)
     session.say(-8, message={"stop_reason": "end_turn"})
     session.system(-7.9, "stop_hook_summary", hookErrors=[])

@@ -56,7 +56,7 @@ def test_every_documented_event_is_understood_even_when_it_says_nothing(event: s
     assert {(fact.session_id, fact.time_ns, fact.source) for fact in told} <= {("s", 7, "hook")}
 
 
-def test_unknown_events_and_payloads_without_a_session_are_told_apart() -> None:
+def test_unknown_events_and_payloads_without_a_session_are_distinguished() -> None:
     assert read("BrandNew") is None
     assert read("Stop", session_id=None) is None
     assert hook_payload.read({}, 7) is None

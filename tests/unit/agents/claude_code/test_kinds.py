@@ -54,7 +54,7 @@ def test_hooks_without_prompt_ids_leave_no_span_under_one_that_is_not_there() ->
 
 @pytest.mark.parametrize("outcome", ["completed", "failed", "killed", "stopped", "timed-out"])
 @pytest.mark.parametrize("place", ["queue", "attachment", "prompt", "prompt in a list"])
-def test_the_end_of_a_background_agent_is_read_wherever_it_is_told(
+def test_the_end_of_a_background_agent_is_read_from_any_notice(
     session: Recording, agent: Callable[[str], Recording], outcome: str, place: str
 ) -> None:
     session.prompt(0, promptId="p1")
@@ -148,7 +148,7 @@ def test_whatever_file_is_missing_every_parent_is_there_and_every_agent_has_its_
     ],
     ids=lambda line: json.dumps(line)[:60],
 )
-def test_nothing_that_comes_after_a_told_end_is_part_of_the_turn(
+def test_nothing_that_comes_after_a_recorded_end_is_part_of_the_turn(
     session: Recording, late: dict[str, Any]
 ) -> None:
     session.prompt(0)

@@ -162,5 +162,5 @@ def test_a_secret_that_cannot_be_used_is_an_error(home: Path) -> None:
         (None, False),
     ],
 )
-def test_our_own_hooks_are_told_from_others(hook: object, own: bool) -> None:
+def test_our_own_hooks_are_recognised(hook: object, own: bool) -> None:
     assert registration.is_own(hook) is own

@@ -79,7 +79,7 @@ def test_an_empty_file_becomes_one_with_our_entries_only(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", WILD.values(), ids=WILD)
-def test_without_a_record_only_empty_containers_are_not_told_apart(text: str) -> None:
+def test_without_a_record_only_empty_containers_are_ambiguous(text: str) -> None:
     removed = plain(settings_file.remove(settings_file.add(text, ALL), None, ENV).text)
     expected = plain(text)
     for event in [event for event, groups in expected.get("hooks", {}).items() if not groups]:

@@ -142,7 +142,7 @@ def test_a_request_that_no_call_fits_is_let_go() -> None:
     assert "agent.turn" in by_name(spans)
 
 
-def test_the_digest_tells_inputs_apart_and_holds_nothing_of_them() -> None:
+def test_the_digest_distinguishes_inputs_and_reveals_nothing() -> None:
     lines = [
         hook_line.encode(
             json.dumps({"hook_event_name": "PreToolUse", "tool_input": given}).encode(), 1
@@ -243,7 +243,7 @@ def test_a_question_in_a_terminal_waited_as_long_as_its_turn_did(session: Record
     assert tools(spans) == {"t1": (8000, 9000)}
 
 
-def test_a_tool_that_could_not_ask_has_waited_for_nobody(session: Recording) -> None:
+def test_a_tool_that_could_not_ask_has_not_waited(session: Recording) -> None:
     session.prompt(0)
     session.call(1, "t1", "AskUserQuestion")
     session.result(9, "t1", is_error=True)

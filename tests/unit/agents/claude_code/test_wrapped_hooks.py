@@ -220,5 +220,5 @@ def test_a_hook_is_named_after_its_script_or_program(words: list[str], name: str
         registration.command_entry("Stop"),
     ],
 )
-def test_what_is_no_command_of_somebody_else_stays(hook: object) -> None:
+def test_hooks_that_cannot_be_wrapped_stay(hook: object) -> None:
     assert not wrapped_hooks.can_wrap(hook)

@@ -32,7 +32,9 @@ def read(path: str) -> str | None:
     except UnicodeDecodeError as error:
         raise SecretError(f"{path}: is not a secret of ours") from error
     if not secret:
-        raise SecretError(f"{path}: is empty; remove it, then install or start again what shows it")
+        raise SecretError(
+            f"{path}: is empty; remove it, then install or restart the program that sends it"
+        )
     return secret
 
 

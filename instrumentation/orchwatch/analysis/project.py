@@ -192,7 +192,7 @@ def _state(path: Path) -> dict[str, float]:
 def _object(text: bytes) -> dict[str, Any]:
     document = json.loads(text)
     if not isinstance(document, dict):
-        raise _BrokenError("it is no JSON object")
+        raise _BrokenError("it is not a JSON object")
     return document
 
 

@@ -24,8 +24,8 @@ _NS = 1_000_000_000
 _NAMED = 5
 # By option: what it selects, and which command lists those.
 _OPTIONS = {
-    "session": ("the session whose id begins so", "sessions"),
-    "agent": ("the agent of that name, or whose id begins so", "agents"),
+    "session": ("the session whose id starts with this", "sessions"),
+    "agent": ("the agent of that name, or whose id starts with this", "agents"),
     "service": ("the service of that name", "current"),
     "operation": ("the operation of that name", "current"),
 }
@@ -37,9 +37,9 @@ class Chosen:
     """What a command is to look at.
 
     Attributes:
-        selection: It.
-        words: The same for a person, e.g. `in the last 24h, --session 1f3c`.
-        note: A sentence where it is another window than was to be expected; None where it is not.
+        selection: The spans to look at.
+        words: The same in words, e.g. `in the last 24h, --session 1f3c`.
+        note: A sentence where another window than the default is used, else None.
     """
 
     selection: Selection

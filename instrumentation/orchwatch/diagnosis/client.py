@@ -28,7 +28,7 @@ def request(url: str) -> urllib.request.Request:
     """A request for JSON that shows the stack's servers on loopback what they want to be shown.
 
     Raises:
-        ValueError: The address is none.
+        ValueError: The address is invalid.
     """
     headers = {"Accept": "application/json"}
     authorization = stack_access.authorization_for(url)
@@ -92,7 +92,7 @@ def get_json(title: str, root: str, path: str, **parameters: str) -> Any:
 def foreign(title: str, root: str) -> OrchwatchError:
     """The error for something else than the server at its address."""
     where = stack_access.without_secret(root)
-    return OrchwatchError(f"what answers at {where} is not {title}; {_say_where(title)}")
+    return OrchwatchError(f"the server at {where} is not {title}; {_say_where(title)}")
 
 
 def answers(url: str) -> bool:

@@ -139,7 +139,7 @@ def _check_spelling(user: config.Config) -> Iterator[Check]:
                     name="configuration",
                     state="warn",
                     found=f"{user.file} adds {row_id}; did you mean {similar[0]}?",
-                    remedy="correct the name; one that is meant to be another needs no change",
+                    remedy="correct the name; ignore this if it is a different operation",
                 )
 
 
@@ -153,7 +153,7 @@ def _check_home() -> Iterator[Check]:
         yield Check(
             name="home",
             state="fail",
-            found=f"{directory} is no directory: nothing can be recorded",
+            found=f"{directory} is not a directory: nothing can be recorded",
             remedy="remove it, or point ORCHWATCH_HOME elsewhere",
         )
         return

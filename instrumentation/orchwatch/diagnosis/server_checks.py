@@ -102,7 +102,7 @@ def _check_reachable(server: Server) -> Check:
         return Check(
             name=name,
             state=bad,
-            found=f"what answers at {server.address} is not {name}",
+            found=f"the server at {server.address} is not {name}",
             remedy=f"stop it, or say with {server.variable} where {name} is",
         )
     except OSError as error:

@@ -52,7 +52,7 @@ class Endpoint:
         routes: By path.
 
     Attributes:
-        routes: The same.
+        routes: The routes by path.
         hosts: The names of this host that a request may be for.
     """
 
@@ -75,7 +75,7 @@ class Endpoint:
         """Begins to listen.
 
         Raises:
-            OrchwatchError: The port cannot be had.
+            OrchwatchError: The port cannot be used.
         """
         try:
             self._listening = socket.create_server(self._address, backlog=_MAX_CONNECTIONS)
@@ -111,7 +111,7 @@ class Endpoint:
             return Response("500 Internal Server Error")
 
     def close(self) -> None:
-        """Takes no more; what was answered has been taken."""
+        """Stops listening; requests that were answered have been handled."""
         self._end.close()
         self._thread.join(_CLOSE_LIMIT_S)
 
@@ -262,7 +262,7 @@ class _Connection:
         route = self._endpoint.routes.get(head.path)
         if route is None:
             known = ", ".join(self._endpoint.routes)
-            raise RefusedError("404 Not Found", f"its path is none of {known}")
+            raise RefusedError("404 Not Found", f"its path is not one of {known}")
         if route.secret:
             secret = head.fields.get(route.header, "").encode("latin-1")
             if not hmac.compare_digest(secret, route.secret):

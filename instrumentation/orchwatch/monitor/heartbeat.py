@@ -54,7 +54,7 @@ def ask() -> tuple[bool, str]:
         why = error.strerror or str(error)
         return False, f"no monitor answers at {address}: {why}"
     except http.client.HTTPException:
-        return False, f"what answers at {address} is no monitor"
+        return False, f"the server at {address} is not an orchwatch monitor"
     finally:
         connection.close()
     is_well = answer.status == HTTPStatus.OK and answer.getheader("Content-Type") == _KIND

@@ -89,7 +89,7 @@ def parse(data: bytes, is_host: Callable[[str], bool]) -> Head:
     request, *lines = data.decode("latin-1").removeprefix("\r\n").split("\r\n")
     found = _REQUEST.fullmatch(request)
     if found is None:
-        raise RefusedError(BAD, "its first line is none of HTTP/1")
+        raise RefusedError(BAD, "its first line is not HTTP/1")
     method, target, major, minor = found.groups()
     if major != "1":
         raise RefusedError("505 HTTP Version Not Supported", "it is not of HTTP/1")
@@ -136,7 +136,7 @@ def _path(target: str, fields: Mapping[str, str], is_host: Callable[[str], bool]
     if not all(map(is_host, hosts)):
         raise RefusedError("403 Forbidden", "it did not come for this host")
     if not target.startswith("/"):
-        raise RefusedError(BAD, "its target is no path")
+        raise RefusedError(BAD, "its target is not a path")
     return target.partition("?")[0]
 
 
@@ -157,7 +157,7 @@ def _length(fields: Mapping[str, str]) -> int | None:
     if length is None:
         return None
     if not (length.isascii() and length.isdecimal()):
-        raise RefusedError(BAD, "its length is no number")
+        raise RefusedError(BAD, "its length is not a number")
     # More digits than any limit has; `int` would refuse thousands of them.
     return int(length.lstrip("0")[:16] or "0")
 

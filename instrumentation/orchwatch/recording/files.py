@@ -34,7 +34,7 @@ class NotRegularError(OSError):
     """A pipe, a device, a directory, a socket, or a link where none may be."""
 
     def __init__(self, path: StrPath, mode: int) -> None:
-        kind = _KINDS.get(stat.S_IFMT(mode), "no regular file")
+        kind = _KINDS.get(stat.S_IFMT(mode), "a special file")
         super().__init__(errno.EINVAL, f"it is {kind}, not a file", os.fspath(path))
 
 
@@ -76,7 +76,7 @@ def descriptor(path: StrPath, flags: int = os.O_RDONLY, *, links: bool = True) -
         if not flags & os.O_CREAT:
             raise
     except ValueError as error:  # a zero byte, or half of a surrogate pair
-        raise OSError(errno.EINVAL, "no file can have that name", os.fspath(path)) from error
+        raise OSError(errno.EINVAL, "not a valid file name", os.fspath(path)) from error
     else:
         if not stat.S_ISREG(mode):
             raise NotRegularError(path, mode)

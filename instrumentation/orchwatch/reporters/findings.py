@@ -106,7 +106,7 @@ def _about_emission(audit: Audit) -> Iterator[str]:
     if apart:
         yield (
             f"{number_of(apart, 'undelivered or imported span')}: stored in Tempo and not counted"
-            " in Prometheus, which is meant so."
+            " in Prometheus, as intended."
         )
 
 
@@ -135,13 +135,13 @@ def _about_prometheus(counted: InPrometheus, earlier: int) -> Iterator[str]:
         yield f"Prometheus counts fewer: {_list(counted.uncounted)}."
         if counted.restarts:
             yield (
-                f"The Collector began to count anew {number_of(counted.restarts, 'time')}. One that"
-                f" is killed forgets what it counted since its last flush, {FLUSH_INTERVAL_S:g} s"
-                f" at most: that explains {sum(counted.forgotten.values())} of them. The spans"
-                " themselves are not concerned."
+                f"The Collector restarted its counters {number_of(counted.restarts, 'time')}."
+                " One that is killed forgets what it counted since its last flush,"
+                f" {FLUSH_INTERVAL_S:g} s at most: that explains {sum(counted.forgotten.values())} of them. The spans"
+                " themselves are not affected."
             )
         if counted.unexplained:
-            yield f"For no reason that is known, {counted.unexplained} of them were not counted."
+            yield f"For no known reason, {counted.unexplained} of them were not counted."
     if counted.surplus:
         yield (
             f"Prometheus counts more than was emitted here: {_list(counted.surplus)}. Another"

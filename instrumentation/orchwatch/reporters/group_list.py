@@ -30,9 +30,9 @@ _TEXTS = ("session", "agent", "trace", "started", "name")
 _NOTE = "Times are UTC. Shares of the busy time; model: turns outside of tools and hooks.\n"
 _COST_NOTE = "Cost: US dollars, as the session's processes reported when they ended.\n"
 _NEXT = {
-    "session": "orchwatch traces --session ID lists its traces; an id's first letters will do.",
-    "agent": "orchwatch traces --agent NAME lists its traces; an id's first letters will do.",
-    "trace": "orchwatch trace ID shows one; an id's first letters will do.",
+    "session": "orchwatch traces --session ID lists its traces; an id's first letters are enough.",
+    "agent": "orchwatch traces --agent NAME lists its traces; an id's first letters are enough.",
+    "trace": "orchwatch trace ID shows one; an id's first letters are enough.",
 }
 
 

@@ -82,7 +82,7 @@ NONE = f"""
 SELECT '' AS family, {", ".join(f"NULL::{type_} AS {name}" for name, type_ in _ISLAND.items())}
 WHERE false
 """
-"""The same of none."""
+"""The same without any file."""
 
 NAMES = {
     "tool": semconv.TOOL_EXECUTE,

@@ -32,7 +32,7 @@ PREFIX = "orchestration."
 """What a level's id is preceded by in the name of its gauge."""
 
 MAX_NAMES = 100
-"""So many are kept; of more, the first by name."""
+"""At most this many are kept: the first by name."""
 
 _STALE_NS = 300 * 1_000_000_000
 _MAX_BYTES = 8 * 1024 * 1024
@@ -52,7 +52,7 @@ class Metric:
     """A counter or a gauge.
 
     Attributes:
-        name: As it was recorded.
+        name: Its recorded name.
         kind: Which of the two.
         unit: UCUM; empty where none was given.
         values: Of a gauge the latest one of each combination; of a counter one, what was added.

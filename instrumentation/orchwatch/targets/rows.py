@@ -92,7 +92,7 @@ class Row:
         if value is None:
             raise self.error(key, "is missing")
         if not isinstance(value, str) or not value:
-            raise self.error(key, f"must be a text, not {value!r}")
+            raise self.error(key, f"must be a string, not {value!r}")
         if not is_line(value):
             raise self.error(key, f"must be one line of printable text without {TEMPLATE}")
         return value

@@ -27,7 +27,7 @@ def test_a_web_server_at_its_port_is_one_clear_line(
         server.terminate()
     captured = capsys.readouterr()
     assert (code, captured.out) == (1, "")
-    assert captured.err.startswith(f"orchwatch: what answers at {url} is not Prometheus; ")
+    assert captured.err.startswith(f"orchwatch: the server at {url} is not Prometheus; ")
     assert captured.err.count("\n") == 1
 
 

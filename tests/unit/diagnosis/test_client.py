@@ -77,7 +77,7 @@ def test_something_else_that_answers_is_not_taken_for_prometheus(
     serve: Serve, answer: tuple[int, bytes]
 ) -> None:
     root, _ = serve([answer])
-    with pytest.raises(OrchwatchError, match=f"^what answers at {root} is not Prometheus;"):
+    with pytest.raises(OrchwatchError, match=f"^the server at {root} is not Prometheus;"):
         prometheus.counted(root, since_s=0, until_s=7200)
 
 
@@ -93,7 +93,7 @@ def test_what_speaks_no_http_is_something_else() -> None:
                     connection.sendall(b"SSH-2.0-OpenSSH_9.9\r\n")
 
         threading.Thread(target=greet, daemon=True).start()
-        with pytest.raises(OrchwatchError, match=f"what answers at {root} is not Tempo"):
+        with pytest.raises(OrchwatchError, match=f"the server at {root} is not Tempo"):
             client.get_json("Tempo", root, "/api")
         assert not client.answers(root)
 

@@ -203,7 +203,7 @@ def test_something_else_that_answers_is_not_taken_for_the_server(
 ) -> None:
     fake.answers["/api/status/buildinfo"] = answer
     check = checks()["Tempo"]
-    assert (check.state, check.found) == ("fail", f"what answers at {fake.url} is not Tempo")
+    assert (check.state, check.found) == ("fail", f"the server at {fake.url} is not Tempo")
     assert "ORCHWATCH_TEMPO_URL" in check.remedy
 
 
@@ -220,7 +220,7 @@ def test_a_web_server_at_their_ports_is_none_of_them(
         server.shutdown()
     url = f"http://127.0.0.1:{server.server_port}"
     assert {name: (check.state, check.found) for name, check in found.items()} == {
-        name: ("warn", f"what answers at {url} is not {name}") for name in NAMES
+        name: ("warn", f"the server at {url} is not {name}") for name in NAMES
     }
 
 

@@ -87,7 +87,7 @@ def test_something_else_that_answers_is_not_taken_for_a_tempo_without_traces(
     answers: dict[str, Any], answer: object
 ) -> None:
     answers["/api/search"] = answer
-    with pytest.raises(OrchwatchError, match=f"what answers at {answers['url']} is not Tempo"):
+    with pytest.raises(OrchwatchError, match=f"the server at {answers['url']} is not Tempo"):
         missing(answers)
 
 

@@ -77,7 +77,7 @@ def test_every_section_names_its_source() -> None:
     [
         ({"profil": "server"}, "alerting.profil: unknown key; known are grafana, profile, runbook"),
         ({"profile": "desktop"}, "alerting.profile: must be one of server, laptop, not 'desktop'"),
-        ({"grafana": ""}, "alerting.grafana: must be a text, not ''"),
+        ({"grafana": ""}, "alerting.grafana: must be a string, not ''"),
         ({"grafana": "127.0.0.1:3000"}, "alerting.grafana: must be an address such as https://"),
         ({"grafana": "http://"}, "alerting.grafana: must be an address such as https://"),
         ({"runbook": "https://wiki/#alerts"}, "alerting.runbook: must be an address such as"),

@@ -173,7 +173,7 @@ def test_a_changed_file_that_a_new_version_changes_too_gets_a_neighbour_once(own
     tempo.write_text("mine\n")
     of_an_older_version(own, "tempo/tempo.yaml", "old\n")
     ended = generate(own)
-    assert f"tempo.yaml was changed and stays; what it would be is {tempo}.new\n" in ended.stdout
+    assert f"tempo.yaml was changed and is kept; the new version is {tempo}.new\n" in ended.stdout
     assert tempo.read_text() == "mine\n"
     assert Path(f"{tempo}.new").read_text() == text
     Path(f"{tempo}.new").unlink()

@@ -79,7 +79,7 @@ def test_each_difference_has_its_explanation() -> None:
         "counts fewer: state.query 7",
         "anew 1 time. One that is killed forgets what it counted since its last flush, 2 s at most",
         "at most: that explains 5 of them",
-        "For no reason that is known, 2 of them were not counted",
+        "For no known reason, 2 of them were not counted",
         "counts more than was emitted here: overflow 2",
         "Sent again: 4 spans",
     ):

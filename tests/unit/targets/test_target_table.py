@@ -238,7 +238,7 @@ def test_a_promise_that_is_kept_or_missed_stays_one(load: Load) -> None:
         ('operations."x"\ntarget_s = 1\nobjective = 1', "objective", "between 0 and 1"),
         ('operations."x"\ntarget_s = 1\nobjective = 95', "objective", "between 0 and 1"),
         ('operations."x"\ntarget_s = 1\nseverity = "bad"', "severity", "must be one of info"),
-        ('operations."x"\ntarget_s = 1\ntitle = ""', "title", "must be a text"),
+        ('operations."x"\ntarget_s = 1\ntitle = ""', "title", "must be a string"),
         ('operations."x"\ntarget_s = 1\ntitle = "a\\nb"\nx = 1', "x", "unknown key"),
         (
             'operations."x"\ntarget_s = 1\nseverity = "a\\nb"',

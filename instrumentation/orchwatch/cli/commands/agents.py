@@ -9,7 +9,7 @@ from orchwatch.cli import list_command
 if TYPE_CHECKING:
     import argparse
 
-HELP = "list agents, the latest first: whose, how long, what failed, where time went"
+HELP = "list agents, latest first: session, duration, failures, where the time went"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -19,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     options.add_format(parser)
     filters.add_arguments(parser)
     parser.add_argument(
-        "--resend", action="store_true", help="send what is missing in Tempo again, uncounted"
+        "--resend",
+        action="store_true",
+        help="send spans that are missing in Tempo again, without counting them again",
     )
     for server in ("Tempo", "Prometheus"):
         parser.add_argument(
@@ -68,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     if gone:
         raise CheckFailedError(f"missing in Tempo: {counted(gone, 'span')}")
     if not found.counting_is_explained:
-        raise CheckFailedError("what Prometheus counted differs for no reason that is known")
+        raise CheckFailedError("Prometheus counted differently, for no known reason")
     return 0
 
 

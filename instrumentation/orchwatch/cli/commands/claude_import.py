@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from orchwatch.agents.claude_code.sessions.session_files import RecordedSession
 
-HELP = "add recorded sessions to the history; what was added before is left out"
+HELP = "add recorded sessions to the history; those added before are skipped"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="only sessions active in the last 90s, 15m, 24h, 7d or all (default: %(default)s)",
     )
     parser.add_argument(
-        "--project", metavar="NAME", help="only this project's: its directory, or the end of that"
+        "--project",
+        metavar="NAME",
+        help="only sessions of this project: its directory, or the end of that path",
     )
     options.add_format(parser)
 

@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--hooks",
         choices=("http", "command"),
         help="http: events go to the monitor, and nowhere while it is down; command: to the spool,"
-        " by one short process an event (default: http, and command with --project, whose file is"
-        " no place for the secret of the others)",
+        " by one short process per event (default: http; with --project command, as a shared file"
+        " must not hold the secret of http hooks)",
     )
     parser.add_argument(
         "--wrap", action="store_true", help="measure your own command hooks in there too"
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="send Claude Code's own metrics and events to the local Collector; traces: its traces"
         " (beta) too",
     )
-    parser.add_argument("--dry-run", action="store_true", help="say what would change, and stop")
+    parser.add_argument("--dry-run", action="store_true", help="show what would change, and stop")
     parser.add_argument("--diff", action="store_true", help="show the change line by line too")
 
 
@@ -176,7 +176,7 @@ def _summary(change: Change) -> str:
     if change.env:
         parts.append(f"{len(change.env)} variables set")
     if change.new_mode != change.mode:
-        parts.append("others may not read it any more, as it holds a secret")
+        parts.append("only you can read it now, as it holds a secret")
     return ", ".join(parts)
 
 

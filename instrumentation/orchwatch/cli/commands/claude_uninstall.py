@@ -39,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _summary(change: Change) -> str:
     if change.new == change.current:
-        return "nothing of orchwatch in it, nothing was changed"
+        return "holds nothing of orchwatch; nothing was changed"
     if change.removed is None:
         return "removed again" if change.new is None else "as it was before, to the byte"
     removed = change.removed

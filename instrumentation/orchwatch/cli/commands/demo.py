@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--loop",
         action="store_true",
-        help="begin again and again, until interrupted or terminated",
+        help="start over repeatedly, until interrupted or terminated",
     )
 
 

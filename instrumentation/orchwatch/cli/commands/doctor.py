@@ -20,7 +20,7 @@ _NO_WRAP = 10_000
 _MAX = 1000
 _MAX_NAME = 40
 
-HELP = "say what works and what does not, each with its remedy"
+HELP = "check what works and what does not, with a remedy for each problem"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from orchwatch.analysis.event_stream import Event, EventStream
 
-HELP = "show alerts, operations that failed and those beyond their warning, oldest first"
+HELP = "show alerts, failed operations and operations beyond their warning, oldest first"
 
 _LIMIT = 1000
 _INTERVAL_S = 0.5

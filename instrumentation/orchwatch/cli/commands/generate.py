@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-HELP = "write what derives from the table of targets, or check it for drift"
+HELP = "write the files derived from the table of targets, or check them for drift"
 
 # Columns of a list of files.
 _MAX = 5000
@@ -69,5 +69,5 @@ def _say_what_is_new(root: Path, files: Sequence[Path]) -> None:
     sys.stdout.write(f"wrote or removed {len(files)} files in {root}\n")
     for path in files:
         if path.suffix == NEW_SUFFIX:
-            sys.stdout.write(f"{path.stem} was changed and stays; what it would be is {path}\n")
+            sys.stdout.write(f"{path.stem} was changed and is kept; the new version is {path}\n")
     sys.stdout.write(f"cd {root} && docker compose up    # starts the stack\n")

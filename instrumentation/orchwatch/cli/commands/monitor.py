@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check",
         action="store_true",
-        help="ask the one that runs whether it does its work: 0 if so, otherwise 3",
+        help="check the running monitor: exit code 0 if it is healthy, otherwise 3",
     )
 
 

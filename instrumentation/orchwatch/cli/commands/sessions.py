@@ -9,7 +9,7 @@ from orchwatch.cli import list_command
 if TYPE_CHECKING:
     import argparse
 
-HELP = "list sessions, the latest first: when, how long, what failed, where time went"
+HELP = "list sessions, latest first: start, duration, failures, where the time went"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

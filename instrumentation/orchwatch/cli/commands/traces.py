@@ -9,7 +9,7 @@ from orchwatch.cli import list_command
 if TYPE_CHECKING:
     import argparse
 
-HELP = "list traces, the latest first: what began them, how long, what failed"
+HELP = "list traces, latest first: first operation, duration, failures"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -142,7 +142,7 @@ def _chosen(user: config.Config, document: dict[str, Any]) -> dict[str, str]:
         if key not in chosen:
             raise ConfigError(file, name, f"unknown key; known are {', '.join(sorted(chosen))}")
         if not isinstance(value, str) or not value:
-            raise ConfigError(file, name, f"must be a text, not {value!r}")
+            raise ConfigError(file, name, f"must be a string, not {value!r}")
         if not rows.is_line(value):
             raise ConfigError(
                 file, name, f"must be one line of printable text without {rows.TEMPLATE}"

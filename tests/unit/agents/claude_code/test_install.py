@@ -124,7 +124,7 @@ def test_uninstalling_gives_the_file_back_to_the_byte(
     assert list(files(settings.parent)) == ["settings.json"]
     assert capsys.readouterr().out == f"{settings}: as it was before, to the byte\n"
     assert orchwatch("uninstall") == 0
-    assert "nothing of orchwatch in it" in capsys.readouterr().out
+    assert "holds nothing of orchwatch" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("scope", ["--user", "--project", "--local"])
@@ -154,7 +154,7 @@ def test_others_may_not_read_a_file_while_the_secret_is_in_it(
     target.chmod(0o644)
     settings.symlink_to(target)
     orchwatch("install")
-    assert "others may not read it any more" in capsys.readouterr().out
+    assert "only you can read it now" in capsys.readouterr().out
     assert (settings.is_symlink(), stat.S_IMODE(target.stat().st_mode)) == (True, 0o600)
     target.chmod(0o666)  # by hand, say: installing again mends it, although nothing else changes
     orchwatch("install")

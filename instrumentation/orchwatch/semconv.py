@@ -131,7 +131,8 @@ INVOKE_AGENT = "invoke_agent"
 CHAT = "chat"
 EXECUTE_TOOL = "execute_tool"
 
-# Who acts, inherited by everything that runs on their behalf: carried as baggage, set on each span.
+# The acting session and agent, inherited by all that runs on their behalf: baggage, set on each
+# span.
 INHERITED_ATTRIBUTES = (SESSION_ID, GEN_AI_AGENT_NAME, GEN_AI_CONVERSATION_ID)
 
 # Resource attributes.

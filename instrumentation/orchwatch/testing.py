@@ -37,7 +37,7 @@ class CapturedOperation:
     """One operation that has ended.
 
     Attributes:
-        name: As it is recorded.
+        name: Its name.
         attributes: Its own and those it inherited (`session.id`, …), as they would be recorded.
         error_type: The exception's class or what `fail()` was given; empty if it succeeded.
         duration_s: In seconds, 0 or more.
@@ -62,7 +62,7 @@ class CapturedMetric:
     Attributes:
         name: Of the counter or gauge.
         value: What was added or set, in `unit`.
-        attributes: As they would be recorded.
+        attributes: Its attributes.
         unit: UCUM; empty where none was given.
     """
 
@@ -95,7 +95,7 @@ def capture() -> Iterator[Captured]:
 
     Of the whole process: in other threads and tasks too, whether or not `configure()` was called,
     before the block or inside it. An operation belongs to the blocks that were open when it
-    started, inner and outer ones alike; one that started before the block is recorded as ever. So
+    started, inner and outer ones alike; one that started before the block is recorded as usual. So
     is what other instrumentations record, and what other processes do; what a forked child does is
     recorded nowhere.
 

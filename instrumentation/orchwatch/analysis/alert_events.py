@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 State = Literal["firing", "resolved"]
 
-# Who found it out.
+# What detected it.
 ALERTMANAGER = "alertmanager"
 MONITOR = "monitor"
 

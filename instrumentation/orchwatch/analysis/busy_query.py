@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from orchwatch.store.database import Store
     from orchwatch.store.selection import Selection
 
-# Who an agent is takes two strings; their hash is as good among some thousands, and sorted ten
+# An agent is identified by two strings; among some thousands their hash is as good, and sorts ten
 # times faster.
 _ACTIVITY = """
 WITH spans AS NOT MATERIALIZED (
@@ -62,8 +62,8 @@ SELECT *, status = 2 AS failed, {kind} AS kind, end_ns - duration_ns AS start_ns
 WHERE {acts} AND operation <> $tool
 """
 _TOOLS = "FROM spans WHERE operation = $tool"
-# The same where the files of the store have them in short, see `islands`; what calls another agent
-# is no work, and what other work covers does not matter.
+# The same where the files of the store have summaries of them, see `islands`; what calls another
+# agent is no work, and what other work covers does not matter.
 _OTHERS_IN_SHORT = """
 SELECT session_id, agent, agent_id, failed, kind, start_ns, end_ns FROM islands
 WHERE list_contains($families, family)
@@ -173,7 +173,7 @@ def times(
         selection: Which spans; its own window is not looked at.
         since_ns: Where the window begins, in Unix nanoseconds.
         now_ns: Where it ends.
-        active_ns: Who was busy then or later is active.
+        active_ns: Agents that were busy then or later are active.
         going_on: What has no span yet, within the window.
     """
     going_on = list(going_on)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 Kind = Literal["alert", "failure", "slow"]
 
 _NS_PER_S = 1_000_000_000
-# So many operations are fetched at once, however many there are.
+# Operations are fetched in batches of this size.
 _PAGE = 10_000
 # An operation that is recorded so long after its end is found by asking, not by following.
 _LATE_NS = 3600 * _NS_PER_S
@@ -67,9 +67,9 @@ class Event:
         error_type: Why it failed.
         fired_s: How long the alert fired that has ended.
         agent: Who.
-        session_id: Whose.
+        session_id: Its session.
         trace_id: 32 hexadecimal digits.
-        evaluator: Who found the alert out, see `alert_events`.
+        evaluator: What detected the alert, see `alert_events`.
         recommendation: What the alert advises.
         runbook: Where its entry is.
         dashboard: Where it can be seen.
@@ -166,7 +166,7 @@ class EventStream:
             return {}
 
     def _alerts(self) -> list[Event]:
-        """Those that were not read yet."""
+        """Alert events that were not read yet."""
         found: list[Event] = []
         offsets = {}
         for segment in segments.find(self._spool, (spool.EVENTS,)):
@@ -218,7 +218,7 @@ class EventStream:
         )
 
     def _operations(self, selection: Selection) -> Iterator[Event]:
-        """Those of a selection that were not seen yet."""
+        """Operations of a selection that were not seen yet."""
         recent_ns = time.time_ns() - _LATE_NS
         for end_ns, trace_id, span_id, *row in self._rows(selection):
             key = trace_id, span_id

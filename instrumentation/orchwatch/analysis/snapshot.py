@@ -59,7 +59,7 @@ class OperationReading:
 
 
 class Sample(NamedTuple):
-    """So many of them.
+    """How many tasks, operations or agents a share rests on.
 
     Attributes:
         number: How many.

@@ -32,7 +32,7 @@ def write(home: str, document: dict[str, Any]) -> None:
 
 
 def read(home: str) -> dict[str, Any] | None:
-    """The snapshot; None where there is none, or what lies there is none."""
+    """The snapshot; None where there is none, or the file is not a snapshot."""
     try:
         text = files.read(os.path.join(home, _NAME), MAX_BYTES, links=False)
     except OSError:

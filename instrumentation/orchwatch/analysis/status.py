@@ -104,7 +104,7 @@ class GathererBase(ABC):
         home: The home directory.
         project: Where coverage and state files are looked for.
         window_s: How far back spans are taken into account; None for all.
-        within: Filters; a beginning or an end of its own goes before the window's.
+        within: Filters; a start or an end of its own takes precedence over the window's.
     """
 
     def __init__(
@@ -215,7 +215,7 @@ class Gatherer(GathererBase):
         store: Its store.
         project: Where coverage and state files are looked for.
         window_s: How far back spans are taken into account; None for all.
-        within: Filters; a beginning or an end of its own goes before the window's.
+        within: Filters; a start or an end of its own takes precedence over the window's.
         refresh: Whether what was written meanwhile is taken in; not for one look at a store that
             was opened for it.
     """

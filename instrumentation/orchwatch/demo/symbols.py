@@ -87,7 +87,7 @@ def _imported(node: ast.Import | ast.ImportFrom, file: str) -> list[str]:
 
 
 def count_alone(files: list[str], library: Path = LIBRARY) -> Totals:
-    """The same counts made by one process alone, to hold the agents' against."""
+    """The same counts by a single process, to compare the agents' with."""
     totals = Totals()
     for file in files:
         totals.add(read_module(file, library).totals)

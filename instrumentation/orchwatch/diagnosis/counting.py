@@ -48,7 +48,7 @@ class InPrometheus:
         forgotten: By operation, how many of the uncounted a Collector that began anew can have
             forgotten: those that ended when it had last sent what it counted.
         surplus: By operation, how many were counted and not emitted here.
-        restarts: How often the Collector began to count anew.
+        restarts: How often the Collector restarted its counters.
     """
 
     since_ns: int

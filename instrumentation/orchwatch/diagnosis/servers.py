@@ -42,7 +42,7 @@ class Server:
         return stack_access.without_secret(self.url)
 
 
-# Those that ask for no password.
+# Servers that require no password.
 _BELOW_PATH = ("Collector", "Tempo")
 # Title, native component's port as stack/native.py names it, its default, paths, variable.
 _SERVERS = (

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # What was written, by name: SHA-256, without what follows from the table.
 NOTE: Final = ".orchwatch.json"
-# Whose own file was changed finds beside it what it would be now.
+# Beside a file that the user has changed, the new version is written.
 NEW_SUFFIX: Final = ".new"
 
 _PACKAGE: Final = Path(orchwatch.__file__).parent

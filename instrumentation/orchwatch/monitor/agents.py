@@ -1,9 +1,9 @@
-"""Who was busy when within a window, in bounded memory; `analysis.kpis` says what that means.
+"""When agents were busy within a window, in bounded memory; see `analysis.kpis` for the definition.
 
-Time is cut into minutes. What agents did in a minute is kept as it is while that is little, so that
-its figures are exact. Of a busy minute a thousand moments are looked at instead, one in each 60 ms,
-and remembered is who was at work at each: with as many moments as an hour has, a share is right to
-within half a percent (a standard error of 0.2 %) for one agent, and better for all together.
+Time is divided into minutes. The intervals of a quiet minute are kept, so that its figures are
+exact. A busy minute is sampled at a thousand moments, one in each 60 ms, at which the working
+agents are recorded: over an hour a share is right to within half a percent (a standard error of
+0.2 %) for one agent, and better for all together.
 """
 
 from __future__ import annotations
@@ -181,7 +181,7 @@ class Agents:
         return minute
 
     def move_on(self, since_ns: int) -> None:
-        """Lets go of what is before the window."""
+        """Drops what is before the window."""
         first = since_ns // MINUTE_NS
         if min(self._minutes, default=first) < first:
             self._minutes = {at: one for at, one in self._minutes.items() if at >= first}
@@ -195,7 +195,7 @@ class Agents:
         Args:
             more: What is known otherwise.
             since_ns: Unix nanoseconds.
-            active_ns: Likewise.
+            active_ns: Agents that were busy at or after this time are active.
         """
         also: dict[int, list[Interval]] = {}
         for interval in more:

@@ -1,7 +1,7 @@
 """How often operations ended within a window and how long they took, in bounded memory.
 
-Time is cut into slots, of which the window is a whole number, so what it counts may reach back one
-slot further. Durations fall into bins 1.6 % wide at most, as in an HDR histogram, and stand for its
+Time is divided into slots, of which the window is a whole number, so it may reach back one slot
+further. Durations fall into bins 1.6 % wide at most, as in an HDR histogram, and stand for its
 middle; of an operation that is rare each one is kept, so that its percentiles are exact. How many
 were within the target and the warning is counted, never interpolated, and a percentile is on the
 right side of both.
@@ -103,7 +103,7 @@ class Durations:
     """A window that moves on.
 
     Args:
-        table: Whose targets and warnings are counted exactly.
+        table: The table of targets; what is within them and their warnings is counted exactly.
 
     Attributes:
         earlier: How many ended before the window.
@@ -163,7 +163,7 @@ class Durations:
                     counts[_UNDER_TARGET] += 1
 
     def move_on(self, since_ns: int) -> None:
-        """Lets go of what ended in slots before the one of that moment."""
+        """Drops the slots before the one of that time."""
         self._first = max(self._first, since_ns // SLOT_NS)
         current = max(self._first, max(self._slots, default=0))
         for at, slot in list(self._slots.items()):
@@ -235,7 +235,7 @@ class Durations:
         return number
 
     def _forget(self, slot: _Slot) -> None:
-        """Lets go of a slot that is settled."""
+        """Drops a settled slot."""
         self._settled.subtract(slot)
         self.earlier += sum(counts[_COUNT] for counts in slot.counts.values())
         gone = slot.counts.keys() - self._settled.counts.keys()

@@ -42,7 +42,7 @@ class EndedOperation(NamedTuple):
         end_ns: When it ended, in Unix nanoseconds.
         duration_ns: How long it took.
         failed: Whether it failed.
-        session_id: Whose it was; None where it does not say, as below.
+        session_id: Its session; None where it does not say, as below.
         agent: The agent's name.
         agent_id: The agent's id.
         span_id: 16 hexadecimal digits.

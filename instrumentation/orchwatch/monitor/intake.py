@@ -225,7 +225,7 @@ class _Worker:
             )
 
     def has_more(self) -> bool:
-        """Whether `take` has not to wait: there is an answer, or there will be none."""
+        """Whether `take` returns at once: there is an answer, or none will come."""
         if self._process is None:
             return True
         assert self._process.stdout is not None
@@ -260,7 +260,7 @@ class _Worker:
             self.failure = f"its process ended with {process.returncode}"
 
     def _read(self, number: int) -> bytes:
-        """So many bytes, or all that there are."""
+        """Reads that many bytes, or all that are left."""
         process, found = self._process, b""
         while process is not None and len(found) < number:
             assert process.stdout is not None

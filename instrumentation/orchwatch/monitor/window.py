@@ -39,7 +39,7 @@ class Window:
     """The window up to now.
 
     Args:
-        table: Whose targets are counted exactly.
+        table: The table of targets; what is within them is counted exactly.
         length_ns: How far it reaches back.
 
     Attributes:
@@ -53,8 +53,8 @@ class Window:
         self.since_ns = 0
         self._agents = Agents()
         self._calls: dict[str, EndedOperation] = {}
-        # Who a span names: of all the latest, and of those that a call has, or may have, as its
-        # parent; empty where that has not ended yet.
+        # The agent that a span names: of the latest spans, and of those that a call has, or may
+        # have, as its parent; empty while the parent has not ended.
         self._actors: dict[str, str] = {}
         self._callers: dict[str, str] = {}
         self._delegating: dict[str, None] = {}  # calls that a run has as its parent
@@ -63,7 +63,7 @@ class Window:
         self._host = os.uname().nodename
 
     def move_on(self, now_ns: int) -> None:
-        """Lets go of what is before the window by now."""
+        """Drops what is before the window now."""
         self.since_ns = now_ns - self._length_ns
         self.durations.move_on(self.since_ns)
         self._agents.move_on(self.since_ns)
@@ -75,7 +75,7 @@ class Window:
             del self._recorders[who]
 
     def add(self, ended: EndedOperation, now_ns: int) -> None:
-        """Takes in an operation."""
+        """Adds an operation."""
         if ended.end_ns > now_ns + _AHEAD_NS:
             return
         self.durations.add(ended)

@@ -57,7 +57,7 @@ class Context:
         return context
 
     def with_baggage(self, entries: Mapping[str, str]) -> Context:
-        """The same span with more baggage."""
+        """A context of the same span with more baggage."""
         return Context(self.trace_id, self.span_id, {**self.baggage, **clean_baggage(entries)})
 
 

@@ -88,7 +88,7 @@ def encode_span(
     Args:
         trace_id: 32 hexadecimal digits.
         span_id: 16 hexadecimal digits.
-        parent_span_id: The same, or empty for a root span.
+        parent_span_id: Likewise; empty for a root span.
         name: A quoted JSON string.
         start_ns: Unix time in nanoseconds.
         end_ns: Unix time in nanoseconds.

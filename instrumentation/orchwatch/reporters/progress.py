@@ -34,7 +34,7 @@ class ProgressBar:
         self._write("\r\x1b[K")
 
     def advance(self, done_bytes: int) -> None:
-        """So many more bytes are dealt with."""
+        """Advances the bar by a number of bytes."""
         self._done_bytes += done_bytes
         now = time.monotonic()
         if self._to is None or now < self._next:

@@ -45,7 +45,7 @@ class SdkRecorder:
 
     Args:
         tracer: From whichever provider this process uses.
-        meter: Likewise, for counters and gauges.
+        meter: The meter for counters and gauges.
         durations: The histogram that each operation is counted in; None where the Collector
             counts the spans itself.
     """

@@ -127,7 +127,7 @@ def damaged(directory: Path, whole: Iterable[Compacted] = ()) -> list[Compacted]
 
     Args:
         directory: The store's.
-        whole: Those that are known to be so, and need not be looked at.
+        whole: Files that are known to be whole, and need not be checked.
     """
     known = {compacted.path for compacted in whole}
     return [

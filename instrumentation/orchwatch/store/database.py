@@ -36,7 +36,7 @@ _READ_ALL = "SELECT max(hash(stored)) FROM read_parquet($path) AS stored"
 _COLUMNS_OF_FILE = "DESCRIBE FROM read_parquet($path)"
 _COLUMNS_WANTED = "DESCRIBE SELECT * EXCLUDE (segment, family) FROM spool"
 _REACH = "SELECT min(end_ns), max(end_ns) FROM span"
-# So much of a segment that is still written to is worth a file: less is parsed sooner than that.
+# This much of a segment that is still being written is worth a file: less is parsed faster.
 _PIECE_BYTES = 1024 * 1024
 # Parsing this takes about a second.
 _LONG_BYTES = 16 * 1024 * 1024

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 12 * 1024 * 1024
 """Above this DuckDB is faster."""
 
-# So many bytes of lines take about as long to parse as keeping their rows.
+# Parsing this many bytes of lines takes about as long as keeping their rows.
 _WORTH_KEEPING_BYTES = 256 * 1024
 
 _TRACE_ID = re.compile("[0-9a-f]{32}")

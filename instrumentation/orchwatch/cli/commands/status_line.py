@@ -38,7 +38,7 @@ options:
 
 _VALUES = {"--format": ("line", "json"), "--color": ("auto", "always", "never")}
 _COLUMNS = 80
-# A line that is wider is not to be had.
+# The line is never wider than this.
 _COLUMN_DIGITS = 4
 # Claude Code's status JSON is some 2 kB. A writer of more, or of nothing, is not waited for.
 _MAX_BYTES = 1024 * 1024

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def quick(table: Targets, settings: Settings) -> list[AlertRule]:
-    """Those that are evaluated all the time; `regression` has the others."""
+    """Alerts that are evaluated all the time; `regression` has the others."""
     return [
         *latency.alerts(table, settings),
         *failures.alerts(table, settings),

@@ -102,7 +102,7 @@ class Assembler:
         return bool(self._open)
 
     def open_sessions(self) -> list[Session]:
-        """Those in which something may still run; not to be changed."""
+        """Sessions in which something may still run; not to be changed."""
         return [self._sessions[session_id] for session_id in sorted(self._open)]
 
     def open_turns(self) -> int:

@@ -86,7 +86,7 @@ def _model_answered(
 def _ownership(
     file: FileState, message_id: str, line: dict[str, Any], common: dict[str, Any]
 ) -> Ownership:
-    """Whose a message is."""
+    """Which session and turn own a message."""
     agent_id = common.get("agent_id")
     if agent_id:
         owner = agent_owner(agent_id)

@@ -41,7 +41,7 @@ class Ownership(Enum):
 
 
 class Claims:
-    """Who owns which message; in memory, see `StoredClaims`."""
+    """Which turn owns which message; in memory, see `StoredClaims`."""
 
     def __init__(self) -> None:
         self._held: dict[bytes, bytes] = {}
@@ -127,7 +127,7 @@ class StoredClaims(Claims):
         self._held = {}
 
     def close(self) -> None:
-        """Lets go of the file; what was not kept is forgotten."""
+        """Closes the file; claims that were not kept are forgotten."""
         self._connection.close()
 
     def _insert(self, held: Mapping[bytes, bytes]) -> None:

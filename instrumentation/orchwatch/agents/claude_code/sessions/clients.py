@@ -58,7 +58,7 @@ def file_paths(place: str) -> list[str]:
 
 
 def read(path: str, domain: str) -> tuple[Client, str] | None:
-    """Who runs which session; None where that is not known, or not of this machine.
+    """A client and the session that it runs; None where unknown, or on another machine.
 
     Args:
         path: The file.

@@ -14,7 +14,7 @@ from orchwatch.agents.claude_code.sessions.lifecycle import Lifecycle, Usage
 if TYPE_CHECKING:
     from orchwatch.agents.claude_code.sessions.facts import Fact
 
-REMEMBER_NS = 600_000_000_000  # how long it is kept which spans went out
+REMEMBER_NS = 600_000_000_000  # how long ids of written spans are kept
 
 HOOK = "hook"  # stands for the record's id where a hook reports a prompt
 
@@ -27,9 +27,9 @@ class Turn(Lifecycle):
         prompted: Its prompt was seen.
         over: Its file says that nothing more can come.
         over_reason: Why it was left unfinished then.
-        part_of: The turn that it goes on with, whose span was out already.
+        part_of: The turn that it continues, whose span was written already.
         asked: When each of its prompts was asked, by the record's id.
-        copied: Those of them that are copies, and count for nothing.
+        copied: Prompts among them that are copies, and do not count.
         began_ns: The first sign of life besides the prompts.
         previous: The session that this one was forked from.
     """
@@ -88,13 +88,13 @@ class Agent(Lifecycle):
     Attributes:
         call: The tool call that started it.
         prompt_id: The user's prompt, where its file says so.
-        hinted: The same from a hook, which names the one that runs at the moment.
+        hinted: The user's prompt by a hook, which names the one that runs then.
         run: The run of several sub-agents that it is one of.
         part: Its own key where it continues an agent whose span was written already.
         glimpsed_ns: When its session's file showed it first; its own file knows better.
         worked_ns: When it first asked its model, or was answered.
-        spawned: Its `agent.spawn` is out.
-        done: Its `agent.run` is out.
+        spawned: Its `agent.spawn` was written.
+        done: Its `agent.run` was written.
     """
 
     agent_id: str
@@ -172,7 +172,7 @@ class Session:
 
     Attributes:
         turns: Open turns, by `turn_key`.
-        closed: Turns whose span is out, their start and end; the oldest are forgotten.
+        closed: Start and end of turns whose span was written; the oldest are forgotten.
         calls: By tool call.
         events: Facts that each make a span of their own, and wait for its trace to be known.
         held: Facts from hooks that wait for the file to name their turn.
@@ -181,14 +181,14 @@ class Session:
         asks: Requests for a permission whose call is not known yet: time, sub-agent, tool, digest.
         inputs: Requests for input: when asked, when answered, turn, sub-agent.
         pauses: How long each turn that is over has waited for a person, 0 if that is not known.
-        waited: How much of that went out as spans.
+        waited: How much of that was written as spans.
         compact_starts: When the last compactions began.
-        emitted: Span ids and when they went out; the oldest are forgotten.
+        emitted: Ids of written spans and when that was; the oldest are forgotten.
         runs: The call that started a run of several sub-agents.
         notices: Ends of sub-agents announced to the session: time and error type.
-        parts: The part of a turn, or sub-agent, that goes on after its span was out.
+        parts: The continuation of a turn, or sub-agent, whose span was written.
         arrived_ns: When its files were last written to, or a hook came.
-        arrivals: The same of each sub-agent, and by an empty id of its own conversation.
+        arrivals: Likewise by sub-agent, with an empty id for its own conversation.
         exited_ns: When Claude Code ended.
         lost_ns: The last sign of life when its process was no more.
         start_ns: When it was started, as its file says.

@@ -33,22 +33,22 @@ _BYTES_PER_WRITE = 32 * 1024 * 1024
 
 @dataclass
 class Summary:
-    """What an import added.
+    """What an import added to the history.
 
     Attributes:
         sessions: Sessions that had something new.
-        unchanged: Those that had nothing.
+        unchanged: Sessions that had nothing new.
         turns: Turns of sessions.
         agents: Sub-agents, Claude Code's own helpers included.
         tools: Tool calls by name.
-        failed: Those that failed, by name.
+        failed: Failed tool calls by name.
         api_errors: Failed requests to the model.
         hooks: Hooks that ran.
         compactions: Conversations that were summarised.
         open_turns: Turns that still run; a later import finishes them.
         skipped: Lines that were passed over, by reason.
         spans: All spans.
-        session_ids: Whose spans.
+        session_ids: The sessions of the spans.
         start_ns: When the first of them began, Unix nanoseconds; none without spans.
         end_ns: When the last of them ended.
         read_bytes: How much was read.

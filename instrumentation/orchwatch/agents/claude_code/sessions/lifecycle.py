@@ -16,8 +16,8 @@ class Usage:
     """Tokens of several answers; one answer is reported several times, and its highest counts hold.
 
     Attributes:
-        totals: Input, output, read from the cache, written to the cache: of settled answers.
-        recent: The same by message, of the last ones.
+        totals: Input, output, cache read and cache creation tokens of settled answers.
+        recent: The same four counts by message, of the last messages.
         requests: How many answers.
         model: Which model gave the last one.
     """

@@ -70,13 +70,13 @@ class LineFile:
         return self._records, size_bytes
 
     def close(self) -> None:
-        """Lets go of the file; `peek` opens it again at `offset`."""
+        """Closes the file; `peek` opens it again at `offset`."""
         if self._stream is not None:
             self._stream.close()
             self._stream = None
 
     def _pass_over(self, size_bytes: int) -> None:
-        """A line that no memory should hold, to its end."""
+        """Skips a line that is too long, to its end."""
         assert self._stream is not None
         self._skipped["longer than 64 MiB"] += 1
         start = self.offset + size_bytes
@@ -92,7 +92,7 @@ class LineFile:
 
 
 def merged(files: Sequence[LineFile]) -> Iterator[int]:
-    """The index of the file whose line is next in time, which its taker must take."""
+    """The index of the file whose line is next in time; the caller must `take` it."""
     waiting = []
     for index, file in enumerate(files):
         if file.peek():

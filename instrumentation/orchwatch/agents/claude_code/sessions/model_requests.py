@@ -28,7 +28,7 @@ class ModelRequest(NamedTuple):
 
 
 class ModelRequests:
-    """Those of one file.
+    """The requests in one file that wait for their answer.
 
     Args:
         state: The file's, in which they are kept.

@@ -41,7 +41,7 @@ class SessionFile:
     Attributes:
         path: Where it lies.
         agent_id: The sub-agent that it is about, None for a session's own file.
-        identity: The same for a copy, another for another file: of its first line.
+        identity: A digest of its first line, equal for copies of one file.
         size_bytes: How large it was when it was found.
     """
 

@@ -1,4 +1,4 @@
-"""Who else would read a secret that stands in a settings file."""
+"""Which other users could read a secret in a settings file."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def _is_in_work_tree(directory: str) -> bool:
 
 
 def _git(directory: str, *words: str) -> int | None:
-    """What git ends with; None where it is not to be had, or does not end."""
+    """What git ends with; None where git is missing, or does not end."""
     environ = {key: text for key, text in os.environ.items() if not key.startswith("GIT_")}
     try:
         done = subprocess.run(

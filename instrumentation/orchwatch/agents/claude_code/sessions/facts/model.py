@@ -79,7 +79,7 @@ class SessionCost(Fact):
         record_id: The record's own id.
         cost_usd: In US dollars.
         api_ns: How long requests to models took, added up.
-        tools_ns: Likewise tools.
+        tools_ns: How long tool calls took, added up.
         models: The cost of each model.
     """
 
@@ -101,7 +101,7 @@ class Compacted(Fact):
 
     Attributes:
         record_id: The record's own id.
-        trigger: Who wanted it.
+        trigger: `auto`, `manual` or `MICRO`; empty where unknown.
         tokens: How many there were before.
         duration_ns: How long it took, where the source says so.
     """

@@ -68,7 +68,7 @@ class ToolCut(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PermissionAsked(Fact):
-    """A tool waits for somebody's permission.
+    """A tool call waits for a permission.
 
     Attributes:
         tool_use_id: Which call, where the source says so.
@@ -83,7 +83,7 @@ class PermissionAsked(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InputAsked(Fact):
-    """Somebody is asked for input, or has answered.
+    """A user is asked for input, or has answered.
 
     Attributes:
         input_id: Joins the two.

@@ -137,8 +137,9 @@ def _about_prometheus(counted: InPrometheus, earlier: int) -> Iterator[str]:
             yield (
                 f"The Collector restarted its counters {number_of(counted.restarts, 'time')}."
                 " One that is killed forgets what it counted since its last flush,"
-                f" {FLUSH_INTERVAL_S:g} s at most: that explains {sum(counted.forgotten.values())} of them. The spans"
-                " themselves are not affected."
+                f" {FLUSH_INTERVAL_S:g} s at most: that explains"
+                f" {sum(counted.forgotten.values())} of them. The spans themselves are not"
+                " affected."
             )
         if counted.unexplained:
             yield f"For no known reason, {counted.unexplained} of them were not counted."

@@ -42,7 +42,7 @@ def _availability(table: Targets, settings: Settings, row: LevelTarget) -> Alert
         kind="burn",
         symptom="errors",
         expr=budget.burns(settings),
-        hold=settings.settled,
+        for_=settings.settled,
         summary="{{ $value | humanizePercentage }} of the operations with a target failed, "
         f"{budget.allowed()}",
         dashboard=readings.dashboard(row),
@@ -69,7 +69,7 @@ def _error_rate(table: Targets, settings: Settings, row: LevelTarget) -> AlertRu
         kind="burn",
         symptom="errors",
         expr=f"(\n{indented(budget.burns(settings))}\n)\n{recording.OF_THE_TABLE}",
-        hold=settings.settled,
+        for_=settings.settled,
         summary=f"{{{{ {name} }}}}: {{{{ $value | humanizePercentage }}}} failed, "
         f"{budget.allowed()}",
         dashboard=f"{readings.OPERATIONS_DASHBOARD}?var-operation={{{{ {name} | urlquery }}}}",

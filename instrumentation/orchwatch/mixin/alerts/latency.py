@@ -62,7 +62,7 @@ def _burn(table: Targets, settings: Settings, row: OperationTarget) -> AlertRule
         kind="burn",
         symptom="latency",
         expr=budget.burns(settings),
-        hold=settings.settled,
+        for_=settings.settled,
         summary=f"{row.title}: {{{{ $value | humanizePercentage }}}} took longer than {target}, "
         f"{budget.allowed()}",
         dashboard=readings.operation_page(row.id),
@@ -94,7 +94,7 @@ def _threshold(table: Targets, settings: Settings, row: OperationTarget) -> Aler
         # The threshold is an edge: the p95 lies beyond it exactly when fewer than 95 % are within.
         expr=f"{p95} > {number(alert_s)}",
         # Together with the burn that explains it.
-        hold=settings.settled,
+        for_=settings.settled,
         summary=f"{row.title}: {_SUMMARY_P95}, the alert threshold is {limit}",
         dashboard=readings.operation_page(row.id),
         meaning=f"The p95 of the last {settings.window} is beyond the alert threshold that the "
@@ -127,8 +127,8 @@ def _trend(table: Targets, settings: Settings, row: OperationTarget) -> AlertRul
         symptom="latency",
         urgency="info",
         expr=crosses(p95, row.target_s, ">", settings),
-        hold=settings.hold,
-        keep=settings.hold,
+        for_=settings.hold,
+        keep_firing_for=settings.hold,
         summary=f"{row.title}: {_SUMMARY_P95} and will exceed {units.duration(row.target_s)} "
         f"within {horizon}",
         dashboard=readings.operation_page(row.id),

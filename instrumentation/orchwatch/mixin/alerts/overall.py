@@ -56,7 +56,7 @@ def _many_errors(table: Targets, settings: Settings, row: Pattern) -> AlertRule:
         symptom="errors",
         # Whole operations: an increase is extrapolated to a little more.
         expr=f"sum(increase({failed}[{window}])) >= {number(row.limit + 1)}",
-        hold=settings.settled,
+        for_=settings.settled,
         summary=f'{{{{ printf "%.0f" $value }}}} operations failed within {window}, '
         f"more than {number(row.limit)}",
         dashboard=readings.OPERATIONS_DASHBOARD,
@@ -90,7 +90,7 @@ def _slow_on_average(
         symptom="latency",
         expr=f"{total_s} / ({count} > 0) > {number(row.limit)}",
         # The two sums do not begin in one instant when Prometheus starts.
-        hold=settings.hold,
+        for_=settings.hold,
         summary="An operation takes {{ $value | humanizeDuration }} on average, more than "
         f"{units.duration(row.limit)}",
         dashboard=readings.OPERATIONS_DASHBOARD,
@@ -119,8 +119,8 @@ def _disk(settings: Settings) -> AlertRule:
         kind="prediction",
         symptom="resource",
         expr=crosses(readings.DISK_FREE, 0, "<=", settings, "slow_"),
-        hold=settings.hold,
-        keep=settings.hold,
+        for_=settings.hold,
+        keep_firing_for=settings.hold,
         summary="{{ $value | humanize1024 }}B are left on the disk that holds the spool, and none "
         f"will be within {horizon}",
         dashboard=readings.RESOURCES_DASHBOARD,

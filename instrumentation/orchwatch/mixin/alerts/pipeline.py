@@ -90,7 +90,7 @@ def _collector_down(settings: Settings) -> AlertRule:
             recommendation="Start the Collector and read the last lines of its log",
             look=UPTIME,
         ),
-        hold=silent,
+        for_=silent,
         cases=(
             {UPTIME: f"{samples.growing(0, 60, 5)} _x{MINUTES}"},
             {UPTIME: samples.growing(0, 60, MINUTES)},
@@ -152,7 +152,7 @@ def _queue_full(settings: Settings) -> AlertRule:
             "budget (ORCHWATCH_SPOOL_BUDGET_BYTES)",
             look=f"{QUEUE_SIZE} / {QUEUE_CAPACITY}",
         ),
-        hold=settings.hold,
+        for_=settings.hold,
         labels=_EXPORTER,
         cases=(
             _queue_series(samples.constant(full * _CAPACITY, MINUTES)),
@@ -263,7 +263,7 @@ def _no_operations(table: Targets, settings: Settings) -> AlertRule:
             "arrive",
             look=f"{recording.ENDED}{idle}",
         ),
-        hold=settings.hold,
+        for_=settings.hold,
         cases=({}, samples.histogram(table, operation.id, runs)),
     )
 

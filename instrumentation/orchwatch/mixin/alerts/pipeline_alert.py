@@ -36,7 +36,7 @@ def alert(
     text: Text,
     *,
     cases: tuple[Mapping[str, str], Mapping[str, str]],
-    hold: str = "",
+    for_: str = "",
     labels: Mapping[str, str] | None = None,
 ) -> AlertRule:
     """An alert without a row of the table.
@@ -47,7 +47,7 @@ def alert(
         expr: Has a result while it fires.
         text: What a person reads.
         cases: The series with which it fires, and those with which it does not.
-        hold: How long the expression must answer.
+        for_: How long the expression must have a result before the alert fires.
         labels: Of the answer, in the case in which it fires.
     """
     firing, silent = (Case(series=series, at=f"{MINUTES}m") for series in cases)
@@ -57,7 +57,7 @@ def alert(
         kind="pipeline",
         symptom="pipeline",
         expr=expr,
-        hold=hold,
+        for_=for_,
         summary=text.summary,
         dashboard=readings.PIPELINE_DASHBOARD,
         meaning=text.meaning,

@@ -61,7 +61,7 @@ def _monitor_down(settings: Settings) -> AlertRule:
             "none of that",
             look="up",
         ),
-        hold=settings.pipeline["silent"],
+        for_=settings.pipeline["silent"],
         cases=({UP: samples.constant(0, MINUTES)}, {UP: samples.constant(1, MINUTES)}),
     )
 
@@ -85,7 +85,7 @@ def _backlog(settings: Settings) -> AlertRule:
             "home directory, and whether Tempo and Prometheus take what it sends",
             look=AGE,
         ),
-        hold=settings.hold,
+        for_=settings.hold,
         cases=(
             {series: samples.growing(0, 60, MINUTES)},
             {series: samples.constant(behind_s * samples.SHORT, MINUTES)},

@@ -39,10 +39,10 @@ def by_name(table: Targets, settings: Settings) -> list[list[AlertRule]]:
 def meaning(alert: AlertRule) -> str:
     """What it means, and how long that must be so."""
     text = alert.meaning
-    if alert.hold:
-        text += f" It fires after {alert.hold}."
-    if alert.keep:
-        text += f" It ends when all has been well for {alert.keep}."
+    if alert.for_:
+        text += f" It fires after {alert.for_}."
+    if alert.keep_firing_for:
+        text += f" It ends when all has been well for {alert.keep_firing_for}."
     return text
 
 

@@ -74,8 +74,8 @@ class AlertRule:
             `messages`, `pipeline`.
         urgency: Its severity where that is not the row's.
         expr: Has a result while it fires; the summary shows its value.
-        hold: How long it must answer.
-        keep: How long it must not answer to end.
+        for_: How long the expression must have a result before the alert fires.
+        keep_firing_for: How long it must have no result before the alert ends.
         summary: One sentence with value and unit.
         dashboard: Uid, and the variables behind it.
         meaning: For the runbook, the same for all alerts of one name.
@@ -93,8 +93,8 @@ class AlertRule:
     symptom: str
     urgency: Severity | None = None
     expr: str
-    hold: str = ""
-    keep: str = ""
+    for_: str = ""
+    keep_firing_for: str = ""
     summary: str
     dashboard: str
     meaning: str
@@ -128,10 +128,10 @@ class AlertRule:
     def data(self, settings: Settings) -> dict[str, Any]:
         """As the rule file has it."""
         found: dict[str, Any] = {"alert": self.name, "expr": self.expr}
-        if self.hold:
-            found["for"] = self.hold
-        if self.keep:
-            found["keep_firing_for"] = self.keep
+        if self.for_:
+            found["for"] = self.for_
+        if self.keep_firing_for:
+            found["keep_firing_for"] = self.keep_firing_for
         annotations = {
             "summary": self.summary,
             # For programs: the summary has it rounded.

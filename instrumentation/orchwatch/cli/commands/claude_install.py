@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
         SettingsError: The file cannot be read or changed, or is not what it should be.
         SecretError: The secret cannot be read or written.
     """
-    from orchwatch.agents.claude_code.settings import installation, locations  # noqa: PLC0415 - slow, see `commands`
+    from orchwatch.agents.claude_code.settings import backup, installation, locations  # noqa: PLC0415 - slow, see `commands`
 
     _choose_hooks(arguments)
     path = locations.settings_file(arguments.scope)
@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         if installation.write(change):
             _say(f"{change.path}: {_summary(change)}")
             if change.before is not None:
-                _say(f"as it was before: {installation.backup_path(change.path)}")
+                _say(f"as it was before: {backup.content_path(change.path)}")
             break
         # The file has changed since it was read.
     _say(*(f"note: {note}" for note in _notes(change, arguments.scope)))

@@ -10,7 +10,6 @@ until the secret is taken out again; one that git would take is refused.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import stat
@@ -18,20 +17,16 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from orchwatch.agents.claude_code.settings import secrecy, settings_file, wrapped_hooks
+from orchwatch.agents.claude_code.settings import backup, secrecy, settings_file, wrapped_hooks
 from orchwatch.agents.claude_code.settings.settings_file import Additions, Removed, SettingsError
 from orchwatch.recording import files
-from orchwatch.recording.home import DIRECTORY_MODE, home
 from orchwatch.recording.locks import lock_exclusively
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _LOCK_WAIT_S = 10.0
-_TEMPORARY_SUFFIX = ".orchwatch-tmp"
-_BEFORE, _RECORD = "before", "record.json"
 _WRITE_BITS = 0o222
-_MAX_BYTES = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,14 +65,6 @@ class Change:
             or self.new_mode != self.mode
             or any(_load_if_there(path) != content for path, content in self.launchers.items())
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Record:
-    before: bytes | None
-    digest: str
-    env: dict[str, str]
-    mode: int | None
 
 
 def plan_install(path: str, additions: Callable[[], Additions]) -> Change:
@@ -132,7 +119,7 @@ def plan_uninstall(path: str) -> Change:
     """
     path, current = _read(path)
     before, removed = _original(path, current)
-    record = _recall(path)
+    record = backup.load(path)
     mode = new_mode = _mode(path)
     if record and record.mode is not None and mode == record.mode & ~secrecy.OTHERS:
         new_mode = record.mode
@@ -165,33 +152,36 @@ def write(change: Change) -> bool:
             if _read(change.path)[1] != change.current:
                 return False
             with suppress(FileNotFoundError):
-                os.unlink(change.path + _TEMPORARY_SUFFIX)  # what a kill has left
+                os.unlink(change.path + backup.TEMPORARY_SUFFIX)  # what a kill has left
             if change.new == change.before:
                 if change.changes:
-                    _put(change.path, change.new, change.new_mode)
-                _forget(change.path)
+                    backup.replace(change.path, change.new, change.new_mode)
+                backup.remove(change.path)
             else:
                 # First what undoes it, and what the hooks will run through: a kill in between
                 # leaves a record and launchers of nothing.
-                _remember(change)
+                backup.save(
+                    change.path,
+                    backup.Record(
+                        before=change.before,
+                        digest=backup.digest(change.new or b""),
+                        env=change.env,
+                        mode=change.mode,
+                    ),
+                )
                 for path, content in change.launchers.items():
                     wrapped_hooks.write_launcher(path, content)
-                _put(change.path, change.new, change.new_mode)
+                backup.replace(change.path, change.new, change.new_mode)
     except OSError as error:
         name = error.filename or change.path
         raise SettingsError(f"{name}: cannot be written: {error.strerror}") from error
     return True
 
 
-def backup_path(path: str) -> str:
-    """Where what a settings file held before lies, once something is installed."""
-    return os.path.join(_keep(os.path.realpath(path)), _BEFORE)
-
-
 def _original(path: str, current: bytes | None) -> tuple[bytes | None, Removed | None]:
     """The file without orchwatch, and what had to be taken out of it for that."""
-    record = _recall(path)
-    if record is not None and current is not None and _digest(current) == record.digest:
+    record = backup.load(path)
+    if record is not None and current is not None and backup.digest(current) == record.digest:
         return record.before, None
     if current is None:
         return None, None
@@ -220,18 +210,14 @@ def _read(path: str) -> tuple[str, bytes | None]:
     if not status.st_mode & _WRITE_BITS or not os.access(path, os.W_OK):
         raise SettingsError(f"{path}: is read-only; nothing was changed")
     try:
-        return path, _load(path)
+        return path, backup.read(path)
     except OSError as error:
         raise SettingsError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def _load(path: str) -> bytes:
-    return files.read(path, _MAX_BYTES)
-
-
 def _load_if_there(path: str) -> bytes | None:
     try:
-        return _load(path)
+        return backup.read(path)
     except OSError:
         return None
 
@@ -290,85 +276,3 @@ def _mode(path: str) -> int | None:
         return stat.S_IMODE(os.stat(path).st_mode)
     except OSError:
         return None
-
-
-def _put(path: str, content: bytes | None, mode: int | None = None) -> None:
-    """Replaces a file in one step, keeping its owner; None removes it.
-
-    A file gets `mode` where one is given, and is private otherwise, from its first byte on.
-    """
-    if content is None:
-        with suppress(FileNotFoundError):
-            os.unlink(path)
-        return
-    # A fixed name, so that what a kill leaves can be found; only under the lock.
-    temporary = path + _TEMPORARY_SUFFIX
-    try:
-        file = files.create(temporary)
-        try:
-            with suppress(FileNotFoundError):
-                status = os.stat(path)
-                if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
-                    with suppress(PermissionError):
-                        os.fchown(file, status.st_uid, status.st_gid)
-            if mode is not None:
-                os.fchmod(file, mode)
-            files.write_all(file, content)
-            os.fsync(file)
-        finally:
-            os.close(file)
-        os.replace(temporary, path)
-    except OSError:
-        with suppress(OSError):
-            os.unlink(temporary)
-        raise
-
-
-def _keep(path: str) -> str:
-    return os.path.join(home(), "claude", f"settings-{_digest(os.fsencode(path))[:16]}")
-
-
-def _remember(change: Change) -> None:
-    directory = _keep(change.path)
-    earlier = _recall(change.path)
-    os.makedirs(directory, DIRECTORY_MODE, exist_ok=True)
-    if change.before is not None:
-        _put(os.path.join(directory, _BEFORE), change.before)
-    record = {
-        "path": change.path,
-        "existed": change.before is not None,
-        "sha256": _digest(change.new or b""),
-        "env": change.env,
-        "mode": change.mode if earlier is None or earlier.mode is None else earlier.mode,
-    }
-    _put(os.path.join(directory, _RECORD), json.dumps(record, indent=2).encode() + b"\n")
-
-
-def _recall(path: str) -> _Record | None:
-    directory = _keep(path)
-    try:
-        record = json.loads(_load(os.path.join(directory, _RECORD)))
-        before = _load(os.path.join(directory, _BEFORE)) if record["existed"] else None
-        mode = record.get("mode")
-        return _Record(
-            before=before,
-            digest=str(record["sha256"]),
-            env=dict(record["env"]),
-            mode=mode if isinstance(mode, int) else None,
-        )
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def _forget(path: str) -> None:
-    directory = _keep(path)
-    for name in (_RECORD, _BEFORE):
-        for suffix in ("", _TEMPORARY_SUFFIX):
-            with suppress(FileNotFoundError):
-                os.unlink(os.path.join(directory, name + suffix))
-    with suppress(FileNotFoundError):
-        os.rmdir(directory)
-
-
-def _digest(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

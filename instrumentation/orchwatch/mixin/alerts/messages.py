@@ -53,7 +53,7 @@ def _unread(settings: Settings) -> AlertRule:
         # Each bus sets the same series: the worst of the last minutes' is one of them.
         expr=f"max by ({TOPIC}) (max_over_time({UNREAD_AGE}[{settings.messages['window']}]))"
         f" > {unread_s}",
-        hold=settings.hold,
+        for_=settings.hold,
         summary=f"A message of {{{{ $labels.{TOPIC} }}}} was sent "
         "{{ $value | humanizeDuration }} ago and nobody has acknowledged it",
         dashboard=readings.AGENTS_DASHBOARD,

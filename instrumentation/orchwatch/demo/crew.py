@@ -1,44 +1,66 @@
-"""The demo's agents: worker processes of a pool, each with a line to the supervisor."""
+"""The demo's agents: worker processes of a pool that the supervisor talks to over the bus."""
 
 from __future__ import annotations
 
 import queue
-import socket
 import sys
-import time
-from typing import TYPE_CHECKING
+import threading
+from typing import TYPE_CHECKING, Self
 
 from orchwatch.runtime.agents import AgentError, AgentEvent, Launch
-from orchwatch.runtime.messages import Channel, Message
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from types import TracebackType
     from typing import Any
 
     from orchwatch.runtime.agents import AgentPool
+    from orchwatch.runtime.message import Message
+    from orchwatch.runtime.message_bus import MessageBus
 
 WORKER = (sys.executable, "-m", "orchwatch.demo.worker")
 REPORT = "report"
 REFUSAL = "refusal"
+LEAVE = "leave"
 OVER = ("ended", "failed")
 LEAVE_TIMEOUT_S = 2.0
-
-Received = tuple[str, Message | AgentEvent]
+# How long the thread that reads takes to notice that it should end.
+_READ_S = 0.2
 
 
 class Crew:
     """Hands work to the agents of a session, and hears from them and about them.
 
+    Leaving the `with` block ends the thread that reads their messages; the pool ends the agents.
+
     Args:
         pool: The session's.
+        bus: The session's, under the supervisor's name.
         session_id: Whose agents they are.
     """
 
-    def __init__(self, pool: AgentPool, session_id: str) -> None:
+    def __init__(self, pool: AgentPool, bus: MessageBus, session_id: str) -> None:
         self._pool = pool
+        self._bus = bus
         self._session_id = session_id
-        self._channels: dict[str, Channel] = {}
-        self._put_aside: list[Received] = []
+        self._put_aside: list[tuple[str, Message | AgentEvent]] = []
+        self._mailbox = bus.mailbox(sole_reader=True)
+        self._closed = threading.Event()
+        self._reader = threading.Thread(target=self._read, name="messages", daemon=True)
+        self._reader.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._closed.set()
+        self._reader.join()
+        self._mailbox.close()
 
     def join(self, name: str) -> int:
         """Start an agent and wait until it is ready; gives its process's id.
@@ -70,14 +92,14 @@ class Crew:
     def deliver(
         self, name: str, kind: str, body: Mapping[str, Any], baggage: Mapping[str, str]
     ) -> None:
-        """Send an agent a message.
+        """Send an agent a message; if it is killed before it has taken it, the next one will.
 
         Raises:
-            DeliveryError: It is gone, or did not acknowledge in time.
+            MessageError: It cannot be sent.
         """
-        self._channels[name].deliver(kind, body, baggage)
+        self._bus.send(name, kind, dict(body), baggage=baggage)
 
-    def receive(self, timeout_s: float) -> Received | None:
+    def receive(self, timeout_s: float) -> tuple[str, Message | AgentEvent] | None:
         """The next message of an agent, or what happened to one; None where nothing did in time."""
         if self._put_aside:
             return self._put_aside.pop(0)
@@ -98,28 +120,20 @@ class Crew:
         return list(self._pool.agents)
 
     def leave(self) -> None:
-        """Hang up, and give the agents the time to finish what they are recording."""
-        for channel in self._channels.values():
-            channel.close()
+        """Ask the agents to go, and give them the time to finish what they are recording."""
+        self._bus.broadcast(LEAVE)
         self._pool.close(LEAVE_TIMEOUT_S)
 
-    def _next(self, timeout_s: float | None) -> Received:
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
-        while True:
-            left_s = None if deadline is None else max(0.0, deadline - time.monotonic())
-            found = self._pool.events.get(timeout=left_s)
-            return (found.agent, found) if isinstance(found, AgentEvent) else found
+    def _next(self, timeout_s: float | None) -> tuple[str, Message | AgentEvent]:
+        found = self._pool.events.get(timeout=timeout_s)
+        return (found.agent, found) if isinstance(found, AgentEvent) else found
+
+    def _read(self) -> None:
+        while not self._closed.is_set():
+            self._mailbox.handle(
+                lambda message: self._pool.events.put((message.sender, message)),
+                timeout_s=_READ_S,
+            )
 
     def _launch(self, name: str) -> Launch:
-        ours, theirs = socket.socketpair()
-
-        def sink(message: Message | None) -> None:
-            if message is not None:  # the pool says when a process has ended
-                self._pool.events.put((name, message))
-
-        before = self._channels.pop(name, None)
-        if before is not None:
-            before.close()
-        self._channels[name] = Channel(ours, name, sink)
-        descriptor = theirs.detach()
-        return Launch(command=[*WORKER, str(descriptor), self._session_id], pass_fds=(descriptor,))
+        return Launch(command=[*WORKER, str(self._bus.path), self._session_id, name])

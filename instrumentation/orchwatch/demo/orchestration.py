@@ -17,12 +17,13 @@ from orchwatch.recording.operation import operation
 from orchwatch.recording.propagation import attach
 from orchwatch.runtime import hooks, sessions
 from orchwatch.runtime.agents import AgentEvent
-from orchwatch.runtime.messages import DeliveryError, Message
 from orchwatch.runtime.sessions import Session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from orchwatch.runtime.message import Message
 
 TASK = "task"
 # Small batches, so that messages, events and states come often; several for each agent, so that
@@ -106,9 +107,13 @@ class Orchestration:
             {semconv.GEN_AI_OPERATION_NAME: "invoke_workflow", semconv.SESSION_ID: session_id},
         ) as op:
             baggage = {semconv.SESSION_ID: session_id}
-            with attach(baggage=baggage), Session(self._root, FOLDS, session_id) as session:
+            with (
+                attach(baggage=baggage),
+                Session(self._root, FOLDS, session_id) as session,
+                Crew(session.agents, session.bus, session_id) as crew,
+            ):
                 self._session = session
-                self._crew = Crew(session.agents, session_id)
+                self._crew = crew
                 self._start()
                 self._supervise()
                 self._end()
@@ -178,11 +183,7 @@ class Orchestration:
             raise OrchestrationError(f"{task_id} failed {TASK_ATTEMPTS} times, its agents died")
         self._process("task.assigned", id=task_id, agent=agent)
         body = {"id": task_id, "files": task["files"]}
-        try:
-            self._crew.deliver(agent, TASK, body, {semconv.GEN_AI_AGENT_NAME: agent})
-        except DeliveryError:
-            # Its span is recorded as failed; that its process is gone leads to recovery.
-            self._kill(agent)
+        self._crew.deliver(agent, TASK, body, {semconv.GEN_AI_AGENT_NAME: agent})
 
     def _take(self, agent: str, message: Message) -> None:
         """Fold an agent's report into the state, unless another agent has the task by now."""
@@ -201,7 +202,7 @@ class Orchestration:
             self._session.store.persist()
 
     def _kill_one(self, agent: str) -> None:
-        """Once in a run, kill an agent that has just acknowledged a batch, without warning."""
+        """Once in a run, kill an agent that has a batch, without warning."""
         tasks = self._session.store.document["tasks"]
         completed = self._session.queries.query("$.tasks[?@.status == 'completed'].id")
         if self._victim or len(completed) < len(tasks) * KILL_AT_SHARE:

@@ -7,41 +7,59 @@ the supervisor, every agent would wait for the others' hooks.
 from __future__ import annotations
 
 import queue
-import socket
 import sys
+import threading
 import time
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchwatch import semconv
 from orchwatch.demo import policy, symbols
-from orchwatch.demo.crew import REFUSAL, REPORT
+from orchwatch.demo.crew import LEAVE, REFUSAL, REPORT
 from orchwatch.recording.operation import operation
 from orchwatch.recording.propagation import attach
 from orchwatch.runtime import hooks
 from orchwatch.runtime.agents import say_ready
-from orchwatch.runtime.messages import Channel, DeliveryError, Message
+from orchwatch.runtime.message import MessageError
+from orchwatch.runtime.message_bus import MessageBus
+from orchwatch.runtime.sessions import SUPERVISOR
 
-SUPERVISOR = "supervisor"
+if TYPE_CHECKING:
+    from orchwatch.runtime.mailbox import Mailbox
+    from orchwatch.runtime.message import Message
 
 
-def work(connection: socket.socket, session_id: str) -> None:
-    """Serve one batch after the other until the supervisor hangs up.
+def work(bus: MessageBus, session_id: str) -> None:
+    """Serve one batch after the other until the supervisor asks to leave.
+
+    A thread takes what comes, so that a batch is delivered while another is worked on. What this
+    process had taken when it was killed, the supervisor hands out again.
 
     Args:
-        connection: The line to the supervisor.
+        bus: The session's, under this agent's name.
         session_id: The session of this agent; part of its hooks' input.
 
     Raises:
-        DeliveryError: The supervisor was gone before a report reached it.
+        MessageError: The bus cannot be used.
     """
-    inbox: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
-    channel = Channel(connection, SUPERVISOR, inbox.put)
+    inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+    mailbox = bus.mailbox(sole_reader=True)
+    threading.Thread(target=_take, args=(mailbox, inbox), name="messages", daemon=True).start()
     say_ready()
-    while (message := inbox.get()) is not None:
+    while (message := inbox.get()).kind != LEAVE:
         with attach(message.headers):
-            _serve(message, channel, session_id)
+            _serve(message, bus, session_id)
 
 
-def _serve(message: Message, channel: Channel, session_id: str) -> None:
+def _take(mailbox: Mailbox, inbox: queue.SimpleQueue[Message]) -> None:
+    while (message := mailbox.receive(None)) is not None:
+        mailbox.acknowledge(message)
+        inbox.put(message)
+        if message.kind == LEAVE:
+            return
+
+
+def _serve(message: Message, bus: MessageBus, session_id: str) -> None:
     task, files = message.body["id"], message.body["files"]
     attributes = {semconv.GEN_AI_OPERATION_NAME: "invoke_agent", semconv.TASK_ID: task}
     with operation(semconv.AGENT_TASK, attributes) as op:
@@ -49,7 +67,7 @@ def _serve(message: Message, channel: Channel, session_id: str) -> None:
         decision = hooks.process(policy.BATCH_POLICY, "PreToolUse", use)
         if decision.outcome == "blocked":
             op.fail("hook_blocked")
-            channel.deliver(REFUSAL, {"id": task, "reason": decision.reason})
+            bus.send(SUPERVISOR, REFUSAL, {"id": task, "reason": decision.reason})
             return
         started = time.perf_counter()
         with operation(
@@ -59,16 +77,17 @@ def _serve(message: Message, channel: Channel, session_id: str) -> None:
             modules = [symbols.read_module(file) for file in files]
         parse_s = time.perf_counter() - started
         reports = [symbols.as_report(module) for module in modules]
-        channel.deliver(REPORT, {"id": task, "modules": reports, "parse_s": parse_s})
+        bus.send(SUPERVISOR, REPORT, {"id": task, "modules": reports, "parse_s": parse_s})
 
 
 def main() -> int:
-    """Serve the socket whose number is the first argument, for the session that is the second."""
-    connection = socket.socket(fileno=int(sys.argv[1]))
-    connection.set_inheritable(False)
+    """Serve under the name that is the third argument, over a bus, for a session."""
+    path, session_id, name = sys.argv[1:]
     try:
-        work(connection, sys.argv[2])
-    except DeliveryError:
+        with MessageBus(Path(path), name) as bus:
+            work(bus, session_id)
+    except MessageError as error:
+        print(error, file=sys.stderr)
         return 1
     return 0
 

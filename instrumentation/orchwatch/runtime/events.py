@@ -128,12 +128,12 @@ class EventLog:
         rows = [to_row(event) for event in events]
         with self._database.writing() as connection:
             added = _insert(connection, rows)
-            if added == len(rows):
-                last = _last(connection)
-            else:
+            newest = _last(connection)
+            last = newest
+            if added < len(rows):
                 (last,) = connection.execute(_POSITION, (rows[-1][0],)).fetchone()
             if added:
-                self._drop_oldest(connection, _last(connection), added)
+                self._drop_oldest(connection, newest, added)
         return last
 
     def read(

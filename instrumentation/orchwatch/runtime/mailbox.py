@@ -45,6 +45,7 @@ class Mailbox:
         capacity: int,
         visible_after_s: float,
         max_tries: int,
+        sole_reader: bool,
     ) -> None:
         for what, value in (("capacity", capacity), ("max_tries", max_tries)):
             if type(value) is not int or value < 1:
@@ -67,6 +68,8 @@ class Mailbox:
                 (name, capacity),
             )
             connection.executemany("INSERT OR IGNORE INTO subscriptions VALUES (?, ?)", wanted)
+            if sole_reader:
+                message_tables.release_all(connection, name)
         self._waiter = Waiter(database.path, name)
 
     def __enter__(self) -> Self:

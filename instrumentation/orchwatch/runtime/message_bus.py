@@ -81,6 +81,7 @@ class MessageBus:
         capacity: int = CAPACITY,
         visible_after_s: float = VISIBLE_AFTER_S,
         max_tries: int = MAX_TRIES,
+        sole_reader: bool = False,
     ) -> Mailbox:
         """Open the mailbox of this name, and make it if it is missing; it stays until removed.
 
@@ -91,6 +92,8 @@ class MessageBus:
             capacity: How many unread messages it holds; beyond, senders are refused or wait.
             visible_after_s: A message that is not acknowledged for so long is handed out again.
             max_tries: So many times at most; then it is a dead letter.
+            sole_reader: No other process reads it: what an earlier one, killed perhaps, had not
+                acknowledged comes again at once.
 
         Raises:
             MessageError: A name or a bound is none.
@@ -103,6 +106,7 @@ class MessageBus:
             capacity=capacity,
             visible_after_s=visible_after_s,
             max_tries=max_tries,
+            sole_reader=sole_reader,
         )
 
     def send(

@@ -247,6 +247,13 @@ def release(connection: sqlite3.Connection, mailbox: str, ticket: int) -> None:
     )
 
 
+def release_all(connection: sqlite3.Connection, mailbox: str) -> None:
+    """Whoever held messages of a mailbox is gone; their tries count."""
+    connection.execute(
+        "UPDATE lanes SET claim = 0, since_ns = 0, until_ns = 0 WHERE mailbox = ?", (mailbox,)
+    )
+
+
 def remove(connection: sqlite3.Connection, mailbox: str) -> int:
     """Remove a mailbox; gives how many unread messages are lost with it."""
     rows = connection.execute(

@@ -14,6 +14,7 @@ from orchwatch.recording.operation import operation
 from orchwatch.runtime.agents import AgentPool
 from orchwatch.runtime.event_processing import EventProcessor, replay
 from orchwatch.runtime.events import EventLog
+from orchwatch.runtime.message_bus import MessageBus
 from orchwatch.runtime.queries import QueryAPI
 from orchwatch.runtime.state import StateError, StateStore, own
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from orchwatch.runtime.event_processing import Fold
 
 EVENTS_FILE = "events.sqlite3"
+MESSAGES_FILE = "messages.sqlite3"
+SUPERVISOR = "supervisor"
 KEPT_SESSIONS = 5
 
 
@@ -53,6 +56,7 @@ class Session:
         queries: JSONPath questions to its state.
         events: Takes in what happens: logs it and folds it into the state.
         agents: Its worker processes.
+        bus: What they and the supervisor tell each other.
     """
 
     def __init__(
@@ -66,12 +70,13 @@ class Session:
                 _make_private(self.directory)
                 self.store = StateStore(self.directory)
                 self._log = EventLog(self.directory / EVENTS_FILE)
+                self.bus = MessageBus(self.directory / MESSAGES_FILE, SUPERVISOR)
             except OSError as error:
                 message = f"{self.directory}: a session cannot be kept there: {error.strerror}"
                 raise SessionError(message) from error
             self.queries = QueryAPI(self.store)
             self.events = EventProcessor(
-                self._log, self.store.document, folds, session_id=self.id, source="supervisor"
+                self._log, self.store.document, folds, session_id=self.id, source=SUPERVISOR
             )
             self.agents = AgentPool(self.id)
             self.events.process("session.started", id=self.id)
@@ -111,6 +116,7 @@ class Session:
                 self.events.process("session.closed", status=status)
                 self.store.persist()
         finally:
+            self.bus.close()
             self._log.close()
             self.store.close()
 

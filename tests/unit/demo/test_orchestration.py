@@ -11,7 +11,7 @@ from orchwatch import semconv
 from orchwatch.demo import orchestration, policy, symbols
 from orchwatch.demo.orchestration import Orchestration
 from orchwatch.errors import OrchwatchError
-from orchwatch.runtime import hooks, messages
+from orchwatch.runtime import hooks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -115,7 +115,6 @@ def test_an_agent_that_hangs_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, children: Callable[[], set[psutil.Process]]
 ) -> None:
     monkeypatch.setattr(orchestration, "TASK_TIMEOUT_S", 2.0)
-    monkeypatch.setattr(messages, "ACKNOWLEDGE_TIMEOUT_S", 1.0)
     run = prepared(tmp_path)
     stopped: list[int] = []
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -24,15 +26,19 @@ def session(tmp_path: Path) -> Iterator[Session]:
 
 
 @pytest.fixture
-def crew(session: Session) -> Crew:
-    crew = Crew(session.agents, session.id)
+def crew(session: Session) -> Iterator[Crew]:
+    with Crew(session.agents, session.bus, session.id) as crew:
+        _start(session, crew)
+        yield crew
+
+
+def _start(session: Session, crew: Crew) -> None:
     for agent in ("agent-1", "agent-2"):
         session.events.process("agent.ready", agent=agent, pid=crew.join(agent))
     for number in (1, 2, 3):
         session.events.process("task.created", id=f"task-{number}", files=["ast.py"])
     session.events.process("task.assigned", id="task-1", agent="agent-1")
     session.events.process("task.assigned", id="task-2", agent="agent-2")
-    return crew
 
 
 def lost(crew: Crew, agent: str) -> int:
@@ -81,3 +87,20 @@ def test_recovery_that_cannot_start_an_agent_ends_with_one_error(
     lost(crew, "agent-2")
     with pytest.raises(AgentError, match="agent-2 does not come back: agent agent-2 did not"):
         recovery.recover(session, crew, "agent-2", lambda _agent, _task: None)
+
+
+def test_a_batch_that_an_agent_was_killed_over_is_done_by_the_next_one(
+    session: Session, crew: Crew
+) -> None:
+    stopped = session.agents.agents["agent-1"].process
+    stopped.send_signal(signal.SIGSTOP)
+    os.waitpid(stopped.pid, os.WUNTRACED)  # until it has stopped
+    crew.deliver("agent-1", "task", {"id": "task-1", "files": ["ast.py"]}, {})
+    lost(crew, "agent-1")
+    recovery.recover(session, crew, "agent-1", lambda _agent, _task: None)
+    reports: list[tuple[str, str, str]] = []
+    while not reports and (received := crew.receive(TIMEOUT_S)) is not None:
+        agent, report = received
+        if not isinstance(report, AgentEvent):
+            reports.append((agent, report.kind, report.body["id"]))
+    assert reports == [("agent-1", "report", "task-1")]

@@ -136,6 +136,20 @@ def test_a_mailbox_that_is_closed_gives_back_what_it_held_at_once(join: Open) ->
     assert (message.body, message.tries) == (7, 1)
 
 
+def test_a_sole_reader_gets_at_once_what_one_before_it_had_not_acknowledged(join: Open) -> None:
+    before = join("agent-1").mailbox()
+    for number in range(2):
+        join("planner").send("agent-1", "task", number)
+    held = received(before)
+    now = join("agent-1").mailbox(sole_reader=True)
+    message = received(now)
+    assert (message.body, message.tries) == (0, 2)
+    with pytest.raises(ClaimLostError):
+        before.acknowledge(held)
+    now.acknowledge(message)
+    assert bodies(now) == [1]
+
+
 def test_two_readers_of_a_mailbox_share_what_comes_each_sender_in_order(join: Open) -> None:
     one, two = (join("agent-1").mailbox() for _ in range(2))
     for number in range(2):

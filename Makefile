@@ -118,9 +118,10 @@ bench-monitor-process: setup ## Measure what the monitor takes after an hour of 
 	@$(BIN)/python benchmarks/monitor_process.py
 
 .PHONY: bench-runtime
-bench-runtime: setup ## Measure a session's shared state and tasks beside plain SQLite
+bench-runtime: setup ## Measure state, tasks, events and messages beside plain SQLite
 	@$(BIN)/python benchmarks/runtime_state.py
 	@$(BIN)/python benchmarks/runtime_tasks.py
+	@$(BIN)/python benchmarks/runtime_events.py
 
 .PHONY: lock
 lock: setup ## Pin the dependencies anew

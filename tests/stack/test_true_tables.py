@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.stack import boards, workload
@@ -132,3 +132,33 @@ def test_each_agent_of_each_session_has_a_row_that_no_other_cuts_off(stack: Stac
             assert all(end <= begin for (_, end), (begin, _) in pairwise(row))
             pieces += [(int(begin), int(end)) for begin, end in row]
         assert sorted(pieces) == expected
+
+
+def test_who_called_whom_says_how_often_and_how_much_failed_in_one_order(stack: Stack) -> None:
+    more: dict[str, Any] = {"session": "true-calls", "trace": secrets.token_hex(16)}
+    turn = workload.ended(semconv.AGENT_TURN, 20, **more)
+    below = [
+        workload.ended(semconv.AGENT_RUN, 9, agent="Explore", **more),
+        workload.ended(semconv.AGENT_RUN, 9, agent="Explore", error="E", **more),
+        *(
+            workload.ended(semconv.TOOL_EXECUTE, 1, agent="Explore", tool="Bash", **more)
+            for _ in range(3)
+        ),
+        *(workload.ended(semconv.TOOL_EXECUTE, 1, tool="Read", **more) for _ in range(4)),
+        workload.ended(semconv.TOOL_EXECUTE, 1, tool="Read", error="E", **more),
+    ]
+    for one in below:
+        one["parentSpanId"] = turn["spanId"]
+    workload.write(stack, "true-calls", [turn, *below])
+    arrived(stack, "true-calls", 1 + len(below))
+    for _ in range(LOADS):
+        rows = boards.rows(
+            stack, "agents", "Who called whom", Span.last(HOUR_S), session="true-calls"
+        )
+        found = [[row[one] for one in ("source", "target", "mainstat")] for row in rows]
+        assert found == [
+            ["agent.turn", "Explore", "2"],
+            ["agent.turn", "Read", "5"],
+            ["Explore", "Bash", "3"],
+        ]
+        assert [row["secondarystat"] for row in rows] == [50, 20, 0]

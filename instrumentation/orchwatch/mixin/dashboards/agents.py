@@ -26,6 +26,7 @@ _BUSY = f'{{ {queries.NAME} =~ "{_WORK}" && {queries.CHOSEN_SESSION} && {queries
 _LEVELS = ("agent.utilization", "parallel.execution")
 _END = "End"
 _MILLISECONDS = "Milliseconds"
+_FAILED = "failed"
 
 
 def page(table: Targets) -> Page:
@@ -218,7 +219,7 @@ def _calls() -> Panel:
     """Edges only: Grafana makes the nodes of them, and takes the columns by these very names."""
     work, root = queries.any_of(semconv.AGENT_TASK, semconv.AGENT_RUN), "by(rootName)"
     agent, tool = spans.key(semconv.GEN_AI_AGENT_NAME), spans.key(semconv.GEN_AI_TOOL_NAME)
-    operation = spans.key(semconv.OPERATION_NAME)
+    operation, outcome = spans.key(semconv.OPERATION_NAME), spans.OUTCOME_KEY
     worked = (
         f'({queries.NAME} =~ "{work}" && {queries.attribute(semconv.GEN_AI_AGENT_NAME)} != nil)'
     )
@@ -236,9 +237,27 @@ def _calls() -> Panel:
         panels.extracted(tool, "/^(?!nil$)(?<tool>.+)$/"),
         panels.reduced("source", "lastNotNull", root, "caller"),
         panels.reduced("target", "lastNotNull", "called", "tool"),
-        panels.converted(spans.NUMBER, "number"),
-        transform("groupBy", fields=spans.sums(spans.NUMBER, "source", "target")),
+        # `error3`, `ok5`: of these many the first have failed.
+        panels.computed("outcome", outcome, "+", spans.NUMBER),
+        panels.extracted("outcome", f"/^(?:error(?<{_FAILED}>\\d+)|.*)$/"),
+        *(panels.converted(one, "number") for one in (spans.NUMBER, _FAILED)),
+        # What was reduced is a number to Grafana, which cannot sort texts then.
+        *(panels.converted(one, "string") for one in ("source", "target")),
+        transform(
+            "groupBy",
+            fields={
+                **spans.grouped_by("source", "target"),
+                **dict.fromkeys((spans.NUMBER, _FAILED), spans.aggregated("sum")),
+            },
+        ),
         panels.reduced("mainstat", "sum", spans.folded(spans.NUMBER, "sum")),
+        panels.computed(_FAILED, spans.folded(_FAILED, "sum"), "*", "100"),
+        panels.computed("secondarystat", _FAILED, "/", "mainstat"),
+        # In another order the nodes would change their places with each load.
+        *(
+            transform("sortBy", sort=[{"field": one, "desc": False}])
+            for one in ("target", "source")
+        ),
         transform("calculateField", mode="index", alias="id", replaceFields=False),
         # As a number it would have decimals, and the first line's id would be none.
         panels.converted("mainstat", "string"),
@@ -247,9 +266,10 @@ def _calls() -> Panel:
     text = Text(
         "Who called whom",
         "Turns and orchestrations, the agents that worked for them, and the tools that each used, "
-        "in the newest traces of this time range; on a line stands how often.",
+        "in the newest traces of this time range; on a line stands how often, and how much of it "
+        "failed.",
         "no agent and no tool in this time range",
     )
-    groups = "".join(f" | {one}" for one in (root, agent, operation, tool))
+    groups = "".join(f" | {one}" for one in (root, agent, operation, tool, outcome))
     query = queries.groups("A", f"{found}{groups} | {spans.NUMBER} > 0", spans=1)
     return panels.graph_of_nodes(text, query).transformations(changes)

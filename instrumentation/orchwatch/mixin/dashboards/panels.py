@@ -221,8 +221,9 @@ def timeline(
 
 
 def graph_of_nodes(text: Text, target: Query) -> nodegraph.Panel:
-    """Who called whom."""
-    return _dressed(nodegraph.Panel(), text, [target], units.NUMBER, 0)
+    """Who called whom; the second figure of a line is how many of a hundred failed."""
+    panel = _dressed(nodegraph.Panel(), text, [target], units.NUMBER, 0)
+    return panel.edges(nodegraph.EdgeOptions().secondary_stat_unit("% failed"))
 
 
 def whole_trace(text: Text, target: Query) -> dashboard.Panel:

@@ -25,6 +25,8 @@ TRACE_ID: Final = "traceIdHidden"
 STATUS: Final = "status"
 NUMBER: Final = "count()"
 SPAN_ID: Final = "Span ID"
+# What Tempo calls the column of what spans are grouped by, if it is their outcome.
+OUTCOME_KEY: Final = f"by({STATUS})"
 _SUM: Final = "sum(duration)"
 _MAX: Final = "max(duration)"
 # What Tempo writes a duration with, as Go does, `1h2m3.5s` and `12.5ms`, in nanoseconds.
@@ -130,7 +132,7 @@ def _to_slowest(
     by: tuple[str, ...], of_longest: tuple[str, ...], sort: str
 ) -> list[Transformation]:
     keys, shown = [key(name) for name in by], [key(name) for name in of_longest]
-    status = f"by({STATUS})"
+    status = OUTCOME_KEY
     first = aggregated("first")
     of_all = {
         **grouped_by(*keys, status),
@@ -154,7 +156,10 @@ def _to_slowest(
     if semconv.SESSION_ID in (*by, *of_longest):
         session = key(semconv.SESSION_ID)
         source = session if semconv.SESSION_ID in by else folded(session, "first")
-        copied = [panels.reduced(_SESSION, "lastNotNull", source)]
+        copied = [
+            panels.reduced(_SESSION, "lastNotNull", source),
+            panels.converted(_SESSION, "string"),
+        ]
         renamed[_SESSION] = _SESSION
     if semconv.ERROR_TYPE in by:
         # All of it failed, and an error's name is long.
@@ -185,18 +190,13 @@ def one_by_one(*keys: str, columns: tuple[str, ...]) -> Transformation:
     return transform("groupBy", fields={**grouped_by(f"by({_SPAN})", *keys), **values})
 
 
-def sums(column_name: str, *keys: str) -> dict[str, object]:
-    """Adds up a column for each combination of others."""
-    return {**grouped_by(*keys), column_name: aggregated("sum")}
-
-
 def folded(name: str, *how: str) -> str:
     """What Grafana calls a column of which it made one value."""
     return " ".join([name, *(f"({one})" for one in how)])
 
 
 def _query(found: str, *by: str, status: bool = False) -> panels.Query:
-    groups = "".join(f" | {key(name)}" for name in by) + (f" | by({STATUS})" if status else "")
+    groups = "".join(f" | {key(name)}" for name in by) + (f" | {OUTCOME_KEY}" if status else "")
     figures = f"{NUMBER} > 0 | {_SUM} > 0ns | {_MAX} > 0ns"
     return queries.groups("A", f"{found}{groups} | {figures}")
 

@@ -253,7 +253,7 @@ def _beyond(table: Targets) -> Panel:
     scoreboard.name_operations(panel, table)
     opened = link("operations", "service", operation="${__value.raw}")
     links = panels.opens(opened, "Show the operation")
-    return column(panel, "Operation", links=links, **{"custom.width": 170})
+    return column(panel, "Operation", links=links)
 
 
 def _alerts(table: Targets, settings: Settings) -> Panel:

@@ -8,7 +8,7 @@ from grafana_foundation_sdk.builders import common
 from grafana_foundation_sdk.models import common as shapes
 
 from orchwatch import units as spelled
-from orchwatch.mixin.dashboards import grading, panels, queries, units
+from orchwatch.mixin.dashboards import grading, panels, queries, units, widths
 from orchwatch.mixin.dashboards.page import PAGE, labelled, link, link_to
 from orchwatch.mixin.dashboards.panels import Text, column, transform
 from orchwatch.mixin.lib import readings
@@ -79,7 +79,7 @@ def operations(table: Targets, settings: Settings) -> Panel:
     )
     name_operations(panel, table)
     opened = link("operations", "service", operation="${__value.raw}")
-    column(panel, "Operation", links=panels.opens(opened), **{"custom.width": 170})
+    column(panel, "Operation", links=panels.opens(opened))
     column(panel, "Status", **_graded())
     for name in ("p95", "Target"):
         column(panel, name, unit=units.SECONDS, decimals=None)
@@ -104,8 +104,10 @@ def operations(table: Targets, settings: Settings) -> Panel:
 
 
 def name_operations(panel: panels.Table, table: Targets) -> None:
-    """Calls operations what the table calls them."""
-    _named(panel, "Operation", {row.id: (row.title, "") for row in table.operations.values()})
+    """Calls operations what the table calls them, in a column that is as wide as that."""
+    titles = {row.id: row.title for row in table.operations.values()}
+    _named(panel, "Operation", {row_id: (title, "") for row_id, title in titles.items()})
+    column(panel, "Operation", **{"custom.width": widths.of_column(*titles.values())})
 
 
 def shares(table: Targets) -> Panel:

@@ -28,11 +28,11 @@ _HEADS = {
 }
 _TEXTS = ("session", "agent", "trace", "started", "name")
 _NOTE = "Times are UTC. Shares of the busy time; model: turns outside of tools and hooks.\n"
-_COST_NOTE = "Cost: US dollars, as the session's processes reported when they ended.\n"
+_COST_NOTE = "Cost: US dollars, as reported by the session's processes at their end.\n"
 _NEXT = {
-    "session": "orchwatch traces --session ID lists its traces; an id's first letters are enough.",
-    "agent": "orchwatch traces --agent NAME lists its traces; an id's first letters are enough.",
-    "trace": "orchwatch trace ID shows one; an id's first letters are enough.",
+    "session": "orchwatch traces --session ID lists its traces; the start of an id will do.",
+    "agent": "orchwatch traces --agent NAME lists its traces; the start of an id will do.",
+    "trace": "orchwatch trace ID shows one; the start of an id will do.",
 }
 
 

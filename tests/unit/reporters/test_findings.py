@@ -77,8 +77,8 @@ def test_each_difference_has_its_explanation() -> None:
         "4 spans missing in Tempo although later ones arrived",
         "3 spans missing in Tempo, and nothing later has arrived",
         "counts fewer: state.query 7",
-        "restarted its counters 1 time. One that is killed forgets what it counted since its last"
-        " flush, 2 s at most",
+        "restarted its counters 1 time.",
+        "One that is killed forgets what it counted since its last flush, 2 s at most",
         "at most: that explains 5 of them",
         "For no known reason, 2 of them were not counted",
         "counts more than was emitted here: overflow 2",

@@ -30,6 +30,7 @@ CONTEXT_COMPACT = "context.compact"
 API_ERROR = "api.error"
 USER_WAIT = "user.wait"
 SESSION_COST = "session.cost"
+MEMORY_TRIM = "memory.trim"
 
 # Long ones: their start is on disk at once, in case their process is killed.
 LONG_OPERATIONS = frozenset(
@@ -81,6 +82,10 @@ STATE_PATH = "orchestration.state.path"
 STATE_SIZE = "orchestration.state.size"
 STATE_VERSION = "orchestration.state.version"
 TASK_ID = "orchestration.task.id"
+MEMORY_PRESSURE = "orchestration.memory.pressure"
+MEMORY_BEFORE = "orchestration.memory.before"  # bytes, as the two below
+MEMORY_AFTER = "orchestration.memory.after"
+MEMORY_LIMIT = "orchestration.memory.limit"
 RECOVERY_KIND = "orchestration.recovery.kind"
 RECOVERY_STEP_PREFIX = "orchestration.recovery.step."  # seconds, by the step's name
 API_ATTEMPTS = "orchestration.api.attempts"
@@ -155,6 +160,8 @@ MESSAGE_LOST = "orchestration.message.lost"
 MESSAGE_DEAD = "orchestration.message.dead"
 MESSAGE_UNREAD_AGE = "orchestration.message.unread.age"
 AGENT_RESTARTS = "orchestration.agent.restarts"
+MEMORY_USAGE = "orchestration.memory.usage"
+MEMORY_FREED = "orchestration.memory.freed"
 RECOVERY_FOUND = "orchestration.recovery.found"  # also the prefix of the same on the span
 EVENT_MISSED = "orchestration.event.missed"
 CONSISTENCY_VIOLATIONS = "orchestration.state.consistency.violations"

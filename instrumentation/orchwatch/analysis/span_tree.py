@@ -83,8 +83,13 @@ class SpanTree:
         loops: How many circles of callers there were.
     """
 
-    def __init__(self, spans: Sequence[Outline]) -> None:
-        """Takes spans by start, each once; at least one."""
+    def __init__(self, spans: Sequence[Outline], *, as_recorded: bool = False) -> None:
+        """Takes spans by start, each once; at least one.
+
+        Args:
+            spans: Of any number of traces.
+            as_recorded: Leaves all times as they are.
+        """
         self.spans = spans
         self.root = root = len(spans)
         self.start = [span.start_ns for span in spans]
@@ -94,10 +99,11 @@ class SpanTree:
         for place, above in enumerate(self.parent):
             self.children[above].append(place)
         self.order = self._top_down()
-        self.moved = self._moved()
+        self.moved = 0 if as_recorded else self._moved()
         self.start.append(min(self.start))
         self.end.append(max(self.end))
-        self._trim()
+        if not as_recorded:
+            self._trim()
 
     def _top_down(self) -> list[int]:
         order = list(self.children[self.root])
@@ -140,6 +146,18 @@ class SpanTree:
                 if following < len(starts) and starts[number - 1] < starts[following] < ends:
                     ends = starts[following]
                 end[place] = ends
+
+
+def below(spans: Sequence[Outline], operation: str) -> list[Outline]:
+    """The spans of an operation and all that they called, by start as they were given."""
+    if not spans:
+        return []
+    tree = SpanTree(spans, as_recorded=True)
+    kept = [span.operation == operation for span in spans]
+    kept.append(False)
+    for place in tree.order:
+        kept[place] = kept[place] or kept[tree.parent[place]]
+    return [span for span, keep in zip(spans, kept, strict=False) if keep]
 
 
 def _parents(spans: Sequence[Outline]) -> tuple[list[int], int]:

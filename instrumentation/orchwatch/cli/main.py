@@ -33,6 +33,7 @@ COMMANDS = (
     "traces",
     "trace",
     "critical-path",
+    "flame",
     "hooks",
     "events",
     "status-line",

@@ -1,0 +1,171 @@
+"""`orchwatch flame`: where time went by call path, of a trace or of all that options select."""
+
+from __future__ import annotations
+
+import argparse
+import io
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+from orchwatch.cli import filters, which_spans, window
+from orchwatch.errors import OrchwatchError, UsageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import TextIO
+
+    from orchwatch.store.database import Store
+    from orchwatch.store.outlines import Outline
+    from orchwatch.store.small import SmallStore
+
+HELP = "show where time went by call path, and what changed: terminal, HTML, or a profiler's file"
+
+_NAME = "flame"
+_FORMATS = ("table", "json", "html", "folded", "speedscope", "chrome")
+_RANGE = ".."
+
+
+class _Side(NamedTuple):
+    """What is looked at, or compared with."""
+
+    title: str
+    spans: list[Outline]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's options."""
+    parser.add_argument(
+        "trace_id",
+        nargs="?",
+        metavar="ID",
+        help="a trace's id, or the first digits of it (default: all that the options select,"
+        " without any the latest trace)",
+    )
+    parser.add_argument(
+        "--format",
+        choices=_FORMATS,
+        default="table",
+        help="default: %(default)s; chrome is for Perfetto, too, and has each span in time",
+    )
+    parser.add_argument("--output", metavar="FILE", help="where to write (default: stdout)")
+    parser.add_argument(
+        "--against",
+        metavar="WHAT",
+        help="compare per trace with the trace or session whose id begins so, or with a range"
+        " such as 48h..24h",
+    )
+    filters.add_arguments(parser, window.ALL)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Writes the graph.
+
+    Raises:
+        OrchwatchError: Nothing is stored, or the file cannot be written.
+        UsageError: What is asked for does not go together.
+    """
+    from pathlib import Path  # noqa: PLC0415 - slow, see `commands`, and so are the next ones
+
+    from orchwatch.recording import files  # noqa: PLC0415
+    from orchwatch.recording.home import home  # noqa: PLC0415
+
+    if arguments.format == "chrome" and arguments.against is not None:
+        raise UsageError("flame: --format chrome has no place for --against")
+    if arguments.output == "":
+        raise UsageError("flame: --output must not be empty")
+    directory = Path(home())
+    with filters.opened(directory) as store:
+        now = _asked(arguments, store, directory)
+        before = None
+        if arguments.against is not None:
+            before = _against(arguments, store, directory)
+    if arguments.output is None:
+        _write(arguments.format, now, before, sys.stdout)
+        return 0
+    file = io.StringIO()
+    _write(arguments.format, now, before, file)
+    try:
+        files.replace(arguments.output, file.getvalue().encode("utf-8", "replace"))
+    except OSError as error:
+        raise OrchwatchError(
+            f"flame: {arguments.output} cannot be written: {error.strerror}"
+        ) from error
+    return 0
+
+
+def _write(form: str, now: _Side, before: _Side | None, file: TextIO) -> None:
+    from orchwatch.analysis import flame, flame_diff  # noqa: PLC0415 - as above
+    from orchwatch.reporters import flame_files, flame_page, flame_table  # noqa: PLC0415
+
+    if form == "chrome":
+        from orchwatch.analysis.span_tree import SpanTree  # noqa: PLC0415
+
+        flame_files.chrome(SpanTree(now.spans, as_recorded=True), now.title, file)
+        return
+    graph = flame.of_spans(now.spans)
+    diff = None
+    title = now.title
+    if before is not None:
+        diff = flame_diff.compare(graph, flame.of_spans(before.spans))
+        title = f"{now.title}, against {before.title}"
+    shown = graph if diff is None else diff.flame
+    changes = None if diff is None else diff.changes
+    if form == "json":
+        flame_table.render_json(shown, changes, file)
+    elif form == "html":
+        told = flame_table.summary(graph) if diff is None else flame_table.diff_summary(diff)
+        file.write(flame_page.page(flame_page.Page(title=title, summary=told), shown, changes))
+    elif form == "speedscope":
+        graphs = [(now.title, graph)]
+        if diff is not None and before is not None:
+            graphs.append((before.title, diff.before))
+        flame_files.speedscope(graphs, file)
+    elif form == "folded":
+        flame_files.folded(graph, file) if diff is None else flame_files.folded_diff(diff, file)
+    elif diff is None:
+        flame_table.render(title, graph, file)
+    else:
+        flame_table.render_diff(title, diff, file)
+
+
+def _asked(arguments: argparse.Namespace, store: Store | SmallStore, directory: Path) -> _Side:
+    if arguments.trace_id:
+        which_spans.id_alone(_NAME, arguments)
+        return _trace(which_spans.of_trace(_NAME, arguments.trace_id, store, directory))
+    chosen = filters.chosen(arguments, store, directory)
+    if not filters.given(arguments):
+        return _trace(which_spans.latest_trace(_NAME, chosen, store, directory))
+    return _all(chosen, store, directory)
+
+
+def _against(arguments: argparse.Namespace, store: Store | SmallStore, directory: Path) -> _Side:
+    what = str(arguments.against)
+    options = argparse.Namespace(**vars(arguments))
+    if _RANGE in what:
+        options.since, _, options.until = what.partition(_RANGE)
+        if not options.since or not options.until:
+            raise UsageError(f"flame: --against must be like 48h..24h, not {what!r}")
+        return _all(filters.chosen(options, store, directory), store, directory)
+    if arguments.session is None:
+        return _trace(which_spans.of_trace(_NAME, what, store, directory))
+    options.session = what
+    return _all(filters.chosen(options, store, directory), store, directory)
+
+
+def _trace(spans: list[Outline]) -> _Side:
+    return _Side(f"trace {spans[0].trace_id}, {spans[0].name}", spans)
+
+
+def _all(chosen: filters.Chosen, store: Store | SmallStore, directory: Path) -> _Side:
+    """What is selected; of an operation with all below it."""
+    from orchwatch.analysis.span_tree import below  # noqa: PLC0415 - as above
+
+    operation = chosen.selection.operation
+    wide = replace(chosen, selection=replace(chosen.selection, operation=None))
+    found = which_spans.selected(_NAME, wide, store, directory)
+    if operation is not None:
+        found = below(found, operation)
+    if not found:
+        raise which_spans.nothing(_NAME, chosen, directory)
+    return _Side(f"what was recorded {chosen.words}".rstrip(), found)

@@ -1,8 +1,7 @@
 """Alerts in the event stream: one log record, `performance_alert`, when one fires and when it ends.
 
-They stand in the spool's family `events`, as OTLP/JSON like everything there. What was written is
-read back from there and nowhere else: by `orchwatch events`, and by the monitor process, which must
-not write anything twice.
+They are stored in the spool's family `events`, as OTLP/JSON like everything there. The only readers
+are `orchwatch events`, and the monitor process, which must not write an event twice.
 """
 
 from __future__ import annotations
@@ -50,7 +49,7 @@ class AlertEvent:
     """An alert that began to fire, or has ended.
 
     Attributes:
-        name: The alert's.
+        name: The alert's name.
         state: `firing` or `resolved`.
         severity: `info`, `warning` or `critical`; alerts of other rules keep theirs.
         summary: One sentence with value and unit.
@@ -63,9 +62,9 @@ class AlertEvent:
         operation: The operation that it is about.
         value: What was measured, in the row's unit.
         recommendation: What to do.
-        runbook: Where its entry is.
-        dashboard: Where it can be seen.
-        labels: Others that it has.
+        runbook: URL of its runbook entry.
+        dashboard: URL of its dashboard.
+        labels: Its other labels.
 
     Raises:
         ValueError: A moment lies before 1970, or beyond what OTLP can say (2262).
@@ -173,7 +172,7 @@ def latest(directory: Path, most: int) -> list[AlertEvent]:
 
     Args:
         directory: The spool's.
-        most: When so many have been found, older segments are not read any more.
+        most: Once this many are found, older segments are not read.
     """
     found: list[AlertEvent] = []
     for segment in reversed(segments.find(directory, (spool.EVENTS,))):

@@ -19,8 +19,8 @@ class Interval(NamedTuple):
         session_id: The agent's session; empty where it has none.
         agent: The agent's id, else its name; empty for a session's main agent.
         kind: `work` makes it busy; so does a `turn`, except while it is `waiting` for another agent
-            that it has handed work to, or for a person. `failed` is work that came to nothing, and
-            `alive` says nothing but that the agent was there.
+            that it has handed work to, or for a person. `failed` is work that failed, and `alive`
+            only says that the agent existed.
         start_ns: When it began.
         end_ns: When it ended.
     """
@@ -77,7 +77,7 @@ class Times(NamedTuple):
 
 
 def times(intervals: Iterable[Interval], *, active_ns: int) -> Times:
-    """Adds up what agents did; who was busy at `active_ns` or later is active."""
+    """Adds up what agents did; an agent that was busy at `active_ns` or later is active."""
     found = agents(intervals)
     return Times(
         len(found),
@@ -116,7 +116,7 @@ def any_and_parallel_ns(agents: Iterable[Agent]) -> tuple[int, int]:
 def any_and_parallel_ns_of(pieces: list[tuple[int, int]]) -> tuple[int, int]:
     """The same of all agents' times, each one's without overlap."""
     any_ns = parallel_ns = 0
-    # The latest two ends so far: until the one at least one agent is busy, until the other two.
+    # The latest two ends so far: at least one agent is busy until the first, two until the second.
     last = second = 0
     for start, end in sorted(pieces):
         any_ns += max(0, end - max(start, last))

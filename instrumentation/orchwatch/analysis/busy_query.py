@@ -1,4 +1,4 @@
-"""`busy.times` of spans in the store: one SQL query, which never brings them into this process."""
+"""`busy.times` of spans in the store: one SQL query, which loads none of them into this process."""
 
 from __future__ import annotations
 
@@ -76,8 +76,8 @@ FROM spans WHERE operation = $tool AND covered_ns IS NULL
 UNION ALL
 FROM spans WHERE operation = $tool AND covered_ns IS NOT NULL AND span_id IN (FROM waiting)
 """
-# Of each agent and kind only what is beyond all earlier ends is kept, without overlaps; then what
-# goes on is counted up and down from moment to moment, first for each agent, then for all.
+# Of each agent and kind only what is beyond all earlier ends is kept, without overlaps; then a
+# sweep counts the running intervals, first for each agent, then for all.
 _SWEEP = """
 pieces AS MATERIALIZED (
     SELECT who, kind, greatest(start_ns, coalesce(covered_ns, start_ns)) AS start_ns, end_ns
@@ -174,7 +174,7 @@ def times(
         since_ns: Where the window begins, in Unix nanoseconds.
         now_ns: Where it ends.
         active_ns: Agents that were busy then or later are active.
-        going_on: What has no span yet, within the window.
+        going_on: Intervals within the window that have no span yet.
     """
     going_on = list(going_on)
     sql, values = views.spans(selection)

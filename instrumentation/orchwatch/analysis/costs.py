@@ -1,4 +1,4 @@
-"""What sessions have cost by their own account: a record for each of their processes that ended."""
+"""The cost of sessions, as each of their processes recorded it when it ended."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ Kind = Literal["alert", "failure", "slow"]
 _NS_PER_S = 1_000_000_000
 # Operations are fetched in batches of this size.
 _PAGE = 10_000
-# An operation that is recorded so long after its end is found by asking, not by following.
+# An operation that is recorded this long after its end is found by a query, not by following.
 _LATE_NS = 3600 * _NS_PER_S
 _STATUS_ERROR = 2  # OTLP
 _LAST_TRACE_ID = "ffffffff-ffff-ffff-ffff-ffffffffffff"
@@ -57,16 +57,16 @@ class Event:
         time_ns: When: an alert's beginning or end, an operation's end; Unix time in nanoseconds.
         kind: What it is.
         severity: The alert's own; `error` for what failed, `warning` for what was slow.
-        state: What has become of the alert.
+        state: `firing` or `resolved`, of an alert.
         name: The alert's or the operation's.
-        summary: What the alert says.
+        summary: The alert's summary.
         operation: The operation, also of an alert that is about one.
         value: What was measured, in `unit`: how long the operation took.
         target: The table's, in `unit`.
         unit: UCUM.
         error_type: Why it failed.
         fired_s: How long the alert fired that has ended.
-        agent: Who.
+        agent: Name or id of the agent.
         session_id: Its session.
         trace_id: 32 hexadecimal digits.
         evaluator: What detected the alert, see `alert_events`.
@@ -97,12 +97,12 @@ class Event:
 
 
 class EventStream:
-    """One look at what happened, then what happens.
+    """Past events, then new ones as they happen.
 
     Args:
         home: The home directory, which need not exist.
         store: Its store.
-        table: What operations are judged by.
+        table: The table that operations are judged by.
         selection: Which operations; alerts are those of its window, and of its operation.
     """
 
@@ -193,7 +193,7 @@ class EventStream:
 
     def _alert(self, event: AlertEvent) -> Event:
         value, target, unit = event.value, None, None
-        # Only then the value is in the row's unit: others are shares, rates and forecasts.
+        # Only then the value is in the row's unit: other alerts have shares, rates and forecasts.
         if event.kind == "threshold" and event.target in self._table.operations:
             target, unit = self._table.operations[event.target].target_s, "s"
         elif event.kind == "threshold" and event.target in self._table.levels:

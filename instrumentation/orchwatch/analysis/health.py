@@ -1,4 +1,4 @@
-"""The health score and the alerts, as the requirements compute them, of what was measured.
+"""The health score and the alerts, as the requirements compute them, from the measured figures.
 
 A score is the mean over the parts that have a figure: a part that was not measured says nothing,
 neither good nor bad. An operation's figure is its p95, which every status here compares.
@@ -68,12 +68,12 @@ class Rules:
 
 @dataclass(frozen=True, kw_only=True)
 class Health:
-    """How things are.
+    """The health of an orchestration.
 
     Attributes:
         score: 0 to 1; None where no part was measured.
         status: `unknown` where there is no score; see `judged` for what else it says.
-        parts: What each measured part scored.
+        parts: The score of each measured part.
     """
 
     score: float | None
@@ -156,16 +156,16 @@ def judged(table: Targets, rules: Rules, figures: Mapping[str, float | None]) ->
         *table.levels.values(),
     ]
     missed = any(row.status(figures.get(row.id)) == "miss" for row in rows)
-    burning = alerts(table, figures)
-    if any(alert.severity == "critical" for alert in burning):
+    exceeded = alerts(table, figures)
+    if any(alert.severity == "critical" for alert in exceeded):
         return replace(found, status="critical")
-    if (missed or burning) and found.status in {"healthy", "unknown"}:
+    if (missed or exceeded) and found.status in {"healthy", "unknown"}:
         return replace(found, status="degraded")
     return found
 
 
 def alerts(table: Targets, figures: Mapping[str, float | None]) -> list[Alert]:
-    """What burns, critical first, then in the table's order. The threshold itself is no alert."""
+    """The rows beyond their alert threshold, critical first, then in the table's order."""
     rows: list[tuple[OperationTarget | LevelTarget, float | None, str, Direction]] = [
         *((row, row.alert_s, "s", "below") for row in table.operations.values()),
         *((row, row.alert, row.unit, row.direction) for row in table.levels.values()),

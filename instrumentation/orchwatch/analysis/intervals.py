@@ -1,4 +1,4 @@
-"""Which intervals of which agent spans stand for."""
+"""The intervals of agents that spans stand for."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _STATUS_ERROR = 2  # OTLP
 
 
 def of_rows(rows: Iterable[Row], *, since_ns: int, now_ns: int) -> list[Interval]:
-    """What agents did within a window, as the query says it of a store."""
+    """The intervals of agents within a window, equal to those of the query in `busy_query`."""
     acting = [
         row
         for row in rows

@@ -1,4 +1,4 @@
-"""Key figures as gauges, by the way out that the process is configured for.
+"""Key figures as gauges, exported as the process is configured.
 
 A figure that was not measured is not set, so that no series claims it.
 """

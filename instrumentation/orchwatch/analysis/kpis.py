@@ -80,10 +80,10 @@ class Kpis:
         agent_utilization: Busy time over available time, each added up over all agents.
         parallel_ratio: Time with two or more agents busy over time with any, of the sessions in
             which two or more worked; None where there is no such session.
-        efficiency_ratio: Time in which agents were busy outside of spans that failed, over
-            available time: what of the agents' time went into work that led to something.
-        tasks: How many tasks the shares of them rest on; None where no task ended.
-        agents: How many agents the shares of their time rest on; None likewise.
+        efficiency_ratio: Time in which agents were busy outside of failed spans, over available
+            time: the share of the agents' time that went into successful work.
+        tasks: How many tasks the shares are taken of; None where no task ended.
+        agents: How many agents the shares of time are taken of; None likewise.
     """
 
     active_agents: int | None = None

@@ -85,7 +85,7 @@ class Status:
         system: What is used.
         business: What is achieved.
         health: The score.
-        alerts: What burns.
+        alerts: The rows beyond their alert threshold.
     """
 
     at_ns: int

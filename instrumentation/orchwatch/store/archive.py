@@ -1,9 +1,9 @@
 """The store's Parquet files: one for each segment of the spool, or for as much as was read of it.
 
-The name says all a reader has to know before it opens one, and appears by a rename, so a file is
-there whole or not at all: `<segment>.<segment id>.<bytes of the segment>.<unreadable>.v3.parquet`.
+The name says all that a reader has to know before it opens one, and appears by a rename, so a file
+is complete or absent: `<segment>.<segment id>.<bytes of the segment>.<unreadable>.v3.parquet`.
 The first version, without `v2`, lacks the columns `agent_id` and `covered_ns`; the second one lacks
-what saves most of the work of key figures:
+the summaries that save most of the work of key figures:
 
 - In the file's metadata, when agents were at work, see `islands`; not in a file that is called
   `v3p`, where that would take too much room.
@@ -91,7 +91,7 @@ class Compacted:
         id: That segment's id.
         source_bytes: How much of the segment it holds.
         unreadable: How many lines or spans of the segment could not be read.
-        version: Of its form, as its name has it.
+        version: The version of its format, from its name.
     """
 
     path: Path
@@ -104,7 +104,7 @@ class Compacted:
 
     @property
     def current(self) -> bool:
-        """Whether it has all that is asked for."""
+        """Whether it is of the current version."""
         return self.version in (_CURRENT, _PLAIN)
 
 
@@ -173,7 +173,7 @@ def compaction_lock(directory: Path) -> Iterator[bool]:
     except BlockingIOError:
         yield False
     else:
-        # Only the holder of the lock writes, so what lies here half-made is a killed one's.
+        # Only the holder of the lock writes, so an unfinished file here is from a killed process.
         for leftover in directory.glob("*" + _TEMPORARY_SUFFIX):
             with suppress(OSError):  # of a directory, which no process holds
                 leftover.unlink()

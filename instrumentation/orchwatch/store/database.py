@@ -69,7 +69,7 @@ class Store:
     Args:
         home: The home directory, which need not exist.
         say: Called with a sentence before work that takes more than a second or so.
-        sparing: Takes less memory, and more time; see `engine.connect`.
+        sparing: Uses less memory, and more time; see `engine.connect`.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Store:
         self._connection.close()
 
     def refresh(self) -> None:
-        """Takes in what was written since, and compacts the segments that are closed by now.
+        """Reads what was written since, and compacts the segments that are closed.
 
         Raises:
             OrchwatchError: The store's files cannot be read.
@@ -170,7 +170,7 @@ class Store:
         )
 
     def is_within(self, since_ns: int, until_ns: int) -> bool:
-        """Whether all that is stored ended within a window: then nothing need be compared with it.
+        """Whether everything stored ended within a window, so that no row need be compared with it.
 
         Raises:
             OrchwatchError: The store's files cannot be read.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 Connection = duckdb.DuckDBPyConnection
 Error = duckdb.Error
-# What a value can cause, as opposed to a lack of memory or a file that is gone.
+# Errors that a value can cause, as opposed to a lack of memory or a missing file.
 BadInput = (duckdb.DataError, duckdb.ProgrammingError)
 IOError = duckdb.IOException  # noqa: A001 - used as engine.IOError, beside engine.Error
 OutOfMemory = duckdb.OutOfMemoryException

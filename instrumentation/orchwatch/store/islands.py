@@ -1,9 +1,9 @@
-"""When agents were at work, in short: what most of the work of key figures is saved by.
+"""Summaries of when agents were at work, which save most of the work of key figures.
 
-A file of the store has it in its metadata, as a JSON list: all spans but tool calls, merged
-where those of one agent, kind and outcome overlap. What says only that an agent was there is not
-merged, and left out where the agent was at work all that time anyway. Tool calls are not among
-them: which of them wait for another agent is known only when all files are looked at.
+A file of the store has one in its metadata, as a JSON list: all spans but tool calls, merged where
+those of one agent, kind and outcome overlap. Spans that only show that an agent existed are not
+merged, and left out where the agent was at work all that time. Tool calls are not included: which
+of them wait for another agent is known only once all files are read.
 """
 
 from __future__ import annotations

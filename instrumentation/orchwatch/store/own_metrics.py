@@ -1,9 +1,9 @@
 """Counters and gauges that programs record of their own, from the spool: no server is needed.
 
-What this package and the SDK's host metrics record has its place among levels and key figures, and
-is left out. Of a gauge the latest value of each combination of resource and attributes counts, and
-of those that were set within five minutes before the last one, as Prometheus forgets one that is
-older. A counter is what was added within the window.
+Those of this package and the SDK's host metrics appear among levels and key figures, and are left
+out. A gauge has the latest value of each combination of resource and attributes that was set within
+five minutes before the last one, as Prometheus drops older ones. A counter has what was added
+within the window.
 """
 
 from __future__ import annotations

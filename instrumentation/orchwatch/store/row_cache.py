@@ -1,8 +1,8 @@
 """The rows of a small store as they were parsed last, so that no command parses all lines again.
 
 One file, `store/rows.json`: a line with a checksum, then per segment how far it was read and its
-rows by columns. It is a copy of what the spool holds: whatever is wrong with it, it is ignored and
-written anew, and where it cannot be written, lines are parsed again.
+rows by columns. It is a copy of what the spool holds: a damaged one is ignored and rewritten, and
+where it cannot be written, lines are parsed again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _NAME = "rows.json"
-# Of the form of this file, and of what is taken from a line: to be counted up with either.
+# Version of this file's format and of the parsed columns: to be raised with either.
 _VERSION = b"orchwatch rows 1"
 _MAX_BYTES = 64 * 1024 * 1024
 

@@ -29,12 +29,12 @@ _CUT_BYTES = 1024
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """A segment at the moment of looking.
+    """A segment as it was when it was listed.
 
     Attributes:
-        path: Where it lies; it may be gone by now.
+        path: Its path; it may have been removed since.
         family: One of `spool.FAMILIES`.
-        number: Counting up within the family.
+        number: Its number within the family, counting up.
         id: Unique among all segments there ever were.
         size_bytes: Its size.
         modified_ns: When it was last written to, in Unix nanoseconds.

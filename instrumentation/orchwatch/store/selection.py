@@ -25,11 +25,11 @@ class Selection:
 
     Attributes:
         since_ns: Ended then or later, in Unix nanoseconds.
-        until_ns: Ended then or earlier.
-        session_id: Whole.
+        until_ns: Ended then or earlier, likewise.
+        session_id: The whole id.
         agent: Name of an agent, or its id.
-        service: Whole.
-        operation: Whole.
+        service: The whole name.
+        operation: The whole name.
         history: Whether what was imported counts, too: a span of it counts at its own time, and
             once, when it was recorded here as well.
     """
@@ -56,7 +56,7 @@ class Selection:
 
     @property
     def last_ns(self) -> int:
-        """Where its window ends, if need be now: what is dated later has not happened."""
+        """Where its window ends, by default now: what is dated later has not happened."""
         return time.time_ns() + AHEAD_NS if self.until_ns is None else self.until_ns
 
     def where(self, *, window: bool = True) -> tuple[str, dict[str, Any]]:

@@ -1,8 +1,8 @@
 """A small store, read without DuckDB, whose import alone costs more than such a store's answer.
 
-Only lines as this product writes them are taken. Whatever else there is, a segment that is to be
-compacted, a file of the store that holds what the spool no longer does, an odd line: `read` returns
-None, and DuckDB has to look, whose answers are the same.
+Only lines as this product writes them are parsed here. For anything else, a segment that is to be
+compacted, a file of the store that holds what the spool no longer does, an unusual line, `read`
+returns None, and DuckDB is used, with the same answers.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ def _all_in_spool(found: list[Segment], directory: Path) -> bool:
     if any(sizes.get(file.id, -1) < file.source_bytes for file in compacted.values()):
         return False
     if any(sizes.get(file.id, -1) < file.source_bytes for file in archive.damaged(directory)):
-        return False  # which has to be said
+        return False  # which has to be reported
     return all(
         segment.id in compacted and compacted[segment.id].source_bytes >= segment.size_bytes
         for segment in found

@@ -87,7 +87,7 @@ class Summary:
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What an operation did in a window.
+    """How often an operation ended in a window, and how long it took.
 
     Attributes:
         operation: Its name.
@@ -125,7 +125,7 @@ class Span:
 
 
 class OutsideWindow(NamedTuple):
-    """What is stored besides a window.
+    """How many operations ended outside a window.
 
     Attributes:
         earlier: How many operations ended before it.
@@ -170,7 +170,7 @@ def work(store: Store, *, since_ns: int) -> list[Work]:
 
 
 def outside(store: Store | SmallStore, selection: Selection) -> OutsideWindow:
-    """What ended before and after a selection's window."""
+    """How many operations ended before and after a selection's window."""
     since_ns, until_ns = selection.since_ns or 0, selection.last_ns
     if isinstance(store, SmallStore):
         return OutsideWindow(*small_answers.outside(store, selection, since_ns, until_ns))
@@ -288,7 +288,7 @@ def _values(pairs: str | None) -> dict[str, Any]:
 
 
 def _dictionary(pairs: object) -> dict[str, Any]:
-    """What is malformed is left out, or stays as it was written."""
+    """The members as a dict; malformed ones are left out, or stay as they were written."""
     return {
         pair["key"]: _value(pair.get("value"))
         for pair in (pairs if isinstance(pairs, list) else ())

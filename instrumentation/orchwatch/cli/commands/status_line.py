@@ -24,10 +24,10 @@ USAGE = """\
 usage: orchwatch status-line [--format line|json] [--color auto|always|never]
 
 Prints one line from the snapshot that `orchwatch monitor` keeps: health and its score, the
-operation that is worst against its target, active agents, errors, CPU and memory, and the alert
-that burns. It fits COLUMNS; what does not fit is left out. Where the monitor does not run it says
-how old the figures are. A status JSON on stdin, as Claude Code writes it, names the session whose
-memory is shown too. NO_COLOR is respected.
+operation that is worst against its target, active agents, errors, CPU and memory, and the worst
+alert. The line fits COLUMNS; the rest is left out. Where the monitor does not run, it says how old
+the figures are. A status JSON on stdin, as Claude Code writes it, names the session whose memory is
+shown too. NO_COLOR is respected.
 
 options:
   --format line|json   json: health, performance, resources and business

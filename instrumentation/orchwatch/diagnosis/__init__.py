@@ -1,1 +1,1 @@
-"""What works and what does not, what was lost, and how to mend it."""
+"""What works and what does not, what was lost, and how to fix it."""

@@ -71,10 +71,11 @@ class InTempo:
     Attributes:
         expected: How many; the sum of all that follow.
         found: How many it holds.
-        pending: How many it does not hold and are too young to be missed.
+        pending: How many it does not hold yet, too young to count as missing.
         lost: Trace and span ids, hexadecimal, of those that ended before one that it holds: it
             had them and was killed before they were on disk.
-        undelivered: The same for the others: nothing that ended later has arrived either.
+        undelivered: Likewise of the other missing ones: nothing that ended later has arrived
+            either.
     """
 
     expected: int
@@ -86,12 +87,12 @@ class InTempo:
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """All of it.
+    """The result of an audit.
 
     Attributes:
         emitted: Spans by family that ended in the window, each once.
         earlier: How many ended before the window.
-        dropped: What telemetry lost since the ledger was begun, by reason.
+        dropped: Losses since the ledger was created, by reason.
         unreadable: Unreadable lines and spans of the spool.
         tempo: Spans in Tempo.
         prometheus: Operations in Prometheus; None where the selection asks for what its counters do
@@ -107,7 +108,7 @@ class Audit:
 
     @property
     def counting_is_explained(self) -> bool:
-        """Whether what Prometheus counted differs only for reasons that are known.
+        """Whether all differences from what Prometheus counted have known reasons.
 
         A Collector that was killed forgets what it had counted since its last flush, and no more.
         Lines that the spool's budget dropped may be missing on either side.
@@ -127,7 +128,7 @@ def examine(
     selection: Selection = ALL,
     progress: Callable[[int, int], None] = lambda _done, _all: None,
 ) -> Audit:
-    """Asks both servers for all that the store says was emitted.
+    """Asks both servers for everything that the store holds as emitted.
 
     Counters know an operation by its name, not by its session, agent or service, and what ended up
     to a moment in the past may have been counted later: Prometheus is not asked for these.
@@ -135,7 +136,7 @@ def examine(
     Args:
         store: Of the home that is audited.
         tempo_url: The root of Tempo's HTTP interface.
-        prometheus_url: The same of Prometheus.
+        prometheus_url: The root of Prometheus's HTTP interface.
         selection: Only these spans; imported ones among them whether it says so or not.
         progress: Called with the number of spans asked for so far, and of all.
 
@@ -222,7 +223,7 @@ def _in_tempo(
 
 
 def _ranges(starts: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    """Whole seconds, from and before, in which so many traces began as one search should list."""
+    """Ranges of whole seconds in which no more traces began than one search should list."""
     begin_s, end_s, traces = 0, 0, 0
     for start_s, number in starts:
         if traces and (traces + number > _TRACES_PER_BATCH or start_s - begin_s > _MAX_RANGE_S):

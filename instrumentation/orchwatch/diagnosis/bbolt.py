@@ -2,8 +2,8 @@
 
 A database is a B+ tree of pages, here of so few keys that each tree is one leaf. Two meta pages,
 written in turn, point to its root, and a page that the newest leads to is not written again before
-the other has become the newest. So a reader needs no lock: it reads, looks at the meta pages once
-more, and begins anew where they have changed.
+the other has become the newest. So a reader needs no lock: it reads, checks the meta pages again,
+and starts over where they have changed.
 
 Format: page.go, meta.go, bucket.go of go.etcd.io/bbolt, version 2.
 """
@@ -27,7 +27,7 @@ _ELEMENT = struct.Struct("<IIII")  # flags, position, size of the key, size of t
 _BUCKET = struct.Struct("<QQ")  # root, sequence
 _LEAF = 0x02
 _PAGE_SIZES = (4096, 8192, 16_384, 32_768, 65_536)
-# What a broken file says of itself must not fill the memory.
+# Sizes in a broken file must not fill the memory.
 _MAX_BYTES = 64 * 1024 * 1024
 _MAX_ATTEMPTS = 3
 _HASH_START, _HASH_PRIME, _HASH_MASK = 0xCBF29CE484222325, 0x100000001B3, 0xFFFFFFFFFFFFFFFF
@@ -40,7 +40,7 @@ class _Meta(NamedTuple):
 
 
 class _UnreadableError(Exception):
-    """What should stand there does not."""
+    """The file does not have the expected content."""
 
 
 def get(path: Path, bucket: bytes, key: bytes) -> bytes | None:
@@ -57,7 +57,7 @@ def get(path: Path, bucket: bytes, key: bytes) -> bytes | None:
         except OSError:
             return None
         except (_UnreadableError, struct.error, OverflowError):
-            continue  # written in the middle of it, or no such thing at all
+            continue  # being written, or no bbolt file
     return None
 
 

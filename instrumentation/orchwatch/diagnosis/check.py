@@ -1,4 +1,4 @@
-"""One thing that `orchwatch doctor` looked at."""
+"""The result of one check of `orchwatch doctor`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ State = Literal["ok", "warn", "fail", "unknown"]
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """What was looked at, and how it is.
+    """A result.
 
     Attributes:
-        name: What was looked at.
-        state: `fail` needs mending, `warn` deserves a look, `unknown` could not be checked, which
+        name: What was checked.
+        state: `fail` needs fixing, `warn` deserves a look, `unknown` could not be checked, which
             is fine where the thing is not in use.
         found: What was found, one line.
         remedy: What to do about it; empty where there is nothing to do.

@@ -25,7 +25,7 @@ _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def request(url: str) -> urllib.request.Request:
-    """A request for JSON that shows the stack's servers on loopback what they want to be shown.
+    """A request for JSON, with the credentials that the stack's servers on loopback require.
 
     Raises:
         ValueError: The address is invalid.
@@ -38,7 +38,7 @@ def request(url: str) -> urllib.request.Request:
 
 
 def read(url: str, *, timeout_s: float) -> bytes:
-    """What an address answers, with success.
+    """The body of a successful response.
 
     Raises:
         OSError: It cannot be reached, or answers with an error.
@@ -58,7 +58,7 @@ def get_json(title: str, root: str, path: str, **parameters: str) -> Any:
         **parameters: The query.
 
     Raises:
-        OrchwatchError: It cannot be reached, is something else, or goes on failing.
+        OrchwatchError: It cannot be reached, is another server, or keeps failing.
     """
     query = f"?{urllib.parse.urlencode(parameters)}" if parameters else ""
     try:
@@ -90,13 +90,13 @@ def get_json(title: str, root: str, path: str, **parameters: str) -> Any:
 
 
 def foreign(title: str, root: str) -> OrchwatchError:
-    """The error for something else than the server at its address."""
+    """The error for a foreign server at the address."""
     where = stack_access.without_secret(root)
     return OrchwatchError(f"the server at {where} is not {title}; {_say_where(title)}")
 
 
 def answers(url: str) -> bool:
-    """Whether that very address answers, and with success."""
+    """Whether the address itself, without redirections, responds with success."""
     try:
         read(url, timeout_s=_QUICK_TIMEOUT_S)
     except (OSError, http.client.HTTPException):

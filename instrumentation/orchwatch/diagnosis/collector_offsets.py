@@ -1,4 +1,4 @@
-"""How far the Collector has read the spool, as it keeps that for itself.
+"""How far the Collector has read the spool, from its own stored offsets.
 
 Its `file_storage` extension has a bbolt database for each receiver. Under `knownFiles` lies a
 protobuf message with each file's first bytes and the offset behind what was read (checkpoint.proto

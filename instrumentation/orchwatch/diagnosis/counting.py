@@ -43,10 +43,10 @@ class InPrometheus:
         since_ns: Ended then or later; earlier than asked for where the window's edge cut through.
         expected: How many; the sum of those found, pending and uncounted.
         found: How many of them it counted.
-        pending: How many it has not counted and are too young to be missed.
+        pending: How many it has not counted yet, too young to count as missing.
         uncounted: By operation, how many are missed although they are not too young.
-        forgotten: By operation, how many of the uncounted a Collector that began anew can have
-            forgotten: those that ended when it had last sent what it counted.
+        forgotten: By operation, how many of the uncounted a restart of the Collector explains:
+            those that ended after it had last sent its counts.
         surplus: By operation, how many were counted and not emitted here.
         restarts: How often the Collector restarted its counters.
     """

@@ -36,12 +36,12 @@ if TYPE_CHECKING:
 
     from orchwatch.diagnosis.spool_health import NewestOperation
 
-# How alike two names are that differ by a slip: 1 is the same.
+# How similar two names are that differ by a typo: 1 is equal.
 _SIMILAR_NAMES = 0.85
 
 
 def examine() -> list[Check]:
-    """Looks at everything; a server that does not answer takes a second at most."""
+    """Runs all checks; a server that does not answer takes a second at most."""
     return [
         *_check_environment(),
         *_check_configuration(),
@@ -129,7 +129,7 @@ def _check_configuration() -> Iterator[Check]:
 
 
 def _check_spelling(user: config.Config) -> Iterator[Check]:
-    """A misspelt row adds one, and leaves the one that was meant as it is."""
+    """A misspelt row adds a new one, and leaves the intended one unchanged."""
     shipped = target_table.shipped()
     for table, rows in user.targets.items():
         for row_id in sorted(rows.keys() - shipped[table].keys()):

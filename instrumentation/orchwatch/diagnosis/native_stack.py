@@ -1,4 +1,4 @@
-"""What `make up` wrote down about the stack that it started; see stack/native.py."""
+"""The state file of the stack that `make up` started; see stack/native.py."""
 
 from __future__ import annotations
 

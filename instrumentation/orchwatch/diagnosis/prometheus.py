@@ -30,12 +30,12 @@ _MAX_STEPS = 10_000
 
 @dataclass
 class CounterIncrease:
-    """What was added to the counters.
+    """The increase of the counters.
 
     Attributes:
         operations: By operation.
-        restarts: How often counting began anew, as seen by the series that saw it most often.
-        last_flushes_s: When a Collector that began anew had last sent what it counted, in Unix
+        restarts: How often counters restarted, by the series with the most restarts.
+        last_flushes_s: When a Collector that restarted had last sent its counts, in Unix
             seconds. It sends every series each time, so a series that did not change counts too.
     """
 

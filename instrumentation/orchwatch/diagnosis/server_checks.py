@@ -35,7 +35,7 @@ _DAY_S = 86_400.0
 # Errors of a response that is malformed, or of another program.
 _NO_ANSWER = (http.client.HTTPException, ValueError, LookupError, TypeError, AttributeError)
 
-# Fires always, see `orchwatch.mixin.alerts.pipeline`: where it has arrived, the others will.
+# Always fires, see `orchwatch.mixin.alerts.pipeline`: where it has arrived, the others will.
 _WATCHDOG = "Watchdog"
 
 

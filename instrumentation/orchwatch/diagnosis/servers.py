@@ -14,12 +14,12 @@ VISIBLE_AFTER_S = 15.0
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
-    """One of them, and where it should be.
+    """A server of the stack, and where it should be.
 
     Attributes:
         title: What a person calls it.
         url: The root of its HTTP interface, with the secret path where it has one.
-        ready_path: Answers 200 when it is ready.
+        ready_path: Responds with 200 when it is ready.
         version_path: Responds with its version; empty where no path does.
         variable: The environment variable that says where it is.
         expected: Whether it should run: its variable is set, or the native stack is up.

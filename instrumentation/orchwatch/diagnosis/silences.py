@@ -72,7 +72,7 @@ def _alerts(prometheus: Server, timeout_s: float) -> list[Labels]:
 
 
 def _doubt(silence: Mapping[str, Any], alerts: Sequence[Labels]) -> str:
-    """Why a person should look at it; empty where there is no reason."""
+    """Why a silence deserves a look; empty where there is no reason."""
     begin, end = (datetime.fromisoformat(silence[key]) for key in ("startsAt", "endsAt"))
     until = f"until {end.astimezone(UTC):%Y-%m-%d %H:%M} UTC, by {silence['createdBy'] or 'nobody'}"
     if alerts and all(_hides(silence, labels) for labels in alerts):

@@ -1,4 +1,4 @@
-"""What of the spool the Collector has not read yet, and how much the spool holds of its budget."""
+"""How much of the spool the Collector has not read yet, and how full the spool's budget is."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ _NS = 1_000_000_000
 
 @dataclass(frozen=True, kw_only=True)
 class Backlog:
-    """Of one family of segments.
+    """The backlog of one family of segments.
 
     Attributes:
         family: One of `spool.FAMILIES`.
-        size_bytes: Of all its segments.
+        size_bytes: The size of all its segments.
         unread_bytes: What the Collector has not read; None where that cannot be seen, or it does
             not read this family.
         age_s: How long ago the first thing that it has not read happened, 0 where it has read

@@ -1,4 +1,4 @@
-"""What Tempo holds of the spans that were emitted here."""
+"""Which of the emitted spans Tempo holds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SPANS_PER_TRACE = 100
 def missing(
     url: str, traces: Mapping[str, Sequence[str]], *, start_s: int, end_s: int
 ) -> list[tuple[str, str]]:
-    """The trace and span ids of what is not there.
+    """The trace and span ids of missing spans.
 
     A search lists a thousand traces as fast as twenty are fetched by their ids, but promises no
     completeness: what it does not list is asked for by id, and that answer holds.

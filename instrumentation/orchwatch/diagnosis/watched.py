@@ -18,7 +18,7 @@ _NANOSECONDS = 1e9
 
 
 def check_watched() -> Iterator[Check]:
-    """One check for each that was never called or has a problem; nothing where none is named."""
+    """One check for each callable that was never called or has a problem; none without any."""
     try:
         callables = configured()
     except OrchwatchError:

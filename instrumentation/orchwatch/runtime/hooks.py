@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from orchwatch import semconv
 from orchwatch.errors import OrchwatchError
+from orchwatch.recording import hook_names
 from orchwatch.recording.operation import operation
 from orchwatch.recording.propagation import child_environment
 from orchwatch.runtime import signals
@@ -76,7 +77,11 @@ def process(hook: Hook, event_name: str, fields: Mapping[str, Any]) -> HookResul
     Raises:
         HookError: The command cannot be started.
     """
-    with operation(semconv.HOOK_PROCESS, {semconv.HOOK_EVENT_NAME: event_name}) as op:
+    named = {
+        semconv.HOOK_EVENT_NAME: event_name,
+        semconv.HOOK_NAME: hook_names.of_command(list(hook.command)),
+    }
+    with operation(semconv.HOOK_PROCESS, named) as op:
         payload = json.dumps({"hook_event_name": event_name, "cwd": str(Path.cwd()), **fields})
         result = _run(hook, payload.encode())
         op.set_attribute(semconv.HOOK_OUTCOME, result.outcome)

@@ -90,13 +90,14 @@ def test_a_hook_that_does_not_read_its_input_is_no_error() -> None:
     assert result.outcome == "ok"
 
 
-def test_a_hook_is_recorded_with_event_and_outcome() -> None:
+def test_a_hook_is_recorded_with_its_name_its_event_and_outcome() -> None:
     with capture() as captured:
         run("import sys; sys.exit(2)")
         run("import sys; sys.exit(3)")
     blocked, failed = captured.operations
     assert (blocked.name, blocked.error_type) == ("hook.process", "")
     assert blocked.attributes["orchestration.hook.event_name"] == "PostToolUse"
+    assert blocked.attributes["orchestration.hook.name"] == os.path.basename(sys.executable)
     assert blocked.attributes["orchestration.hook.outcome"] == "blocked"
     assert failed.error_type == "hook_failed"
     assert failed.attributes["process.exit.code"] == 3

@@ -151,7 +151,7 @@ def _to_hooks() -> list[Transformation]:
         # `hook_timeout1`, `nil1`, `agent.turn1500`: what a pattern finds in these can be added up.
         panels.computed("outcome", _ERROR, "+", "1"),
         panels.extracted("outcome", f"/^(?:{queries.NIL}1|.*(?<{_FAILED}>1))$/"),
-        panels.extracted("outcome", f"/^(?:.*(?:timeout|cancelled).*(?<{_LATE}>1)|.*)$/"),
+        panels.extracted("outcome", f"/^(?:.*timeout.*(?<{_LATE}>1)|.*)$/i"),
         panels.computed("spent", _OPERATION, "+", _TOOK),
         panels.extracted("spent", rf"/^(?:(?:{turn})(?<{_TURN}>[\d.]+)|.*)$/"),
         *(panels.converted(one, "number") for one in (_FAILED, _LATE, _TURN)),

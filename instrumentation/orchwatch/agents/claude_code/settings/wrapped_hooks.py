@@ -19,7 +19,7 @@ from orchwatch.agents.claude_code.settings.registration import (
     interpreter,
     is_own,
 )
-from orchwatch.recording import files
+from orchwatch.recording import files, hook_names
 from orchwatch.recording.home import DIRECTORY_MODE, home
 
 # Above this in the order of imports, so it is named and not imported.
@@ -35,16 +35,6 @@ _EXACT_MATCHER = re.compile(r"[A-Za-z0-9_-]+")
 _TOOL_EVENTS = frozenset(
     ("PreToolUse", "PostToolUse", "PostToolUseFailure", "PermissionRequest", "PermissionDenied")
 )
-
-_ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
-_NAME = re.compile(r"[\w.+@-]{1,64}")
-_SCRIPT = re.compile(r"[\w.+@-]{1,58}\.(?:py|sh|bash|zsh|js|mjs|cjs|ts|rb|pl|php|lua)")
-# What is handed a script to run: the hook is that script.
-_RUNNERS = re.compile(
-    r"(?:python|pypy|node|ruby|perl|php|lua)[\d.]*"
-    r"|sh|bash|dash|zsh|ksh|bun|deno|tsx|ts-node|npx|uv|uvx|poetry|pipenv|env|exec|nice|timeout|time"
-)
-_UNNAMED = "shell"
 
 
 def is_wrapped(hook: object) -> bool:
@@ -98,11 +88,11 @@ def launcher(hook: Entry, event: str, matcher: object) -> tuple[str, bytes]:
 
     The same hook name, event and matcher share one, whatever the command.
     """
-    name = hook_name(command_words(hook))
+    name = hook_names.of_command(command_words(hook))
     words = [*interpreter(), _SCRIPT_PATH, home()]
     words += [f"{key}={value}" for key, value in _attributes(name, event, matcher).items()]
     content = f'#!/bin/sh\nexec {shlex.join(words)} {_END_OF_OPTIONS} "$@"\n'
-    file = f"{event if _NAME.fullmatch(event) else _UNNAMED}-{name}"
+    file = f"{event if hook_names.PLAIN.fullmatch(event) else hook_names.UNNAMED}-{name}"
     if isinstance(matcher, str) and matcher:
         file += f"-{zlib.crc32(matcher.encode('utf-8', 'replace')):08x}"
     return os.path.join(home(), _DIRECTORY, file), content.encode()
@@ -124,22 +114,6 @@ def unwrap(hook: Entry) -> Entry:
     if "args" not in hook:
         return {"command": words[-1]}
     return {"command": words[1], "args": words[2:]}
-
-
-def hook_name(words: list[str]) -> str:
-    """What to call a hook: its script's or else its program's base name, never an argument."""
-    while words and _ASSIGNMENT.match(words[0]):
-        words = words[1:]
-    if not words:
-        return _UNNAMED
-    program = os.path.basename(words[0])
-    for word in words[1:] if _RUNNERS.fullmatch(program) else ():
-        if word in ("-c", "-e", "-m"):  # what follows is a program, and no file
-            break
-        name = os.path.basename(word)
-        if _SCRIPT.fullmatch(name):
-            return name
-    return program if _NAME.fullmatch(program) else _UNNAMED
 
 
 def _is_launcher(path: str) -> bool:

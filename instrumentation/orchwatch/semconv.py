@@ -164,6 +164,11 @@ MEMORY_USAGE = "orchestration.memory.usage"
 MEMORY_FREED = "orchestration.memory.freed"
 RECOVERY_FOUND = "orchestration.recovery.found"  # also the prefix of the same on the span
 EVENT_MISSED = "orchestration.event.missed"
+# What the runtime says of itself, beside levels and key figures.
+RUNTIME_METRICS = (
+    *(MESSAGE_SENT, MESSAGE_DELIVERED, MESSAGE_LATE, MESSAGE_LOST, MESSAGE_DEAD),
+    *(MESSAGE_UNREAD_AGE, AGENT_RESTARTS, EVENT_MISSED),
+)
 CONSISTENCY_VIOLATIONS = "orchestration.state.consistency.violations"
 STORAGE_SIZE = "orchestration.storage.size"
 STORAGE_GROWTH = "orchestration.storage.growth"

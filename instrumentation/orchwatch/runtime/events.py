@@ -198,6 +198,12 @@ class EventLog:
                 raise MissedEventsError(self.path, first - 1 - position, first - 1)
             return _events(connection, self.path, position, None, limit)
 
+    def find(self, event_id: str) -> int | None:
+        """The position of the event with an id, None where none is kept."""
+        with self._database.reading() as connection:
+            row = connection.execute(_POSITION, (event_id,)).fetchone()
+        return None if row is None else int(row[0])
+
     def position(self, subscriber: str) -> int | None:
         """The last position that a subscriber has acknowledged, None for one that is not known."""
         with self._database.reading() as connection:

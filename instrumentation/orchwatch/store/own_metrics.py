@@ -1,9 +1,9 @@
 """Counters and gauges that programs record of their own, from the spool: no server is needed.
 
 Those of this package and the SDK's host metrics appear among levels and key figures, and are left
-out. A gauge has the latest value of each combination of resource and attributes that was set within
-five minutes before the last one, as Prometheus drops older ones. A counter has what was added
-within the window.
+out, but for what the runtime says of itself. A gauge has the latest value of each combination of
+resource and attributes that was set within five minutes before the last one, as Prometheus drops
+older ones. A counter has what was added within the window.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _KNOWN = frozenset(
     value
     for key, value in vars(semconv).items()
     if key.isupper() and isinstance(value, str) and value.startswith(PREFIX)
-)
+).difference(semconv.RUNTIME_METRICS)
 _BROKEN = (ValueError, LookupError, TypeError, AttributeError, RecursionError, OverflowError)
 
 

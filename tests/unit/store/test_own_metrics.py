@@ -47,6 +47,15 @@ def test_what_this_package_records_itself_is_left_out_unless_it_is_a_level(home:
     assert read(home) == {}
 
 
+def test_what_the_runtime_says_of_itself_is_shown(home: Path) -> None:
+    count("orchestration.message.sent", 2, {"orchestration.message.topic": "t"}, unit="{message}")
+    gauge("orchestration.message.unread.age", 3, unit="s")
+    assert {name: one.values for name, one in read(home).items()} == {
+        "orchestration.message.sent": (2,),
+        "orchestration.message.unread.age": (3,),
+    }
+
+
 def test_a_gauge_that_was_not_set_for_long_is_forgotten(home: Path) -> None:
     now_ns = time.time_ns()
     for age_s, value in ((600, 9), (1, 5)):

@@ -78,7 +78,7 @@ class _Minute:
                 self._look(one, self.signs, self.moments)
 
     def pieces(self, more: list[Interval], since_ns: int) -> Iterator[_Piece]:
-        """What each agent did in it from a moment on, with `more` that is known otherwise."""
+        """The pieces of each agent from a time on, with `more` intervals from elsewhere."""
         if self.exact is not None:
             wanted = [*self.exact, *more]
             if self.start_ns < since_ns:
@@ -147,7 +147,7 @@ class _Piece(NamedTuple):
 
 
 class Agents:
-    """A window that moves on.
+    """Intervals of agents within a sliding window.
 
     Attributes:
         left_out: How many intervals were left out, of agents that came after too many others.
@@ -193,7 +193,7 @@ class Agents:
         """Adds up what all agents did from a moment on; who was busy at `active_ns` is active.
 
         Args:
-            more: What is known otherwise.
+            more: Further intervals, from elsewhere.
             since_ns: Unix nanoseconds.
             active_ns: Agents that were busy at or after this time are active.
         """

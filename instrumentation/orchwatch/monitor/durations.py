@@ -100,7 +100,7 @@ class _Slot:
 
 
 class Durations:
-    """A window that moves on.
+    """Counts of the operations that ended within a sliding window.
 
     Args:
         table: The table of targets; what is within them and their warnings is counted exactly.
@@ -126,7 +126,7 @@ class Durations:
         self.earlier = 0
 
     def add(self, ended: EndedOperation) -> None:
-        """Counts one; what ended before the window is only counted as that."""
+        """Counts an operation; one that ended before the window only counts as earlier."""
         at = ended.end_ns // SLOT_NS
         if at < self._first:
             self.earlier += 1
@@ -176,7 +176,7 @@ class Durations:
                 exact.popleft()
 
     def summaries(self) -> list[Summary]:
-        """Each operation that ended in the window, by name; but for those left out."""
+        """Each operation that ended in the window, by name; without those left out."""
         sums = self._sums()
         bins: dict[int, list[tuple[int, int]]] = {}
         for key, count in sums.bins.items():

@@ -1,4 +1,4 @@
-"""An operation that ended, as figures need it: from a line of the spool or a row of the store."""
+"""Ended operations, as figures need them: from lines of the spool or rows of the store."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _ID = re.compile(r"[0-9a-fA-F]{16}")
 _TRACE_ID = re.compile(r"[0-9a-fA-F]{32}")
 _NO_SPAN = "0" * 16
 
-# A line as `otlp_json` writes one of one span. What stands before it is the same in all lines of a
-# process and its attributes are those of many others, so both are parsed once. Parsed they are:
-# a line that this takes is read as `json` would.
+# A line as `otlp_json` writes one with one span. The part before the span is equal in all lines of
+# a process, and its attributes are equal to those of many others, so both are parsed once. A line
+# that this matches gives what `json` would.
 _SPANS = b'"spans":[{"traceId":"'
 _REST = re.compile(
     rb'([0-9a-f]{32})","spanId":"([0-9a-f]{16})",(?:"parentSpanId":"([0-9a-f]{16})",)?'
@@ -35,7 +35,7 @@ _Attributes = tuple[str | None, str | None, str | None, str | None]
 
 
 class EndedOperation(NamedTuple):
-    """An operation.
+    """An operation that ended.
 
     Attributes:
         operation: Its name.
@@ -67,14 +67,14 @@ class EndedOperation(NamedTuple):
 
 
 class Reader:
-    """Reads lines of OTLP/JSON; keep it, as most lines are much like others."""
+    """Reads lines of OTLP/JSON; keep one instance, as it caches the parts that lines share."""
 
     def __init__(self) -> None:
         self._processes: dict[bytes, _Process | None] = {}
         self._attributes: dict[bytes, _Attributes] = {}
 
     def read(self, line: bytes) -> list[EndedOperation]:
-        """The operations of a line; what cannot be read is no operation.
+        """The operations of a line; unreadable ones are left out.
 
         `store.lines` counts what is unreadable, and reads the same out of the same line.
         """

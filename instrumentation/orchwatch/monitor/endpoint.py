@@ -1,8 +1,8 @@
 """The monitor process's address on loopback; each path has a route.
 
 An HTTP server of its own, because an agent waits for each answer: `http.server` needs a thread and
-an e-mail parser for each request, and `asyncio` twice the time of a plain selector. How a request
-is read says `request`.
+an e-mail parser for each request, and `asyncio` twice the time of a plain selector. Requests are
+parsed by `request`.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ class Endpoint:
         self._thread.join(_CLOSE_LIMIT_S)
 
     def warn(self, what: str) -> None:
-        """Says so in the log, once."""
+        """Logs it, once."""
         if what not in self._warned:
             self._warned.add(what)
             _logger.warning("%s", what)
@@ -168,7 +168,7 @@ class Endpoint:
                 self._connections[client] = connection = self._connections.pop(client)
                 connection.take(data)
                 return
-        except OSError:  # it does not take its answer
+        except OSError:  # it does not read its response
             pass
         self._drop(client)
 
@@ -201,10 +201,10 @@ class _Connection:
         self._is_done = False
 
     def take(self, data: bytes) -> None:
-        """Deals with what came.
+        """Handles received bytes.
 
         Raises:
-            OSError: The client does not take its answer.
+            OSError: The client does not read its response.
         """
         if not self._buffer and self._head is None and not self._is_done:
             self.limit_s = time.monotonic() + _REQUEST_LIMIT_S
@@ -226,7 +226,7 @@ class _Connection:
         """Whether a whole request was in the buffer.
 
         Raises:
-            RefusedError: It is not taken.
+            RefusedError: The request is refused.
         """
         head = self._head or self._take_head()
         if head is None:

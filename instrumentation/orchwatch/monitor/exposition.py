@@ -1,8 +1,8 @@
 """The pipeline's own figures in Prometheus' text format, which it fetches from this process.
 
-Nothing else goes this way. These figures say what becomes of everything that goes through the
-Collector, and so must arrive without it. The ledger of losses outlives processes: fetched as it
-stands it is a counter that never starts anew.
+Nothing else is exported this way. These figures describe what passes through the Collector, and so
+must arrive without it. The ledger of losses outlives processes, so it is a counter that never
+restarts.
 """
 
 from __future__ import annotations
@@ -35,12 +35,13 @@ def route(newest: Callable[[], bytes]) -> Route:
 
 
 def text(backlogs: Sequence[Backlog], limit_bytes: int, lost: Mapping[str, int]) -> bytes:
-    """What is unknown has no line.
+    """The figures as text; an unknown one has no line.
 
     Args:
-        backlogs: Of each family.
+        backlogs: The backlog of each family.
         limit_bytes: The spool's budget.
-        lost: What the ledger says; reasons that never occurred are 0, or the first would be missed.
+        lost: Counts of the ledger; reasons that never occurred are 0, so that their first increase
+            shows.
     """
     by_reason = dict.fromkeys((*losses.REASONS, _OTHER), 0)
     for reason, number in lost.items():

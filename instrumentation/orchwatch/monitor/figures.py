@@ -29,9 +29,9 @@ _SPOOL_INTERVAL_S = 10.0
 # Some 7 kB each: as often as they are due they would be most of what a day may take of the disk,
 # for no reader. Prometheus drops a series after five minutes, should one read them after all.
 _UNREAD_INTERVAL_S = 240.0
-# What is older is no figure any more: rather nothing than how things were.
+# Older figures are dropped: none is better than an outdated one.
 _EXPOSED_FOR_S = 60.0
-# Of the time, at most this share goes into snapshots, however much is stored.
+# At most this share of the time goes into snapshots, however much is stored.
 _SNAPSHOT_SHARE = 0.005
 
 _logger = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Figures:
 
     Args:
         project: The project whose coverage and quality are looked for.
-        following: What is followed.
+        following: The sessions that are followed.
         stream: Where alerts are written.
         exports: Whether the gauges are exported from here, to the spool.
     """
@@ -56,7 +56,7 @@ class Figures:
         self._patterns = patterns.Patterns(self._gatherer.work, stream)
         self._following = following
         self._looker = spool_backlog.BacklogReader()
-        # The first time when the first figures are there to be handed on.
+        # For the first time when the first figures are ready.
         self._done_s = {self._export: time.monotonic()}
         self._exposed = b"", 0.0
         self._complaints: dict[Callable[[], None], str] = {}
@@ -65,7 +65,7 @@ class Figures:
         self._export_interval_s = _UNREAD_INTERVAL_S
 
     def measure(self, now_s: float) -> None:
-        """Measures what is due by now, by the monotonic clock."""
+        """Measures what is due, by the monotonic clock."""
         for task, interval_s in (
             (self._take_in, 0.0),
             (self._system, status.SYSTEM_INTERVAL_S),
@@ -89,13 +89,13 @@ class Figures:
                     _logger.exception("a figure was left out")
 
     def _is_new(self, task: Callable[[], None], error: Exception) -> bool:
-        """Whether it was not what the task said last."""
+        """Whether the message differs from the task's last one."""
         said = self._complaints.get(task)
         self._complaints[task] = str(error)
         return said != str(error)
 
     def close(self) -> None:
-        """Ends what still goes on."""
+        """Stops everything that still runs."""
         self._gatherer.close()
 
     def exposition(self) -> bytes:

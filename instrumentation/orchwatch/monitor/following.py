@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from orchwatch.monitor.tail import Tail
 
 _CHECKPOINT_INTERVAL_S = 5.0
-# Of the time, at most this share goes into checkpoints, however much they hold.
+# At most this share of the time goes into checkpoints, however much they hold.
 _CHECKPOINT_SHARE = 0.005
 _MAX_WAITING = 10_000
 _FORGET_NS = 24 * 3600 * 1_000_000_000
@@ -40,12 +40,12 @@ class Following:
     """Follows sessions, a step at a time.
 
     Args:
-        checkpoint: What was stored by the process before; stored to from now on.
+        checkpoint: The previous process' checkpoint, updated from now on.
         roots: The projects folders.
 
     Attributes:
-        spans: How many were recorded.
-        tokens: What they used.
+        spans: How many spans were recorded.
+        tokens: The tokens that they used.
     """
 
     def __init__(self, checkpoint: Checkpoint, roots: Sequence[str]) -> None:
@@ -76,14 +76,14 @@ class Following:
         self._assembler = Assembler(written=self._claims.is_marked)
         self._assembler.restore(saved.get("assembler", {}))
         self._heard_ns: dict[str, int] = saved.get("heard_ns", {})
-        # Sessions that were read anew: of them anything may come up again.
+        # Sessions that are read again: any of their spans may come up again.
         self._anew: dict[str, int] = saved.get("anew", {})
         if self._anew:
             self._recorded.look_back()
         self.tokens = Tokens(saved.get("tokens"))
 
     def step(self, interval_s: float) -> None:
-        """Takes in what came since, and records what is finished.
+        """Reads what came since, and records finished spans.
 
         Args:
             interval_s: How often this is called, in seconds.
@@ -122,15 +122,15 @@ class Following:
         return True
 
     def unfinished(self) -> list[Interval]:
-        """What goes on at this moment, for the key figures."""
+        """The intervals of agents at work now, for the key figures."""
         return unfinished.intervals(self._assembler.open_sessions(), time.time_ns())
 
     def save(self) -> None:
         """Stores how far all is read and what is open.
 
-        Not before every file was read once: by then whatever a killed process had recorded after
-        its last checkpoint has come up again and was recognised; the next process would not know.
-        Nor while the spool takes nothing: what waits for it is known from what was read.
+        Not before every file was read once: by then all spans that a killed process had recorded
+        after its last checkpoint have come up again and were recognised. Nor while the spool
+        cannot be written: the waiting spans are known only from what was read.
         """
         if not self._files.complete or self._recorded.waiting:
             return
@@ -168,9 +168,9 @@ class Following:
             self._add(self._transcripts.read(tail), tail)
 
     def _read_anew(self, path: str) -> None:
-        """What was read of a file is not what it holds: its session is read from the start.
+        """A file no longer holds what was read of it: its session is read from the start.
 
-        What is out already is known by its id, so that only what is new comes of it.
+        Written spans are recognised by their ids, so only new ones are written.
         """
         losses.count("rewritten_session")
         session_id, _ = owner(path)

@@ -1,7 +1,7 @@
 """Events of hooks, however they came: the spool family `hooks`, read as it grows.
 
-Those that come over HTTP are appended to it too, before they are answered and before anything is
-made of them: an event that was acknowledged survives a monitor that is killed.
+Those that come over HTTP are appended to it too, before they are answered or processed: an event
+that was acknowledged survives a monitor that is killed.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ def _moment(received_ns: object) -> int:
     """When an event came.
 
     Raises:
-        ValueError: It is no time, or one that is still to come.
+        ValueError: It is not a time, or lies in the future.
     """
     latest_ns = time.time_ns() + _AHEAD_NS
     if type(received_ns) is not int or not 0 < received_ns < latest_ns:

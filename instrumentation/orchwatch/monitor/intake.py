@@ -1,4 +1,4 @@
-"""Operations on their way into the window: out of the store at the start, then out of the spool.
+"""Reads operations into the window: from the store at the start, then from the spool.
 
 The spool is read line by line as it grows, whether or not it is compacted meanwhile. It is also
 compacted from here, as by every reader of the store: an uncompacted spool loses its oldest lines.
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 LOOK_INTERVAL_S = 5.0
 _COMPACT_INTERVAL_S = 60.0
 _MAX_CLOSED = 4  # segments after which compaction starts at once: the spool has a budget
-# CPU that a round may take where much is there to be read; following goes on in between.
+# CPU time of a round where there is much to read; following continues in between.
 _ROUND_S = 0.2
 
 _FAMILIES = (spool.OPERATIONS, spool.UNDELIVERED)
@@ -42,14 +42,14 @@ _logger = logging.getLogger(__name__)
 
 
 class Intake:
-    """Reads what is there, then what comes.
+    """Reads stored operations, then new ones.
 
     Args:
         home: The home directory.
         window: Where operations go.
 
     Attributes:
-        is_complete: Whether what was there before is in the window.
+        is_complete: Whether all stored operations are in the window.
     """
 
     def __init__(self, home: Path, window: Window) -> None:
@@ -71,7 +71,7 @@ class Intake:
         self._worker = self._start("load", str(window.since_ns))
 
     def step(self, now_s: float) -> None:
-        """Takes in what is due by the monotonic clock."""
+        """Reads what is due, by the monotonic clock."""
         if not self.is_complete:
             self._load()
             return
@@ -88,7 +88,7 @@ class Intake:
             self._worker = self._start("compact", spans=list(self._late))
 
     def close(self) -> None:
-        """Ends what still goes on; what it has not done the next one does."""
+        """Ends the worker; the next process does what it has not done."""
         self._worker.kill()
         self._worker.close()
 
@@ -202,8 +202,8 @@ class _Worker:
     """A process that does what `worker` says; without a home, one that has nothing to do.
 
     Attributes:
-        spans: What it was asked about.
-        failure: What went wrong.
+        spans: The span ids that it was asked about.
+        failure: The error, empty without one.
     """
 
     def __init__(self, home: Path | None, *task: str, spans: Sequence[str] = ()) -> None:
@@ -245,12 +245,12 @@ class _Worker:
         return answer
 
     def kill(self) -> None:
-        """Has it do no more."""
+        """Ends the process at once."""
         if self._process is not None:
             self._process.kill()
 
     def close(self) -> None:
-        """Waits for its end, when it has said all."""
+        """Waits for its end, after its last answer."""
         process, self._process = self._process, None
         if process is None:
             return

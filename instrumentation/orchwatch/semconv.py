@@ -164,10 +164,15 @@ MEMORY_USAGE = "orchestration.memory.usage"
 MEMORY_FREED = "orchestration.memory.freed"
 RECOVERY_FOUND = "orchestration.recovery.found"  # also the prefix of the same on the span
 EVENT_MISSED = "orchestration.event.missed"
+STATE_CACHE_HITS = "orchestration.state.cache.hits"
+STATE_CACHE_MISSES = "orchestration.state.cache.misses"
+STATE_CACHE_EVICTIONS = "orchestration.state.cache.evictions"
+STATE_CACHE_SIZE = "orchestration.state.cache.size"
 # What the runtime says of itself, beside levels and key figures.
 RUNTIME_METRICS = (
     *(MESSAGE_SENT, MESSAGE_DELIVERED, MESSAGE_LATE, MESSAGE_LOST, MESSAGE_DEAD),
     *(MESSAGE_UNREAD_AGE, AGENT_RESTARTS, EVENT_MISSED),
+    *(STATE_CACHE_HITS, STATE_CACHE_MISSES, STATE_CACHE_EVICTIONS, STATE_CACHE_SIZE),
 )
 CONSISTENCY_VIOLATIONS = "orchestration.state.consistency.violations"
 STORAGE_SIZE = "orchestration.storage.size"

@@ -80,6 +80,7 @@ class Database:
         self._synchronous = _SYNCHRONOUS[durability]
         self._threads = threading.RLock()
         self._lock_timeout_s = lock_timeout_s
+        self._writer = 0
         self._pid = 0
         self._connect()
 
@@ -170,6 +171,11 @@ class Database:
         finally:
             self._leave_writing()
 
+    @property
+    def writes_here(self) -> bool:
+        """Whether this thread is inside `writing`."""
+        return self._writer == threading.get_ident()
+
     def begin_reading(self) -> tuple[sqlite3.Connection, bool]:
         """The connection, and whether this has begun a transaction: there may be one already."""
         self._enter()
@@ -203,10 +209,12 @@ class Database:
         except BaseException:
             self._leave_writing()
             raise
+        self._writer = threading.get_ident()
         return self._connection
 
     def end_writing(self, error: BaseException | None) -> None:
         """Commits, or after an error takes everything back."""
+        self._writer = 0
         try:
             if error is None:
                 self._connection.execute("COMMIT")

@@ -2,178 +2,248 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Iterable
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+import threading
+import time
+import weakref
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from orchwatch import semconv
-from orchwatch.errors import OrchwatchError
+from orchwatch.recording.metrics import count, gauge
 from orchwatch.recording.operation import operation
-
-try:
-    import jsonpath_rfc9535 as jsonpath
-    from jsonpath_rfc9535 import filter_expressions as expressions
-    from jsonpath_rfc9535 import segments, selectors
-except ImportError as error:
-    # Its next version can be imported, and has no such module.
-    raise OrchwatchError(
-        f"queries need jsonpath-rfc9535 1.x ({error}); pip install 'orchwatch[local]'"
-    ) from error
+from orchwatch.runtime import query_plans
+from orchwatch.runtime.query_indexes import Indexes
+from orchwatch.runtime.query_plans import Plan, QueryError
+from orchwatch.runtime.session_state import SessionStateManager
+from orchwatch.runtime.state_cache import MAX_BYTES, CacheStatistics, StateCache, copied, size
+from orchwatch.runtime.state_mirror import Mirror
 
 if TYPE_CHECKING:
-    from orchwatch.runtime.state import StateStore
+    from collections.abc import Iterable
 
-Nodes = list[Any]
-Step = Callable[[Nodes], Nodes]
-Predicate = Callable[[Any], bool]
+    from orchwatch.runtime.query_plans import Nodes
 
-TEXT = frozenset({str})
-NUMBERS = frozenset({int, float})
-CONTAINERS = frozenset({dict, list})
-COMPARISONS: dict[str, Callable[[Any, Any], bool]] = {
-    "==": operator.eq,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
-COMPILED_QUERIES = 256
+__all__ = ["Explanation", "QueryAPI", "QueryError"]
+
 PATH_ATTRIBUTE_CHARACTERS = 120
+# The statistics become metrics at most so often: a line in the spool costs more than most queries.
+_REPORT_INTERVAL_S = 1.0
 
 
-class QueryError(OrchwatchError):
-    """A path is not JSONPath; the message names the path and what is wrong with it."""
+class Holder(Protocol):
+    """What has a document in memory that its owner changes in place."""
+
+    @property
+    def document(self) -> Any: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """How a query was answered.
+
+    Attributes:
+        path: The query.
+        plan: `cache`: its result was kept; `index` or `names`: an index had the values; `walk`: the
+            compiled path was walked; `library`: the library answered.
+        index: What was indexed, as a path; empty for other plans.
+        examined: How many values were looked at; None where the library does not say.
+        results: How many values it selects.
+        took_s: How long it took, without what explaining takes.
+    """
+
+    path: str
+    plan: str
+    index: str
+    examined: int | None
+    results: int
+    took_s: float
+
+
+class _Answer(NamedTuple):
+    nodes: Nodes
+    plan: str
+    used: str = ""
+    examined: int | None = None
 
 
 class QueryAPI:
-    """Answers JSONPath queries on the state that a store holds in memory."""
+    """Answers JSONPath queries on a session's state, as any process has left it.
 
-    def __init__(self, store: StateStore) -> None:
-        self._store = store
+    It keeps the state in memory, and follows what is written by reading the members that were.
+    Filters for equality that come back (`[?@.status == 'active']`) and searches at any depth
+    (`..name`) are answered by indexes, and results are kept until what they depend on is written.
+    Threads may share it.
+
+    Args:
+        state: The session's state, or what holds a document in memory; that one is walked afresh
+            by every query, and the values are not copies.
+        cache_bytes: What the kept results may take; 0 keeps none.
+        optimise: Whether there are indexes.
+    """
+
+    def __init__(
+        self,
+        state: SessionStateManager | Holder,
+        *,
+        cache_bytes: int = MAX_BYTES,
+        optimise: bool = True,
+    ) -> None:
+        self._state = state
+        self._mirror = Mirror(state) if isinstance(state, SessionStateManager) else None
+        self._cache = StateCache(cache_bytes)
+        self._indexes = Indexes() if optimise else None
+        self._lock = threading.RLock()
+        self._reporter = _Reporter()
+        weakref.finalize(self, self._reporter.report_last)
+
+    @property
+    def cache(self) -> CacheStatistics:
+        """What the cache of results did so far."""
+        with self._lock:
+            return self._cache.statistics
+
+    @property
+    def size_bytes(self) -> int:
+        """What the kept results take; with `trim`, what a memory manager asks of a cache."""
+        return self.cache.size_bytes
+
+    def trim(self, size_bytes: int) -> None:
+        """Let go of the results that were used longest ago, until no more than this is kept."""
+        with self._lock:
+            self._cache.trim(size_bytes)
 
     def query(self, path: str) -> list[Any]:
-        """The values that `path` selects, in the order of the document; they are not copies.
+        """The values that `path` selects, in the order of the document; the caller's to change.
 
         Raises:
-            QueryError: `path` is not JSONPath.
+            QueryError: `path` is not JSONPath, or too deep to be answered.
+            StateError: The state cannot be read.
         """
-        with operation(
-            semconv.STATE_QUERY, {semconv.STATE_PATH: path[:PATH_ATTRIBUTE_CHARACTERS]}
-        ) as op:
-            values = _compiled(path)(self._store.document)
+        with _operation(path) as op:
+            (values,) = self._values([query_plans.compiled(path)])
             op.set_attribute(semconv.RESULT_COUNT, len(values))
             return values
 
+    def bulk_query(self, paths: Iterable[str]) -> dict[str, list[Any]]:
+        """The values of several paths, by path, all of one moment.
 
-@lru_cache(maxsize=COMPILED_QUERIES)
-def _compiled(path: str) -> Callable[[Any], Nodes]:
-    try:
-        query = jsonpath.compile(path)
-    except jsonpath.JSONPathError as error:
-        reason = str(error).splitlines()[0]
-        raise QueryError(f"{path!r} is not JSONPath: {reason}") from error
-    steps = [_step(segment) for segment in query.segments]
-    direct = [step for step in steps if step is not None]
-    if len(direct) < len(steps):
-        return lambda document: query.find(document).values()
-    return lambda document: _walk(direct, document)
+        Raises:
+            QueryError, StateError: As `query`; then none is answered.
+        """
+        wanted = list(dict.fromkeys(paths))
+        with _operation(" ".join(map(str, wanted))) as op:
+            found = self._values([query_plans.compiled(path) for path in wanted])
+            op.set_attribute(semconv.RESULT_COUNT, sum(map(len, found)))
+            return dict(zip(wanted, found, strict=True))
 
+    def explain(self, path: str) -> Explanation:
+        """Answer a query, and say how that was done.
 
-def _walk(steps: Iterable[Step], document: Any) -> Nodes:
-    nodes = [document]
-    for step in steps:
-        nodes = step(nodes)
-    return nodes
+        Raises:
+            QueryError, StateError: As `query`.
+        """
+        plan = query_plans.compiled(path)
+        with self._lock:
+            started = time.perf_counter()
+            document = self._current()
+            answer = self._select(plan, document)
+            took_s = time.perf_counter() - started
+            examined = answer.examined
+            if answer.plan == "walk":
+                examined = query_plans.examined(plan.steps or (), [document])
+        return Explanation(
+            path=path,
+            plan=answer.plan,
+            index=answer.used,
+            examined=examined,
+            results=len(answer.nodes),
+            took_s=took_s,
+        )
 
+    def _values(self, plans: list[Plan]) -> list[list[Any]]:
+        with self._lock:
+            document = self._current()
+            values = [self._kept(plan, self._select(plan, document)) for plan in plans]
+            self._reporter.report(self._cache.statistics)
+            return values
 
-def _step(segment: segments.JSONPathSegment) -> Step | None:
-    """A plain loop for what most queries are made of; None leaves the query to the library.
+    def _current(self) -> Any:
+        """The document as it is now; what was kept of members that changed is known as old."""
+        if self._mirror is None or self._apart:
+            return self._state.document
+        written = self._mirror.follow()
+        if written:
+            self._cache.invalidate(written, self._mirror.version)
+            if self._indexes is not None:
+                self._indexes.invalidate(written)
+        return self._mirror.document
 
-    The library wraps every value that it passes in a node with its location. Without that, names,
-    wildcards and comparisons on 500 tasks take less than a tenth of the time.
-    """
-    if len(segment.selectors) != 1:
-        return None
-    step = _selection(segment.selectors[0])
-    if step is None or isinstance(segment, segments.JSONPathChildSegment):
-        return step
-    return lambda nodes: [
-        found for node in nodes for each in _containers(node) for found in step([each])
-    ]
+    @property
+    def _apart(self) -> bool:
+        """Whether nothing may be kept: the document can change unseen, or be taken back."""
+        return not isinstance(self._state, SessionStateManager) or self._state.in_transaction
 
+    def _select(self, plan: Plan, document: Any) -> _Answer:
+        walked = "library" if plan.steps is None else "walk"
+        if self._apart:
+            return _Answer(plan.select(document), walked)
+        kept = self._cache.get(plan.path)
+        if kept is not None:
+            return _Answer(kept, "cache", examined=0)
+        found = None if self._indexes is None else self._indexes.find(plan, document)
+        if found is None:
+            return _Answer(plan.select(document), walked)
+        kind = "index" if plan.search is None else "names"
+        nodes = query_plans.walk(plan.rest, found.nodes)
+        examined = found.examined + query_plans.examined(plan.rest, found.nodes)
+        return _Answer(nodes, kind, found.used, examined)
 
-def _selection(selector: selectors.JSONPathSelector) -> Step | None:
-    if isinstance(selector, selectors.NameSelector):
-        name = selector.name
-        return lambda nodes: [node[name] for node in nodes if type(node) is dict and name in node]
-    if isinstance(selector, selectors.IndexSelector):
-        index = selector.index
-        return lambda nodes: [
-            node[index] for node in nodes if type(node) is list and -len(node) <= index < len(node)
-        ]
-    if isinstance(selector, selectors.WildcardSelector):
-        return lambda nodes: [child for node in nodes for child in _children(node)]
-    if isinstance(selector, selectors.FilterSelector):
-        holds = _predicate(selector.expression.expression)
-        if holds is not None:
-            return lambda nodes: [c for node in nodes for c in _children(node) if holds(c)]
-    return None
-
-
-def _predicate(expression: expressions.Expression) -> Predicate | None:
-    if isinstance(expression, expressions.LogicalExpression):
-        left, right = _predicate(expression.left), _predicate(expression.right)
-        if left is None or right is None:
-            return None
-        if expression.operator == "&&":
-            return lambda value: left(value) and right(value)
-        return lambda value: left(value) or right(value)
-    if isinstance(expression, expressions.ComparisonExpression):
-        return _comparison(expression)
-    return None
-
-
-def _comparison(expression: expressions.ComparisonExpression) -> Predicate | None:
-    """`@.name < 3` or `@.name == "text"`, with the literal on the right.
-
-    JSONPath compares values of one kind only, and to it true is no number.
-    """
-    left, right = expression.left, expression.right
-    if not isinstance(left, expressions.RelativeFilterQuery) or len(left.query.segments) != 1:
-        return None
-    (segment,) = left.query.segments
-    selector = segment.selectors[0]
-    if len(segment.selectors) > 1 or not isinstance(selector, selectors.NameSelector):
-        return None
-    if isinstance(right, expressions.StringLiteral):
-        kinds: frozenset[type] = TEXT
-    elif isinstance(right, expressions.IntegerLiteral | expressions.FloatLiteral):
-        kinds = NUMBERS
-    else:
-        return None
-    name, literal = selector.name, right.value
-    negated = expression.operator == "!="
-    compare = COMPARISONS["==" if negated else expression.operator]
-
-    def holds(value: Any) -> bool:
-        member = value.get(name) if type(value) is dict else None
-        return (type(member) in kinds and compare(member, literal)) is not negated
-
-    return holds
+    def _kept(self, plan: Plan, answer: _Answer) -> list[Any]:
+        """The values for the caller. Copies: what is kept must not change with what is given."""
+        if self._mirror is None or self._apart:
+            return answer.nodes
+        try:
+            if answer.plan != "cache" and self._cache.max_bytes:
+                self._cache.put(
+                    plan.path,
+                    answer.nodes,
+                    reads=plan.reads,
+                    version=self._mirror.version,
+                    size_bytes=size(answer.nodes),
+                )
+            return copied(answer.nodes)
+        except RecursionError:
+            shown = query_plans.shown(plan.path)
+            raise QueryError(f"{shown} cannot be answered: its values are too deep") from None
 
 
-def _children(node: Any) -> Iterable[Any]:
-    if type(node) is dict:
-        return node.values()
-    return node if type(node) is list else ()
+class _Reporter:
+    """Makes metrics of what a cache did since the last report."""
+
+    def __init__(self) -> None:
+        self._reported = self._latest = CacheStatistics()
+        self._next_s = 0.0
+
+    def report(self, statistics: CacheStatistics) -> None:
+        self._latest = statistics
+        if time.monotonic() >= self._next_s:
+            self.report_last()
+
+    def report_last(self) -> None:
+        before, latest = self._reported, self._latest
+        for name, value in (
+            (semconv.STATE_CACHE_HITS, latest.hits - before.hits),
+            (semconv.STATE_CACHE_MISSES, latest.misses - before.misses),
+            (semconv.STATE_CACHE_EVICTIONS, latest.evictions - before.evictions),
+        ):
+            if value:
+                count(name, value, unit="{result}")
+        if latest.size_bytes != before.size_bytes:
+            gauge(semconv.STATE_CACHE_SIZE, latest.size_bytes, unit="By")
+        self._reported = latest
+        self._next_s = time.monotonic() + _REPORT_INTERVAL_S
 
 
-def _containers(node: Any) -> Nodes:
-    """The objects and arrays at and below a node, parents first: only they have children."""
-    if type(node) not in CONTAINERS:
-        return []
-    found = [node]
-    for child in [child for child in _children(node) if type(child) in CONTAINERS]:
-        found += _containers(child)
-    return found
+def _operation(path: str) -> operation:
+    shown = str(path)[:PATH_ATTRIBUTE_CHARACTERS]
+    return operation(semconv.STATE_QUERY, {semconv.STATE_PATH: shown})

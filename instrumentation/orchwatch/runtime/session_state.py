@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from orchwatch.runtime.database import Durability
     from orchwatch.runtime.state_copies import Checkpoint
+    from orchwatch.runtime.state_tree import Update
 
 STATE_DIRECTORY = Path(".claude", "state")
 NEWEST_VIEW = "orchestration.json"
@@ -209,6 +210,20 @@ class SessionStateManager:
         """
         with self._database.reading() as connection:
             return state_tree.changes(connection, path, since)
+
+    def update(self, since: int) -> Update:
+        """What a copy of the state of version `since` lacks; below 0, the whole state.
+
+        Raises:
+            StateError: The file cannot be read.
+        """
+        with self._database.reading() as connection:
+            return state_tree.update(connection, since)
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether this thread is inside `transaction`: what it reads may never come to be."""
+        return self._database.writes_here
 
     def subscribe(
         self,

@@ -104,6 +104,11 @@ def decode(key: str) -> Keys:
     )
 
 
+def order(name: str) -> str:
+    """What the members of an object are in the order of, in the file and in what is read of it."""
+    return _escaped(name)
+
+
 def check_name(key: object) -> None:
     """Refuses what cannot be the name of a member.
 

@@ -24,6 +24,12 @@ REPLACE = """UPDATE nodes SET value = ?, version = (SELECT max(version) + 1 FROM
 WHERE path = ? AND value IS NOT NULL RETURNING version"""
 FIND = "SELECT value, version FROM nodes WHERE path = ?"
 
+MISSING = object()
+"""Stands for a member that is not there."""
+
+# Of so many members the values are read one by one; of more, the state is read as a whole.
+_MAX_MEMBERS = 500
+
 _encode_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
@@ -54,6 +60,18 @@ class Change:
     version: int
     kind: Kind
     path: str
+
+
+class Update(NamedTuple):
+    """What a copy of the state lacks.
+
+    Attributes:
+        version: The version that it has with this.
+        members: Each that was written, none below another, and its value; `MISSING` if it is gone.
+    """
+
+    version: int
+    members: list[tuple[Keys, Any]]
 
 
 class Reader:
@@ -297,8 +315,7 @@ def changes(connection: sqlite3.Connection, path: Path, since: int) -> list[Chan
         StateError: Changes since then are no longer kept.
     """
     keys = state_paths.parse(path)
-    (oldest,) = connection.execute("SELECT min(version) FROM changes").fetchone()
-    if since < oldest - 1:
+    if since < _oldest(connection) - 1:
         raise StateError(f"changes right after version {since} are no longer kept: read the state")
     found = connection.execute(
         "SELECT version, kind, path FROM changes WHERE version > ? ORDER BY version, number",
@@ -310,6 +327,29 @@ def changes(connection: sqlite3.Connection, path: Path, since: int) -> list[Chan
         for version, kind, changed in decoded
         if changed[: len(keys)] == keys[: len(changed)]
     ]
+
+
+def update(connection: sqlite3.Connection, since: int) -> Update:
+    """What the members have become that were written after version `since`; below 0, the state."""
+    version = latest(connection)
+    if version == since:
+        return Update(version, [])
+    reader = Reader(connection)
+    if since < 0 or since < _oldest(connection) - 1:
+        return Update(version, [((), reader.get("$"))])
+    found = connection.execute("SELECT DISTINCT path FROM changes WHERE version > ?", (since,))
+    written = {state_paths.decode(key) for (key,) in found}
+    members = [
+        keys for keys in written if not any(keys[:depth] in written for depth in range(len(keys)))
+    ]
+    if len(members) > _MAX_MEMBERS:
+        return Update(version, [((), reader.get("$"))])
+    return Update(version, [(keys, reader.get(keys, MISSING)) for keys in members])
+
+
+def _oldest(connection: sqlite3.Connection) -> int:
+    (oldest,) = connection.execute("SELECT min(version) FROM changes").fetchone()
+    return int(oldest)
 
 
 def latest(connection: sqlite3.Connection) -> int:

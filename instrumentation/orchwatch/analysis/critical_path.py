@@ -114,7 +114,7 @@ class CriticalPath:
 def measure(tree: SpanTree) -> CriticalPath:
     """The critical path of all that a tree holds."""
     causes = Causes(tree)
-    segments = [part for part in reversed(list(_walk(tree, causes))) if part.place != tree.root]
+    segments = walked(tree, causes)
     path_ns = sum(end_ns - start_ns for _, start_ns, end_ns in segments)
     work = self_time.of_agents(tree)
     whole_ns = tree.end[tree.root] - tree.start[tree.root]
@@ -128,6 +128,12 @@ def measure(tree: SpanTree) -> CriticalPath:
         segments=tuple(segments),
         entries=tuple(_entries(tree, causes, segments, path_ns)),
     )
+
+
+def walked(tree: SpanTree, causes: Causes | None = None) -> list[Segment]:
+    """The path, in the order of time, without the times at which nothing was recorded."""
+    backwards = list(_walk(tree, causes or Causes(tree)))
+    return [segment for segment in reversed(backwards) if segment.place != tree.root]
 
 
 def _walk(tree: SpanTree, causes: Causes) -> Iterator[Segment]:

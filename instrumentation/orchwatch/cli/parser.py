@@ -22,7 +22,7 @@ class _Formatter(argparse.HelpFormatter):
     """As wide as the terminal. By default `shutil` is asked, for each option, and its import."""
 
     def __init__(self, prog: str) -> None:
-        super().__init__(prog, width=_columns() - 2)
+        super().__init__(prog, width=columns() - 2)
 
 
 class Parser(argparse.ArgumentParser):
@@ -70,14 +70,14 @@ class Parser(argparse.ArgumentParser):
         return found
 
 
-def _columns() -> int:
-    """As `shutil.get_terminal_size` says it."""
+def columns() -> int:
+    """How wide the terminal is, as `shutil.get_terminal_size` says it."""
     try:
-        columns = max(int(os.environ["COLUMNS"]), 0)
+        found = max(int(os.environ["COLUMNS"]), 0)
     except (KeyError, ValueError):
-        columns = 0
-    if columns > 0 or sys.__stdout__ is None:
-        return columns or _COLUMNS
+        found = 0
+    if found > 0 or sys.__stdout__ is None:
+        return found or _COLUMNS
     try:
         return os.get_terminal_size(sys.__stdout__.fileno()).columns or _COLUMNS
     except (ValueError, OSError):

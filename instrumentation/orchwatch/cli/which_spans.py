@@ -1,20 +1,23 @@
-"""Which spans `critical-path` and `flame` look at: a trace by its id, or what options select."""
+"""Which spans `trace`, `critical-path` and `flame` look at: those of an id, or all selected."""
 
 from __future__ import annotations
 
+import argparse
 import gc
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from orchwatch.cli import filters
 from orchwatch.errors import OrchwatchError, UsageError
 
 if TYPE_CHECKING:
-    import argparse
     from pathlib import Path
 
     from orchwatch.store.database import Store
     from orchwatch.store.outlines import Outline
     from orchwatch.store.small import SmallStore
+
+_RANGE = ".."
 
 
 def whole_id(command: str, start: str, store: Store | SmallStore) -> str:
@@ -49,6 +52,65 @@ def of_trace(command: str, start: str, store: Store | SmallStore, directory: Pat
             " orchwatch traces lists them"
         )
     return found
+
+
+def side(
+    command: str,
+    what: str,
+    arguments: argparse.Namespace,
+    store: Store | SmallStore,
+    directory: Path,
+) -> tuple[str, list[Outline]]:
+    """One side of a comparison: what to call it, and its spans.
+
+    Args:
+        command: Who asks.
+        what: A range such as `48h..24h`, within the other options; else the beginning of the id of
+            a trace or of a session.
+        arguments: The options.
+        store: Where to look.
+        directory: The home.
+
+    Raises:
+        UsageError: It is no such range.
+        OrchwatchError: There is none, or more than one.
+    """
+    from orchwatch.analysis import listing  # noqa: PLC0415 - as above
+    from orchwatch.store import spans  # noqa: PLC0415
+    from orchwatch.store.selection import Selection  # noqa: PLC0415
+
+    options = argparse.Namespace(**vars(arguments))
+    if _RANGE in what:
+        options.since, _, options.until = what.partition(_RANGE)
+        if not options.since or not options.until:
+            raise UsageError(f"{command}: a range is like 48h..24h, not {what!r}")
+        return all_selected(command, filters.chosen(options, store, directory), store, directory)
+    sessions = listing.values(store, Selection(history=True), "session")
+    if any(one.startswith(what) for one in sessions) and not spans.trace_ids(store, what):
+        options.session = what
+        return all_selected(command, filters.chosen(options, store, directory), store, directory)
+    found = of_trace(command, what, store, directory)
+    return f"trace {found[0].trace_id}, {found[0].name}", found
+
+
+def all_selected(
+    command: str, chosen: filters.Chosen, store: Store | SmallStore, directory: Path
+) -> tuple[str, list[Outline]]:
+    """What is selected, of an operation with all below it; and what to call it.
+
+    Raises:
+        OrchwatchError: Nothing is.
+    """
+    from orchwatch.analysis.span_tree import below  # noqa: PLC0415 - as above
+
+    operation = chosen.selection.operation
+    wide = replace(chosen, selection=replace(chosen.selection, operation=None))
+    found = selected(command, wide, store, directory)
+    if operation is not None:
+        found = below(found, operation)
+    if not found:
+        raise nothing(command, chosen, directory)
+    return f"what was recorded {chosen.words}".rstrip(), found
 
 
 def latest_trace(

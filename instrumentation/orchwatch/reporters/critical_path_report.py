@@ -135,7 +135,7 @@ def _summary(tree: SpanTree, path: CriticalPath) -> str:
 
 def _row(entry: Entry, share: int) -> tuple[str, ...]:
     return (
-        _what(entry.kind, entry.name, entry.agent),
+        what(entry.kind, entry.name, entry.agent),
         str(entry.spans),
         units.duration(entry.path_ns / _NS),
         _percent(share),
@@ -143,7 +143,7 @@ def _row(entry: Entry, share: int) -> tuple[str, ...]:
     )
 
 
-def _what(of: str, name: str, agent: str | None) -> str:
+def what(of: str, name: str, agent: str | None) -> str:
     """`tool Bash [worker]`; the kind where the name does not say it."""
     title = safe(name, _NAME_COLUMNS)
     if of not in ("other", "agent") and not name.startswith(of):
@@ -152,7 +152,7 @@ def _what(of: str, name: str, agent: str | None) -> str:
 
 
 def _of_span(span: Outline) -> str:
-    return _what(kind(span), label(span), span.agent)
+    return what(kind(span), label(span), span.agent)
 
 
 def _percent(parts: int) -> str:

@@ -46,6 +46,7 @@ ASKED = {
     "audit": ([], ["--session", "s"]),
     "claude import": ([str(SESSIONS)], [str(SESSIONS)]),
     "status-line": ([], []),
+    "trace diff": (["1h..0s", "1h..0s"],),
 }
 
 

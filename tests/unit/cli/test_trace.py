@@ -134,3 +134,69 @@ def test_the_first_digits_of_an_id_are_enough_where_they_tell_it_from_others(
     for unknown in ("b", "no id", "f" * 33):
         assert main(["trace", unknown]) == 1
         assert "no span of" in capsys.readouterr().err
+
+
+def test_a_waterfall_is_as_wide_as_the_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with operation("session.init"), operation("state.query"):
+        sum(range(100_000))
+    for columns in (60, 120):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        assert main(["trace", "--waterfall"]) == 0
+        head, *lines = capsys.readouterr().out.splitlines()
+        assert head.startswith("trace ")
+        assert lines[0].startswith("session.init ")
+        assert lines[1].startswith("  state.query ")
+        assert max(map(len, lines)) == columns
+
+
+def test_two_traces_are_compared_by_phase(capsys: pytest.CaptureFixture[str]) -> None:
+    ids = []
+    for loops in (1000, 1_000_000):
+        own = {"session.id": f"session-{loops}"}
+        with operation("agent.turn", own) as turn:
+            with operation("state.query", own):
+                sum(range(loops))
+            if loops > 1000:
+                with operation("new\x1b.one"):
+                    pass
+        ids.append(turn.trace_id)
+    assert main(["trace", "diff", *ids]) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[0].startswith(f"before: trace {ids[0]}, agent.turn; 1 trace, ")
+    rows = {words[0]: words[1:] for line in out.splitlines()[4:] if (words := line.split())}
+    assert rows["state.query"][2].startswith("+")
+    assert rows["new\\x1b.one"][-1] == "new"
+    for sides in (["session-1000", "session-1000000"], ["1h..0s", "1h..0s"]):
+        assert main(["trace", "diff", *sides, "--format", "json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        queries = [phase for phase in found["phases"] if phase["name"] == "state.query"]
+        assert len(queries) == 1
+        assert (queries[0]["now_path_s"] > queries[0]["before_path_s"]) == ("1h" not in sides[0])
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["diff"], 2, "trace: diff takes two: orchwatch trace diff A B"),
+        (["diff", "a"], 2, "trace: diff takes two"),
+        (["diff", "a", "b", "c"], 2, "trace: diff takes two"),
+        (["a", "b"], 2, "trace: one ID at a time, not 2; diff A B compares two"),
+        (["diff", "1h..", "a"], 2, "trace diff: a range is like 48h..24h, not '1h..'"),
+        (["diff", "ffff", "a"], 1, "trace diff: no span of ffff is stored in "),
+        (["diff", "9d..8d", "a"], 1, "trace diff: nothing is stored in "),
+        (["--waterfall", "--format", "json"], 2, "trace: --waterfall is a view of one trace"),
+        (["diff", "a", "b", "--waterfall"], 2, "trace: --waterfall is a view of one trace"),
+        (["ffff", "--waterfall"], 1, "trace: no span of ffff is stored in "),
+    ],
+)
+def test_what_cannot_be_compared_or_drawn_is_one_line(
+    words: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with operation("state.query"):
+        pass
+    assert main(["trace", *words]) == code
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert said in err

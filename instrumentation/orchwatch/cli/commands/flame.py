@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 import sys
-from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchwatch.cli import filters, which_spans, window
 from orchwatch.errors import OrchwatchError, UsageError
 
 if TYPE_CHECKING:
+    import argparse
     from pathlib import Path
     from typing import TextIO
 
@@ -23,7 +22,6 @@ HELP = "show where time went by call path, and what changed: terminal, HTML, or 
 
 _NAME = "flame"
 _FORMATS = ("table", "json", "html", "folded", "speedscope", "chrome")
-_RANGE = ".."
 
 
 class _Side(NamedTuple):
@@ -79,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         now = _asked(arguments, store, directory)
         before = None
         if arguments.against is not None:
-            before = _against(arguments, store, directory)
+            before = _Side(*which_spans.side(_NAME, arguments.against, arguments, store, directory))
     if arguments.output is None:
         _write(arguments.format, now, before, sys.stdout)
         return 0
@@ -136,36 +134,8 @@ def _asked(arguments: argparse.Namespace, store: Store | SmallStore, directory: 
     chosen = filters.chosen(arguments, store, directory)
     if not filters.given(arguments):
         return _trace(which_spans.latest_trace(_NAME, chosen, store, directory))
-    return _all(chosen, store, directory)
-
-
-def _against(arguments: argparse.Namespace, store: Store | SmallStore, directory: Path) -> _Side:
-    what = str(arguments.against)
-    options = argparse.Namespace(**vars(arguments))
-    if _RANGE in what:
-        options.since, _, options.until = what.partition(_RANGE)
-        if not options.since or not options.until:
-            raise UsageError(f"flame: --against must be like 48h..24h, not {what!r}")
-        return _all(filters.chosen(options, store, directory), store, directory)
-    if arguments.session is None:
-        return _trace(which_spans.of_trace(_NAME, what, store, directory))
-    options.session = what
-    return _all(filters.chosen(options, store, directory), store, directory)
+    return _Side(*which_spans.all_selected(_NAME, chosen, store, directory))
 
 
 def _trace(spans: list[Outline]) -> _Side:
     return _Side(f"trace {spans[0].trace_id}, {spans[0].name}", spans)
-
-
-def _all(chosen: filters.Chosen, store: Store | SmallStore, directory: Path) -> _Side:
-    """What is selected; of an operation with all below it."""
-    from orchwatch.analysis.span_tree import below  # noqa: PLC0415 - as above
-
-    operation = chosen.selection.operation
-    wide = replace(chosen, selection=replace(chosen.selection, operation=None))
-    found = which_spans.selected(_NAME, wide, store, directory)
-    if operation is not None:
-        found = below(found, operation)
-    if not found:
-        raise which_spans.nothing(_NAME, chosen, directory)
-    return _Side(f"what was recorded {chosen.words}".rstrip(), found)

@@ -16,23 +16,32 @@ if TYPE_CHECKING:
 
     from orchwatch.cli.filters import Chosen
     from orchwatch.store.database import Store
+    from orchwatch.store.outlines import Outline
     from orchwatch.store.small import SmallStore
 
 HELP = "show a trace as a tree: who called what, how often, for how long"
 
 
 _ANY = ""
+_DIFF = "diff"
+_SIDES = ("A", "B")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
-    which = parser.add_mutually_exclusive_group()
-    which.add_argument(
+    parser.add_argument(
         "trace_id",
-        nargs="?",
+        nargs="*",
         metavar="ID",
-        help="its id, or the first digits of it (default: the latest)",
+        help="its id, or the first digits of it (default: the latest); or diff A B: what changed"
+        " from A to B, each a trace, a session, or a range such as 48h..24h",
     )
+    parser.add_argument(
+        "--waterfall",
+        action="store_true",
+        help="each span as a bar in time, with what the whole waited for",
+    )
+    which = parser.add_mutually_exclusive_group()
     which.add_argument(
         "--slowest",
         nargs="?",
@@ -63,9 +72,15 @@ def run(arguments: argparse.Namespace) -> int:
     from orchwatch.reporters import json_document, tree  # noqa: PLC0415
     from orchwatch.store import spans  # noqa: PLC0415
 
+    _check(arguments)
     directory = Path(home())
     with filters.opened(directory) as store:
+        if arguments.trace_id[:1] == [_DIFF]:
+            return _diff(arguments, store, directory)
         trace_id = _chosen(arguments, store, directory)
+        if arguments.waterfall:
+            _waterfall(which_spans.of_trace("trace", trace_id, store, directory))
+            return 0
         found = spans.trace(store, trace_id)
     if not found:
         raise OrchwatchError(
@@ -78,6 +93,48 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuses what does not go together."""
+    words = arguments.trace_id
+    if words[:1] == [_DIFF]:
+        if len(words) != 1 + len(_SIDES):
+            raise UsageError("trace: diff takes two: orchwatch trace diff A B")
+    elif len(words) > 1:
+        raise UsageError(f"trace: one ID at a time, not {len(words)}; diff A B compares two")
+    if words and (arguments.slowest is not None or arguments.failed is not None):
+        raise UsageError(
+            "trace: an ID names one trace, so --slowest and --failed look for no other"
+        )
+    if arguments.waterfall and (arguments.format == "json" or words[:1] == [_DIFF]):
+        raise UsageError("trace: --waterfall is a view of one trace; --format json has every span")
+
+
+def _waterfall(found: list[Outline]) -> None:
+    from orchwatch.analysis import critical_path  # noqa: PLC0415 - as above
+    from orchwatch.analysis.span_tree import SpanTree  # noqa: PLC0415
+    from orchwatch.cli.parser import columns  # noqa: PLC0415
+    from orchwatch.reporters import waterfall  # noqa: PLC0415
+
+    made = SpanTree(found)
+    waterfall.render(made, critical_path.walked(made), sys.stdout, columns())
+
+
+def _diff(arguments: argparse.Namespace, store: Store | SmallStore, directory: Path) -> int:
+    from orchwatch.analysis import trace_diff  # noqa: PLC0415 - as above
+    from orchwatch.reporters import trace_diff_table  # noqa: PLC0415
+
+    (before_title, before), (title, now) = (
+        which_spans.side("trace diff", what, arguments, store, directory)
+        for what in arguments.trace_id[1:]
+    )
+    found = trace_diff.compare(before, now)
+    if arguments.format == "json":
+        trace_diff_table.render_json(found, sys.stdout)
+    else:
+        trace_diff_table.render((before_title, title), found, sys.stdout)
+    return 0
+
+
 def _chosen(arguments: argparse.Namespace, store: Store | SmallStore, directory: Path) -> str:
     from orchwatch.store import spans  # noqa: PLC0415 - as above
 
@@ -85,7 +142,7 @@ def _chosen(arguments: argparse.Namespace, store: Store | SmallStore, directory:
         given = filters.given(arguments)
         if given:
             raise UsageError(f"trace: an ID names one trace, so {given[0]} has nothing to choose")
-        return which_spans.whole_id("trace", str(arguments.trace_id), store)
+        return which_spans.whole_id("trace", arguments.trace_id[0], store)
     named = arguments.slowest or arguments.failed
     if named and arguments.operation is not None:
         raise UsageError(f"trace: {named} and --operation {arguments.operation}: give one name")

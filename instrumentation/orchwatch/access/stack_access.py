@@ -36,7 +36,7 @@ _LOOPBACK: Final = ("localhost", "127.0.0.1", "::1")
 _LIBCRYPT: Final = ("libcrypt.so.2", "libcrypt.so.1", None)
 _BCRYPT_ALPHABET: Final = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 _SALT_LENGTH: Final = 22
-_MESSAGE_COLUMNS: Final = 2000
+_MAX_MESSAGE_COLUMNS: Final = 2000
 # The minimum: slow hashes protect passwords that can be guessed, and this one cannot be.
 _COST: Final = "$2b$04$"
 
@@ -122,7 +122,7 @@ def main() -> int:
     try:
         make()
     except OrchwatchError as error:
-        sys.stderr.write(f"error: {safe(str(error), _MESSAGE_COLUMNS)}\n")
+        sys.stderr.write(f"error: {safe(str(error), _MAX_MESSAGE_COLUMNS)}\n")
         return 1
     return 0
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _NS = 1_000_000_000
 # How many that a beginning fits are named.
-_NAMED = 5
+_MAX_NAMED = 5
 # By option: what it selects, and which command lists those.
 _OPTIONS = {
     "session": ("the session whose id starts with this", "sessions"),
@@ -178,9 +178,9 @@ def _found(
     if name in _BY_BEGINNING and len(fitting) == 1:
         return fitting[0]
     if name in _BY_BEGINNING and fitting:
-        more = ", …" if len(fitting) > _NAMED else ""
+        more = ", …" if len(fitting) > _MAX_NAMED else ""
         raise OrchwatchError(
-            f"--{name} {start}: begins more than one: {', '.join(fitting[:_NAMED])}{more}"
+            f"--{name} {start}: begins more than one: {', '.join(fitting[:_MAX_NAMED])}{more}"
         )
     from orchwatch.cli.suggestions import did_you_mean  # noqa: PLC0415
 

@@ -52,7 +52,7 @@ _EXIT_BROKEN_PIPE = 128 + 13
 _UNWRITABLE = (None, errno.EBADF, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.ENOSPC)
 
 # A message holds a path or two, and a list of what is known.
-_MESSAGE_COLUMNS = 2000
+_MAX_MESSAGE_COLUMNS = 2000
 
 _HELP = """\
 usage: orchwatch COMMAND [ARGUMENTS]
@@ -213,4 +213,4 @@ def _help() -> str:
 def _complain(error: OrchwatchError) -> None:
     # Closed with 2>&-, there is no stderr to write to; the exit code remains.
     if sys.stderr is not None:
-        sys.stderr.write(f"orchwatch: {safe(' '.join(str(error).split()), _MESSAGE_COLUMNS)}\n")
+        sys.stderr.write(f"orchwatch: {safe(' '.join(str(error).split()), _MAX_MESSAGE_COLUMNS)}\n")

@@ -32,7 +32,7 @@ except BaseException as error:
     error = error.__cause__ or error
     sys.exit(f"{type(error).__name__}: {error}")
 """
-_ERROR_CHARACTERS: Final = 300
+_MAX_ERROR_CHARACTERS: Final = 300
 
 
 def check_extras() -> Iterator[Check]:
@@ -121,5 +121,5 @@ def _import_error(modules: list[str]) -> str:
     )
     if not ended.returncode:
         return ""
-    words = " ".join(ended.stderr.split())[-_ERROR_CHARACTERS:]
+    words = " ".join(ended.stderr.split())[-_MAX_ERROR_CHARACTERS:]
     return words or f"its process ended with {ended.returncode}"

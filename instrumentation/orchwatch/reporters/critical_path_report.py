@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 _WIDTH = 80
 _NS = 1_000_000_000
-_MOST_ENTRIES = 12
-_MOST_STEPS = 12
+_MAX_ENTRIES = 12
+_MAX_STEPS = 12
 _NAME_COLUMNS = 60
 _ID_LENGTH = 8
 # Of a hundredth of a per cent.
@@ -48,14 +48,14 @@ def render(tree: SpanTree, path: CriticalPath, file: TextIO) -> None:
     if not path.entries:
         file.write("Nothing took any time.\n")
         return
-    shown, rest = path.entries[:_MOST_ENTRIES], path.entries[_MOST_ENTRIES:]
+    shown, rest = path.entries[:_MAX_ENTRIES], path.entries[_MAX_ENTRIES:]
     shares = percentages([entry.path_ns for entry in path.entries])
     rows = [_row(entry, share) for entry, share in zip(shown, shares, strict=False)]
     if rest:
         rest_ns = sum(entry.path_ns for entry in rest)
         title = f"… {counted(len(rest), 'other name')}"
         spans = str(sum(entry.spans for entry in rest))
-        share = _percent(sum(shares[_MOST_ENTRIES:]))
+        share = _percent(sum(shares[_MAX_ENTRIES:]))
         rows.append((title, spans, units.duration(rest_ns / _NS), share, ""))
     _write_table([_HEADS, *rows], file)
     file.write("\nIn order:\n")
@@ -173,7 +173,7 @@ def _write_steps(tree: SpanTree, path: CriticalPath, file: TextIO) -> None:
     """The path from start to end; what is short in between stands in one line."""
     steps = _steps(tree, path.segments)
     lengths = sorted((length for *_, length in steps), reverse=True)
-    least = lengths[: _MOST_STEPS + 1][-1] if len(lengths) > _MOST_STEPS else -1
+    least = lengths[: _MAX_STEPS + 1][-1] if len(lengths) > _MAX_STEPS else -1
     lines = []
     for long, group in groupby(steps, key=lambda step: step[2] > least):
         several = list(group)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from orchwatch.diagnosis.counting import InPrometheus
 
 # The most operations that a sentence lists.
-_LISTED = 10
+_MAX_LISTED = 10
 
 
 def render_json(audit: Audit, resent: int, file: TextIO) -> None:
@@ -157,6 +157,6 @@ def _about_prometheus(counted: InPrometheus, earlier: int) -> Iterator[str]:
 
 
 def _list(counts: Mapping[str, int]) -> str:
-    most = sorted(counts.items(), key=lambda item: -item[1])[:_LISTED]
+    most = sorted(counts.items(), key=lambda item: -item[1])[:_MAX_LISTED]
     listed = ", ".join(f"{safe(operation or 'overflow')} {count}" for operation, count in most)
-    return listed + (f" and {len(counts) - _LISTED} more" if len(counts) > _LISTED else "")
+    return listed + (f" and {len(counts) - _MAX_LISTED} more" if len(counts) > _MAX_LISTED else "")

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _NS = 1_000_000_000
 _MAX_BYTES = 1 << 20
 _NAME_COLUMNS = 300
-_MOST_ROWS = 50
+_MAX_ROWS = 50
 _KINDS = ("agent", "model", "tool", "hook", "message", "person", "other")
 _COMPARED = (("more", "longer"), ("less", "shorter"), ("same", "within 5 %"))
 _UNSAFE = str.maketrans({letter: f"\\u{ord(letter):04x}" for letter in "<>&"})
@@ -127,7 +127,7 @@ def _table(flame: Flame, changes: Sequence[Change] | None) -> Iterable[str]:
         now, before, _ = own[name]
         return -(now if changes is None else abs(now - before)), name
 
-    for name in sorted(own, key=size)[:_MOST_ROWS]:
+    for name in sorted(own, key=size)[:_MAX_ROWS]:
         now, before, count = own[name]
         took = units.duration(now / _NS)
         if changes is None:

@@ -20,7 +20,7 @@ _WIDTH = 80
 _NS = 1_000_000_000
 _BAR = 12
 _FULL, _EMPTY = "█", "░"
-_MOST_ROWS = 60
+_MAX_ROWS = 60
 _LEAST_SHARE = 0.002
 _NAME_COLUMNS = 60
 _HEADS = ("call path", "", "total", "own", "spans")
@@ -108,8 +108,8 @@ def _write(
 ) -> None:
     """The largest frames, with the names of their callers above them."""
     places = [place for place in range(len(frames)) if share(place) >= _LEAST_SHARE]
-    if len(places) > _MOST_ROWS:
-        least = sorted(map(share, places), reverse=True)[_MOST_ROWS]
+    if len(places) > _MAX_ROWS:
+        least = sorted(map(share, places), reverse=True)[_MAX_ROWS]
         places = [place for place in places if share(place) > least]
     # What is as long as its caller's whole may be shown without it, never without a caller's line.
     rows = [tuple(heads)] + [

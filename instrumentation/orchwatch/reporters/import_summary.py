@@ -17,7 +17,7 @@ _NS_PER_S = 1_000_000_000
 # Of a tool; a table of them has many.
 _NAME_COLUMNS = 60
 # The most of them that a line lists.
-_LISTED = 30
+_MAX_LISTED = 30
 
 
 def render_json(summary: Summary, shown: str | None, to: TextIO) -> None:
@@ -85,8 +85,10 @@ def _by_count(counted: Counter[str]) -> dict[str, int]:
 
 def _names(counted: Counter[str]) -> str:
     most = list(_by_count(counted).items())
-    listed = ", ".join(f"{safe(name, _NAME_COLUMNS)} {number}" for name, number in most[:_LISTED])
-    return listed + (f" and {len(most) - _LISTED} more" if len(most) > _LISTED else "")
+    listed = ", ".join(
+        f"{safe(name, _NAME_COLUMNS)} {number}" for name, number in most[:_MAX_LISTED]
+    )
+    return listed + (f" and {len(most) - _MAX_LISTED} more" if len(most) > _MAX_LISTED else "")
 
 
 def _unless_zero(number: int, words: str) -> str:

@@ -26,7 +26,7 @@ _LEVELS = ("level", "value", "target", "out of", "status")
 # The most operations without a target that are shown, and levels.
 _MAX_ROWS = 100
 # The most operations that a note lists.
-_LISTED = 5
+_MAX_LISTED = 5
 # A window below this is shown to the second.
 _SHORT = timedelta(hours=1)
 _COLOURS: dict[Status, str] = {"ok": "32", "warn": "33", "miss": "31", "unknown": "2"}
@@ -206,8 +206,8 @@ def _about_slow(snapshot: Snapshot) -> Iterator[str]:
 
 
 def _listed(texts: Sequence[str]) -> str:
-    more = f" and {len(texts) - _LISTED} more" if len(texts) > _LISTED else ""
-    return ", ".join(texts[:_LISTED]) + more
+    more = f" and {len(texts) - _MAX_LISTED} more" if len(texts) > _MAX_LISTED else ""
+    return ", ".join(texts[:_MAX_LISTED]) + more
 
 
 def _table(

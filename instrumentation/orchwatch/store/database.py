@@ -197,7 +197,7 @@ class Store:
         found = segments.find(self._spool)
         self._files = archive.find(self._directory)
         self._in_spool = {segment.id: segment.size_bytes for segment in found}
-        self._modernise()
+        self._upgrade()
         pending = [segment for segment in found if not self._holds(segment)]
         for identity in self._progress.keys() - {segment.id for segment in pending}:
             self._forget(identity)
@@ -218,7 +218,7 @@ class Store:
         )
         return unread >= _PIECE_BYTES and settled
 
-    def _modernise(self) -> None:
+    def _upgrade(self) -> None:
         """Writes files of an earlier version anew; where that cannot be, reads them by itself."""
         outdated = [file for file in self._files.values() if not file.current]
         if not outdated:

@@ -33,7 +33,7 @@ KILLED = "killed"
 REBOOTED = "host rebooted"
 
 _FILE_BYTES = in_flight.HEADER_BYTES + in_flight.SLOTS * in_flight.SLOT_BYTES
-_LATEST_SEGMENTS = 2  # where a span is that was written just before its process was killed
+_MAX_SEGMENTS = 2  # where a span is that was written just before its process was killed
 _TRACE_ID_LENGTH, _SPAN_ID_LENGTH = 32, 16
 
 
@@ -143,7 +143,7 @@ def _is_recorded(home: Path, span_id: str) -> bool:
     """Whether it ended after all: its process was killed before it could say so in its file."""
     wanted, whole = f'"spanId":"{span_id}"'.encode(), to_bytes(LINE_SUFFIX)
     found = [one for one in segments.find(home / "spool") if one.family == spool.OPERATIONS]
-    latest = sorted(found, key=lambda segment: segment.name)[-_LATEST_SEGMENTS:]
+    latest = sorted(found, key=lambda segment: segment.name)[-_MAX_SEGMENTS:]
     return any(
         wanted in line and line.endswith(whole)  # not what a kill in the middle of it has left
         for segment in latest

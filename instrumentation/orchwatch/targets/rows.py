@@ -18,7 +18,7 @@ _Choice = TypeVar("_Choice", bound=str)
 SECONDS_DIGITS = 9
 _MAX_S = 86_400
 # Values computed from it stay finite, and are written without an exponent.
-_HIGHEST = 1e18
+_MAX_VALUE = 1e18
 # Prometheus would take it for the beginning of a template, in annotations and labels alike.
 TEMPLATE = "{{"
 
@@ -73,8 +73,8 @@ class Row:
             raise self.error(key, f"must be a finite number, not {number}")
         if number < 0 or (positive and number == 0):
             raise self.error(key, f"must be {'above 0' if positive else '0 or more'}, not {value}")
-        if number > _HIGHEST:
-            raise self.error(key, f"must be at most {_HIGHEST:g}, not {number:g}")
+        if number > _MAX_VALUE:
+            raise self.error(key, f"must be at most {_MAX_VALUE:g}, not {number:g}")
         return number
 
     def seconds(self, key: str) -> float:

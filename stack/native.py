@@ -203,7 +203,7 @@ class Stack(Layout):
     def _hung(self) -> list[str]:
         """What runs, and does not get ready while one would wait for it."""
         if not self.access.is_dir():
-            # Of a version that let everybody in.
+            # Of a version that required no password.
             return list(self.running())
         deadline = time.monotonic() + _HUNG_AFTER_S
         while True:

@@ -59,7 +59,7 @@ class Entry:
     Attributes:
         kind: `agent`, `hook`, `message`, `model`, `person`, `tool`, or `other`.
         name: Of the tool, hook or operation.
-        agent: Whose; None where nobody says.
+        agent: The agent; None where unknown.
         spans: How many spans of it the path goes through.
         path_ns: How long the path is in their own time, outside of what they called.
         share: Of the path, 0 to 1.
@@ -165,7 +165,8 @@ def _held_up_by(tree: SpanTree, place: int, candidates: list[int], now_ns: int) 
     start, end, root = tree.start, tree.end, tree.root
     while candidates:
         child = candidates.pop()
-        # Those that run together, and nothing called, have nobody who could have gone on with one.
+        # Those that run together, and nothing called, have no caller that could have gone on with
+        # one.
         if end[child] <= now_ns or (place == root and start[child] < now_ns):
             return child
     return None

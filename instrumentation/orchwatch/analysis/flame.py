@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from orchwatch.store.outlines import Outline
 
 DEEPEST = 100
-"""How many levels are told apart; what lies deeper is one frame."""
+"""How many levels are shown; deeper ones are one frame."""
 
 DEEPER = "… deeper"
 _STATUS_ERROR = 2  # OTLP

@@ -59,7 +59,7 @@ class Hook:
     """What one hook did within a selection.
 
     Attributes:
-        event: What it was told about, e.g. `PreToolUse`; None where nobody says.
+        event: The event that it ran for, e.g. `PreToolUse`; None where unknown.
         name: What it is called, likewise.
         count: How often it ran, for a known time.
         unmeasured: How often it ran besides.

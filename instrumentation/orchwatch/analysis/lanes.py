@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def lanes(tree: SpanTree) -> list[tuple[str, int]]:
-    """By place the agent, empty where nobody says, and which of that agent's lanes it is in.
+    """By place the agent, empty where unknown, and which of that agent's lanes it is in.
 
     A span is in its caller's lane where it lies within that and nothing else is there, else in the
     first of its agent's that is free.

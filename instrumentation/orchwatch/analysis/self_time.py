@@ -39,7 +39,7 @@ def of_agents(tree: SpanTree) -> dict[tuple[str, str], int]:
     """How long each agent was at work, by session and agent, in nanoseconds.
 
     That is when one of its spans was at work itself, or several were: an agent that waits for
-    another one is not. Whoever is not named is a session's main agent.
+    another one is not. An agent without a name is a session's main agent.
     """
     own: defaultdict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
     for place, span in enumerate(tree.spans):

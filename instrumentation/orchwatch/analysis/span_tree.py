@@ -45,7 +45,7 @@ def kind(span: Outline) -> str:
 
 
 def label(span: Outline) -> str:
-    """What to call it: a tool by its name, a hook by its own and what it was told about."""
+    """What to call it: a tool by its name, a hook by its own and its event."""
     if span.name.startswith(_TOOL):
         return span.name.removeprefix(_TOOL)
     if semconv.HOOK_PROCESS not in (span.operation, span.name):
@@ -54,7 +54,7 @@ def label(span: Outline) -> str:
 
 
 def hook_label(event: str | None, hook: str | None) -> str:
-    """`PreToolUse check.sh`; empty where nobody says either."""
+    """`PreToolUse check.sh`; empty where both are unknown."""
     if event and hook and hook.startswith(event):
         return hook  # `PreToolUse:Bash`, as session files name it
     return " ".join(part for part in (event, hook) if part)

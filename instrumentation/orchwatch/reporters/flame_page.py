@@ -108,7 +108,7 @@ def _data(flame: Flame, changes: Sequence[Change] | None) -> dict[str, Any]:
 
 
 def _table(flame: Flame, changes: Sequence[Change] | None) -> Iterable[str]:
-    """What took most time of its own, by name, for whoever cannot see the graph."""
+    """What took most time of its own, by name, for people who cannot see the graph."""
     own: defaultdict[str, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
     for place, frame in enumerate(flame.frames):
         row = own[frame.name]

@@ -49,7 +49,7 @@ def render(found: Found, covered: str, file: TextIO) -> None:
         lines.append(f"What turns take is that of the latest {found.turns} of {found.of_all}.")
     if unmeasured:
         lines.append(
-            f"Of {counted(unmeasured, 'run')} nobody recorded the time: after"
+            f"Of {counted(unmeasured, 'run')} the time is unknown: after"
             " orchwatch claude install --wrap each is measured."
         )
     file.write("\n")

@@ -74,7 +74,7 @@ class AgentPool:
         session_id: The session that the agents work for; their operations carry it.
         limits: How many, how long, how often.
         before: Asked before each process is started (`SubagentStart`); it may refuse.
-        after: Told after each process has ended (`SubagentStop`).
+        after: Run after each process has ended (`SubagentStop`).
 
     Attributes:
         agents: Those that run or are to be started again, by name.

@@ -50,7 +50,7 @@ class Schema:
 
 
 class Database:
-    """A connection for this process, and the lock that whoever writes holds.
+    """A connection for this process, and the lock that a writer holds.
 
     Args:
         path: The file; made if it is missing. Its lock lies beside it.
@@ -201,7 +201,7 @@ class Database:
             raise self._explained(error) from error
 
     def begin_writing(self) -> sqlite3.Connection:
-        """The connection, in a transaction that nobody else writes beside."""
+        """The connection, in a transaction beside which no other process writes."""
         self._enter_writing()
         try:
             with self._sql():

@@ -76,7 +76,7 @@ class EventSubscriber:
         Raises:
             MissedEventsError: Events were no longer kept when they were due; counted as missed, and
                 called again it goes on behind them.
-            EventError: The log cannot be used, or somebody else works under this name.
+            EventError: The log cannot be used, or another process works under this name.
         """
         handled = 0
         at = self.position

@@ -29,7 +29,7 @@ _CHUNK = 1_000
 
 
 class _OvertakenError(Exception):
-    """Somebody appended to the log besides: the state is to follow it in the log's order."""
+    """Another process appended to the log: the state follows in the log's order."""
 
 
 class EventState:

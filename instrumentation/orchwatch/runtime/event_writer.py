@@ -28,7 +28,7 @@ class EventWriter:
 
     Args:
         log: Where they go; it stays open.
-        batch_size: That many are written at once, by whoever appends the last of them.
+        batch_size: That many are written at once, by the caller that appends the last of them.
         flush_interval_s: After so long at most, what waits is written by a thread.
 
     Attributes:
@@ -143,5 +143,5 @@ class EventWriter:
         try:
             self.flush()
         except EventError:
-            return False  # they wait: whoever appends or flushes next is told
+            return False  # they wait: the next append or flush raises the error
         return True

@@ -48,7 +48,7 @@ _POLL_S = 0.02
 class EventLog:
     """A log of events, appended to and read by any number of processes at once.
 
-    An append is acknowledged by returning: the events are there for everybody then, and survive
+    An append is acknowledged by returning: the events are visible to all then, and survive
     whatever `durability` says. After `os.fork` the child opens the file anew by itself.
 
         with EventLog(path) as log:
@@ -256,7 +256,7 @@ class EventLog:
 
 
 class MissedEventsError(EventError):
-    """Somebody reads so late that events are no longer kept.
+    """A reader is so late that events are no longer kept.
 
     Attributes:
         count: How many.

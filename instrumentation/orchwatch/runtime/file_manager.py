@@ -209,7 +209,7 @@ class AsyncFileManager:
                     with suppress(asyncio.CancelledError):
                         await asyncio.wait([future])
                 if not future.cancelled():
-                    future.exception()  # nobody asks for it any more
+                    future.exception()  # no caller asks for it any more
                 raise
 
     @asynccontextmanager

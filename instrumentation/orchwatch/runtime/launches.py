@@ -87,7 +87,7 @@ class AgentEvent:
 
     Attributes:
         agent: Its name.
-        kind: `ready`, also after a restart; `ended` with exit status 0, or as it was told to;
+        kind: `ready`, also after a restart; `ended` with exit status 0, or as requested;
             `lost` otherwise, and started again; `timeout` where it ran too long, and started
             again; `failed` where it is not, after one of these.
         pid: Of the process that it is about.
@@ -106,7 +106,7 @@ def say_ready() -> None:
     """Tell the pool that started this process that it is ready; nothing where none did."""
     number = os.environ.pop(READY_FD, "")
     if number.isdecimal():
-        with contextlib.suppress(OSError):  # nobody waits for it any more
+        with contextlib.suppress(OSError):  # no one waits for it any more
             os.write(int(number), b"ready\n")
             os.close(int(number))
 

@@ -84,7 +84,7 @@ class Mailbox:
         self.close()
 
     def receive(self, timeout_s: float | None = 0.0) -> Message | None:
-        """The oldest message that is nobody's; `message.deliver` ends here.
+        """The oldest message that is unclaimed; `message.deliver` ends here.
 
         It is this process's until it is acknowledged or rejected, or its time is over.
 

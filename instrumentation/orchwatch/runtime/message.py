@@ -44,7 +44,7 @@ class Message:
         number: Its own on this bus; later ones have higher ones.
         sender: Who sent it.
         kind: What it is about, e.g. `task`.
-        topic: What it was published under; empty for one sent to this mailbox, or to everybody.
+        topic: What it was published under; empty for one sent to this mailbox, or to all.
         body: The content, JSON.
         headers: `traceparent` and `baggage` of its delivery; `attach()` them to continue the trace.
         sent_ns: When, in nanoseconds since the epoch.

@@ -135,7 +135,7 @@ def add(connection: sqlite3.Connection, draft: Draft, mailboxes: list[str], wait
 
 
 def claimable(connection: sqlite3.Connection, mailbox: str) -> bool:
-    """Whether a message is there that nobody works on."""
+    """Whether an unclaimed message is there."""
     return _free_lane(connection, mailbox, time.monotonic_ns()) is not None
 
 
@@ -148,7 +148,7 @@ def claim(
     max_tries: int,
     target_s: float,
 ) -> Claimed | None:
-    """Hand out the oldest message that is nobody's; one that was tried too often dies first."""
+    """Hand out the oldest unclaimed message; one that was tried too often dies first."""
     while True:
         now_ns = time.monotonic_ns()
         lane = _free_lane(connection, mailbox, now_ns)
@@ -248,7 +248,7 @@ def release(connection: sqlite3.Connection, mailbox: str, ticket: int) -> None:
 
 
 def release_all(connection: sqlite3.Connection, mailbox: str) -> None:
-    """Whoever held messages of a mailbox is gone; their tries count."""
+    """Releases a mailbox's messages whose holder is gone; their tries count."""
     connection.execute(
         "UPDATE lanes SET claim = 0, since_ns = 0, until_ns = 0 WHERE mailbox = ?", (mailbox,)
     )

@@ -72,7 +72,7 @@ def marked(is_meant: Callable[[str], bool]) -> list[int]:
         try:
             environment = files.read(f"/proc/{pid}/environ", _ENVIRONMENT_BYTES)
         except OSError:
-            continue  # gone, or somebody else's
+            continue  # gone, or another user's
         at = (b"\0" + environment).find(b"\0" + _MARK_BYTES)
         if at >= 0:
             value = environment[at + len(_MARK_BYTES) :].partition(b"\0")[0]

@@ -48,7 +48,7 @@ class Recovery:
 def run(
     state: SessionStateManager, *, max_attempts: int = MAX_ATTEMPTS, grace_s: float = GRACE_S
 ) -> Recovery:
-    """Bring a session back to its last acknowledged write, whoever was killed at whatever moment.
+    """Bring a session back to its last acknowledged write, whichever process was killed, and when.
 
     What was acknowledged is in the database already, and what was not is not: opening it sees to
     that. What is left to do is ended here: processes without a supervisor, claims without a
@@ -66,7 +66,7 @@ def run(
     steps_s: dict[str, float] = {}
     with operation(semconv.RECOVERY_RUN, {semconv.SESSION_ID: state.id}) as op:
         with _timed("processes", steps_s):
-            # First: what they still do would be done beside whoever takes over.
+            # First: what they still do would be done beside the next owner.
             ended = processes.end_all(lambda: _orphans(state.id), grace_s)
         with _timed("state", steps_s):
             state.verify()
@@ -114,7 +114,7 @@ def _half_written(state: SessionStateManager) -> Iterator[Path]:
 def _remove(path: Path) -> int:
     try:
         path.unlink()
-    except OSError:  # another recovery was faster, or it is a directory, and nobody's
+    except OSError:  # another recovery was faster, or it is a directory, held by no one
         return 0
     return 1
 

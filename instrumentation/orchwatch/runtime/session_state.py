@@ -41,7 +41,7 @@ class SessionStateManager:
     """The state of one session: JSON in SQLite, a row for each member.
 
     Any number of processes may read and write it at once, with no process in the middle; readers
-    wait for nobody. A write is acknowledged by returning, and is there for everybody then. Use it
+    never wait. A write is acknowledged by returning, and is visible to all then. Use it
     in a `with` block, or `close()` it. After `os.fork` the child opens the file anew by itself.
 
     Paths are `$.tasks.t1.status`, the same without `$.`, or a sequence of names; `$` is all. Lists
@@ -114,7 +114,7 @@ class SessionStateManager:
 
     @property
     def status(self) -> str:
-        """`active`, or what somebody set `$.session.status` to."""
+        """`active`, or what `$.session.status` was set to."""
         return str(self.get(("session", "status"), "unknown"))
 
     @property
@@ -186,7 +186,7 @@ class SessionStateManager:
             return writer.delete(path, expected_version=expected_version)
 
     def increment(self, path: state_paths.Path, by: float = 1) -> int | float:
-        """Add to a number, see `Writer.increment`, whoever else does at the same time."""
+        """Add to a number, see `Writer.increment`, also while other processes do."""
         with self._writing(path) as writer:
             return writer.increment(path, by)
 
@@ -371,7 +371,7 @@ class SessionStateManager:
 
 
 def cleanup_expired(root: str | os.PathLike[str], older_than_s: float | None = None) -> list[str]:
-    """Remove the sessions that have expired and that nobody has open.
+    """Remove the sessions that have expired and are not open.
 
     Args:
         root: The workspace.
@@ -440,7 +440,7 @@ def _use(path: Path) -> int:
         except OSError as error:
             raise StateError(f"{path}: cannot be opened: {error.strerror}") from error
         fcntl.flock(file, fcntl.LOCK_SH)
-        # Whoever removed the session while this process waited removed this file, too.
+        # A process that removed the session meanwhile removed this file, too.
         try:
             if os.stat(path).st_ino == os.fstat(file).st_ino:
                 return file
@@ -458,7 +458,7 @@ def _removed(path: Path) -> bool:
             path.with_suffix(ending).unlink(missing_ok=True)
         name = path.stem.removeprefix("session-")
         shutil.rmtree(path.parent / "checkpoints" / name, ignore_errors=True)
-        use_path.unlink(missing_ok=True)  # last: whoever waits for it finds nothing of the session
+        use_path.unlink(missing_ok=True)  # last: a waiting process then finds nothing
     except BlockingIOError:
         return False
     finally:

@@ -102,7 +102,7 @@ class StateCache:
 
         Args:
             path: The query.
-            values: Its result; nobody may change them.
+            values: Its result; they must not be changed.
             reads: The members that it was read from.
             version: The state's.
             size_bytes: What the values take.

@@ -133,7 +133,7 @@ class Reader:
 
 
 class Plan(NamedTuple):
-    """What `set` is to write, worked out before anybody has to wait for it.
+    """What `set` is to write, worked out before others have to wait for it.
 
     Attributes:
         keys: The member's names.

@@ -50,7 +50,7 @@ class NewTask:
 
 @dataclass(frozen=True)
 class Claim:
-    """A task that somebody works on.
+    """A task that a worker has claimed.
 
     Attributes:
         id: The task.

@@ -187,7 +187,7 @@ def give_up(connection: sqlite3.Connection, number: int, reason: str) -> None:
 
 
 def claimed(connection: sqlite3.Connection) -> list[Claimed]:
-    """The tasks that somebody works on, oldest first."""
+    """The claimed tasks, oldest first."""
     rows = connection.execute(
         "SELECT number, id, attempts, owner, agent FROM tasks WHERE status = 'claimed'"
         " ORDER BY number"

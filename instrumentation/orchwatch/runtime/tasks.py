@@ -107,7 +107,7 @@ class TaskGraph:
             op.set_attribute(semconv.RESULT_COUNT, ready)
 
     def depend(self, task: str, needs: Iterable[str]) -> None:
-        """Have a task that nobody has claimed yet wait for others, too.
+        """Have an unclaimed task wait for others, too.
 
         Raises:
             CycleError: They would wait for each other; nothing was changed.
@@ -154,7 +154,7 @@ class TaskGraph:
     def finishing(self, claim: Claim, result: Any = None) -> Iterator[Writer]:
         """Finish a task and write to the session's state: both happen, or neither does.
 
-        So what a task leaves in the state is there once, whoever is killed at which moment.
+        So what a task leaves in the state is there once, whichever process is killed, and when.
 
         Raises:
             ClaimLostError, TaskError: As `finish`; nothing was written.

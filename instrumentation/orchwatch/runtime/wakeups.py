@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Also where nobody can be woken: another kind of system, a container with a network of its own.
+# Also where no process can be woken: another kind of system, a container with a network of its own.
 LOOK_INTERVAL_S = 0.02
 # A wake-up is only a hint: a write that gave none is still found.
 _WOKEN_LOOK_INTERVAL_S = 0.05
@@ -32,7 +32,7 @@ def _address(path: Path, name: str) -> bytes:
 
 
 class Waiter:
-    """Waits for `wake` with the same file and name. Whoever is first is woken, others look.
+    """Waits for `wake` with the same file and name. The first is woken, others poll.
 
     Args:
         path: A file that both know; it must exist.
@@ -73,7 +73,7 @@ _sending = threading.local()
 
 
 def wake(path: Path, name: str) -> None:
-    """Wake who waits for this, if anybody does; never waits and never fails."""
+    """Wake the process that waits for this, if any; never waits and never fails."""
     if sys.platform != "linux":
         return
     with contextlib.suppress(OSError):

@@ -21,10 +21,10 @@ _PATIENCE_S = 0.2
 class WriteLock:
     """A lock of the kernel's, which falls with its holder.
 
-    Who finds it taken asks again after short pauses: whoever runs meanwhile goes on without a
-    switch for every write, which is most of what 32 writers on two processors can save. SQLite's
-    own wait does the same with pauses of up to 100 ms and no turn for anybody. Here, who has waited
-    for `_PATIENCE_S` joins the kernel's queue, and is woken when the lock is free.
+    A waiter polls after short pauses: a process that runs meanwhile goes on without a switch for
+    every write, which is most of what 32 writers on two processors can save. SQLite's own wait does
+    the same with pauses of up to 100 ms and no turns. Here, a waiter that has waited for
+    `_PATIENCE_S` joins the kernel's queue, and is woken when the lock is free.
 
     The lock also keeps two processes from writing back the WAL at once, by which SQLite before
     3.51.3 may lose commits (https://www.sqlite.org/wal.html#walresetbug).
@@ -38,7 +38,7 @@ class WriteLock:
         self._file = self._open()
 
     def acquire(self, timeout_s: float) -> bool:
-        """Take the lock; False if somebody else holds it for longer than `timeout_s`."""
+        """Take the lock; False if another process holds it for longer than `timeout_s`."""
         if self._taken():
             return True
         now = time.monotonic()

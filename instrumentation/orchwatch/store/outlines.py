@@ -23,7 +23,7 @@ _HOOK_KEYS = (semconv.HOOK_NAME, semconv.HOOK_EVENT_NAME, semconv.HOOK_OUTCOME)
 
 
 IS_HOOK = f"(operation = '{semconv.HOOK_PROCESS}' OR name = '{semconv.HOOK_PROCESS}')"
-"""Whether a span is a hook's, in SQL: one whose duration nobody recorded is no operation."""
+"""Whether a span is a hook's, in SQL: one without a recorded duration is no operation."""
 
 
 def text_of(column: str, key: str) -> str:
@@ -66,10 +66,10 @@ class Outline(NamedTuple):
         session_id: Whose.
         agent: Name of the agent.
         agent_id: That one's id.
-        hook: What a hook is called; None of anything else, and where nobody says.
-        hook_event: What the hook was told about, likewise.
+        hook: What a hook is called; None of anything else, and where unknown.
+        hook_event: The event that the hook ran for, likewise.
         hook_outcome: How the hook ended, likewise.
-        host: Name of the machine; None where nobody says.
+        host: Name of the machine; None where unknown.
     """
 
     trace_id: str

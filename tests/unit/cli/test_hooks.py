@@ -59,4 +59,4 @@ def test_a_name_is_shown_whole_and_obeyed_by_no_terminal(
     assert "\x1b" not in out
     assert "long" * 20 + "\\x1b[2J\\nnext\n" in out
     assert all(len(line) <= 80 or line.startswith("long") for line in out.splitlines())
-    assert "Of 1 run nobody recorded the time" in out
+    assert "Of 1 run the time is unknown" in out

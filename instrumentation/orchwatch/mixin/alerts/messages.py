@@ -32,7 +32,7 @@ _SELECTED = promql.selector(**_LABELS)
 
 
 def alerts(settings: Settings) -> list[AlertRule]:
-    """First that nobody reads, then that nobody will."""
+    """Alerts about unread messages, then about dead letters."""
     return [_unread(settings), _given_up(settings)]
 
 
@@ -55,7 +55,7 @@ def _unread(settings: Settings) -> AlertRule:
         f" > {unread_s}",
         for_=settings.hold,
         summary=f"A message of {{{{ $labels.{TOPIC} }}}} was sent "
-        "{{ $value | humanizeDuration }} ago and nobody has acknowledged it",
+        "{{ $value | humanizeDuration }} ago and is not acknowledged",
         dashboard=readings.AGENTS_DASHBOARD,
         meaning="A message waits in a mailbox, or an agent works on it all this time. Behind it "
         "waits what else its sender has sent there.",
@@ -89,7 +89,7 @@ def _given_up(settings: Settings) -> AlertRule:
         f"up within {window}",
         dashboard=readings.AGENTS_DASHBOARD,
         meaning="Messages failed in every try and are dead letters, or their mailbox was removed "
-        "before they were read. Nobody will handle them.",
+        "before they were read. They will not be handled.",
         limit="none",
         look=f"sum by ({TOPIC}) (increase({DEAD}[{window}]))",
         command="orchwatch current",

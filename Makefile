@@ -118,8 +118,9 @@ bench-monitor-process: setup ## Measure what the monitor takes after an hour of 
 	@$(BIN)/python benchmarks/monitor_process.py
 
 .PHONY: bench-runtime
-bench-runtime: setup ## Measure state, tasks, events and messages beside plain SQLite
+bench-runtime: setup ## Measure state, queries, tasks, events and messages beside floors
 	@$(BIN)/python benchmarks/runtime_state.py
+	@$(BIN)/python benchmarks/runtime_queries.py
 	@$(BIN)/python benchmarks/runtime_tasks.py
 	@$(BIN)/python benchmarks/runtime_events.py
 

@@ -22,7 +22,12 @@ from orchwatch.diagnosis.extras import check_extras
 from orchwatch.diagnosis.secret_checks import check_secrets
 from orchwatch.diagnosis.server_checks import check_servers
 from orchwatch.diagnosis.servers import VISIBLE_AFTER_S
-from orchwatch.diagnosis.spool_health import check_spool, check_store, newest_operation
+from orchwatch.diagnosis.spool_health import (
+    check_retention,
+    check_spool,
+    check_store,
+    newest_operation,
+)
 from orchwatch.diagnosis.watched import check_watched
 from orchwatch.errors import OrchwatchError
 from orchwatch.integrations.callables import configured
@@ -51,6 +56,7 @@ def examine() -> list[Check]:
         *_check_claude_directory(),
         *check_spool(),
         *check_store(),
+        *check_retention(),
         *spool_backlog.check_backlog(),
         *_check_losses(),
         *_check_project(),

@@ -14,8 +14,9 @@ from orchwatch.diagnosis.check import Check
 from orchwatch.errors import OrchwatchError
 from orchwatch.recording import files, spool
 from orchwatch.recording.home import home, spool_directory
-from orchwatch.store import archive, segments, small, spans
+from orchwatch.store import archive, retention, segments, small, spans
 from orchwatch.store.selection import Selection
+from orchwatch.targets import config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,6 +119,41 @@ def check_store() -> Iterator[Check]:
             f" in {directory}",
             remedy="restore what is damaged from a backup, or move it away",
         )
+
+
+def check_retention() -> Iterator[Check]:
+    """Says how long and how much the store keeps; nothing where it holds nothing."""
+    directory = Path(home()) / "store"
+    found = archive.find(directory)
+    in_spool = {segment.id for segment in segments.find(Path(spool_directory()))}
+    try:
+        limits = config.load().retention
+    except OrchwatchError:
+        return  # the check of the configuration says why
+    stored = retention.look(found.values())
+    if not stored:
+        return
+    kept = [
+        f"{limits.store_days:g} days" if limits.store_days else "",
+        f"up to {units.size(int(limits.store_bytes))}" if limits.store_bytes else "",
+    ]
+    rule = " and ".join(filter(None, kept))
+    oldest = units.age(time.time() - stored[0].modified_ns / _NS)
+    text = (
+        f"{units.size(sum(each.size_bytes for each in stored))} in"
+        f" {units.counted(len(stored), 'file')}, the oldest from {oldest} ago; kept:"
+        f" {rule or 'everything'} ([{config.RETENTION_TABLE}] in orchwatch.toml)"
+    )
+    left = retention.expired(found.values(), in_spool, limits, time.time_ns())
+    if left:
+        yield Check(
+            name="retention",
+            state="warn",
+            found=f"{text}; beyond that: {units.counted(len(left), 'file')}",
+            remedy=f"orchwatch current drops them, unless they are not yours: {directory}",
+        )
+    else:
+        yield Check(name="retention", state="ok", found=text)
 
 
 def _check_size(directory: Path, found: list[Segment]) -> Check:

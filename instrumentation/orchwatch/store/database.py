@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, Self
 from orchwatch import safe_text
 from orchwatch.errors import OrchwatchError
 from orchwatch.recording import spool
-from orchwatch.store import archive, engine, lines, segments, unfinished
+from orchwatch.store import archive, engine, lines, retention, segments, unfinished
 from orchwatch.store.views import Views
+from orchwatch.targets import config
 from orchwatch.units import counted, size
 
 if TYPE_CHECKING:
@@ -204,6 +205,7 @@ class Store:
         worth = [segment for segment in pending if self._is_worth_a_file(segment)]
         if worth:
             self._compact(worth)
+        self._expire()
         for segment in pending:
             if not self._holds(segment):
                 self._load(segment)
@@ -282,6 +284,23 @@ class Store:
                 # A store that cannot be written is no reason not to answer from the spool.
                 with suppress(engine.Error, OSError), engine.interruptible():
                     self._replace(segment)
+
+    def _expire(self) -> None:
+        """Lets go of what is beyond the limits of retention."""
+        try:
+            limits = config.load().retention
+        except OrchwatchError:
+            return  # nothing is dropped on a guess; `doctor` says what is wrong with the file
+        expired = retention.expired(
+            self._files.values(), self._in_spool.keys(), limits, time.time_ns()
+        )
+        if not expired:
+            return
+        with archive.compaction_lock(self._directory) as mine:
+            for file in expired if mine else ():
+                with suppress(OSError):  # of another owner; `doctor` says that it is too old
+                    file.path.unlink(missing_ok=True)
+                    del self._files[file.id]
 
     def _replace(self, segment: Segment) -> None:
         outdated = self._files.get(segment.id)

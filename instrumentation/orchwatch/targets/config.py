@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from orchwatch.recording.home import USER_FILE_BYTES, user_file
 TARGET_TABLES = ("operations", "reliability", "levels")
 INSTRUMENT_TABLE = "instrument"
 ALERTING_TABLE = "alerting"
+RETENTION_TABLE = "retention"
 
 
 class ConfigError(OrchwatchError):
@@ -25,6 +27,19 @@ class ConfigError(OrchwatchError):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Retention:
+    """What of the past is kept; 0 is no limit.
+
+    Attributes:
+        store_days: Operations in the store, in days since they were recorded.
+        store_bytes: All files of the store together; the oldest go first.
+    """
+
+    store_days: float = 90
+    store_bytes: float = 1024**3
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """What `orchwatch.toml` says.
 
@@ -33,12 +48,14 @@ class Config:
         targets: Rows by table (`operations`, `reliability`, `levels`) and id, as written.
         instrument: Operation name by dotted callable, e.g. `{"app.db:Store.get": "state.query"}`.
         alerting: Profile and links of the generated alerts, as written.
+        retention: How long and how much is kept.
     """
 
     file: Path | None = None
     targets: dict[str, dict[str, dict[str, Any]]] = field(default_factory=dict)
     instrument: dict[str, str] = field(default_factory=dict)
     alerting: dict[str, Any] = field(default_factory=dict)
+    retention: Retention = field(default_factory=Retention)
 
 
 def find() -> Path | None:
@@ -66,7 +83,7 @@ def load(file: Path | None = None) -> Config:
     if file is None:
         return Config()
     document = read_toml(file)
-    known = (*TARGET_TABLES, INSTRUMENT_TABLE, ALERTING_TABLE)
+    known = (*TARGET_TABLES, INSTRUMENT_TABLE, ALERTING_TABLE, RETENTION_TABLE)
     for name, table in document.items():
         if name not in known:
             raise ConfigError(file, name, f"unknown table; known are {', '.join(known)}")
@@ -88,6 +105,7 @@ def load(file: Path | None = None) -> Config:
         targets=targets,
         instrument=_instrument(file, document.get(INSTRUMENT_TABLE, {})),
         alerting=document.get(ALERTING_TABLE, {}),
+        retention=_retention(file, document.get(RETENTION_TABLE, {})),
     )
 
 
@@ -107,6 +125,17 @@ def read_toml(file: Path) -> dict[str, Any]:
         raise ConfigError(file, "", "is not valid TOML: nested too deeply") from error
     except ValueError as error:  # not UTF-8, not TOML, or a number of thousands of digits
         raise ConfigError(file, "", f"is not valid TOML: {error}") from error
+
+
+def _retention(file: Path, table: dict[str, Any]) -> Retention:
+    known = [each.name for each in fields(Retention)]
+    for name, value in table.items():
+        key = f"{RETENTION_TABLE}.{name}"
+        if name not in known:
+            raise ConfigError(file, key, f"unknown key; known are {', '.join(known)}")
+        if type(value) not in (int, float) or not 0 <= value < math.inf:
+            raise ConfigError(file, key, "must be a number of 0 or more; 0 is no limit")
+    return Retention(**table)
 
 
 def _instrument(file: Path, table: dict[str, Any]) -> dict[str, str]:

@@ -54,6 +54,13 @@ def test_a_variable_that_names_no_file_is_an_error(
         ("[operation.x]\ntarget_s = 1", "operation", "unknown table"),
         ("targets_s = 1", "targets_s", "unknown table"),
         ("operations = 5", "operations", "must be a table"),
+        ("retention = 5", "retention", "must be a table"),
+        ("[retention]\ndays = 5", "retention.days", "unknown key; known are store_days"),
+        ("[retention]\nstore_days = -1", "retention.store_days", "must be a number of 0 or more"),
+        ("[retention]\nstore_days = nan", "retention.store_days", "must be a number of 0 or more"),
+        ("[retention]\nstore_days = inf", "retention.store_days", "must be a number of 0 or more"),
+        ("[retention]\nstore_bytes = true", "retention.store_bytes", "must be a number of 0"),
+        ('[retention]\nstore_bytes = "1G"', "retention.store_bytes", "must be a number of 0"),
         ("[[levels]]\nid = 1", "levels", "must be a table"),
         ('[operations]\n"state.query" = 0.05', "operations.state.query", "must be a table"),
         (

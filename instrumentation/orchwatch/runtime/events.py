@@ -284,8 +284,10 @@ def _event(path: Path, position: int, row: Row) -> Event:
     event_id, session_id, event_type, severity, source, time_ns, text = row
     try:
         data = {} if text == "{}" else json.loads(text)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise EventError(f"{path}: the data of event {position} is not JSON") from error
+    except (ValueError, TypeError, RecursionError):
+        data = None
+    if not isinstance(data, dict):
+        raise EventError(f"{path}: the data of event {position} is no JSON object")
     known = cast("Severity", severity)
     return Event(event_type, session_id, data, source, known, time_ns, event_id, position)
 

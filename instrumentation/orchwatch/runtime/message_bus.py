@@ -11,7 +11,8 @@ from orchwatch.runtime import message_tables
 from orchwatch.runtime.database import Database
 from orchwatch.runtime.mailbox import Mailbox
 from orchwatch.runtime.message import MailboxFullError, MessageError, check_name, encode_body
-from orchwatch.runtime.message_tables import BROADCAST, DIRECT, SCHEMA, Draft
+from orchwatch.runtime.message_schema import BROADCAST, DIRECT, SCHEMA
+from orchwatch.runtime.message_tables import Draft
 from orchwatch.runtime.message_telemetry import Exporter, Totals, totals
 from orchwatch.runtime.wakeups import wake
 

@@ -12,7 +12,6 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchwatch.recording.in_flight import boot_id
-from orchwatch.runtime.database import Schema
 from orchwatch.runtime.message import (
     ClaimLostError,
     DeadLetter,
@@ -20,60 +19,15 @@ from orchwatch.runtime.message import (
     Message,
     MessageError,
 )
+from orchwatch.runtime.message_schema import OTHER
 
 if TYPE_CHECKING:
     import sqlite3
 
-DIRECT = "(direct)"
-BROADCAST = "(broadcast)"
-OTHER = "(other)"
 MAX_TOPIC_LABELS = 20
 MAX_DEAD_LETTERS = 1_000
 FIRST_PAUSE_S = 0.05
 
-SCHEMA = Schema(
-    holds="message bus",
-    application_id=0x4F774D62,  # "OwMb"
-    version=1,
-    statements="""
-CREATE TABLE mailboxes(
-    name TEXT PRIMARY KEY, capacity INTEGER NOT NULL, unread INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE subscriptions(topic TEXT, mailbox TEXT, PRIMARY KEY(topic, mailbox)) WITHOUT ROWID;
-CREATE TABLE messages(
-    number INTEGER PRIMARY KEY AUTOINCREMENT,
-    sender TEXT NOT NULL, kind TEXT NOT NULL, topic TEXT NOT NULL, label TEXT NOT NULL,
-    headers TEXT NOT NULL, body TEXT NOT NULL,
-    sent_ns INTEGER NOT NULL, clock_ns INTEGER NOT NULL, boot TEXT NOT NULL, copies INTEGER NOT NULL
-);
-CREATE INDEX oldest ON messages(label, number);
-CREATE TABLE deliveries(
-    mailbox TEXT, sender TEXT, number INTEGER, PRIMARY KEY(mailbox, sender, number)
-) WITHOUT ROWID;
-CREATE TABLE lanes(
-    mailbox TEXT, sender TEXT, head INTEGER NOT NULL, tries INTEGER NOT NULL DEFAULT 0,
-    claim INTEGER NOT NULL DEFAULT 0, since_ns INTEGER NOT NULL DEFAULT 0,
-    until_ns INTEGER NOT NULL DEFAULT 0, error TEXT NOT NULL DEFAULT '',
-    PRIMARY KEY(mailbox, sender)
-) WITHOUT ROWID;
-CREATE INDEX heads ON lanes(mailbox, head);
-CREATE TABLE dead_letters(
-    number INTEGER, mailbox TEXT, sender TEXT NOT NULL, kind TEXT NOT NULL, topic TEXT NOT NULL,
-    body TEXT NOT NULL, sent_ns INTEGER NOT NULL, tries INTEGER NOT NULL, error TEXT NOT NULL,
-    died_ns INTEGER NOT NULL, PRIMARY KEY(number, mailbox)
-) WITHOUT ROWID;
-CREATE TABLE totals(
-    label TEXT PRIMARY KEY, sent INTEGER NOT NULL DEFAULT 0, delivered INTEGER NOT NULL DEFAULT 0,
-    late INTEGER NOT NULL DEFAULT 0, lost INTEGER NOT NULL DEFAULT 0,
-    dead INTEGER NOT NULL DEFAULT 0
-) WITHOUT ROWID;
-CREATE TABLE exported(
-    label TEXT PRIMARY KEY, sent INTEGER NOT NULL, delivered INTEGER NOT NULL,
-    late INTEGER NOT NULL, lost INTEGER NOT NULL, dead INTEGER NOT NULL
-) WITHOUT ROWID;
-""",
-    error=MessageError,
-)
 _BOOT = boot_id()
 _MAX_ERROR_CHARACTERS = 500
 
@@ -148,43 +102,51 @@ def claim(
     max_tries: int,
     target_s: float,
 ) -> Claimed | None:
-    """Hand out the oldest unclaimed message; one that was tried too often dies first."""
+    """Hand out the oldest unclaimed message.
+
+    One that was tried too often, or that the file no longer holds whole, is given up first.
+    """
     while True:
         now_ns = time.monotonic_ns()
         lane = _free_lane(connection, mailbox, now_ns)
         if lane is None:
             return None
         sender, number, tries, error = lane
-        if tries < max_tries:
-            break
-        unacknowledged = f"not acknowledged within {visible_after_s:g} s"
-        _bury(connection, mailbox, sender, number, tries=tries, error=error or unacknowledged)
-    connection.execute(
-        "UPDATE lanes SET tries = tries + 1, claim = ?, since_ns = ?, until_ns = ?, error = '' "
-        "WHERE mailbox = ? AND sender = ?",
-        (ticket, now_ns, now_ns + int(visible_after_s * 1e9), mailbox, sender),
-    )
-    kind, topic, label, headers, body, sent_ns, clock_ns, boot = connection.execute(
-        "SELECT kind, topic, label, headers, body, sent_ns, clock_ns, boot FROM messages "
-        "WHERE number = ?",
-        (number,),
-    ).fetchone()
-    # The wall clock can be set; the other one begins anew with each boot.
-    waited_ns = max(now_ns - clock_ns if boot == _BOOT else time.time_ns() - sent_ns, 0)
-    if not tries and waited_ns > target_s * 1e9:
-        _count(connection, label, "late", 1)
-    message = Message(
-        number=number,
-        sender=sender,
-        kind=kind,
-        topic=topic,
-        body=json.loads(body),
-        headers=json.loads(headers),
-        sent_ns=sent_ns,
-        tries=tries + 1,
-        claim=ticket,
-    )
-    return Claimed(message, len(body), waited_ns)
+        if tries >= max_tries:
+            error = error or f"not acknowledged within {visible_after_s:g} s"
+            _bury(connection, mailbox, sender, number, tries=tries, error=error)
+            continue
+        kind, topic, label, headers, body, sent_ns, clock_ns, boot = connection.execute(
+            "SELECT kind, topic, label, headers, body, sent_ns, clock_ns, boot FROM messages "
+            "WHERE number = ?",
+            (number,),
+        ).fetchone()
+        try:
+            message = Message(
+                number=number,
+                sender=sender,
+                kind=kind,
+                topic=topic,
+                body=json.loads(body),
+                headers=json.loads(headers),
+                sent_ns=sent_ns,
+                tries=tries + 1,
+                claim=ticket,
+            )
+        except (TypeError, ValueError, RecursionError):
+            error = "the file does not hold it as it was sent"
+            _bury(connection, mailbox, sender, number, tries=tries, error=error)
+            continue
+        connection.execute(
+            "UPDATE lanes SET tries = tries + 1, claim = ?, since_ns = ?, until_ns = ?, error = '' "
+            "WHERE mailbox = ? AND sender = ?",
+            (ticket, now_ns, now_ns + int(visible_after_s * 1e9), mailbox, sender),
+        )
+        # The wall clock can be set; the other one begins anew with each boot.
+        waited_ns = max(now_ns - clock_ns if boot == _BOOT else time.time_ns() - sent_ns, 0)
+        if not tries and waited_ns > target_s * 1e9:
+            _count(connection, label, "late", 1)
+        return Claimed(message, len(body), waited_ns)
 
 
 def acknowledge(connection: sqlite3.Connection, mailbox: str, message: Message) -> None:
@@ -274,7 +236,15 @@ def dead_letters(connection: sqlite3.Connection) -> list[DeadLetter]:
     )
     names = [column[0] for column in rows.description]
     letters = (dict(zip(names, row, strict=True)) for row in rows)
-    return [DeadLetter(**{**letter, "body": json.loads(letter["body"])}) for letter in letters]
+    return [DeadLetter(**{**letter, "body": _loaded(letter["body"])}) for letter in letters]
+
+
+def _loaded(text: str) -> object:
+    """A body; as text where it is not what was sent."""
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        return text
 
 
 def _free_lane(

@@ -1,17 +1,20 @@
 """What the bus says of itself: how many messages, how late, and how old the oldest unread one is.
 
 The totals stand in the bus' file and are right after any kill; what has been added since somebody
-last looked goes out as counters, every few seconds, by whichever process uses the bus then.
+last looked goes out as counters, every few seconds, by whichever process uses the bus then. One
+that is killed at that very moment takes with it what it was about to add.
 """
 
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchwatch import semconv
 from orchwatch.recording.metrics import count, gauge
+from orchwatch.runtime.message import MessageError
 
 if TYPE_CHECKING:
     import sqlite3
@@ -74,8 +77,13 @@ class Exporter:
             self.export()
 
     def export(self) -> None:
-        """Add to the counters what is new, and set the gauges."""
+        """Add to the counters what is new, and set the gauges; never raises."""
         self._next_s = time.monotonic() + EXPORT_INTERVAL_S
+        # A message that was accepted must not look refused; the file keeps what was not exported.
+        with suppress(MessageError):
+            self._export()
+
+    def _export(self) -> None:
         with self._database.writing() as connection:
             now = totals(connection)
             before = _numbers(connection, "exported")

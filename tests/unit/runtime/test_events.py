@@ -291,12 +291,13 @@ def test_a_file_that_is_no_log_is_one_clear_error(
     assert str(path) in str(raised.value)
 
 
-def test_what_somebody_else_wrote_into_it_is_named(log: EventLog, path: Path) -> None:
+@pytest.mark.parametrize("data", ["'{'", "'[]'", "7", "x'00ff'"])
+def test_what_somebody_else_wrote_into_it_is_named(log: EventLog, path: Path, data: str) -> None:
     log.append(*numbered(3))
     connection = sqlite3.connect(path, isolation_level=None)
-    connection.execute("UPDATE events SET data = '{' WHERE position = 2")
+    connection.execute(f"UPDATE events SET data = {data} WHERE position = 2")
     connection.close()
-    with pytest.raises(EventError, match=r"events\.sqlite3: the data of event 2 is not JSON"):
+    with pytest.raises(EventError, match=r"events\.sqlite3: the data of event 2 is no JSON object"):
         list(log.read())
 
 

@@ -454,6 +454,21 @@ def test_a_wait_that_is_none_is_refused(join: Open, wait_s: float) -> None:
         join("planner").send("agent-1", "task", wait_s=wait_s)
 
 
+@pytest.mark.parametrize("damage", ["body = '{'", "headers = '['", "body = x'00ff'"])
+def test_a_message_that_the_file_no_longer_holds_whole_holds_up_no_other(
+    join: Open, path: Path, damage: str
+) -> None:
+    mailbox = join("agent-1").mailbox()
+    for number in range(2):
+        join("planner").send("agent-1", "task", number)
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute(f"UPDATE messages SET {damage} WHERE number = 1")
+    connection.close()
+    assert bodies(mailbox) == [1]
+    (letter,) = join("planner").dead_letters()
+    assert letter.error == "the file does not hold it as it was sent"
+
+
 def test_a_claim_of_before_the_last_boot_holds_nobody_up(join: Open, path: Path) -> None:
     mailbox = join("agent-1").mailbox()
     join("planner").send("agent-1", "task")

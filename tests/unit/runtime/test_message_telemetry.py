@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sqlite3
 import time
 from typing import TYPE_CHECKING
 
@@ -101,6 +102,23 @@ def test_a_bus_in_use_tells_now_and_then_and_one_at_rest_too(
         with capture() as captured:
             mailbox.receive(0.3)
         assert len(captured.gauges) >= 2
+
+
+def test_what_cannot_be_told_stops_no_message_and_is_told_later(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(message_telemetry, "EXPORT_INTERVAL_S", 0.0)
+    connection = sqlite3.connect(path, isolation_level=None)
+    with MessageBus(path, "agent-1") as bus, bus.mailbox() as mailbox:
+        connection.execute("ALTER TABLE exported RENAME TO away")
+        with capture() as captured:
+            bus.send("agent-1", "task", 7)
+            assert mailbox.handle(lambda _message: None) == 1
+            connection.execute("ALTER TABLE away RENAME TO exported")
+            assert captured.counters == []
+            mailbox.receive()
+        connection.close()
+    assert counted(captured)["sent", "(direct)"] == 1
 
 
 def test_a_bus_without_messages_has_no_series(path: Path) -> None:

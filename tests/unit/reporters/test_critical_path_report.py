@@ -24,7 +24,7 @@ def test_the_shares_that_are_shown_add_up_to_exactly_100_per_cent(seed: int) -> 
     assert critical_path_report.percentages([0, 0]) == [0, 0]
 
 
-def test_a_long_path_is_told_in_few_lines() -> None:
+def test_a_long_path_is_shown_in_few_lines() -> None:
     draw = random.Random(1)
     spans = [Outline("t", 1, None, "turn", None, 0, 10**12, 1, None, "s", None, None)]
     at = 0

@@ -52,7 +52,7 @@ def test_of_many_spans_the_longest_are_shown_below_their_callers() -> None:
     assert max(map(len, lines)) <= 80
 
 
-def test_a_deep_trace_is_told_by_its_levels() -> None:
+def test_a_deep_trace_is_shown_by_its_levels() -> None:
     lines = shown([span(n + 1, n or None, f"d{n}", (n, 9000 - n)) for n in range(3000)])
     assert len(lines) == 63
     assert "  (59) d59" in lines[60]

@@ -317,7 +317,7 @@ def test_a_killed_guard_is_replaced(pool: AgentPool) -> None:
     assert pool._guard.poll() is None
 
 
-def test_hooks_are_asked_before_and_told_after(tmp_path: Path) -> None:
+def test_hooks_run_before_and_after(tmp_path: Path) -> None:
     def hook(code: int) -> Hook:
         script = f"cat >>{tmp_path}/told; echo >>{tmp_path}/told; echo no >&2; exit {code}"
         return Hook(command=("sh", "-c", script), timeout_s=TIMEOUT_S)
@@ -337,7 +337,7 @@ def test_hooks_are_asked_before_and_told_after(tmp_path: Path) -> None:
     assert pool.agents == {}
 
 
-def test_a_hook_that_cannot_be_told_stops_nothing() -> None:
+def test_a_hook_that_cannot_be_run_stops_nothing() -> None:
     with AgentPool("s", FAST, after=Hook(command=("/nowhere/hook",))) as pool:
         pool.spawn("a", ["sh", "-c", "echo ready >/dev/fd/$ORCHWATCH_READY_FD"])
         assert events_until_it_is_over(pool) == ["ready", "ended"]

@@ -169,7 +169,7 @@ def test_no_more_of_the_disk_is_taken_than_was_asked_for(path: Path) -> None:
     assert path.stat().st_size < 6_000_000
 
 
-def test_whoever_reads_too_late_is_told_what_was_missed(path: Path) -> None:
+def test_a_reader_that_is_too_late_learns_what_it_missed(path: Path) -> None:
     with EventLog(path, max_events=10) as log:
         log.append(*numbered(30))
         with pytest.raises(MissedEventsError, match="15 events up to position 20") as raised:
@@ -292,7 +292,7 @@ def test_a_file_that_is_no_log_is_one_clear_error(
 
 
 @pytest.mark.parametrize("data", ["'{'", "'[]'", "7", "x'00ff'"])
-def test_what_somebody_else_wrote_into_it_is_named(log: EventLog, path: Path, data: str) -> None:
+def test_foreign_content_in_it_is_named(log: EventLog, path: Path, data: str) -> None:
     log.append(*numbered(3))
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute(f"UPDATE events SET data = {data} WHERE position = 2")

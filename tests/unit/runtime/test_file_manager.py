@@ -198,7 +198,7 @@ def held_up(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading
     return began, may_go
 
 
-def test_a_cancelled_write_goes_on_behind_nobodys_back(
+def test_a_cancelled_write_ends_before_its_caller_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     began, may_go = held_up(monkeypatch)

@@ -232,7 +232,7 @@ def test_a_full_mailbox_refuses_or_is_waited_for(join: Open) -> None:
     assert planner.totals()["(direct)"].sent == 3
 
 
-def test_who_sends_to_a_mailbox_that_is_not_there_is_told(join: Open) -> None:
+def test_sending_to_a_mailbox_that_is_not_there_is_an_error(join: Open) -> None:
     with pytest.raises(MessageError, match="there is no mailbox 'agent-9' on this bus"):
         join("planner").send("agent-9", "task")
 
@@ -469,7 +469,7 @@ def test_a_message_that_the_file_no_longer_holds_whole_holds_up_no_other(
     assert letter.error == "the file does not hold it as it was sent"
 
 
-def test_a_claim_of_before_the_last_boot_holds_nobody_up(join: Open, path: Path) -> None:
+def test_a_claim_from_before_the_last_boot_blocks_no_one(join: Open, path: Path) -> None:
     mailbox = join("agent-1").mailbox()
     join("planner").send("agent-1", "task")
     received(mailbox)

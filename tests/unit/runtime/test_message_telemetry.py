@@ -92,7 +92,7 @@ def test_the_oldest_unread_message_has_an_age_until_it_is_acknowledged(path: Pat
         }
 
 
-def test_a_bus_in_use_tells_now_and_then_and_one_at_rest_too(
+def test_a_bus_in_use_reports_regularly_and_one_at_rest_too(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(message_telemetry, "EXPORT_INTERVAL_S", 0.02)

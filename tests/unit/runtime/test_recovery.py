@@ -125,7 +125,9 @@ def of_session() -> list[int]:
     return processes.marked(lambda mark: mark.startswith(f"{SESSION} "))
 
 
-def test_nothing_acknowledged_is_lost_or_done_twice_whoever_is_killed(tmp_path: Path) -> None:
+def test_nothing_acknowledged_is_lost_or_done_twice_whichever_process_is_killed(
+    tmp_path: Path,
+) -> None:
     chance = random.Random()
     root, file = tmp_path / "workspace", tmp_path / "acknowledged"
     with SessionStateManager(root, SESSION) as state:
@@ -166,7 +168,7 @@ def read(file: Path) -> list[str]:
     return file.read_text().split() if file.exists() else []
 
 
-def test_what_recovery_found_is_told(tmp_path: Path) -> None:
+def test_what_recovery_found_is_reported(tmp_path: Path) -> None:
     with SessionStateManager(tmp_path, SESSION) as state:
         graph = TaskGraph(state, max_attempts=2)
         graph.add_all([NewTask("a"), NewTask("b")])
@@ -202,7 +204,7 @@ def test_what_recovery_found_is_told(tmp_path: Path) -> None:
         assert (found.requeued, found.failed) == ((), ("a", "b"))
 
 
-def test_recovery_changes_nothing_where_nobody_is_gone(tmp_path: Path) -> None:
+def test_recovery_changes_nothing_where_no_process_is_gone(tmp_path: Path) -> None:
     with SessionStateManager(tmp_path, SESSION) as state:
         graph = TaskGraph(state)
         graph.add("a")

@@ -274,7 +274,7 @@ def test_an_expected_version_is_an_int(state: SessionStateManager) -> None:
         state.set("a", 1, expected_version="1")  # type: ignore[arg-type]
 
 
-def test_expired_sessions_go_unless_somebody_has_them_open(
+def test_expired_sessions_go_unless_they_are_open(
     state: SessionStateManager, tmp_path: Path
 ) -> None:
     root = tmp_path / "workspace"
@@ -334,7 +334,7 @@ def test_a_file_that_is_no_state_is_one_clear_error(tmp_path: Path, content: byt
     assert not [path for path in opened if path.startswith(str(directory))]
 
 
-def test_somebody_elses_database_is_left_alone(tmp_path: Path) -> None:
+def test_a_foreign_database_is_left_alone(tmp_path: Path) -> None:
     directory = tmp_path / ".claude" / "state"
     directory.mkdir(parents=True)
     path = directory / "session-s1.sqlite3"
@@ -392,7 +392,7 @@ def test_a_write_does_not_wait_for_ever(tmp_path: Path, start_python: Start) -> 
         assert state.get("a") is None
 
 
-def test_a_thread_that_waits_too_long_is_told(tmp_path: Path) -> None:
+def test_a_thread_that_waits_too_long_gets_an_error(tmp_path: Path) -> None:
     with SessionStateManager(tmp_path, "s1", lock_timeout_s=0.05) as state:
         errors: list[BaseException] = []
 

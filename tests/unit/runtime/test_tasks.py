@@ -153,7 +153,7 @@ def test_a_need_that_would_close_a_cycle_later_is_refused_and_named(graph: TaskG
     assert worked_off(graph) == ["a", "b", "c"]
 
 
-def test_a_need_can_be_added_to_what_nobody_has_claimed(graph: TaskGraph) -> None:
+def test_a_need_can_be_added_to_an_unclaimed_task(graph: TaskGraph) -> None:
     for name in ("a", "b", "done"):
         graph.add(name)
     claim = graph.claim()
@@ -328,9 +328,7 @@ def test_many_processes_do_each_task_once_and_in_order(graph: TaskGraph, tmp_pat
         assert state.get("done") == dict.fromkeys(names, 1)
 
 
-def test_whoever_waits_for_a_task_gets_it_as_it_becomes_ready(
-    graph: TaskGraph, tmp_path: Path
-) -> None:
+def test_a_waiting_worker_gets_a_task_as_it_becomes_ready(graph: TaskGraph, tmp_path: Path) -> None:
     graph.add_all([NewTask("a"), NewTask("b", needs=("a",))])
     claim = graph.claim()
     assert claim is not None
@@ -341,7 +339,7 @@ def test_whoever_waits_for_a_task_gets_it_as_it_becomes_ready(
     assert worker.communicate(timeout=LIMIT_S)[0] == "b\n"
 
 
-def test_nobody_waits_where_all_is_over(graph: TaskGraph) -> None:
+def test_a_worker_does_not_wait_where_all_is_over(graph: TaskGraph) -> None:
     started_s = time.monotonic()
     assert graph.claim(timeout_s=LIMIT_S) is None
     assert time.monotonic() - started_s < LIMIT_S
@@ -418,7 +416,7 @@ def test_every_order_is_one_that_a_person_could_follow(
     assert sorted(done) == sorted(names)
 
 
-def test_tasks_are_there_for_whoever_opens_the_session_next(tmp_path: Path) -> None:
+def test_tasks_are_there_when_the_session_is_opened_again(tmp_path: Path) -> None:
     with SessionStateManager(tmp_path, "s1") as state:
         TaskGraph(state).add_all([NewTask("a", data={"n": 1}), NewTask("b", needs=("a",))])
     code = (

@@ -11,7 +11,7 @@ from orchwatch.errors import OrchwatchError
 from orchwatch.recording import files
 from orchwatch.recording.home import DIRECTORY_MODE, home
 
-_VERSION = 3
+_VERSION = 4
 # Thousands of sessions, each with what is open in it.
 _MAX_BYTES = 256 * 1024 * 1024
 

@@ -42,6 +42,8 @@ COMMANDS = (
     "generate",
     "doctor",
     "audit",
+    "bench",
+    "baseline",
     "claude",
 )
 

@@ -115,6 +115,19 @@ class LevelTarget:
         return _grade(value, self.target, self.warning, self.direction)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """From where on a median that moved is more than noise, as a share of what it was before.
+
+    Attributes:
+        significant: So much less is a significant improvement.
+        tolerated: So much more is no regression yet.
+    """
+
+    significant: float
+    tolerated: float
+
+
 @dataclass(frozen=True)
 class Targets:
     """The whole table.
@@ -199,6 +212,12 @@ def shipped() -> dict[str, Any]:
         return config.read_toml(SHIPPED_FILE)
     document: dict[str, Any] = parsed["targets"]
     return document
+
+
+def comparison() -> Comparison:
+    """How the table judges what was measured before and after a change."""
+    row = shipped()["comparison"]
+    return Comparison(significant=row["significant"], tolerated=row["tolerated"])
 
 
 def parsed_file() -> str:

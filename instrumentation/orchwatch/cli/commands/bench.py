@@ -1,0 +1,280 @@
+"""`orchwatch bench`: how long things take, again and again, on this machine."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+from orchwatch.cli import options
+from orchwatch.cli.suggestions import did_you_mean
+from orchwatch.errors import CheckFailedError, UsageError
+from orchwatch.safe_text import safe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from orchwatch.bench.program import Own
+
+HELP = "benchmark the components, or a command or function of yours, against the targets"
+
+ALL = "all"
+# Spelt out here, as the modules that know them take long to import.
+_COMPONENTS = (
+    *("session", "state", "hook", "agent", "dashboard", "event", "persist", "message"),
+    *("recovery",),
+)
+_MAX_NAME = 256
+_ABOUT = (
+    "Operations of a benchmark are recorded apart and removed in the end: `orchwatch current` never"
+    " counts them. It works below ORCHWATCH_HOME, on the same disk."
+)
+_COMPONENT_HELP = f"one or more of {', '.join(_COMPONENTS)} (default: {ALL})"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declares the command's own commands."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="run|load|stress")
+    run = actions.add_parser(
+        "run",
+        help="each component, one iteration after the other; every run is kept",
+        description="Benchmarks each component in a process of its own and keeps the run, with the"
+        " machine and the commit of the current directory; exit code 3 if a target is missed or an"
+        f" iteration failed. {_ABOUT}",
+        usage="orchwatch bench run [OPTIONS] [-- COMMAND ...]",
+    )
+    _add_components(run)
+    run.add_argument(
+        "--iterations",
+        type=_whole(1, 1_000_000),
+        default=100,
+        metavar="N",
+        help="how many are timed of each operation (default: %(default)s)",
+    )
+    run.add_argument(
+        "--warmup",
+        type=_whole(0, 1_000_000),
+        default=5,
+        metavar="N",
+        help="how many go before that are not (default: %(default)s)",
+    )
+    run.add_argument(
+        "--callable", metavar="MODULE:FUNCTION", help="benchmark this Python function instead"
+    )
+    run.add_argument(
+        "--operation",
+        metavar="NAME",
+        help="what COMMAND or --callable is called, as in orchwatch.toml (default: its own name)",
+    )
+    options.add_format(run)
+    options.add_color(run)
+    run.add_argument("command", nargs="*", metavar="COMMAND", help="benchmark this command instead")
+    load = actions.add_parser(
+        "load",
+        help="many processes at once",
+        description="Processes at once, each doing every component in turn, and after each a write"
+        " to a session that all share; exit code 3 if a target is missed, an operation failed or a"
+        f" write is lost. {_ABOUT}",
+    )
+    _add_components(load)
+    _add_load(load, processes=10)
+    load.add_argument(
+        "--duration",
+        type=_number(1, 3600),
+        default=20.0,
+        metavar="SECONDS",
+        help="for how long (default: 20)",
+    )
+    stress = actions.add_parser(
+        "stress",
+        help="a steady load for minutes: what grows",
+        description="A load as `bench load`, for longer; compares its end with its beginning: time,"
+        " memory, open files, storage; exit code 3 if one of the first three grew, or as there."
+        f" {_ABOUT}",
+    )
+    _add_components(stress)
+    _add_load(stress, processes=2)
+    stress.add_argument(
+        "--duration",
+        type=_number(0.1, 7 * 24 * 60),
+        default=5.0,
+        metavar="MINUTES",
+        help="for how long (default: 5)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs it and prints what came out.
+
+    Raises:
+        UsageError: The options do not fit.
+        CheckFailedError: A target is missed, something failed, was lost or grew.
+    """
+    return _ACTIONS[arguments.action](arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from orchwatch.bench import program  # noqa: PLC0415 - slow, see `commands`
+    from orchwatch.reporters import benchmark, colour, json_document  # noqa: PLC0415
+
+    own = _own(arguments)
+    if own and arguments.component:
+        raise UsageError("bench run: --component does not go with a command or --callable")
+    done, path = program.run(
+        _chosen(arguments.component),
+        own,
+        iterations=arguments.iterations,
+        warmup=arguments.warmup,
+    )
+    if arguments.format == "json":
+        json_document.render(done.as_json(), sys.stdout)
+        sys.stderr.writelines(f"orchwatch: bench: {line}\n" for line in benchmark.errors(done))
+    else:
+        colours = colour.wanted(sys.stdout, arguments.color)
+        benchmark.render(done, sys.stdout, colour=colours)
+        sys.stdout.write(f"Kept in {safe(str(path))}.\n")
+    _check(benchmark.missed(done))
+    return 0
+
+
+def _load(arguments: argparse.Namespace) -> int:
+    from orchwatch.bench import load  # noqa: PLC0415 - as above
+    from orchwatch.reporters import benchmark, colour, json_document  # noqa: PLC0415
+    from orchwatch.reporters import benchmark_load as report  # noqa: PLC0415
+
+    done = load.run(
+        _chosen(arguments.component),
+        processes=arguments.concurrent,
+        rate=arguments.rate,
+        duration_s=arguments.duration,
+    )
+    if arguments.format == "json":
+        json_document.render(report.load_as_json(done), sys.stdout)
+    else:
+        report.render_load(done, sys.stdout, colour=colour.wanted(sys.stdout, arguments.color))
+    _check([*benchmark.missed(done.run), *report.lost(done)])
+    return 0
+
+
+def _stress(arguments: argparse.Namespace) -> int:
+    from orchwatch.bench import stress  # noqa: PLC0415 - as above
+    from orchwatch.reporters import benchmark, colour, json_document  # noqa: PLC0415
+    from orchwatch.reporters import benchmark_load as report  # noqa: PLC0415
+
+    done = stress.run(
+        _chosen(arguments.component),
+        processes=arguments.concurrent,
+        rate=arguments.rate,
+        duration_s=arguments.duration * 60,
+    )
+    if arguments.format == "json":
+        json_document.render(report.stress_as_json(done), sys.stdout)
+    else:
+        report.render_stress(done, sys.stdout, colour=colour.wanted(sys.stdout, arguments.color))
+    grew = [f"{name} grew" for name in done.grew]
+    _check([*benchmark.missed(done.load.run), *report.lost(done.load), *grew])
+    return 0
+
+
+_ACTIONS = {"run": _run, "load": _load, "stress": _stress}
+
+
+def _check(complaints: list[str]) -> None:
+    if complaints:
+        raise CheckFailedError(f"bench: {'; '.join(complaints)}")
+
+
+def _own(arguments: argparse.Namespace) -> Own | None:
+    from orchwatch.bench.program import Own  # noqa: PLC0415 - as above
+
+    if arguments.command and arguments.callable:
+        raise UsageError("bench run: give a command or --callable, not both")
+    if arguments.operation is not None and not 0 < len(arguments.operation) <= _MAX_NAME:
+        raise UsageError(f"bench run: --operation must have 1 to {_MAX_NAME} characters")
+    if arguments.command:
+        program = arguments.command[0]
+        if shutil.which(program) is None:
+            raise UsageError(f"bench run: {program}: no such command, or it is not executable")
+        name = arguments.operation or os.path.basename(program)
+        return Own(operation=name, command=tuple(arguments.command))
+    if arguments.callable:
+        module, _, function = arguments.callable.partition(":")
+        if not module or not function:
+            raise UsageError(
+                f"bench run: --callable must be spelt MODULE:FUNCTION, not {arguments.callable!r}"
+            )
+        return Own(operation=arguments.operation or arguments.callable, callable=arguments.callable)
+    if arguments.operation is not None:
+        raise UsageError("bench run: --operation names a command or --callable, and there is none")
+    return None
+
+
+def _add_components(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--component", action="append", type=_component, metavar="NAME", help=_COMPONENT_HELP
+    )
+
+
+def _add_load(parser: argparse.ArgumentParser, *, processes: int) -> None:
+    parser.add_argument(
+        "--concurrent",
+        type=_whole(1, 1000),
+        default=processes,
+        metavar="N",
+        help="how many processes at once (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--rate",
+        type=_number(0, 1_000_000),
+        default=20.0,
+        metavar="N",
+        help="operations a second, of all together; 0: as many as they can (default: 20)",
+    )
+    options.add_format(parser)
+    options.add_color(parser)
+
+
+def _chosen(given: list[str] | None) -> tuple[str, ...]:
+    """Each once, in the order of the list."""
+    if not given or ALL in given:
+        return _COMPONENTS
+    return tuple(name for name in _COMPONENTS if name in given)
+
+
+def _component(text: str) -> str:
+    if text not in (*_COMPONENTS, ALL):
+        hint = did_you_mean(text, _COMPONENTS) or f"known are {', '.join((*_COMPONENTS, ALL))}"
+        raise argparse.ArgumentTypeError(f"no component {text!r}; {hint}")
+    return text
+
+
+def _whole(lowest: int, highest: int) -> Callable[[str], int]:
+    def number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = lowest - 1
+        if not lowest <= value <= highest:
+            raise argparse.ArgumentTypeError(
+                f"must be a whole number from {lowest} to {highest}, not {text!r}"
+            )
+        return value
+
+    return number
+
+
+def _number(lowest: float, highest: float) -> Callable[[str], float]:
+    def number(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = lowest - 1
+        if not lowest <= value <= highest:  # nor is NaN
+            raise argparse.ArgumentTypeError(
+                f"must be a number from {lowest:g} to {highest:g}, not {text!r}"
+            )
+        return value
+
+    return number

@@ -108,6 +108,7 @@ def of_run(run: Run) -> Side:
                 samples_s=result.samples_s,
                 loops_s=result.loops_s,
                 failures=result.failures,
+                succeeded=result.succeeded,
             )
             for result in run.results
         ),

@@ -38,6 +38,7 @@ class Result:
         errors: How often an iteration failed, by what it said.
         target_s: What the table asks for; None where it has no such operation.
         status: The verdict on the 95th percentile, see `OperationTarget.status`.
+        kept_of: How many succeeded, where `samples_s` is only some of them.
     """
 
     operation: str
@@ -47,6 +48,12 @@ class Result:
     errors: Mapping[str, int] = field(default_factory=dict)
     target_s: float | None = None
     status: Status = "unknown"
+    kept_of: int | None = None
+
+    @property
+    def succeeded(self) -> int:
+        """How many iterations succeeded."""
+        return len(self.samples_s) if self.kept_of is None else self.kept_of
 
     @property
     def failures(self) -> int:
@@ -56,12 +63,12 @@ class Result:
     @property
     def iterations(self) -> int:
         """How many there were."""
-        return len(self.samples_s) + self.failures
+        return self.succeeded + self.failures
 
     @property
     def success_rate(self) -> float | None:
         """The share of iterations that succeeded; None without any."""
-        return len(self.samples_s) / self.iterations if self.iterations else None
+        return self.succeeded / self.iterations if self.iterations else None
 
     def figures_s(self) -> dict[str, float | None]:
         """Mean, median and so on in seconds, by the names they have in JSON without their unit."""
@@ -208,15 +215,19 @@ def from_record(record: Any) -> Run:
     results = []
     for entry in record["results"]:
         target_ms = entry["target_ms"]
+        samples_s = _seconds(entry["samples_ms"])
+        errors = {_text(said): int(count) for said, count in entry["errors"].items()}
+        succeeded = int(entry["iterations"]) - sum(errors.values())
         results.append(
             Result(
                 operation=_text(entry["operation"]),
                 component=_text(entry["component"]),
-                samples_s=_seconds(entry["samples_ms"]),
+                samples_s=samples_s,
                 loops_s=_seconds(entry["loops_ms"]),
-                errors={_text(said): int(count) for said, count in entry["errors"].items()},
+                errors=errors,
                 target_s=None if target_ms is None else _seconds([target_ms])[0],
                 status=entry["status"],
+                kept_of=None if succeeded == len(samples_s) else succeeded,
             )
         )
     commit = record["commit"]

@@ -170,8 +170,8 @@ def _change(
         change = typical_change(old, new)
         low, high = relative_interval(_thinned(old), _thinned(new))
         noise = machine_change(before.loops_s if before else (), after.loops_s if after else ())
-        # No time is less than none.
-        low, high = max(low - (noise or 0), -1.0), high + (noise or 0)
+        wider = max(noise or 0, thresholds.least_noise)
+        low, high = max(low - wider, -1.0), high + wider  # no time is less than none
         verdict = _verdict(change, low, high, thresholds)
     old_count = before.count if before else 0
     new_count = after.count if after else 0

@@ -111,7 +111,7 @@ def once(case: Case) -> tuple[float | None, str | None]:
             started_ns = time.perf_counter_ns()
             case.run()
             return (time.perf_counter_ns() - started_ns) / 1e9, None
-        except Exception as error:  # noqa: BLE001 - whatever the code under test does is counted
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever it does is counted
             return None, _said(error)
 
 

@@ -15,6 +15,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self
 
+import psutil
+
 from orchwatch.errors import OrchwatchError
 from orchwatch.recording import files
 from orchwatch.recording.home import DIRECTORY_MODE
@@ -94,7 +96,7 @@ class Workers:
     ) -> None:
         with signals.held_back():
             self.end()
-            shutil.rmtree(self.scratch, ignore_errors=True)
+            _remove(self.scratch)
             os.close(self._lock)
         signal.signal(signal.SIGTERM, self._handler)
 
@@ -162,7 +164,11 @@ class Workers:
                 yield -1, {}
 
     def end(self) -> None:
-        """Ends all: first in order, then without asking."""
+        """Ends all, and all that they have started: first in order, then without asking."""
+        started: list[psutil.Process] = []
+        for worker in self._running:
+            with contextlib.suppress(psutil.Error):
+                started += psutil.Process(worker.process.pid).children(recursive=True)
         for worker in self._running:
             with contextlib.suppress(OSError):
                 os.close(worker.into)
@@ -175,6 +181,11 @@ class Workers:
                 os.killpg(worker.process.pid, signal.SIGKILL)
             worker.process.wait()
             os.close(worker.out)
+        _, left = psutil.wait_procs(started, max(0.0, deadline_s - time.monotonic()))
+        for process in left:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+        psutil.wait_procs(left, _LEAVE_TIMEOUT_S)
         self._running.clear()
         self._selector.close()
         self._selector = selectors.DefaultSelector()
@@ -207,11 +218,18 @@ def _remove_left(directory: Path) -> None:
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(left, ignore_errors=True)
+            _remove(left)
         except OSError:
             continue  # it still runs
         finally:
             os.close(lock)
+
+
+def _remove(directory: Path) -> None:
+    """Removes it, though a process that was just started in it may end only now."""
+    deadline_s = time.monotonic() + _LEAVE_TIMEOUT_S
+    while directory.exists() and time.monotonic() < deadline_s:
+        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _unwind(_number: int, _frame: FrameType | None) -> Never:

@@ -26,7 +26,7 @@ _COUNTED = """
 SELECT operation, count(*) FILTER (status <> 2), count(*) FILTER (status = 2)
 FROM ({chosen}) GROUP BY operation ORDER BY operation
 """
-# Every so-manieth, by its end, so that what follows each other stays in order.
+# Evenly some of them, by their end: what follows each other stays in order.
 _THINNED = """
 SELECT operation, duration_ns FROM (
     SELECT operation, duration_ns, end_ns, trace_id, span_id,
@@ -34,7 +34,7 @@ SELECT operation, duration_ns FROM (
         count(*) OVER (PARTITION BY operation) AS number
     FROM ({chosen}) WHERE status <> 2
 )
-WHERE number <= $most OR place * $most // number <> (place - 1) * $most // number
+WHERE number <= $most OR (place + 1) * $most // number <> place * $most // number
 ORDER BY operation, end_ns, trace_id, span_id
 """
 # As OTLP/JSON writes an attribute of a resource.
@@ -159,7 +159,7 @@ def _thinned(values: Sequence[float], most: int) -> Sequence[float]:
     return [
         value
         for place, value in enumerate(values)
-        if place * most // number != (place - 1) * most // number
+        if (place + 1) * most // number != place * most // number
     ]
 
 

@@ -122,10 +122,12 @@ class Comparison:
     Attributes:
         significant: So much less is a significant improvement.
         tolerated: So much more is no regression yet.
+        least_noise: So much differs whatever is measured.
     """
 
     significant: float
     tolerated: float
+    least_noise: float
 
 
 @dataclass(frozen=True)
@@ -217,7 +219,11 @@ def shipped() -> dict[str, Any]:
 def comparison() -> Comparison:
     """How the table judges what was measured before and after a change."""
     row = shipped()["comparison"]
-    return Comparison(significant=row["significant"], tolerated=row["tolerated"])
+    return Comparison(
+        significant=row["significant"],
+        tolerated=row["tolerated"],
+        least_noise=row["least_noise"],
+    )
 
 
 def parsed_file() -> str:

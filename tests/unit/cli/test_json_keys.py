@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from tests.unit.analysis.test_change_points import history, narrow
 from tests.unit.diagnosis.test_audit import Servers
 from tests.unit.reporters.test_status_line import snapshot
 
 import orchwatch
 from orchwatch import count, operation
-from orchwatch.analysis import snapshot_file
+from orchwatch.analysis import benchmark_runs, snapshot_file
 from orchwatch.analysis.health import Alert
 from orchwatch.cli.main import COMMANDS, main
 from orchwatch.recording import otlp_services
@@ -41,9 +42,15 @@ MAPS = {
     "operations", "levels", "metrics", "attributes", "resource", "emitted", "dropped", "uncounted",
     "forgotten", "surplus", "tools", "failed_tools", "skipped",
 }  # fmt: skip
+_SHORT = ("--component", "event", "--concurrent", "1", "--rate", "0")
 # What is asked besides, one after the other: some keys are there only then.
 ASKED = {
     "audit": ([], ["--session", "s"]),
+    "bench run": (["--component", "event", "--iterations", "6"],),
+    "bench load": ([*_SHORT, "--duration", "1"],),
+    "bench stress": ([*_SHORT, "--duration", "0.1"],),
+    "baseline show": (["main"],),
+    "baseline compare": (["main"],),
     "claude import": ([str(SESSIONS)], [str(SESSIONS)]),
     "status-line": ([], []),
     "trace diff": (["1h..0s", "1h..0s"],),
@@ -90,6 +97,11 @@ def test_the_documented_keys_are_those_of_the_output(
 ) -> None:
     count("cache.evictions", 3)
     otlp_services.begin("shop", "http://localhost:4318")
+    if command.startswith("baseline"):
+        for run in history(narrow, 0, 20):
+            benchmark_runs.append(home, run)
+        assert main(["baseline", "save", "main"]) == 0
+        capsys.readouterr()
     with operation("agent.turn", {"session.id": "s"}), operation("hook.process"):
         pass
     with (
@@ -109,8 +121,14 @@ def test_the_documented_keys_are_those_of_the_output(
 
 
 def test_every_command_that_writes_json_is_documented(capsys: pytest.CaptureFixture[str]) -> None:
-    commands = [name for name in COMMANDS if name not in ("kpi", "claude")]
-    for name in [*commands, "kpi list", "claude import", "claude install", "claude uninstall"]:
+    grouped = {
+        "kpi": ("list", "set"),
+        "bench": ("run", "load", "stress"),
+        "baseline": ("save", "show", "compare", "list", "history"),
+    }
+    commands = [name for name in COMMANDS if name not in (*grouped, "claude")]
+    commands += [f"{name} {action}" for name, actions in grouped.items() for action in actions]
+    for name in [*commands, "claude import", "claude install", "claude uninstall"]:
         with suppress(SystemExit):
             main([*name.split(), "--help"])
         usage = capsys.readouterr().out

@@ -1,46 +1,64 @@
-"""What an agent of a benchmark runs: it acknowledges each message, and writes where it is told."""
+"""What an agent of a benchmark runs: it waits, answers messages, or works until it is killed."""
 
 from __future__ import annotations
 
 import itertools
-import os
-import queue
-import socket
+import signal
 import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from orchwatch.recording.propagation import attach
-from orchwatch.runtime.agents import READY
-from orchwatch.runtime.messages import Channel, DeliveryError, Message
+from orchwatch.runtime.agents import say_ready
 
-WRITE = "write"
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+WAIT = "wait"
+ANSWER = "answer"
+WORK = "work"
+# What one that works has done before it says that it is ready.
+CLAIMS = 5
+WRITES = 5
 WRITTEN = "written"
+# However often its agents are killed, no task of a benchmark is given up.
+MAX_ATTEMPTS = 1_000_000
 
 
-def main() -> int:
-    """Serves the socket whose number is the first argument, until the other end hangs up."""
-    connection = socket.socket(fileno=int(sys.argv[1]))
-    connection.set_inheritable(False)
-    inbox: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
-    channel = Channel(connection, "bench", inbox.put)
-    try:
-        with attach(os.environ):
-            channel.deliver(READY, {"pid": os.getpid()})
-        while (message := inbox.get()) is not None:
-            if message.kind == WRITE:
-                _write(channel, message)
-    except DeliveryError:
-        return 1
-    return 0
+def wait() -> None:
+    """Nothing, until it is ended."""
+    say_ready()
+    signal.pause()
 
 
-def _write(channel: Channel, message: Message) -> None:
-    """Writes until it is killed, and says of each write that it was acknowledged."""
-    from orchwatch.runtime.session_state import SessionStateManager  # noqa: PLC0415 - spawn is timed
+def answer(bus_path: str, name: str, to: str) -> None:
+    """Says of each message when its handling began, by the clock that processes share."""
+    from orchwatch.runtime.message_bus import MessageBus  # noqa: PLC0415 - how long a spawn takes
 
-    with SessionStateManager(message.body["root"], message.body["session"]) as state:
+    with MessageBus(Path(bus_path), name) as bus, bus.mailbox() as mailbox:
+        say_ready()
+        while (message := mailbox.receive(None)) is not None:
+            began_ns = time.monotonic_ns()
+            mailbox.acknowledge(message)
+            bus.send(to, "began", {"began_ns": began_ns})
+
+
+def work(root: str, session: str) -> None:
+    """Claims tasks, and then writes to the session's state for ever."""
+    from orchwatch.runtime.session_state import SessionStateManager  # noqa: PLC0415 - as above
+    from orchwatch.runtime.tasks import TaskGraph  # noqa: PLC0415
+
+    with SessionStateManager(root, session) as state:
+        graph = TaskGraph(state, max_attempts=MAX_ATTEMPTS)
+        for _ in range(CLAIMS):
+            graph.claim()
         for number in itertools.count(1):
-            channel.deliver(WRITTEN, {"version": state.set("written", number)})
+            state.increment(WRITTEN)
+            if number == WRITES:
+                say_ready()
 
+
+_ROLES: dict[str, Callable[..., None]] = {WAIT: wait, ANSWER: answer, WORK: work}
 
 if __name__ == "__main__":
-    sys.exit(main())
+    _ROLES[sys.argv[1]](*sys.argv[2:])

@@ -22,6 +22,7 @@ COMPONENTS = {
     "event": (f"{_HERE}.events:EventProcess",),
     "persist": (f"{_HERE}.state:StatePersist", f"{_HERE}.state:StateSet"),
     "message": (f"{_HERE}.messages:MessageDeliver",),
+    "dependency": (f"{_HERE}.dependencies:DependencyResolve",),
     "recovery": (f"{_HERE}.recovery:Recovery",),
 }
 
@@ -62,8 +63,11 @@ class Case:
     def prepare(self) -> None:
         """What an iteration needs."""
 
-    def run(self) -> None:
+    def run(self) -> float | None:
         """The operation itself.
+
+        Returns:
+            Seconds, where what counts ends in another process; None: as long as the call took.
 
         Raises:
             Exception: The iteration failed.

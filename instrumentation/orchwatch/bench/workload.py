@@ -54,5 +54,7 @@ def task(number: int) -> str:
 
 
 def needs(number: int) -> list[str]:
-    """The tasks that must be done before a task: up to three, all of them earlier."""
-    return sorted({task(number // divisor - 1) for divisor in (1, 2, 3) if number >= divisor})
+    """The tasks that must be done before: none for the first 100, then up to three."""
+    if number < AGENTS:
+        return []
+    return sorted({task(number - AGENTS), task(number // 2), task(number // 3)})

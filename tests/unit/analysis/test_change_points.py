@@ -19,8 +19,14 @@ pytest.importorskip("ruptures")
 
 RUNS = 60
 MACHINE: dict[str, object] = {
-    **{"host": "h", "system": "Linux 6", "cpu": "c", "cores": 2, "memory_bytes": 1 << 30},
-    **{"python": "3.11.7", "load": 0.5, "noise": 0.1},
+    "host": "h",
+    "system": "Linux 6",
+    "cpu": "c",
+    "cores": 2,
+    "memory_bytes": 1 << 30,
+    "python": "3.11.7",
+    "load": 0.5,
+    "noise": 0.1,
 }
 
 

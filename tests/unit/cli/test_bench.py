@@ -33,7 +33,8 @@ FINE = (0, 3)
 
 
 @pytest.fixture(autouse=True)
-def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _here(home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert home  # of this test alone
     monkeypatch.chdir(tmp_path)
 
 

@@ -8,18 +8,25 @@ import sys
 from typing import TYPE_CHECKING
 
 from orchwatch import semconv
+from orchwatch.bench.agent_process import WAIT
 from orchwatch.bench.case import Case
-from orchwatch.runtime.agents import Agent, AgentPool
+from orchwatch.runtime.agents import AgentPool, Limits
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-WORKER = (sys.executable, "-m", "orchwatch.bench.agent_process")
+# A busy machine may take long; one that is lost is replaced by the benchmark, and not by its pool.
+_LIMITS = Limits(ready_s=60.0, restarts=0)
 
 
 def pool(purpose: str) -> AgentPool:
-    """A pool of agents that acknowledge what they are told."""
-    return AgentPool(f"bench-{purpose}-{os.getpid()}", WORKER)
+    """A pool of its own for each process that benchmarks."""
+    return AgentPool(f"bench-{purpose}-{os.getpid()}", _LIMITS)
+
+
+def command(role: str, *arguments: str) -> list[str]:
+    """What an agent runs, see `agent_process`."""
+    return [sys.executable, "-m", "orchwatch.bench.agent_process", role, *arguments]
 
 
 class AgentSpawn(Case):
@@ -31,17 +38,22 @@ class AgentSpawn(Case):
         super().__init__(workspace)
         self._pool = pool("spawn")
         self._numbers = itertools.count(1)
-        self._agent: Agent | None = None
+        self._name = ""
 
     def run(self) -> None:
-        self._agent = self._pool.spawn(f"agent-{next(self._numbers)}")
+        self._name = f"agent-{next(self._numbers)}"
+        self._pool.spawn(self._name, command(WAIT))
 
     def settle(self) -> None:
-        if self._agent is not None:
-            self._pool.end(self._agent)
-            self._agent = None
-        while self._pool.receive(0) is not None:
-            pass  # that it is gone
+        end(self._pool, self._name)
 
     def close(self) -> None:
         self._pool.close()
+
+
+def end(agents: AgentPool, name: str) -> None:
+    """Ends an agent, if it still runs, and forgets what the pool said of it."""
+    if name in agents.agents:
+        agents.stop(name)
+    while agents.receive(0) is not None:
+        pass

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import itertools
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchwatch import semconv
 from orchwatch.bench import workload
 from orchwatch.bench.case import Case
-from orchwatch.runtime.events import HANDLERS, EventLog, EventProcessor
+from orchwatch.runtime.event_processing import EventProcessor
+from orchwatch.runtime.events import EventLog
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from orchwatch.runtime.event import Event
 
 
 class EventProcess(Case):
@@ -22,8 +25,14 @@ class EventProcess(Case):
 
     def __init__(self, workspace: Path) -> None:
         super().__init__(workspace)
-        self._log = EventLog(workspace / f"events-{os.getpid()}.jsonl")
-        self._processor = EventProcessor(self._log, workload.state(), HANDLERS)
+        self._log = EventLog(workspace / "events.sqlite3")
+        self._processor = EventProcessor(
+            self._log,
+            workload.state(),
+            {"task.assigned": _assigned},
+            session_id=f"event-{os.getpid()}",
+            source="bench",
+        )
         self._numbers = itertools.cycle(range(workload.TASKS))
 
     def run(self) -> None:
@@ -33,3 +42,9 @@ class EventProcess(Case):
 
     def close(self) -> None:
         self._log.close()
+
+
+def _assigned(state: dict[str, Any], event: Event) -> None:
+    task = state["tasks"][event.data["id"]]
+    task |= {"status": "active", "agent": event.data["agent"]}
+    state["agents"][event.data["agent"]]["status"] = "busy"

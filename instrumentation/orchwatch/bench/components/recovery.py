@@ -1,4 +1,4 @@
-"""Recovery: what it takes to go on after an agent was killed while it wrote."""
+"""Recovery: what it takes to go on after an agent was killed while it worked."""
 
 from __future__ import annotations
 
@@ -8,25 +8,24 @@ from typing import TYPE_CHECKING
 
 from orchwatch import semconv
 from orchwatch.bench import workload
-from orchwatch.bench.agent_process import WRITE, WRITTEN
+from orchwatch.bench.agent_process import CLAIMS, MAX_ATTEMPTS, WAIT, WORK, WRITTEN
 from orchwatch.bench.case import Case, IterationError
-from orchwatch.bench.components.agents import pool
+from orchwatch.bench.components.agents import command, end, pool
+from orchwatch.bench.components.dependencies import graph_of
 from orchwatch.recording.operation import operation
 from orchwatch.runtime.session_state import SessionStateManager
+from orchwatch.runtime.tasks import TaskGraph
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchwatch.runtime.agents import Agent
-
-_TIMEOUT_S = 30.0
-_WRITES = 5
+_END_TIMEOUT_S = 60.0
 
 
 class Recovery(Case):
     """Kills an agent in the middle of its writes; then opens and checks the session anew.
 
-    What it had of tasks goes back to the queue, and another agent takes its place.
+    The tasks that it had claimed go back to the queue, and another agent takes its place.
     """
 
     operation = semconv.RECOVERY_RUN
@@ -36,53 +35,36 @@ class Recovery(Case):
         self._name = f"recovery-{os.getpid()}"
         self._state = SessionStateManager(workspace, self._name)
         self._state.merge("$", workload.state())
+        graph_of(self._state, max_attempts=MAX_ATTEMPTS)
         self._pool = pool("recovery")
         self._numbers = itertools.count(1)
+        self._victim = self._replacement = ""
         self._acknowledged = 0
-        self._victim: Agent | None = None
-        self._replacement: Agent | None = None
 
     def prepare(self) -> None:
-        name = f"agent-{next(self._numbers)}"
-        self._victim = self._pool.spawn(name)
-        for number in range(0, workload.TASKS, workload.AGENTS):
-            self._state.merge(
-                ("tasks", workload.task(number)), {"status": "assigned", "agent": name}
-            )
-        body = {"root": str(self.workspace), "session": self._name}
-        self._victim.channel.deliver(WRITE, body)
-        for _ in range(_WRITES):
-            received = self._pool.receive(_TIMEOUT_S)
-            if received is None or received[1] is None or received[1].kind != WRITTEN:
-                raise IterationError("the agent wrote nothing")
-            self._acknowledged = received[1].body["version"]
-        self._victim.process.kill()
-        self._victim.process.wait(_TIMEOUT_S)
+        self._victim = f"victim-{next(self._numbers)}"
+        self._replacement = f"{self._victim}-replacement"
+        agent = self._pool.spawn(self._victim, command(WORK, str(self.workspace), self._name))
+        self._acknowledged = self._state.get(WRITTEN)
+        agent.process.kill()
+        while (event := self._pool.receive(_END_TIMEOUT_S)) and event.kind != "failed":
+            pass
         self._state.close()
 
     def run(self) -> None:
-        if self._victim is None:
-            raise IterationError("no agent was killed")
-        lost = self._victim.name
-        with operation(semconv.RECOVERY_RUN, {semconv.GEN_AI_AGENT_NAME: lost}):
+        with operation(semconv.RECOVERY_RUN, {semconv.GEN_AI_AGENT_NAME: self._victim}):
             self._state = SessionStateManager(self.workspace, self._name)
             self._state.verify()
-            with self._state.transaction() as state:
-                tasks = state.get("tasks")
-                for name, task in tasks.items():
-                    if task["agent"] == lost and task["status"] == "assigned":
-                        state.merge(("tasks", name), {"status": "pending", "agent": None})
-            self._pool.end(self._victim)
-            self._replacement = self._pool.spawn(lost)
-        if self._state.version() < self._acknowledged:
+            requeued = TaskGraph(self._state, max_attempts=MAX_ATTEMPTS).requeue_lost()
+            self._pool.spawn(self._replacement, command(WAIT))
+        if len(requeued) != CLAIMS:
+            raise IterationError(f"{len(requeued)} tasks were requeued, and {CLAIMS} were claimed")
+        if self._state.get(WRITTEN) < self._acknowledged:
             raise IterationError("an acknowledged write is lost")
 
     def settle(self) -> None:
-        for agent in (self._victim, self._replacement):
-            if agent is not None:
-                self._pool.end(agent)
-        while self._pool.receive(0) is not None:
-            pass  # that they are gone
+        for name in (self._victim, self._replacement):
+            end(self._pool, name)
 
     def close(self) -> None:
         self._pool.close()

@@ -24,7 +24,7 @@ ALL = "all"
 # Spelt out here, as the modules that know them take long to import.
 _COMPONENTS = (
     *("session", "state", "hook", "agent", "dashboard", "event", "persist", "message"),
-    *("recovery",),
+    *("dependency", "recovery"),
 )
 _MAX_NAME = 256
 _ABOUT = (

@@ -12,9 +12,8 @@ from orchwatch.bench.agent_process import CLAIMS, MAX_ATTEMPTS, WAIT, WORK, WRIT
 from orchwatch.bench.case import Case, IterationError
 from orchwatch.bench.components.agents import command, end, pool
 from orchwatch.bench.components.dependencies import graph_of
-from orchwatch.recording.operation import operation
+from orchwatch.runtime import recovery
 from orchwatch.runtime.session_state import SessionStateManager
-from orchwatch.runtime.tasks import TaskGraph
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,9 +22,9 @@ _END_TIMEOUT_S = 60.0
 
 
 class Recovery(Case):
-    """Kills an agent in the middle of its writes; then opens and checks the session anew.
+    """Kills an agent in the middle of its writes; then opens the session and recovers it.
 
-    The tasks that it had claimed go back to the queue, and another agent takes its place.
+    What the agent had claimed is ready again then, and another one has taken its place.
     """
 
     operation = semconv.RECOVERY_RUN
@@ -52,13 +51,11 @@ class Recovery(Case):
         self._state.close()
 
     def run(self) -> None:
-        with operation(semconv.RECOVERY_RUN, {semconv.GEN_AI_AGENT_NAME: self._victim}):
-            self._state = SessionStateManager(self.workspace, self._name)
-            self._state.verify()
-            requeued = TaskGraph(self._state, max_attempts=MAX_ATTEMPTS).requeue_lost()
-            self._pool.spawn(self._replacement, command(WAIT))
-        if len(requeued) != CLAIMS:
-            raise IterationError(f"{len(requeued)} tasks were requeued, and {CLAIMS} were claimed")
+        self._state = SessionStateManager(self.workspace, self._name)
+        found = recovery.run(self._state, max_attempts=MAX_ATTEMPTS)
+        self._pool.spawn(self._replacement, command(WAIT))
+        if len(found.requeued) != CLAIMS:
+            raise IterationError(f"{len(found.requeued)} of {CLAIMS} claimed tasks were requeued")
         if self._state.get(WRITTEN) < self._acknowledged:
             raise IterationError("an acknowledged write is lost")
 

@@ -11,7 +11,6 @@ from orchwatch.bench import workload
 from orchwatch.bench.case import Case, IterationError
 from orchwatch.runtime.queries import QueryAPI
 from orchwatch.runtime.session_state import SessionStateManager
-from orchwatch.runtime.state import StateStore
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,28 +25,6 @@ _QUERIES = (
 )
 
 
-class StateQuery(Case):
-    """Asks one query after the other."""
-
-    operation = semconv.STATE_QUERY
-
-    def __init__(self, workspace: Path) -> None:
-        super().__init__(workspace)
-        self._store = StateStore(workspace / f"query-{os.getpid()}")
-        self._store.document = workload.state()
-        self._queries = QueryAPI(self._store)
-        self._turns = itertools.cycle(_QUERIES)
-
-    def run(self) -> None:
-        path, wanted = next(self._turns)
-        found = self._queries.query(path)
-        if len(found) != wanted:
-            raise IterationError(f"{path} gave {len(found)} values, not {wanted}")
-
-    def close(self) -> None:
-        self._store.close()
-
-
 class _Shared(Case):
     """A session that holds the whole state."""
 
@@ -59,6 +36,27 @@ class _Shared(Case):
 
     def close(self) -> None:
         self.state.cleanup()
+
+
+class StateQuery(_Shared):
+    """Asks one query after the other; before each one a task is written, as others do meanwhile."""
+
+    operation = semconv.STATE_QUERY
+
+    def __init__(self, workspace: Path) -> None:
+        super().__init__(workspace)
+        self._queries = QueryAPI(self.state)
+        self._asked = itertools.cycle(_QUERIES)
+
+    def prepare(self) -> None:
+        turn = next(self.turns)
+        self.state.set(("tasks", workload.task(turn % workload.TASKS), "failures"), turn)
+
+    def run(self) -> None:
+        path, wanted = next(self._asked)
+        found = self._queries.query(path)
+        if len(found) != wanted:
+            raise IterationError(f"{path} gave {len(found)} values, not {wanted}")
 
 
 class StatePersist(_Shared):

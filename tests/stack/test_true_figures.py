@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -209,3 +210,23 @@ def test_a_new_version_of_a_service_is_noted_once_and_the_first_of_all_is_not(
     assert not answers(tmp_path, series, 18, expr, rules=((), "1m"))
     assert answers(tmp_path, series, 20, f"count({expr}) == 1 and on () {expr}", rules=((), "1m"))
     assert not answers(tmp_path, series, 25, expr, rules=((), "1m"))
+
+
+def test_the_page_of_an_operation_says_that_none_ran_where_none_did(tmp_path: Path) -> None:
+    (variable,) = (
+        one for one in boards.page("operations")["templating"]["list"] if one["name"] == "idle"
+    )
+    (asked,) = re.findall(r"^query_result\((.*)\)$", variable["query"]["query"], re.DOTALL)
+    counter = "orchestration_operation_duration_seconds_count"
+    one = f'{counter}{{orchestration_operation_name="state.query",service_name="a"}}'
+    values = {"operation": "state.query", "service": ".*", "__range": "10m"}
+    expr = f"({boards.filled(asked, values)})"
+    cases = {
+        "never": {f'{counter}{{orchestration_operation_name="other",service_name="a"}}': "1x60"},
+        "before": {one: "5x60"},
+    }
+    for series in cases.values():
+        assert answers(tmp_path, series, 40, f"{expr} == 0", rules=((), "1m"))
+    ran = {"goes on": "0+1x60", "once": "5x33 6x27", "for the first time": "_x33 1x27"}
+    for values_of_it in ran.values():
+        assert not answers(tmp_path, {one: values_of_it}, 40, expr, rules=((), "1m"))

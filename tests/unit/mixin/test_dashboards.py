@@ -207,7 +207,7 @@ def links(found: Any) -> list[str]:
 
 def computed(model: Json) -> list[Json]:
     """The variables whose values are the page's own."""
-    return [one for one in model["templating"]["list"] if one["name"] in ("slow", "cut")]
+    return [one for one in model["templating"]["list"] if one["name"] in ("slow", "cut", "idle")]
 
 
 def test_every_page_hands_every_variable_on_but_what_it_computes(model: Json) -> None:
@@ -224,6 +224,7 @@ def test_a_variable_that_a_query_uses_is_shown_or_computed(model: Json) -> None:
     own = {one["name"] for one in computed(model)}
     hidden = {one["name"] for one in model["templating"]["list"] if one.get("hide") == 2}
     text = json.dumps([[one["title"], one["targets"]] for one in panels(model)])
+    text += json.dumps([one["title"] for one in sections(model)])
     text += json.dumps([one["query"] for one in computed(model)])
     used = {name for name in variables if re.search(rf"\$\{{?{name}\b", text)}
     sources = {f"{kind}_datasource" for kind in DATA_SOURCES}

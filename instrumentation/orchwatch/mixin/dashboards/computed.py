@@ -1,4 +1,4 @@
-"""Variables that a page computes from Prometheus and nobody chooses: what a search may leave out.
+"""Variables that a page computes and nobody chooses: what a search leaves out, what never ran.
 
 Tempo cannot sort by duration, and a search ends after so many traces. Prometheus knows how many
 operations lasted longer than each edge of their histogram, however many there were: so the search
@@ -17,6 +17,9 @@ from orchwatch.mixin.lib.promql import at_ends, text
 _MAX: Final = queries.TRACES // 2
 SLOW: Final = "slow"
 CUT: Final = "cut"
+IDLE: Final = "idle"
+# As far as Prometheus looks back for a sample, so that none is missed in between.
+_STEP: Final = "5m"
 _LABEL: Final = "computed"
 
 
@@ -65,6 +68,19 @@ def cut(number: str) -> Computed:
     many = f'count_values("number", round({number}) > {queries.TRACES})'
     words = f": the newest {queries.TRACES} of $1"
     return Computed(CUT, f'label_replace({many}, "{_LABEL}", "{words}", "number", "(.*)")')
+
+
+def idle(counter: str) -> Computed:
+    """For a heading: that nothing ran in the time range, and why all below it is empty.
+
+    Args:
+        counter: Of what may have run.
+    """
+    within = f"sum({counter})[$__range:{_STEP}]"
+    began = f"count_over_time({within}) unless on () sum({counter} offset $__range)"
+    ran = f"changes({within}) > 0 or on () ({began})"
+    words = ": none ran in this time range; choose another operation, or a longer time"
+    return Computed(IDLE, _labelled(f"vector(0) unless on () ({ran})", _LABEL, words))
 
 
 def _labelled(expr: str, label: str, value: str) -> str:

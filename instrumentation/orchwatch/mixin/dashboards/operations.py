@@ -35,6 +35,7 @@ def page(_table: Targets) -> Page:
         asks=("service", "operation"),
         computed=(
             computed.slow(DURATION, queries.chosen("", _OPERATION), ""),
+            computed.idle(queries.chosen(f"{DURATION}_count", _OPERATION)),
             computed.cut(
                 promql.at_ends(queries.chosen(f"{DURATION}_count", _OPERATION), "$__range")
             ),
@@ -50,11 +51,16 @@ def page(_table: Targets) -> Page:
                     (6, _budget(settings)),
                 ),
             ),
-            Row(
-                height=9,
-                panels=(
-                    (12, durations.percentiles(_OPERATION)),
-                    (12, durations.heatmap(_OPERATION)),
+            Section(
+                title=f"{_OPERATION} over time{queries.IDLE}",
+                rows=(
+                    Row(
+                        height=9,
+                        panels=(
+                            (12, durations.percentiles(_OPERATION)),
+                            (12, durations.heatmap(_OPERATION)),
+                        ),
+                    ),
                 ),
             ),
             Section(

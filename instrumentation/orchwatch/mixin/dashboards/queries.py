@@ -49,6 +49,7 @@ _SPANS_A_GROUP: Final = 3
 _LISTED: Final = 100
 # For titles, and for the descriptions that explain them.
 CUT: Final = "${cut}"
+IDLE: Final = "${idle}"
 ABOVE: Final = " above ${slow} s"
 LOOKED_AT: Final = f"Where there are more than {TRACES} traces, the title says so."
 SEARCHED: Final = (

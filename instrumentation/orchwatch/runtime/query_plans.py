@@ -20,7 +20,7 @@ except ImportError as error:
         f"queries need jsonpath-rfc9535 1.x ({error}); pip install 'orchwatch[local]'"
     ) from error
 
-from orchwatch.runtime.state_tree import MISSING
+from orchwatch.runtime.state_reader import MISSING
 
 if TYPE_CHECKING:
     from orchwatch.runtime.state_paths import Keys

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import re
-import shutil
 import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from orchwatch import semconv
-from orchwatch.recording import files
-from orchwatch.recording.home import DIRECTORY_MODE
 from orchwatch.recording.operation import operation
-from orchwatch.runtime import state_copies, state_paths, state_tree
+from orchwatch.runtime import session_files, state_copies, state_paths, state_reader, state_tree
 from orchwatch.runtime.database import LOCK_TIMEOUT_S, MAX_LOCK_TIMEOUT_S, Database
 from orchwatch.runtime.state import CURRENT_FILE, StateError, StateStore, count_violation
 from orchwatch.runtime.state_database import SCHEMA
-from orchwatch.runtime.state_tree import Change, Reader, Writer
+from orchwatch.runtime.state_reader import Change, Reader
+from orchwatch.runtime.state_tree import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,9 +25,8 @@ if TYPE_CHECKING:
 
     from orchwatch.runtime.database import Durability
     from orchwatch.runtime.state_copies import Checkpoint
-    from orchwatch.runtime.state_tree import Update
+    from orchwatch.runtime.state_reader import Update
 
-STATE_DIRECTORY = Path(".claude", "state")
 NEWEST_VIEW = "orchestration.json"
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _PATH_ATTRIBUTE_CHARACTERS = 120
@@ -56,8 +52,8 @@ class SessionStateManager:
         session_id: Letters, digits, `.`, `_` and `-`, at most 128.
         durability: What a write survives, see `Database`.
         lock_timeout_s: Seconds that a write waits for the writes of others, then it fails.
-        expires_after_s: Seconds without a write after which `cleanup_expired` may remove it; None
-            leaves that to `close` and `remove`. Holds from then on, for every process.
+        expires_after_s: Seconds without a write after which `session_files.cleanup_expired` may
+            remove it; None leaves that to `cleanup`. Holds from then on, for every process.
 
     Attributes:
         id: The session's id.
@@ -89,12 +85,12 @@ class SessionStateManager:
             raise StateError(f"lock_timeout_s must be {limit}, not {lock_timeout_s!r}")
         self.id = session_id
         with operation(semconv.SESSION_INIT, {semconv.SESSION_ID: session_id}):
-            self._directory = _directory(Path(root))
+            self._directory = session_files.make_directory(Path(root))
             self.path = self._directory / f"session-{session_id}.sqlite3"
             self.view = self._directory / f"session-{session_id}.json"
             self._checkpoints = self._directory / "checkpoints" / session_id
             with ExitStack() as undo:
-                self._in_use = _use(_use_path(self.path))
+                self._in_use = session_files.use(self.path)
                 undo.callback(os.close, self._in_use)
                 self._database = Database(self.path, SCHEMA, durability, lock_timeout_s)
                 undo.callback(self._database.close)
@@ -138,7 +134,7 @@ class SessionStateManager:
         """
         with self._operation(semconv.STATE_QUERY, path):
             key = state_paths.member(path).key
-            rows = self._database.read(state_tree.FIND, (key,))
+            rows = self._database.read(state_reader.FIND, (key,))
             if rows and rows[0][0] is not None:
                 return json.loads(rows[0][0])
             with self._database.reading() as connection:
@@ -209,7 +205,7 @@ class SessionStateManager:
             StateError: So many versions have followed that they are no longer kept.
         """
         with self._database.reading() as connection:
-            return state_tree.changes(connection, path, since)
+            return state_reader.changes(connection, path, since)
 
     def update(self, since: int) -> Update:
         """What a copy of the state of version `since` lacks; below 0, the whole state.
@@ -218,7 +214,7 @@ class SessionStateManager:
             StateError: The file cannot be read.
         """
         with self._database.reading() as connection:
-            return state_tree.update(connection, since)
+            return state_reader.update(connection, since)
 
     @property
     def in_transaction(self) -> bool:
@@ -298,7 +294,7 @@ class SessionStateManager:
         """
         try:
             with self._database.reading() as connection:
-                state_tree.check(connection, str(self.path))
+                state_reader.check(connection, str(self.path))
         except StateError:
             count_violation("damaged")
             raise
@@ -317,7 +313,7 @@ class SessionStateManager:
             StateError: Another process has it open; it is closed here, and stays.
         """
         self.close()
-        if not _removed(self.path):
+        if not session_files.removed(self.path):
             raise StateError(f"{self.path}: another process has this session open")
 
     def _activate(self, old: Path, expires_after_s: float | None) -> None:
@@ -370,43 +366,6 @@ class SessionStateManager:
         )
 
 
-def cleanup_expired(root: str | os.PathLike[str], older_than_s: float | None = None) -> list[str]:
-    """Remove the sessions that have expired and are not open.
-
-    Args:
-        root: The workspace.
-        older_than_s: Also those without a write for so long, whatever they say themselves.
-
-    Returns:
-        The ids of those that were removed.
-    """
-    removed = []
-    for path in sorted((Path(root) / STATE_DIRECTORY).glob("session-*.sqlite3")):
-        try:
-            limit_s = _expiry_s(path)
-            age_s = time.time() - max(
-                file.stat().st_mtime for file in (path, Path(f"{path}-wal")) if file.exists()
-            )
-        except (StateError, OSError, ValueError):
-            continue  # none of ours, or gone meanwhile
-        limits = [each for each in (limit_s, older_than_s) if each is not None]
-        if limits and age_s > min(limits) and _removed(path):
-            removed.append(path.stem.removeprefix("session-"))
-    return removed
-
-
-def _expiry_s(path: Path) -> float | None:
-    database = Database(path, SCHEMA)
-    try:
-        with database.reading() as connection:
-            row = connection.execute(
-                "SELECT value FROM facts WHERE name = 'expires_after_s'"
-            ).fetchone()
-    finally:
-        database.close()
-    return None if row is None else float(row[0])
-
-
 def _state_of(old: Path) -> dict[str, Any]:
     """What a session kept in one file, as sessions did before."""
     store = StateStore(old)
@@ -414,53 +373,3 @@ def _state_of(old: Path) -> dict[str, Any]:
         return store.document
     finally:
         store.close()
-
-
-def _directory(root: Path) -> Path:
-    directory = root / STATE_DIRECTORY
-    try:
-        root.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
-        directory.parent.mkdir(exist_ok=True)
-        directory.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
-    except OSError as error:
-        message = f"{directory}: a session cannot be kept there: {error.strerror}"
-        raise StateError(message) from error
-    return directory
-
-
-def _use_path(path: Path) -> Path:
-    return path.with_suffix(".use")
-
-
-def _use(path: Path) -> int:
-    """Says, for as long as the descriptor is open, that the session is in use."""
-    while True:
-        try:
-            file = files.descriptor(path, os.O_RDWR | os.O_CREAT, links=False)
-        except OSError as error:
-            raise StateError(f"{path}: cannot be opened: {error.strerror}") from error
-        fcntl.flock(file, fcntl.LOCK_SH)
-        # A process that removed the session meanwhile removed this file, too.
-        try:
-            if os.stat(path).st_ino == os.fstat(file).st_ino:
-                return file
-        except FileNotFoundError:
-            pass
-        os.close(file)
-
-
-def _removed(path: Path) -> bool:
-    use_path = _use_path(path)
-    file = _use(use_path)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for ending in (".sqlite3", ".sqlite3-wal", ".sqlite3-shm", ".lock", ".json"):
-            path.with_suffix(ending).unlink(missing_ok=True)
-        name = path.stem.removeprefix("session-")
-        shutil.rmtree(path.parent / "checkpoints" / name, ignore_errors=True)
-        use_path.unlink(missing_ok=True)  # last: a waiting process then finds nothing
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(file)
-    return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orchwatch.runtime import state_paths
-from orchwatch.runtime.state_tree import MISSING
+from orchwatch.runtime.state_reader import MISSING
 
 if TYPE_CHECKING:
     from orchwatch.runtime.session_state import SessionStateManager

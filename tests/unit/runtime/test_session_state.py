@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchwatch.runtime import state_tree
-from orchwatch.runtime.session_state import SessionStateManager, cleanup_expired
+from orchwatch.runtime.session_files import cleanup_expired
+from orchwatch.runtime.session_state import SessionStateManager
 from orchwatch.runtime.state import StateError, StateStore
 from orchwatch.runtime.state_database import KEPT_VERSIONS
 from orchwatch.runtime.state_paths import PathError

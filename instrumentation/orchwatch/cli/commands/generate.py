@@ -26,8 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         metavar="DIR",
-        help="another checkout, or a directory for all that docker compose and servers of your own"
-        " read",
+        help="another checkout, or a directory for all files that docker compose or your own"
+        " servers read",
     )
 
 

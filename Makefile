@@ -105,6 +105,10 @@ bench-status-line: setup ## Measure what a status line costs as a process
 bench-cli: setup ## Measure what each command costs, over up to a million operations
 	@$(BIN)/python benchmarks/cli.py
 
+.PHONY: bench-trace
+bench-trace: setup ## Measure what it takes to look at a trace of 200,000 spans
+	@$(BIN)/python benchmarks/one_trace.py
+
 .PHONY: bench-hooks
 bench-hooks: setup ## Measure what a hook costs the agent
 	@$(BIN)/python benchmarks/hooks.py

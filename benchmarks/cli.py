@@ -28,7 +28,8 @@ SCRIPT = Path(sys.executable).with_name("orchwatch")
 BARE = [sys.executable, "-c", "pass"]
 COMMANDS = (
     "current", "kpi list", "sessions", "agents", "traces", "trace", "trace --failed",
-    "trace --slowest state.query", "events", "status-line", "doctor",
+    "trace --slowest state.query", "trace --waterfall", "critical-path", "flame",
+    "flame --since all", "hooks", "events", "status-line", "doctor",
 )  # fmt: skip
 
 

@@ -50,9 +50,9 @@ def segments(count: int, *, end_ns: int, length_s: float, seed: int = 1) -> Iter
     draw = random.Random(seed)  # noqa: S311 - no secret
     text, size = [_header(0)], 0
     number = 0
-    for line in _lines(count, draw, end_ns - int(length_s * _NS), length_s * _NS / count):
-        text.append(line)
-        size += len(line) + 1
+    for one in _lines(count, draw, end_ns - int(length_s * _NS), length_s * _NS / count):
+        text.append(one)
+        size += len(one) + 1
         if size >= SEGMENT_BYTES:
             yield ("\n".join(text) + "\n").encode()
             number += 1
@@ -88,25 +88,41 @@ def _lines(count: int, draw: random.Random, start_ns: int, step_ns: float) -> It
                     return
                 duration_ns = int(draw.lognormvariate(0, 0.5) * typical_s * _NS)
                 place = trace_id, f"{draw.getrandbits(64):016x}", root
-                yield _line(draw, place, name, (at_ns, at_ns + duration_ns), (session, agent))
+                failed = draw.random() < 0.002  # noqa: PLR2004 - one in 500
+                times = (at_ns, at_ns + duration_ns)
+                yield line(place, name, times, (session, agent), failed=failed)
                 at_ns += duration_ns
                 done += 1
             if done == count:
                 return
             place = trace_id, root, ""
-            yield _line(draw, place, "agent.task", (began_ns, at_ns), (session, agent))
+            failed = draw.random() < 0.002  # noqa: PLR2004 - as above
+            yield line(place, "agent.task", (began_ns, at_ns), (session, agent), failed=failed)
             done += 1
 
 
-def _line(
-    draw: random.Random,
+def segment(number: int, lines: list[str]) -> bytes:
+    """A whole segment of these lines."""
+    return ("\n".join([_header(number), *lines]) + "\n").encode()
+
+
+def line(
     place: tuple[str, str, str],
     name: str,
     times: tuple[int, int],
     who: tuple[str, str],
+    *,
+    failed: bool = False,
 ) -> str:
-    """One span; its place are the ids of trace, span and parent, empty where there is none."""
-    failed = draw.random() < 0.002  # noqa: PLR2004 - one in 500
+    """One span.
+
+    Args:
+        place: The ids of trace, span and parent, empty where there is none.
+        name: Of the operation.
+        times: When it started and ended, in Unix nanoseconds.
+        who: Session and agent.
+        failed: Whether it did.
+    """
     attributes = {
         "orchestration.operation.name": name,
         "session.id": who[0],

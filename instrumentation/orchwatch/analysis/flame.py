@@ -88,42 +88,67 @@ def of_spans(spans: Sequence[Outline]) -> Flame:
         return Flame()
     tree = SpanTree(spans, as_recorded=True)
     own_ns = self_time.self_ns(tree)
-    frames: list[Frame] = []
-    known: dict[tuple[int | None, str, str], int] = {}
-    names: dict[tuple[str | None, ...], tuple[str, str]] = {}
+    graph = Graph()
     at: list[int | None] = [None] * (tree.root + 1)
     for place in tree.order:
         span, above = spans[place], tree.parent[place]
-        caller = at[above]
         agent = spans[above].agent if above != tree.root else None
+        at[place] = number = graph.place(at[above], span, agent)
+        graph.add(number, 1, int(span.status == _STATUS_ERROR), own_ns[place])
+    traces = len({span.trace_id for span in spans})
+    return graph.finished(traces=traces, spans=len(spans), ran_ns=_ran_ns(spans))
+
+
+class Graph:
+    """A flame graph as it is put together, callers first.
+
+    Attributes:
+        frames: So far, without their totals.
+    """
+
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+        self._known: dict[tuple[int | None, str, str], int] = {}
+        self._names: dict[tuple[str | None, ...], tuple[str, str]] = {}
+
+    def place(self, caller: int | None, span: Outline, agent: str | None) -> int:
+        """The place of a span's frame.
+
+        Args:
+            caller: The place of its caller's frame; None where nothing called it.
+            span: It.
+            agent: The caller's.
+        """
         other = span.agent if span.agent != agent else None
         key = (span.name, span.operation, span.hook, span.hook_event, other)
-        if key not in names:
+        found = self._names.get(key)
+        if found is None:
             title = label(span)
             if other and not title.endswith(other):
                 title += f" [{other}]"
-            names[key] = title, kind(span)
-        name, what = names[key]
-        level = frames[caller].level + 1 if caller is not None else 0
-        if level >= DEEPEST:
+            found = self._names[key] = title, kind(span)
+        name, what = found
+        level = self.frames[caller].level + 1 if caller is not None else 0
+        if level >= DEEPEST and caller is not None:
             name, what = DEEPER, "other"
-            caller = caller if level == DEEPEST or caller is None else frames[caller].parent
+            caller = caller if level == DEEPEST else self.frames[caller].parent
             level = DEEPEST
-        number = known.get((caller, name, what))
+        number = self._known.get((caller, name, what))
         if number is None:
-            number = known[caller, name, what] = len(frames)
-            frames.append(Frame(name=name, kind=what, parent=caller, level=level))
-        at[place] = number
-        frame = frames[number]
-        frame.self_ns += own_ns[place]
-        frame.count += 1
-        frame.errors += span.status == _STATUS_ERROR
-    return Flame(
-        frames=ordered(frames),
-        traces=len({span.trace_id for span in spans}),
-        spans=len(spans),
-        ran_ns=_ran_ns(spans),
-    )
+            number = self._known[caller, name, what] = len(self.frames)
+            self.frames.append(Frame(name=name, kind=what, parent=caller, level=level))
+        return number
+
+    def add(self, place: int, count: int, errors: int, self_ns: int) -> None:
+        """Adds spans to a frame."""
+        frame = self.frames[place]
+        frame.count += count
+        frame.errors += errors
+        frame.self_ns += self_ns
+
+    def finished(self, *, traces: int, spans: int, ran_ns: int) -> Flame:
+        """The graph."""
+        return Flame(frames=ordered(self.frames), traces=traces, spans=spans, ran_ns=ran_ns)
 
 
 def ordered(frames: Sequence[Frame]) -> list[Frame]:
@@ -137,7 +162,9 @@ def ordered(frames: Sequence[Frame]) -> list[Frame]:
         below[frame.parent].append(place)
     for places in below.values():
         # Taken from the end.
-        places.sort(key=lambda place: (frames[place].total_ns, frames[place].name))
+        places.sort(
+            key=lambda place: (frames[place].total_ns, frames[place].name, frames[place].kind)
+        )
     found: list[Frame] = []
     waiting: list[tuple[int, int | None]] = [(place, None) for place in below[None]]
     while waiting:

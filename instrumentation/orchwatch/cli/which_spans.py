@@ -5,16 +5,18 @@ from __future__ import annotations
 import argparse
 import gc
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchwatch.cli import filters
 from orchwatch.errors import OrchwatchError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from orchwatch.store.database import Store
     from orchwatch.store.outlines import Outline
+    from orchwatch.store.selection import Selection
     from orchwatch.store.small import SmallStore
 
 _RANGE = ".."
@@ -60,8 +62,8 @@ def side(
     arguments: argparse.Namespace,
     store: Store | SmallStore,
     directory: Path,
-) -> tuple[str, list[Outline]]:
-    """One side of a comparison: what to call it, and its spans.
+) -> Side:
+    """One side of a comparison.
 
     Args:
         command: Who asks.
@@ -89,28 +91,47 @@ def side(
     if any(one.startswith(what) for one in sessions) and not spans.trace_ids(store, what):
         options.session = what
         return all_selected(command, filters.chosen(options, store, directory), store, directory)
-    found = of_trace(command, what, store, directory)
-    return f"trace {found[0].trace_id}, {found[0].name}", found
+    return trace(of_trace(command, what, store, directory))
+
+
+class Side(NamedTuple):
+    """What is looked at.
+
+    Attributes:
+        title: What to call it.
+        spans: Gives them.
+        selection: The same for the store; None where that has no way to say it.
+    """
+
+    title: str
+    spans: Callable[[], list[Outline]]
+    selection: Selection | None = None
+
+
+def trace(found: list[Outline]) -> Side:
+    """The spans of one trace."""
+    return Side(f"trace {found[0].trace_id}, {found[0].name}", lambda: found)
 
 
 def all_selected(
     command: str, chosen: filters.Chosen, store: Store | SmallStore, directory: Path
-) -> tuple[str, list[Outline]]:
-    """What is selected, of an operation with all below it; and what to call it.
-
-    Raises:
-        OrchwatchError: Nothing is.
-    """
-    from orchwatch.analysis.span_tree import below  # noqa: PLC0415 - as above
-
+) -> Side:
+    """What is selected, of an operation with all below it."""
     operation = chosen.selection.operation
     wide = replace(chosen, selection=replace(chosen.selection, operation=None))
-    found = selected(command, wide, store, directory)
-    if operation is not None:
-        found = below(found, operation)
-    if not found:
-        raise nothing(command, chosen, directory)
-    return f"what was recorded {chosen.words}".rstrip(), found
+
+    def spans() -> list[Outline]:
+        from orchwatch.analysis.span_tree import below  # noqa: PLC0415 - as above
+
+        found = selected(command, wide, store, directory)
+        if operation is not None:
+            found = below(found, operation)
+        if not found:
+            raise nothing(command, chosen, directory)
+        return found
+
+    title = f"what was recorded {chosen.words}".rstrip()
+    return Side(title, spans, chosen.selection if operation is None else None)
 
 
 def latest_trace(

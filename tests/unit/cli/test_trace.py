@@ -185,7 +185,7 @@ def test_two_traces_are_compared_by_phase(capsys: pytest.CaptureFixture[str]) ->
         (["a", "b"], 2, "trace: one ID at a time, not 2; diff A B compares two"),
         (["diff", "1h..", "a"], 2, "trace diff: a range is like 48h..24h, not '1h..'"),
         (["diff", "ffff", "a"], 1, "trace diff: no span of ffff is stored in "),
-        (["diff", "9d..8d", "a"], 1, "trace diff: nothing is stored in "),
+        (["diff", "9d..8d", "9d..8d"], 1, "trace diff: nothing is stored in "),
         (["--waterfall", "--format", "json"], 2, "trace: --waterfall is a view of one trace"),
         (["diff", "a", "b", "--waterfall"], 2, "trace: --waterfall is a view of one trace"),
         (["ffff", "--waterfall"], 1, "trace: no span of ffff is stored in "),

@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import io
 import sys
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from orchwatch.cli import filters, which_spans, window
 from orchwatch.errors import OrchwatchError, UsageError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
     from pathlib import Path
     from typing import TextIO
 
+    from orchwatch.analysis.flame import Flame
+    from orchwatch.cli.which_spans import Side
     from orchwatch.store.database import Store
-    from orchwatch.store.outlines import Outline
     from orchwatch.store.small import SmallStore
 
 HELP = "show where time went by call path, and what changed: terminal, HTML, or a profiler's file"
 
 _NAME = "flame"
 _FORMATS = ("table", "json", "html", "folded", "speedscope", "chrome")
-
-
-class _Side(NamedTuple):
-    """What is looked at, or compared with."""
-
-    title: str
-    spans: list[Outline]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,16 +68,22 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.output == "":
         raise UsageError("flame: --output must not be empty")
     directory = Path(home())
+    file = io.StringIO()
     with filters.opened(directory) as store:
         now = _asked(arguments, store, directory)
         before = None
         if arguments.against is not None:
-            before = _Side(*which_spans.side(_NAME, arguments.against, arguments, store, directory))
+            before = which_spans.side(_NAME, arguments.against, arguments, store, directory)
+        if arguments.format == "chrome":
+            from orchwatch.analysis.span_tree import SpanTree  # noqa: PLC0415
+            from orchwatch.reporters import flame_files  # noqa: PLC0415
+
+            flame_files.chrome(SpanTree(now.spans(), as_recorded=True), now.title, file)
+        else:
+            _write(arguments.format, [one for one in (now, before) if one], store, file)
     if arguments.output is None:
-        _write(arguments.format, now, before, sys.stdout)
+        sys.stdout.write(file.getvalue())
         return 0
-    file = io.StringIO()
-    _write(arguments.format, now, before, file)
     try:
         files.replace(arguments.output, file.getvalue().encode("utf-8", "replace"))
     except OSError as error:
@@ -92,21 +93,14 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _write(form: str, now: _Side, before: _Side | None, file: TextIO) -> None:
-    from orchwatch.analysis import flame, flame_diff  # noqa: PLC0415 - as above
+def _write(form: str, sides: Sequence[Side], store: Store | SmallStore, file: TextIO) -> None:
+    """Writes one graph, or the first against the second."""
+    from orchwatch.analysis import flame_diff  # noqa: PLC0415 - as above
     from orchwatch.reporters import flame_files, flame_page, flame_table  # noqa: PLC0415
 
-    if form == "chrome":
-        from orchwatch.analysis.span_tree import SpanTree  # noqa: PLC0415
-
-        flame_files.chrome(SpanTree(now.spans, as_recorded=True), now.title, file)
-        return
-    graph = flame.of_spans(now.spans)
-    diff = None
-    title = now.title
-    if before is not None:
-        diff = flame_diff.compare(graph, flame.of_spans(before.spans))
-        title = f"{now.title}, against {before.title}"
+    graphs = [_graph(side, store) for side in sides]
+    graph, title = graphs[0], ", against ".join(side.title for side in sides)
+    diff = flame_diff.compare(*graphs) if len(graphs) > 1 else None
     shown = graph if diff is None else diff.flame
     changes = None if diff is None else diff.changes
     if form == "json":
@@ -115,10 +109,8 @@ def _write(form: str, now: _Side, before: _Side | None, file: TextIO) -> None:
         told = flame_table.summary(graph) if diff is None else flame_table.diff_summary(diff)
         file.write(flame_page.page(flame_page.Page(title=title, summary=told), shown, changes))
     elif form == "speedscope":
-        graphs = [(now.title, graph)]
-        if diff is not None and before is not None:
-            graphs.append((before.title, diff.before))
-        flame_files.speedscope(graphs, file)
+        titles = [side.title for side in sides]
+        flame_files.speedscope(list(zip(titles, graphs, strict=True)), file)
     elif form == "folded":
         flame_files.folded(graph, file) if diff is None else flame_files.folded_diff(diff, file)
     elif diff is None:
@@ -127,15 +119,22 @@ def _write(form: str, now: _Side, before: _Side | None, file: TextIO) -> None:
         flame_table.render_diff(title, diff, file)
 
 
-def _asked(arguments: argparse.Namespace, store: Store | SmallStore, directory: Path) -> _Side:
+def _graph(side: Side, store: Store | SmallStore) -> Flame:
+    from orchwatch.analysis import flame, flame_query  # noqa: PLC0415 - as above
+
+    if side.selection is not None:
+        found = flame_query.merged(store, side.selection)
+        if found.frames:
+            return found
+    return flame.of_spans(side.spans())
+
+
+def _asked(arguments: argparse.Namespace, store: Store | SmallStore, directory: Path) -> Side:
     if arguments.trace_id:
         which_spans.id_alone(_NAME, arguments)
-        return _trace(which_spans.of_trace(_NAME, arguments.trace_id, store, directory))
+        found = which_spans.of_trace(_NAME, arguments.trace_id, store, directory)
+        return which_spans.trace(found)
     chosen = filters.chosen(arguments, store, directory)
     if not filters.given(arguments):
-        return _trace(which_spans.latest_trace(_NAME, chosen, store, directory))
-    return _Side(*which_spans.all_selected(_NAME, chosen, store, directory))
-
-
-def _trace(spans: list[Outline]) -> _Side:
-    return _Side(f"trace {spans[0].trace_id}, {spans[0].name}", spans)
+        return which_spans.trace(which_spans.latest_trace(_NAME, chosen, store, directory))
+    return which_spans.all_selected(_NAME, chosen, store, directory)

@@ -123,15 +123,15 @@ def _diff(arguments: argparse.Namespace, store: Store | SmallStore, directory: P
     from orchwatch.analysis import trace_diff  # noqa: PLC0415 - as above
     from orchwatch.reporters import trace_diff_table  # noqa: PLC0415
 
-    (before_title, before), (title, now) = (
+    before, now = (
         which_spans.side("trace diff", what, arguments, store, directory)
         for what in arguments.trace_id[1:]
     )
-    found = trace_diff.compare(before, now)
+    found = trace_diff.compare(before.spans(), now.spans())
     if arguments.format == "json":
         trace_diff_table.render_json(found, sys.stdout)
     else:
-        trace_diff_table.render((before_title, title), found, sys.stdout)
+        trace_diff_table.render((before.title, now.title), found, sys.stdout)
     return 0
 
 

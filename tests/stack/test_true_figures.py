@@ -202,7 +202,7 @@ def test_a_new_version_of_a_service_is_noted_once_and_the_first_of_all_is_not(
     )
     series = {
         'target_info{job="shop",instance="a",service_version="1.0"}': samples.constant(1, 20),
-        'target_info{job="shop",instance="b",service_version="1.1"}': "_x19 1x20",
+        'target_info{job="shop",instance="b",service_version="1.1"}': "_x20 1x20",
         'target_info{job="bare",instance="c"}': samples.constant(1, 40),
     }
     expr = f"({noted['expr']})"

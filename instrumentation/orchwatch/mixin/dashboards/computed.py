@@ -77,8 +77,10 @@ def idle(counter: str) -> Computed:
         counter: Of what may have run.
     """
     within = f"sum({counter})[$__range:{_STEP}]"
-    began = f"count_over_time({within}) unless on () sum({counter} offset $__range)"
-    ran = f"changes({within}) > 0 or on () ({began})"
+    # What it was at the start is not within, and may be nothing yet.
+    as_before = f"last_over_time({within}) == on () sum({counter} offset $__range)"
+    more = f"last_over_time({within}) unless on () ({as_before})"
+    ran = f"changes({within}) > 0 or on () ({more})"
     words = ": none ran in this time range; choose another operation, or a longer time"
     return Computed(IDLE, _labelled(f"vector(0) unless on () ({ran})", _LABEL, words))
 

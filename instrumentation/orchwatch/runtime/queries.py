@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import weakref
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -143,7 +144,7 @@ class QueryAPI:
             QueryError, StateError: As `query`.
         """
         plan = query_plans.compiled(path)
-        with self._lock:
+        with nullcontext() if self._apart else self._lock:
             started = time.perf_counter()
             document = self._current()
             answer = self._select(plan, document)
@@ -161,6 +162,10 @@ class QueryAPI:
         )
 
     def _values(self, plans: list[Plan]) -> list[list[Any]]:
+        if self._apart:
+            # Without the lock: who holds it may wait for the transaction that this thread is in.
+            document = self._state.document
+            return [plan.select(document) for plan in plans]
         with self._lock:
             document = self._current()
             values = [self._kept(plan, self._select(plan, document)) for plan in plans]
@@ -200,10 +205,8 @@ class QueryAPI:
 
     def _kept(self, plan: Plan, answer: _Answer) -> list[Any]:
         """The values for the caller. Copies: what is kept must not change with what is given."""
-        if self._mirror is None or self._apart:
-            return answer.nodes
         try:
-            if answer.plan != "cache" and self._cache.max_bytes:
+            if answer.plan != "cache" and self._cache.max_bytes and self._mirror is not None:
                 self._cache.put(
                     plan.path,
                     answer.nodes,

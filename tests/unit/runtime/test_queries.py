@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import pytest
 from orchwatch.runtime.queries import QueryAPI, QueryError
 from orchwatch.runtime.session_state import SessionStateManager
 from orchwatch.runtime.state import StateStore
+from orchwatch.runtime.state_mirror import Mirror
 from orchwatch.testing import capture
 
 if TYPE_CHECKING:
@@ -253,6 +255,29 @@ def test_what_a_transaction_takes_back_is_never_an_answer(state: SessionStateMan
     assert queries.query("$.tasks.t1.id") == [1]
     state.set("other", 1)  # has the version that the transaction had
     assert queries.query("$.tasks.t1.id") == [1]
+
+
+def test_a_query_in_a_transaction_waits_for_no_query_beside_it(
+    state: SessionStateManager, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries = QueryAPI(state)
+    beside, follow = threading.Event(), Mirror.follow
+
+    def followed(self: Mirror) -> list[tuple[str, ...]]:
+        beside.set()
+        return follow(self)
+
+    monkeypatch.setattr(Mirror, "follow", followed)
+    found = []
+    thread = threading.Thread(target=lambda: found.extend(queries.query("$.tasks.t1.id")))
+    with state.transaction() as transaction:
+        transaction.set("tasks.t1.id", 7)
+        thread.start()
+        assert beside.wait(LIMIT_S)  # holds the lock of the queries, and waits for this transaction
+        assert queries.query("$.tasks.t1.id") == [7]
+        assert queries.explain("$.tasks.t1.id").plan == "walk"
+    thread.join()
+    assert found == [7]
 
 
 def test_an_answer_is_the_callers_to_change(state: SessionStateManager) -> None:

@@ -39,8 +39,9 @@ def test_memory_utilization_is_a_share() -> None:
 
 
 def test_cpu_utilization_is_unknown_before_time_has_passed_and_a_share_afterwards() -> None:
+    # On a busy machine time may pass between the two readings.
+    assert any(levels.Machine().cpu_utilization() is None for _ in range(100))
     machine = levels.Machine()
-    assert machine.cpu_utilization() is None
     end = time.monotonic() + 0.5
     while time.monotonic() < end:
         pass

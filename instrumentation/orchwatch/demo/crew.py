@@ -8,6 +8,7 @@ import threading
 from typing import TYPE_CHECKING, Self
 
 from orchwatch.runtime.agents import AgentError, AgentEvent, Launch
+from orchwatch.runtime.message import MessageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -130,10 +131,13 @@ class Crew:
 
     def _read(self) -> None:
         while not self._closed.is_set():
-            self._mailbox.handle(
-                lambda message: self._pool.events.put((message.sender, message)),
-                timeout_s=_READ_S,
-            )
+            try:
+                self._mailbox.handle(
+                    lambda message: self._pool.events.put((message.sender, message)),
+                    timeout_s=_READ_S,
+                )
+            except MessageError:  # a stopped agent may hold the bus up, until it is killed
+                self._closed.wait(_READ_S)
 
     def _launch(self, name: str) -> Launch:
         return Launch(command=[*WORKER, str(self._bus.path), self._session_id, name])

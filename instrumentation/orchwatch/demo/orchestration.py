@@ -17,6 +17,7 @@ from orchwatch.recording.operation import operation
 from orchwatch.recording.propagation import attach
 from orchwatch.runtime import hooks, sessions
 from orchwatch.runtime.agents import AgentEvent
+from orchwatch.runtime.message import MessageError
 from orchwatch.runtime.sessions import Session
 
 if TYPE_CHECKING:
@@ -183,7 +184,11 @@ class Orchestration:
             raise OrchestrationError(f"{task_id} failed {TASK_ATTEMPTS} times, its agents died")
         self._process("task.assigned", id=task_id, agent=agent)
         body = {"id": task_id, "files": task["files"]}
-        self._crew.deliver(agent, TASK, body, {semconv.GEN_AI_AGENT_NAME: agent})
+        try:
+            self._crew.deliver(agent, TASK, body, {semconv.GEN_AI_AGENT_NAME: agent})
+        except MessageError:
+            # An agent that was stopped in the middle of a write holds up all.
+            self._kill_the_silent()
 
     def _take(self, agent: str, message: Message) -> None:
         """Fold an agent's report into the state, unless another agent has the task by now."""

@@ -42,21 +42,27 @@ def work(bus: MessageBus, session_id: str) -> None:
     Raises:
         MessageError: The bus cannot be used.
     """
-    inbox: queue.SimpleQueue[Message] = queue.SimpleQueue()
+    inbox: queue.SimpleQueue[Message | MessageError] = queue.SimpleQueue()
     mailbox = bus.mailbox(sole_reader=True)
     threading.Thread(target=_take, args=(mailbox, inbox), name="messages", daemon=True).start()
     say_ready()
-    while (message := inbox.get()).kind != LEAVE:
-        with attach(message.headers):
-            _serve(message, bus, session_id)
-
-
-def _take(mailbox: Mailbox, inbox: queue.SimpleQueue[Message]) -> None:
-    while (message := mailbox.receive(None)) is not None:
-        mailbox.acknowledge(message)
-        inbox.put(message)
+    while not isinstance(message := inbox.get(), MessageError):
         if message.kind == LEAVE:
             return
+        with attach(message.headers):
+            _serve(message, bus, session_id)
+    raise message
+
+
+def _take(mailbox: Mailbox, inbox: queue.SimpleQueue[Message | MessageError]) -> None:
+    try:
+        while (message := mailbox.receive(None)) is not None:
+            mailbox.acknowledge(message)
+            inbox.put(message)
+            if message.kind == LEAVE:
+                return
+    except MessageError as error:
+        inbox.put(error)
 
 
 def _serve(message: Message, bus: MessageBus, session_id: str) -> None:

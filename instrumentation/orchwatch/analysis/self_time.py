@@ -39,12 +39,19 @@ def of_agents(tree: SpanTree) -> dict[tuple[str, str], int]:
     """How long each agent was at work, by session and agent, in nanoseconds.
 
     That is when one of its spans was at work itself, or several were: an agent that waits for
-    another one is not. An agent without a name is a session's main agent.
+    another one is not. What names a session and no agent is that session's main agent's, what names
+    neither its caller's.
     """
     own: defaultdict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
-    for place, span in enumerate(tree.spans):
-        agent = span.session_id or "", span.agent_id or span.agent or ""
-        own[agent] += pieces(tree, place)
+    agents: list[tuple[str, str]] = [("", "")] * (tree.root + 1)
+    for place in tree.order:
+        span = tree.spans[place]
+        session, agent = agents[tree.parent[place]]
+        if span.session_id or span.agent_id or span.agent:
+            session = span.session_id or session
+            agent = span.agent_id or span.agent or ""
+        agents[place] = session, agent
+        own[session, agent] += pieces(tree, place)
     return {agent: length for agent, parts in own.items() if (length := _length(parts))}
 
 

@@ -33,6 +33,9 @@ def render(titles: tuple[str, str], diff: TraceDiff, file: TextIO) -> None:
         file.write(f"{head + ':':8}{safe(title)}; {counted(side.traces, 'trace')}, {each}\n")
     file.write(f"{signed(diff.now.path_ns - diff.before.path_ns)} in all\n\n")
     changed = [phase for phase in diff.phases if phase.grown_ns or phase.grown_own_ns]
+    if not changed:
+        file.write("No phase differs.\n")
+        return
     shown = changed[:_MOST_ROWS]
     rows = [_HEADS, *map(_row, shown)]
     widths = [max(map(width, column)) for column in zip(*rows, strict=True)]

@@ -226,6 +226,18 @@ def test_agents_are_as_efficient_as_they_are_at_work_together(tree: Tree) -> Non
     assert (found.agents, found.parallelism, found.efficiency) == (2, 1.5, 0.75)
 
 
+def test_what_names_neither_session_nor_agent_is_its_callers(tree: Tree) -> None:
+    spans = [("turn", 0, 10, None), ("x", 2, 8, "turn"), ("y", 3, 5, "x"), ("z", 6, 7, "x")]
+    more = {
+        "x": {"agent": "x"},
+        "y": {"session_id": None},
+        "z": {"session_id": None, "agent": "other"},
+    }
+    found = critical_path.measure(tree(seconds(spans), **more))  # type: ignore[arg-type]
+    # Of the turn, of x with y in it, and of the other.
+    assert (found.agents, found.parallelism) == (3, 1)
+
+
 def test_a_span_of_a_clock_that_is_behind_lies_in_the_middle_of_its_caller(tree: Tree) -> None:
     spans = [("a", 10, 20, None), ("b", 2, 8, "a"), ("c", 3, 5, "b")]
     hosts = {"a": {"host": "one"}, "b": {"host": "two"}, "c": {"host": "two"}}

@@ -168,6 +168,8 @@ def test_two_traces_are_compared_by_phase(capsys: pytest.CaptureFixture[str]) ->
     rows = {words[0]: words[1:] for line in out.splitlines()[4:] if (words := line.split())}
     assert rows["state.query"][2].startswith("+")
     assert rows["new\\x1b.one"][-1] == "new"
+    assert main(["trace", "diff", ids[0], ids[0]]) == 0
+    assert capsys.readouterr().out.endswith("0s in all\n\nNo phase differs.\n")
     for sides in (["session-1000", "session-1000000"], ["1h..0s", "1h..0s"]):
         assert main(["trace", "diff", *sides, "--format", "json"]) == 0
         found = json.loads(capsys.readouterr().out)

@@ -13,9 +13,9 @@ from orchwatch.recording import files
 if TYPE_CHECKING:
     from pathlib import Path
 
-_FIRST_PAUSE_S = 0.002
-_LONGEST_PAUSE_S = 0.05
-_PATIENCE_S = 0.3
+_FIRST_PAUSE_S = 0.001
+_LONGEST_PAUSE_S = 0.1
+_PATIENCE_S = 2.0
 
 
 class WriteLock:

@@ -383,7 +383,7 @@ def test_a_write_does_not_wait_for_ever(tmp_path: Path, start_python: Start) -> 
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "in\n"
-    for timeout_s in (0.05, 0.4):
+    for timeout_s in (0.05, 0.2):
         # Opening waits, too.
         with pytest.raises(StateError, match=rf"locked for {timeout_s} s by another writer"):
             SessionStateManager(tmp_path, "s1", lock_timeout_s=timeout_s)

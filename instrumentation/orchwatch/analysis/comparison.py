@@ -78,7 +78,7 @@ class Change:
         change: How much longer the median is.
         low: Where that lies at least, with `CONFIDENCE`.
         high: Where it lies at most.
-        noise: How much slower or faster the machine itself was; None where nobody measured it.
+        noise: How much slower or faster the machine itself was; None where not measured.
         verdict: `unknown` where either side has too few.
         why: What made it a regression, where that is not the median.
     """

@@ -2,7 +2,7 @@
 
 DuckDB numbers the spans, finds what each has of its own, and goes down from the callers, a level at
 a time. It has the same graph as `flame.of_spans`; what it cannot reach from the top (a circle of
-callers, more levels than are told apart) is left to that.
+callers, more levels than are shown) is left to that.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""Benchmarks of the runtime's components, and of anybody's own commands and functions."""
+"""Benchmarks of the runtime's components, and of a user's own commands and functions."""

@@ -58,7 +58,7 @@ def run(
             samples since the last time.
 
     Raises:
-        OrchwatchError: A component cannot be used, or somebody ended it.
+        OrchwatchError: A component cannot be used, or it was ended.
     """
     reports = _Reports()
     fresh: list[Any] = []

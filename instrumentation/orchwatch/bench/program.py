@@ -93,7 +93,7 @@ def run(
         The run, and the file that it is kept in.
 
     Raises:
-        OrchwatchError: A component cannot be benchmarked, or somebody ended it.
+        OrchwatchError: A component cannot be benchmarked, or it was ended.
     """
     tasks = [own.task] if own else [{"component": name} for name in components]
     number = sum(len(COMPONENTS.get(task["component"], (None,))) for task in tasks)

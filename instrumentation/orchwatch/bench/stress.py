@@ -58,7 +58,7 @@ def run(components: Sequence[str], *, processes: int, rate: float, duration_s: f
     """Keeps a steady load up and compares its end with its beginning.
 
     Raises:
-        OrchwatchError: A component cannot be used, or somebody ended it.
+        OrchwatchError: A component cannot be used, or it was ended.
     """
     watch = _Watch()
     done = load.run(

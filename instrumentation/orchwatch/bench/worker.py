@@ -1,4 +1,4 @@
-"""A process that benchmarks: it is told what in JSON, and tells what it measures, a line each.
+"""A process that benchmarks: it gets its tasks as JSON, and prints measurements, one a line.
 
 It lives in a process group of its own, so that Ctrl-C reaches only the one that started it; when
 that one hangs up or ends it, it leaves by itself, and with it all that it has started.

@@ -40,7 +40,7 @@ class BenchmarkError(OrchwatchError):
 
 
 class EndedEarlyError(OrchwatchError):
-    """Somebody ended the benchmark; nothing is left running, and nothing was kept."""
+    """The benchmark was ended; nothing is left running, and nothing was kept."""
 
     exit_code = 128 + signal.SIGINT
 
@@ -210,7 +210,7 @@ class Workers:
 
 
 def _remove_left(directory: Path) -> None:
-    """What a killed benchmark has left: nobody holds its lock any more."""
+    """What a killed benchmark has left: its lock is free."""
     for left in directory.glob("running-*"):
         try:
             lock = files.directory(left)

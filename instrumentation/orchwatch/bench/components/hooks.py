@@ -1,4 +1,4 @@
-"""Hooks: a process that reads the event it is told about, and lets it pass."""
+"""Hooks: a process that reads its event, and lets it pass."""
 
 from __future__ import annotations
 

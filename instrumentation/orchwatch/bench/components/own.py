@@ -1,4 +1,4 @@
-"""Anybody's own: a command run as a process, or a Python callable."""
+"""A user's own component: a command run as a process, or a Python callable."""
 
 from __future__ import annotations
 

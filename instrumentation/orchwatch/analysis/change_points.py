@@ -11,10 +11,9 @@ import math
 import statistics
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchwatch.analysis import comparison
-from orchwatch.errors import OrchwatchError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,7 +123,9 @@ def places(values: Sequence[float]) -> list[int]:
     # Of differences, so that a level that changes does not count as noise.
     deviation = _MAD_TO_STDDEV * statistics.median(steps) / math.sqrt(2)
     scaled = [value / max(deviation, _LEAST_DEVIATION) for value in logs]
-    cut = _pelt(scaled, _PENALTY * math.log(len(scaled)))
+    from orchwatch.analysis import segmentation  # noqa: PLC0415 - slow, and an extra
+
+    cut = segmentation.cut(scaled, _PENALTY * math.log(len(scaled)), shortest=_MIN_STRETCH)
     return [place for place in cut if _differs(values, place, cut)]
 
 
@@ -156,16 +157,3 @@ def _differs(values: Sequence[float], place: int, cut: Sequence[int]) -> bool:
     end = min((other for other in cut if other > place), default=len(values))
     low, high = comparison.relative_interval(values[start:place], values[place:end])
     return low > 0 or high < 0
-
-
-def _pelt(values: Sequence[float], penalty: float) -> list[int]:
-    try:
-        import numpy  # noqa: ICN001, PLC0415 - an extra, and slow
-        import ruptures  # noqa: PLC0415
-    except ImportError as error:
-        raise OrchwatchError(
-            f"change points need ruptures ({error}); pip install 'orchwatch[history]'"
-        ) from error
-    found: Any = ruptures.Pelt(model="l1", min_size=_MIN_STRETCH, jump=1)
-    *cut, _ = found.fit_predict(numpy.array(values).reshape(-1, 1), pen=penalty)
-    return [int(place) for place in cut]

@@ -22,6 +22,7 @@ _USERS: Final = {
     "grafana": tuple(
         f"orchwatch.mixin.dashboards.{name}" for name in ("panels", "queries", "page")
     ),
+    "history": ("orchwatch.analysis.segmentation",),
 }
 _IMPORT: Final = """
 import importlib, sys

@@ -103,7 +103,9 @@ def buckets(ref: str, counter: str, edges: str) -> prometheus.Dataquery:
         edges: The value of each edge, by `le`.
     """
     cells = f"sum by (le) ({promql.counted(counter, '$__interval')})"
-    within = promql.at_ends(counter, "$__range", "by (le) ")
+    # At the range's end, once: at each of its steps the whole range before would be read.
+    edges = f"{edges} @ end()"
+    within = promql.at_ends(f"{counter} @ end()", "$__range", "by (le) ")
     every = f"max({within})"
     first = f"max({edges} and on (le) ({within} == 0))"
     last = f"min({edges} and on (le) ({within} == on () group_left () {every}))"

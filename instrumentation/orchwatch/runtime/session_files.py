@@ -7,6 +7,7 @@ import os
 import shutil
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from orchwatch.recording import files
 from orchwatch.recording.home import DIRECTORY_MODE
@@ -14,7 +15,12 @@ from orchwatch.runtime.database import Database
 from orchwatch.runtime.state import StateError
 from orchwatch.runtime.state_database import SCHEMA
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 STATE_DIRECTORY = Path(".claude", "state")
+PREFIX = "session-"
+DATABASE = ".sqlite3"
 
 
 def make_directory(root: Path) -> Path:
@@ -60,8 +66,28 @@ def use(session: Path) -> int:
         os.close(file)
 
 
-def removed(path: Path) -> bool:
-    """Remove a session by its file; False where a process has it open.
+def last_write_s(path: Path) -> float:
+    """When a session was last written to, in Unix seconds.
+
+    Raises:
+        OSError: It is gone.
+    """
+    log = path.with_suffix(f"{DATABASE}-wal")
+    return max(file.stat().st_mtime for file in (path, log) if file == path or file.exists())
+
+
+def archived(path: Path) -> Path:
+    """Where the compressed copy of a session that was put away lies."""
+    return path.parent / "archive" / f"{path.name}.gz"
+
+
+def removed(path: Path, before: Callable[[], object] | None = None) -> bool:
+    """Remove a session by its file, its archive with it; False where a process has it open.
+
+    Args:
+        path: The session's file.
+        before: Called first, while nobody can open the session, instead of the removal of its
+            archive; what it raises keeps the session.
 
     Raises:
         StateError: It cannot be opened.
@@ -70,9 +96,13 @@ def removed(path: Path) -> bool:
     file = use(path)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for ending in (".sqlite3", ".sqlite3-wal", ".sqlite3-shm", ".lock", ".json"):
+        if before is None:
+            archived(path).unlink(missing_ok=True)
+        else:
+            before()
+        for ending in (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", ".lock", ".json"):
             path.with_suffix(ending).unlink(missing_ok=True)
-        name = path.stem.removeprefix("session-")
+        name = path.stem.removeprefix(PREFIX)
         shutil.rmtree(path.parent / "checkpoints" / name, ignore_errors=True)
         use_path.unlink(missing_ok=True)  # last: a waiting process then finds nothing
     except BlockingIOError:
@@ -93,17 +123,15 @@ def cleanup_expired(root: str | os.PathLike[str], older_than_s: float | None = N
         The ids of those that were removed.
     """
     gone = []
-    for path in sorted((Path(root) / STATE_DIRECTORY).glob("session-*.sqlite3")):
+    for path in sorted((Path(root) / STATE_DIRECTORY).glob(f"{PREFIX}*{DATABASE}")):
         try:
             limit_s = _expiry_s(path)
-            age_s = time.time() - max(
-                file.stat().st_mtime for file in (path, Path(f"{path}-wal")) if file.exists()
-            )
+            age_s = time.time() - last_write_s(path)
         except (StateError, OSError, ValueError):
             continue  # none of ours, or gone meanwhile
         limits = [each for each in (limit_s, older_than_s) if each is not None]
         if limits and age_s > min(limits) and removed(path):
-            gone.append(path.stem.removeprefix("session-"))
+            gone.append(path.stem.removeprefix(PREFIX))
     return gone
 
 

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any, Self
 
 from orchwatch import semconv
 from orchwatch.recording.operation import operation
-from orchwatch.runtime import session_files, state_copies, state_paths, state_reader, state_tree
+from orchwatch.runtime import (
+    session_archive,
+    session_files,
+    state_copies,
+    state_paths,
+    state_reader,
+    state_tree,
+)
 from orchwatch.runtime.database import LOCK_TIMEOUT_S, MAX_LOCK_TIMEOUT_S, Database
 from orchwatch.runtime.state import CURRENT_FILE, StateError, StateStore, count_violation
 from orchwatch.runtime.state_database import SCHEMA
@@ -92,6 +99,7 @@ class SessionStateManager:
             with ExitStack() as undo:
                 self._in_use = session_files.use(self.path)
                 undo.callback(os.close, self._in_use)
+                session_archive.unpack(self.path)
                 self._database = Database(self.path, SCHEMA, durability, lock_timeout_s)
                 undo.callback(self._database.close)
                 self._activate(Path(root) / session_id, expires_after_s)

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import gzip
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchwatch.runtime import session_archive
+from orchwatch.runtime.session_files import STATE_DIRECTORY
+from orchwatch.runtime.session_state import SessionStateManager
+from orchwatch.runtime.state import StateError
+from orchwatch.runtime.tasks import TaskGraph
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MEMBERS = {str(number): "x" * 100 for number in range(500)}
+# Archives a session again and again, and brings it back, until it is killed.
+ARCHIVING = """
+import sys
+from orchwatch.runtime import session_archive
+from orchwatch.runtime.session_state import SessionStateManager
+while True:
+    with SessionStateManager(sys.argv[1], "s1") as state:
+        path = state.path
+    session_archive.archive(path)
+    print("archived", flush=True)
+"""
+OPENING = """
+import sys
+from orchwatch.runtime.session_state import SessionStateManager
+sys.stdin.readline()
+with SessionStateManager(sys.argv[1], "s1") as state:
+    state.increment("opened")
+"""
+
+
+def made(root: Path, session_id: str = "s1") -> Path:
+    """A session that holds something, and is closed."""
+    with SessionStateManager(root, session_id) as state:
+        state.set("members", MEMBERS)
+        TaskGraph(state).add("a")
+        state.export()
+        state.checkpoint()
+        return state.path
+
+
+def age(path: Path, days: float) -> None:
+    then = time.time() - days * 24 * 3600
+    os.utime(path, (then, then))
+
+
+def test_a_session_that_was_put_away_is_small_and_opens_as_it_was(tmp_path: Path) -> None:
+    path = made(tmp_path)
+    size_bytes = path.stat().st_size
+    assert session_archive.archive(path)
+    names = sorted(file.name for file in path.parent.rglob("*") if file.is_file())
+    assert names == ["orchestration.json", f"{path.name}.gz"]
+    packed = path.parent / "archive" / f"{path.name}.gz"
+    assert packed.stat().st_size < size_bytes / 5
+    assert packed.stat().st_mode & 0o777 == 0o600
+    assert gzip.decompress(packed.read_bytes()).startswith(b"SQLite format 3")
+    with SessionStateManager(tmp_path, "s1") as state:
+        assert state.get("members") == MEMBERS
+        assert TaskGraph(state).counts() == {"ready": 1}
+        state.verify()
+    assert not packed.exists()
+
+
+def test_a_session_that_is_open_is_not_put_away(tmp_path: Path) -> None:
+    with SessionStateManager(tmp_path, "s1") as state:
+        assert not session_archive.archive(state.path)
+        state.set("a", 1)
+
+
+def test_a_session_that_is_removed_does_not_come_back(tmp_path: Path) -> None:
+    path = made(tmp_path)
+    session_archive.archive(path)
+    with SessionStateManager(tmp_path, "s1") as state:
+        state.cleanup()
+    with SessionStateManager(tmp_path, "s1") as state:
+        assert state.get("members") is None
+
+
+@pytest.mark.parametrize("damage", ["torn", "garbage", "other"])
+def test_a_damaged_archive_is_one_clear_line_and_stays(tmp_path: Path, damage: str) -> None:
+    path = made(tmp_path)
+    session_archive.archive(path)
+    packed = path.parent / "archive" / f"{path.name}.gz"
+    whole = packed.read_bytes()
+    content = {
+        "torn": whole[: len(whole) // 2],
+        "garbage": b"no gzip",
+        "other": gzip.compress(b"no database"),
+    }
+    packed.write_bytes(content[damage])
+    with pytest.raises(StateError) as raised:
+        SessionStateManager(tmp_path, "s1")
+    assert "\n" not in str(raised.value)
+    assert path.name in str(raised.value)
+    if damage != "other":
+        assert packed.exists()
+        assert not path.exists()
+    assert list(path.parent.rglob("*.tmp")) == []
+
+
+def test_many_that_open_it_at_once_find_one_session(tmp_path: Path) -> None:
+    session_archive.archive(made(tmp_path))
+    opening = [
+        subprocess.Popen([sys.executable, "-c", OPENING, str(tmp_path)], stdin=subprocess.PIPE)
+        for _ in range(6)
+    ]
+    for process in opening:
+        process.communicate(b"\n")
+    assert [process.returncode for process in opening] == [0] * 6
+    with SessionStateManager(tmp_path, "s1") as state:
+        assert state.get("opened") == 6
+        assert state.get("members") == MEMBERS
+
+
+def test_a_kill_at_any_moment_of_it_loses_nothing(tmp_path: Path) -> None:
+    path = made(tmp_path)
+    for kill in range(8):
+        process = subprocess.Popen(
+            [sys.executable, "-c", ARCHIVING, str(tmp_path)], stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        for _ in range(kill + 1):
+            assert process.stdout.readline()
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        with SessionStateManager(tmp_path, "s1") as state:
+            assert state.get("members") == MEMBERS
+            state.verify()
+    assert path.exists()
+
+
+def test_old_sessions_are_put_away_and_old_archives_go(tmp_path: Path) -> None:
+    directory = tmp_path / STATE_DIRECTORY
+    for number in range(4):
+        age(made(tmp_path, f"s{number}"), number * 10)
+    day_s = 24 * 3600
+    found = session_archive.retain(directory, archive_after_s=5 * day_s, remove_after_s=25 * day_s)
+    assert found == session_archive.Retained(("s1", "s2", "s3"), ("s3",))
+    found = session_archive.retain(directory, archive_after_s=5 * day_s)
+    assert found == session_archive.Retained((), ())
+    one = (directory / "archive" / "session-s1.sqlite3.gz").stat().st_size
+    found = session_archive.retain(
+        directory, archive_after_s=5 * day_s, max_archive_bytes=one + one // 2
+    )
+    assert found.removed == ("s2",)
+    assert sorted(path.name for path in directory.glob("*.sqlite3")) == ["session-s0.sqlite3"]
+
+
+def test_where_nothing_is_there_nothing_is_done(tmp_path: Path) -> None:
+    found = session_archive.retain(tmp_path / "none", archive_after_s=0)
+    assert found == session_archive.Retained((), ())

@@ -41,7 +41,8 @@ class TestOnServers:
     """With operations that were really counted."""
 
     @pytest.fixture(scope="class", autouse=True)
-    def _shops(self, stack: Stack) -> None:
+    @classmethod
+    def _shops(cls, stack: Stack) -> None:
         number = 25
         for service, took_s in (("true-shop", 0.04), ("true-slow", 0.522), ("true-fast", 52e-6)):
             one = [workload.ended(semconv.HOOK_PROCESS, took_s) for _ in range(number)]

@@ -56,13 +56,17 @@ class Following:
         self.spans = 0
         saved = checkpoint.load()
         try:
-            self._restore(saved or {}, roots)
-        except (LookupError, TypeError, ValueError, AttributeError):  # of another version, say
-            _logger.warning(
-                "the checkpoint is of no use; looking in the spool for what is recorded"
-            )
-            saved = None
-            self._restore({}, roots)
+            try:
+                self._restore(saved or {}, roots)
+            except (LookupError, TypeError, ValueError, AttributeError):  # of another version, say
+                _logger.warning(
+                    "the checkpoint is of no use; looking in the spool for what is recorded"
+                )
+                saved = None
+                self._restore({}, roots)
+        except OrchwatchError:
+            self.close()
+            raise
         self._unsaved = saved is None
 
     def _restore(self, saved: dict[str, Any], roots: Sequence[str]) -> None:
@@ -147,6 +151,10 @@ class Following:
         took_s = time.monotonic() - started_s
         wait_s = max(_CHECKPOINT_INTERVAL_S, took_s / _CHECKPOINT_SHARE)
         self._save_at_s = started_s + wait_s
+
+    def close(self) -> None:
+        """Closes the files it keeps open."""
+        self._claims.close()
 
     def _values(self) -> dict[str, Any]:
         return {

@@ -77,6 +77,7 @@ def run(roots: Sequence[str], project: Path) -> None:
     following.step(_INTERVAL_S)
     following.save()
     following.tokens.export()
+    following.close()
     checkpoint.close()
     _logger.info("ended; %d spans recorded", following.spans)
 

@@ -155,7 +155,8 @@ def _follows(port: int) -> bool:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("GET", heartbeat.PATH)
-        return connection.getresponse().status == http.HTTPStatus.OK
+        with connection.getresponse() as answer:
+            return answer.status == http.HTTPStatus.OK
     except OSError:
         return False
     finally:

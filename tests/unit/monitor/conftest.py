@@ -115,6 +115,7 @@ class Watching:
     def stop(self, *, cleanly: bool = True) -> None:
         if cleanly:
             self.following.save()
+        self.following.close()
         self.checkpoint.close()
 
     def watch(self, until: Callable[[], bool]) -> None:

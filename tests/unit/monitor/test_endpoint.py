@@ -82,7 +82,8 @@ class Listening:
     ) -> int:
         connection = self.connect()
         connection.request("POST", path, body, self.headers(**(changed or {})))
-        return connection.getresponse().status
+        with connection.getresponse() as answer:
+            return answer.status
 
     def send(self, raw: bytes) -> bytes:
         """Everything that is answered until it hangs up."""
@@ -201,7 +202,8 @@ def test_an_open_route_needs_no_secret_and_no_length(listening: Listening) -> No
 def test_only_posts_are_taken(listening: Listening) -> None:
     connection = listening.connect()
     connection.request("GET", PATH, headers=listening.headers())
-    assert connection.getresponse().status == 405
+    with connection.getresponse() as answer:
+        assert answer.status == 405
 
 
 def test_a_length_is_needed(listening: Listening) -> None:
@@ -324,7 +326,8 @@ def test_of_too_many_clients_the_one_that_was_silent_for_longest_is_hung_up_on(
     assert silent.sock.recv(1) == b""
     kept.auto_open = 0  # on this very connection, or not at all
     kept.request("POST", PATH, b"{}", listening.headers())
-    assert kept.getresponse().status == 200
+    with kept.getresponse() as last:
+        assert last.status == 200
 
 
 def test_a_port_that_is_taken_is_named_with_its_variable() -> None:

@@ -68,7 +68,8 @@ class Client(threading.Thread):
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=WITHIN_S)
         try:
             connection.request("POST", registration.HOOK_PATH, json.dumps(body), self._headers)
-            return connection.getresponse().status == 200
+            with connection.getresponse() as answer:
+                return answer.status == 200
         except (OSError, http.client.HTTPException):
             return False
         finally:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -62,13 +63,14 @@ def _eventually(ask: Callable[[], Any]) -> Any:
 
 
 def _post(port: int, payload: dict[str, Any]) -> int | None:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WITHIN_S)
     headers = {registration.SECRET_HEADER: registration.read_secret() or ""}
-    try:
-        connection.request("POST", registration.HOOK_PATH, json.dumps(payload), headers)
-        return connection.getresponse().status
-    except ConnectionError:
-        return None
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=WITHIN_S)) as connection:
+        try:
+            connection.request("POST", registration.HOOK_PATH, json.dumps(payload), headers)
+            with connection.getresponse() as answer:
+                return answer.status
+        except ConnectionError:
+            return None
 
 
 def test_it_records_files_and_hooks_until_a_signal_ends_it(
@@ -147,13 +149,14 @@ def test_an_alert_is_written_once_although_the_process_is_killed(
 
     def told() -> bool:
         secret = (home / "alertmanager" / "credentials").read_text().strip()
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WITHIN_S)
         headers = {"Authorization": f"Bearer {secret}"}
-        try:
-            connection.request("POST", "/alerts", json.dumps({"alerts": [sent]}), headers)
-            return connection.getresponse().status == 200
-        except ConnectionError:
-            return False
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=WITHIN_S)) as connection:
+            try:
+                connection.request("POST", "/alerts", json.dumps({"alerts": [sent]}), headers)
+                with connection.getresponse() as answer:
+                    return answer.status == 200
+            except ConnectionError:
+                return False
 
     for _ in range(2):
         process = start()
@@ -170,12 +173,12 @@ def test_prometheus_may_ask_for_figures_without_a_secret(
     start()
 
     def figures() -> bytes:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=WITHIN_S)
-        try:
-            connection.request("GET", "/metrics")
-            return connection.getresponse().read()
-        except ConnectionError:
-            return b""
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=WITHIN_S)) as connection:
+            try:
+                connection.request("GET", "/metrics")
+                return connection.getresponse().read()
+            except ConnectionError:
+                return b""
 
     assert b"\norchestration_telemetry_lost" in _eventually(figures)
 

@@ -194,6 +194,7 @@ def test_followed_in_any_pieces_it_is_what_one_import_gives(
         if action < 0.25:
             if action < 0.12:
                 found.save()
+            found.close()
             checkpoint.close()
             checkpoint = Checkpoint()
             found = Following(checkpoint, [str(target.parent)])
@@ -204,6 +205,7 @@ def test_followed_in_any_pieces_it_is_what_one_import_gives(
     clock.ahead_s = 2 * HOUR_S
     for _ in range(4):
         found.step(1000.0)
+    found.close()
     checkpoint.close()
     wanted = spans(tmp_path / "imported")
     assert wanted

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import closing
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -254,7 +255,7 @@ def test_a_span_that_had_arrived_when_its_import_was_killed_is_not_written_again
     before = history()
     (segment,) = (home / "spool").glob("history-*")
     header, first, *rest = segment.read_bytes().splitlines(keepends=True)
-    with sqlite3.connect(home / "claude-import.sqlite") as record:
+    with closing(sqlite3.connect(home / "claude-import.sqlite")) as record, record:
         record.execute(
             "INSERT INTO pending VALUES (1, ?, ?)", [len(header), first + b"".join(rest)]
         )

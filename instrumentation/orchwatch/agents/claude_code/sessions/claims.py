@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sqlite3
+from contextlib import ExitStack
 from enum import Enum
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -95,12 +96,14 @@ class StoredClaims(Claims):
         super().__init__()
         directory = home()
         self._path = os.path.join(directory, _NAME)
+        opened = ExitStack()
         try:
             os.makedirs(directory, DIRECTORY_MODE, exist_ok=True)
             os.close(descriptor(self._path, os.O_RDWR | os.O_CREAT, links=False))
             self._connection = sqlite3.connect(
                 self._path, timeout=_WAIT_S, isolation_level=None, check_same_thread=False
             )
+            opened.callback(self._connection.close)
             execute = self._connection.execute
             execute("PRAGMA journal_mode = WAL")
             # Survives a killed process, not a power failure: no more does the spool.
@@ -110,6 +113,7 @@ class StoredClaims(Claims):
                 " WITHOUT ROWID"
             )
         except (OSError, sqlite3.Error) as error:
+            opened.close()
             raise OrchwatchError(f"{self._path}: {error}") from None
 
     def keep(self) -> None:

@@ -15,7 +15,7 @@ import json
 import os
 import sqlite3
 from array import array
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -67,32 +67,34 @@ class ImportRecord:
     def __init__(self, on_wait: Callable[[], None]) -> None:
         directory = home()
         self._path = os.path.join(directory, f"{_NAME}.sqlite")
-        self._lock = -1
+        opened = ExitStack()
         try:
             os.makedirs(directory, DIRECTORY_MODE, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT
             lock = os.path.join(directory, f"{_NAME}.lock")
-            self._lock = descriptor(lock, flags, links=False)
+            lock_descriptor = descriptor(lock, flags, links=False)
+            opened.callback(os.close, lock_descriptor)
             try:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(lock_descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 on_wait()
-                fcntl.flock(self._lock, fcntl.LOCK_EX)
+                fcntl.flock(lock_descriptor, fcntl.LOCK_EX)
             os.close(descriptor(self._path, flags, links=False))
             self._connection = sqlite3.connect(self._path, isolation_level=None)
+            opened.callback(self._connection.close)
             self._connection.execute("PRAGMA journal_mode = WAL")
             # Survives a killed process, not a power failure: no more does the spool.
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.executescript(_SCHEMA)
             self._recover()
         except (OSError, sqlite3.Error) as error:
-            if self._lock >= 0:
-                os.close(self._lock)
+            opened.close()
             if isinstance(error, OSError):
                 why = f"{error.filename or self._path}: {error.strerror}"
             else:
                 why = f"{self._path}: {error}; once it is moved away, all is imported anew"
             raise OrchwatchError(why) from None
+        self._opened = opened
 
     def __enter__(self) -> Self:
         return self
@@ -103,8 +105,7 @@ class ImportRecord:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._connection.close()
-        os.close(self._lock)
+        self._opened.close()
 
     def session(self, session_id: str) -> ImportedSession:
         """What was seen of a session."""

@@ -49,9 +49,10 @@ class TestOnServers:
             failed = [workload.ended(semconv.HOOK_PROCESS, took_s, error="E") for _ in range(3)]
             workload.write(stack, service, [*one, *failed])
         for service in ("true-shop", "true-slow", "true-fast"):
-            assert eventually(partial(self._arrived, stack, service, number + 3))
+            assert eventually(partial(cls._arrived, stack, service, number + 3))
 
-    def _arrived(self, stack: Stack, service: str, number: int) -> bool:
+    @staticmethod
+    def _arrived(stack: Stack, service: str, number: int) -> bool:
         return counted(stack, service=service) == number
 
     def numbers(self, stack: Stack, title: str, service: str) -> dict[str, float]:

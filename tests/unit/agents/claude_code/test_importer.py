@@ -8,8 +8,8 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import closing
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 

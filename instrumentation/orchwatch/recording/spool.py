@@ -281,14 +281,15 @@ def _enforce_budget(directory: str) -> None:
 
     Imported history goes first: it can be imported again, and must not displace current operations.
     """
-    closed, open_ = [], []
+    history: list[str] = []
+    current: list[str] = []
+    open_ = []
     for family in FAMILIES:
         *earlier, highest = segment_numbers(directory, family) or [0]
-        closed += [
-            (family != HISTORY, segment_path(directory, family, number)) for number in earlier
-        ]
+        closed = history if family == HISTORY else current
+        closed += [segment_path(directory, family, number) for number in earlier]
         open_.append(segment_path(directory, family, highest))
-    spool_budget.enforce(closed, open_)
+    spool_budget.enforce(history, current, open_)
 
 
 def _after_fork() -> None:

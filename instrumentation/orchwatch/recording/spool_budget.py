@@ -12,23 +12,22 @@ VARIABLE = "ORCHWATCH_SPOOL_BUDGET_BYTES"
 _MAX_DIGITS = 18
 
 
-def enforce(closed: list[tuple[bool, str]], others: list[str]) -> None:
-    """Drops the oldest closed segments until all of them fit the budget, and counts their lines.
+def enforce(first: list[str], then: list[str], kept: list[str]) -> None:
+    """Drops closed segments until all segments fit the budget, and counts their lines.
 
     Args:
-        closed: For each closed segment, whether it is dropped only after those for which this is
-            False, and its path.
-        others: The paths of the segments that are written to.
+        first: The paths of closed segments, of which the oldest go first.
+        then: The same for those that go when none of `first` is left.
+        kept: The paths of the segments that are written to: they count, and stay.
     """
     budget_bytes = setting(VARIABLE, BUDGET_BYTES)
-    total_bytes = sum(size_bytes for _, size_bytes in map(_look, others))
-    oldest_first = []
-    for later, path in closed:
-        modified_ns, size_bytes = _look(path)
-        total_bytes += size_bytes
-        if size_bytes:
-            oldest_first.append((later, modified_ns, path, size_bytes))
-    for *_, path, size_bytes in sorted(oldest_first):
+    total_bytes = sum(size_bytes for _, size_bytes in map(_look, kept))
+    droppable = []
+    for closed in (first, then):
+        oldest_first = sorted((*_look(path), path) for path in closed)
+        total_bytes += sum(size_bytes for _, size_bytes, _ in oldest_first)
+        droppable += oldest_first
+    for _, size_bytes, path in droppable:
         if total_bytes <= budget_bytes:
             break
         if _drop(path):

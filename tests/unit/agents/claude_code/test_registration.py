@@ -145,18 +145,21 @@ def test_a_secret_that_cannot_be_used_is_an_error(home: Path) -> None:
         (
             {
                 "type": "command",
-                "command": "/old/py -I -S /old/orchwatch/agents/claude_code/hook.py",
+                "command": "/old/py -I -S /old/orchwatch/agents/claude_code/event_hook.py",
             },
             True,
         ),
         (
             {
                 "command": "/p",
-                "args": ["-I", "-S", "/x/orchwatch/agents/claude_code/hook.py", "/home"],
+                "args": ["-I", "-S", "/x/orchwatch/agents/claude_code/event_hook.py", "/home"],
             },
             True,
         ),
-        ({"type": "command", "command": "cat '/x/orchwatch/agents/claude_code/hook.py"}, False),
+        (
+            {"type": "command", "command": "cat '/x/orchwatch/agents/claude_code/event_hook.py"},
+            False,
+        ),
         ({"type": "command", "command": "./hook.py"}, False),
         ({"type": "prompt"}, False),
         (None, False),

@@ -41,6 +41,7 @@ NS_PER_S = 1_000_000_000
 SERVICE_NAME = semconv.CLAUDE_CODE_SERVICE
 
 _PROVIDER = "anthropic"
+NOT_COUNTED = ""  # the operation of a span without one: the Collector stores it, and counts none
 _SPANS_PER_LINE = 50
 
 
@@ -156,7 +157,7 @@ def turn(place: Place, turn: Turn, end_ns: int, error_type: str, reason: str) ->
     if turn.previous:
         more[semconv.SESSION_PREVIOUS_ID] = turn.previous
     # A sub-agent's turns are parts of its run: counted, they would count twice as turns.
-    operation = "" if turn.agent_id else semconv.AGENT_TURN
+    operation = NOT_COUNTED if turn.agent_id else semconv.AGENT_TURN
     span = _span(place, span_id, semconv.AGENT_TURN, operation, turn.start_ns, end_ns, more)
     return span._replace(error_type=error_type)
 
@@ -283,7 +284,7 @@ def _hook(place: Place, hook: HookRan) -> Span:
     if hook.blocked:
         more[semconv.HOOK_OUTCOME] = semconv.HOOK_BLOCKED
     span_id = ids.event("hook", place.session_id, hook.record_id)
-    operation = "" if hook.end_ns is None else semconv.HOOK_PROCESS
+    operation = NOT_COUNTED if hook.end_ns is None else semconv.HOOK_PROCESS
     end_ns = hook.time_ns if hook.end_ns is None else hook.end_ns
     span = _span(place, span_id, semconv.HOOK_PROCESS, operation, hook.time_ns, end_ns, more)
     return span._replace(error_type=hook.error_type or "")

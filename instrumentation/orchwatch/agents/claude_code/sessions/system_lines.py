@@ -15,7 +15,7 @@ from orchwatch.agents.claude_code.sessions.facts import (
     TurnEnded,
 )
 from orchwatch.agents.claude_code.sessions.fields import count, mapping, milliseconds, text
-from orchwatch.agents.claude_code.settings.wrapped_hooks import is_wrapped_command
+from orchwatch.agents.claude_code.settings.hook_wrapping import is_wrapped_command
 
 _SILENT = frozenset(
     {

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from orchwatch.agents.claude_code.settings import json_edit, wrapped_hooks
+from orchwatch.agents.claude_code.settings import json_edit, hook_wrapping
 from orchwatch.agents.claude_code.settings.registration import is_own
 from orchwatch.errors import OrchwatchError
 
@@ -122,10 +122,10 @@ def remove(text: str, before: Mapping[str, Any] | None, env: Mapping[str, str]) 
     """
     if not parse(text):
         return Removed(text=text, hooks=0, unwrapped=0, env=())
-    wrapped = [hook for _, _, hook in _hooks(text) if wrapped_hooks.is_wrapped(hook.value)]
+    wrapped = [hook for _, _, hook in _hooks(text) if hook_wrapping.is_wrapped(hook.value)]
     text = json_edit.apply(
         text,
-        [edit for hook in wrapped for edit in _set(text, hook, wrapped_hooks.unwrap(hook.value))],
+        [edit for hook in wrapped for edit in _set(text, hook, hook_wrapping.unwrap(hook.value))],
     )
     own = [hook for _, _, hook in _hooks(text) if is_own(hook.value)]
     text = _without_own(text, before)
@@ -138,7 +138,7 @@ def remove(text: str, before: Mapping[str, Any] | None, env: Mapping[str, str]) 
 
 def wrapped_count(text: str) -> int:
     """How many hooks in the settings run through a launcher of ours."""
-    return sum(wrapped_hooks.is_wrapped(hook.value) for _, _, hook in _hooks(text))
+    return sum(hook_wrapping.is_wrapped(hook.value) for _, _, hook in _hooks(text))
 
 
 def launchers(text: str) -> dict[str, bytes]:
@@ -146,9 +146,9 @@ def launchers(text: str) -> dict[str, bytes]:
     if not parse(text):
         return {}
     return dict(
-        wrapped_hooks.launcher(hook.value, event, group.value.get("matcher"))
+        hook_wrapping.launcher(hook.value, event, group.value.get("matcher"))
         for event, group, hook in _hooks(text)
-        if wrapped_hooks.can_wrap(hook.value)
+        if hook_wrapping.can_wrap(hook.value)
     )
 
 
@@ -156,9 +156,9 @@ def _wrappings(text: str) -> list[Edit]:
     return [
         edit
         for event, group, hook in _hooks(text)
-        if wrapped_hooks.can_wrap(hook.value)
+        if hook_wrapping.can_wrap(hook.value)
         for edit in _set(
-            text, hook, wrapped_hooks.wrap(hook.value, event, group.value.get("matcher"))
+            text, hook, hook_wrapping.wrap(hook.value, event, group.value.get("matcher"))
         )
     ]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchwatch.agents.claude_code.sessions import ids
-from orchwatch.agents.claude_code.settings import registration, wrapped_hooks
+from orchwatch.agents.claude_code.settings import registration, hook_wrapping
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,9 +47,9 @@ def run(hook: dict[str, Any], body: bytes = b'{"a": "\xc3\xa9"}\n') -> tuple[int
 
 
 def wrapped(hook: dict[str, Any], event: str = "PreToolUse", matcher: object = None) -> Any:
-    assert wrapped_hooks.can_wrap(hook)
-    wrapped_hooks.write_launcher(*wrapped_hooks.launcher(hook, event, matcher))
-    return {**hook, **wrapped_hooks.wrap(hook, event, matcher)}
+    assert hook_wrapping.can_wrap(hook)
+    hook_wrapping.write_launcher(*hook_wrapping.launcher(hook, event, matcher))
+    return {**hook, **hook_wrapping.wrap(hook, event, matcher)}
 
 
 @pytest.mark.usefixtures("home")
@@ -90,9 +90,9 @@ def test_the_shell_stays_the_one_that_reads_the_command() -> None:
 def test_unwrapping_gives_the_command_back(command: str) -> None:
     for hook in ({"command": command}, {"command": command, "args": ["--", command, ""]}):
         around = wrapped(hook, matcher="--")
-        assert wrapped_hooks.is_wrapped(around)
-        assert not wrapped_hooks.can_wrap(around)
-        assert {**around, **wrapped_hooks.unwrap(around)} == hook
+        assert hook_wrapping.is_wrapped(around)
+        assert not hook_wrapping.can_wrap(around)
+        assert {**around, **hook_wrapping.unwrap(around)} == hook
 
 
 def test_its_time_is_an_operation_without_its_arguments(home: Path, named: Named) -> None:
@@ -148,7 +148,7 @@ def test_a_payload_that_says_nothing_reaches_the_hook_all_the_same(body: bytes) 
 
 @pytest.mark.usefixtures("home")
 def test_the_command_shows_little_more_than_the_one_it_wraps() -> None:
-    path, _ = wrapped_hooks.launcher({"command": "/opt/guard --all"}, "Stop", None)
+    path, _ = hook_wrapping.launcher({"command": "/opt/guard --all"}, "Stop", None)
     around = wrapped({"command": "/opt/guard --all"}, "Stop")
     assert around["command"] == f"exec {path} \"$0\" -c '/opt/guard --all'"
     assert path.endswith("/wrapped-hooks/Stop-guard")
@@ -168,7 +168,7 @@ def test_the_command_shows_little_more_than_the_one_it_wraps() -> None:
 def test_the_tool_is_named_where_the_matcher_is_one(
     event: str, matcher: str, tool: str | None
 ) -> None:
-    _, content = wrapped_hooks.launcher({"command": "x"}, event, matcher)
+    _, content = hook_wrapping.launcher({"command": "x"}, event, matcher)
     words = shlex.split(content.decode().splitlines()[1])
     told = [word for word in words if word.startswith("gen_ai.tool.name=")]
     assert told == ([f"gen_ai.tool.name={tool}"] if tool else [])

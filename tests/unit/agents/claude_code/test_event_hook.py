@@ -185,7 +185,7 @@ def test_where_nothing_can_be_written_the_loss_is_counted_elsewhere(
 
 
 def test_a_package_that_cannot_be_imported_says_nothing(tmp_path: Path) -> None:
-    alone = tmp_path / "orchwatch" / "claude" / "hook.py"
+    alone = tmp_path / "orchwatch" / "claude" / "event_hook.py"
     alone.parent.mkdir(parents=True)
     with open(registration.HOOK_SCRIPT) as script:
         alone.write_text(script.read())

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from orchwatch.recording.metrics import count, gauge
     from orchwatch.recording.operation import operation
     from orchwatch.recording.propagation import attach, child_environment, inject
-    from orchwatch.recording.timed import timed
+    from orchwatch.recording.timed_calls import timed
     from orchwatch.sdk import configure
 
 __all__ = [
@@ -41,7 +41,7 @@ _HOMES = {
     "inject": "orchwatch.recording.propagation",
     # Not in a module of that name: once imported, it would hide the function.
     "operation": "orchwatch.recording.operation",
-    "timed": "orchwatch.recording.timed",
+    "timed": "orchwatch.recording.timed_calls",
 }
 
 

@@ -118,7 +118,7 @@ def test_an_operation_alone_does_not_load_what_messages_and_metrics_need(
         "orchwatch.recording.propagation",
         "orchwatch.sdk",
         "orchwatch.targets.target_table",
-        "orchwatch.recording.timed",
+        "orchwatch.recording.timed_calls",
     }
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from types import CellType, CodeType, FunctionType
 
-from orchwatch.recording import timing
+from orchwatch.recording import timed_calls
 from orchwatch.recording.operation import operation
 
 TYPE_CHECKING = False
@@ -112,9 +112,9 @@ class Watch:
     def steps(self, generator: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
         """Drives a generator as one operation."""
         begun = self.begin()
-        return generator if begun is QUIET else timing.steps(begun, generator)
+        return generator if begun is QUIET else timed_calls.steps(begun, generator)
 
-    def async_steps(self, generator: AsyncGenerator[Any, Any]) -> timing.AsyncSteps:
+    def async_steps(self, generator: AsyncGenerator[Any, Any]) -> timed_calls.AsyncSteps:
         """Drives an asynchronous generator as one operation."""
         return _QuietAsyncSteps(self.begin(), generator)
 
@@ -136,7 +136,7 @@ class _Quiet:
         if error is not None:
             _forget_frames(error)
 
-    # As an operation is driven by `timing`.
+    # As an operation is driven by `timed_calls`.
     _start = _resume = _suspend = __enter__
 
     def _end(self, error: BaseException | None) -> None:
@@ -162,7 +162,7 @@ class _Call(operation):
             _forget_frames(error)
 
 
-class _QuietAsyncSteps(timing.AsyncSteps):
+class _QuietAsyncSteps(timed_calls.AsyncSteps):
     __slots__ = ()
 
     def __exit__(
@@ -181,7 +181,7 @@ def _forget_frames(error: BaseException) -> None:
     step = error.__traceback__
     if step is not None:
         step = step.tb_next
-    while step is not None and step.tb_frame.f_globals is vars(timing):
+    while step is not None and step.tb_frame.f_globals is vars(timed_calls):
         step = step.tb_next
     error.__traceback__ = step
 

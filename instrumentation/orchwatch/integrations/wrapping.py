@@ -18,7 +18,7 @@ from types import BuiltinFunctionType, FunctionType, MethodType
 from orchwatch.errors import OrchwatchError
 from orchwatch.integrations import import_hook, main_script, outcomes, shim
 from orchwatch.integrations.shim import CannotWatchError, Watch
-from orchwatch.recording.timed import time_calls
+from orchwatch.recording.timed_calls import time_calls
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchwatch.agents.claude_code.sessions import ids
-from orchwatch.agents.claude_code.settings import registration, hook_wrapping
+from orchwatch.agents.claude_code.settings import hook_wrapping, registration
 
 if TYPE_CHECKING:
     from collections.abc import Callable

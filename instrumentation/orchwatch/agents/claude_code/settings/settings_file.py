@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from orchwatch.agents.claude_code.settings import json_edit, hook_wrapping
+from orchwatch.agents.claude_code.settings import hook_wrapping, json_edit
 from orchwatch.agents.claude_code.settings.registration import is_own
 from orchwatch.errors import OrchwatchError
 

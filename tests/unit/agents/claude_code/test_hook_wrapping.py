@@ -204,4 +204,4 @@ def test_a_signal_for_the_wrapper_reaches_the_hook() -> None:
     ],
 )
 def test_hooks_that_cannot_be_wrapped_stay(hook: object) -> None:
-    assert not wrapped_hooks.can_wrap(hook)
+    assert not hook_wrapping.can_wrap(hook)

@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from orchwatch.agents.claude_code.settings import backup, secrecy, settings_file, wrapped_hooks
+from orchwatch.agents.claude_code.settings import backup, hook_wrapping, secrecy, settings_file
 from orchwatch.agents.claude_code.settings.settings_file import Additions, Removed, SettingsError
 from orchwatch.recording import files
 from orchwatch.recording.locks import lock_exclusively
@@ -170,7 +170,7 @@ def write(change: Change) -> bool:
                     ),
                 )
                 for path, content in change.launchers.items():
-                    wrapped_hooks.write_launcher(path, content)
+                    hook_wrapping.write_launcher(path, content)
                 backup.replace(change.path, change.new, change.new_mode)
     except OSError as error:
         name = error.filename or change.path

@@ -225,8 +225,8 @@ def test_it_loads_only_a_handful_of_modules_beside_os(run_python: Callable[..., 
     code = """
         import atexit, os
         os._exit = lambda code: print(*sys.modules)
-        from orchwatch.agents.claude_code import hook
-        hook.main()
+        from orchwatch.agents.claude_code import event_hook
+        event_hook.main()
     """
     loaded = set(run_python(code, flags=("-I", "-S")).split())
     bare = set(run_python("import os; print(*sys.modules)", flags=("-I", "-S")).split())

@@ -1,4 +1,4 @@
-"""Recorded operations as sides of a comparison: windows, versions, commits."""
+"""Recorded operations as sides of a comparison: windows and versions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from orchwatch.store.small import SmallStore
 
 VERSION = "service.version"
-REVISION = "vcs.ref.head.revision"
 # As many as a comparison draws from.
 _MAX_SAMPLES = 400
 

@@ -56,7 +56,7 @@ def make_access(layout: Layout) -> None:
         StackError: It cannot be made.
     """
     done = subprocess.run(
-        [_PYTHON, "-m", "orchwatch.access.stack_access"],
+        [_PYTHON, "-m", "orchwatch.recording.stack_access"],
         env={**os.environ, "ORCHWATCH_HOME": str(layout.home)},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,

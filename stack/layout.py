@@ -65,7 +65,7 @@ class Layout:
 
     @property
     def access(self) -> Path:
-        """Where `orchwatch.access.stack_access` keeps what the servers want to be shown."""
+        """Where `orchwatch.recording.stack_access` keeps what the servers want to be shown."""
         return self.home / "stack" / "access"
 
     @property

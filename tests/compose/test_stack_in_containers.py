@@ -22,8 +22,8 @@ import yaml
 from tests.compose.engine import ROOT, Project, wait_until
 
 import orchwatch
-from orchwatch.access import stack_access
 from orchwatch.analysis import alert_events
+from orchwatch.recording import stack_access
 from orchwatch.targets import target_table
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import urllib.request
 from http import HTTPStatus
 from typing import Any
 
-from orchwatch.access import stack_access
 from orchwatch.diagnosis import native_stack
 from orchwatch.errors import OrchwatchError
+from orchwatch.recording import stack_access
 
 TIMEOUT_S = 30.0
 _QUICK_TIMEOUT_S = 2.0

@@ -13,11 +13,11 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 from orchwatch import semconv, units
-from orchwatch.access import stack_access
 from orchwatch.diagnosis import client, native_stack
 from orchwatch.diagnosis.check import Check
 from orchwatch.diagnosis.servers import VISIBLE_AFTER_S, servers
 from orchwatch.diagnosis.silences import check_silences
+from orchwatch.recording import stack_access
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

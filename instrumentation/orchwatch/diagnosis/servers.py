@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from orchwatch.access import stack_access
 from orchwatch.diagnosis import native_stack
+from orchwatch.recording import stack_access
 
 # An ended operation is to be visible in Prometheus and Tempo after this long.
 VISIBLE_AFTER_S = 15.0

@@ -15,10 +15,9 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from orchwatch.access import secret_file
 from orchwatch.analysis.alert_events import ALERTMANAGER, AlertEvent
 from orchwatch.monitor.route import Response, Route
-from orchwatch.recording import losses
+from orchwatch.recording import losses, secret_file
 from orchwatch.recording.home import home
 
 if TYPE_CHECKING:

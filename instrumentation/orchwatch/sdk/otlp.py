@@ -9,8 +9,8 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
-from orchwatch.access import stack_access
 from orchwatch.errors import OrchwatchError
+from orchwatch.recording import stack_access
 from orchwatch.sdk.delivery import SEND_LIMIT_S
 
 if TYPE_CHECKING:

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchwatch.access import secret_file
 from orchwatch.analysis import alert_events
 from orchwatch.analysis.alert_events import MONITOR, AlertEvent
 from orchwatch.monitor import alert_receiver, alert_stream
 from orchwatch.monitor.alert_receiver import AlertReceiver
 from orchwatch.monitor.alert_stream import AlertStream
-from orchwatch.recording import spool
+from orchwatch.recording import secret_file, spool
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -39,8 +39,8 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from pathlib import Path  # noqa: PLC0415 - slow, see `commands`, and so are the next ones
 
-    from orchwatch.access import stack_access  # noqa: PLC0415
     from orchwatch.diagnosis import audit, client, resend, servers  # noqa: PLC0415
+    from orchwatch.recording import stack_access  # noqa: PLC0415
     from orchwatch.recording.home import home  # noqa: PLC0415
     from orchwatch.reporters import findings  # noqa: PLC0415
     from orchwatch.store.database import Store  # noqa: PLC0415

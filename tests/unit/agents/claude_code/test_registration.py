@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchwatch.access import secret_file
 from orchwatch.agents.claude_code.settings import registration
+from orchwatch.recording import secret_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,8 +15,7 @@ import shlex
 import sys
 from typing import Any, Literal
 
-from orchwatch.access import secret_file
-from orchwatch.recording import losses
+from orchwatch.recording import losses, secret_file
 from orchwatch.recording.home import home
 
 Mode = Literal["http", "command"]

@@ -6,8 +6,8 @@ OTLP over HTTP require the user `orchwatch` and a password (basic authentication
 Collector's health check have no authentication, so their paths begin with a secret.
 
 Both are created once, below `ORCHWATCH_HOME`, readable by the user only;
-`python -m orchwatch.access.stack_access` creates them, and from them the files that each server and
-each client reads.
+`python -m orchwatch.recording.stack_access` creates them, and from them the files that each server
+and each client reads.
 """
 
 from __future__ import annotations
@@ -20,9 +20,8 @@ import sys
 from typing import Final
 from urllib.parse import quote, urlsplit
 
-from orchwatch.access import secret_file
 from orchwatch.errors import OrchwatchError
-from orchwatch.recording import files
+from orchwatch.recording import files, secret_file
 from orchwatch.recording.home import DIRECTORY_MODE, home
 from orchwatch.safe_text import safe
 

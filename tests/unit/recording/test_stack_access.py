@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchwatch.access import stack_access
+from orchwatch.recording import stack_access
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -101,7 +101,7 @@ def test_without_a_stack_there_is_nothing_to_show() -> None:
 def test_what_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     done = subprocess.run(
-        [sys.executable, "-m", "orchwatch.access.stack_access"],
+        [sys.executable, "-m", "orchwatch.recording.stack_access"],
         env={**os.environ, "ORCHWATCH_HOME": str(tmp_path / "file")},
         capture_output=True,
         text=True,

@@ -1,1 +1,0 @@
-"""Secrets that one user's programs share: for the stack's servers, hooks and Alertmanager."""

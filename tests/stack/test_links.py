@@ -104,7 +104,7 @@ def filled(
             return displayed(panel, other, row[other])
         known = {"__value.raw": str(row[column]), "__from": start, "__to": end}
         known["__url_time_range"] = f"from={start}&to={end}"
-        return known[name]
+        return known.get(name) or values[name]
 
     return re.sub(r"\$\{([^}]+)\}", value, url)
 

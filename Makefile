@@ -117,6 +117,10 @@ bench-hooks: setup ## Measure what a hook costs the agent
 bench-freshness: setup ## Measure how soon the monitor shows what a real client did; needs npm
 	@$(BIN)/python -m benchmarks.freshness
 
+.PHONY: bench-dashboards
+bench-dashboards: setup stack ## Measure the dashboards' queries on a month of data and a thousand sessions
+	@PYTHONPATH=stack:. $(BIN)/python -m benchmarks.dashboard_queries
+
 .PHONY: bench-monitor-process
 bench-monitor-process: setup ## Measure what the monitor takes after an hour of operations
 	@$(BIN)/python benchmarks/monitor_process.py

@@ -1,13 +1,17 @@
 """How long the panels' own queries take on a month of a hundred services, or a thousand sessions.
 
-Of several rounds the best counts: what else this machine does is no part of it.
+Run by `make bench-dashboards`, against the real Prometheus and Tempo. Prints the slowest queries in
+milliseconds, each at its best of some rounds, since what else the machine does is no part of it;
+behind each group the limit that it is meant to keep.
 """
 
 from __future__ import annotations
 
 import subprocess
+import tempfile
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.stack import boards, workload
@@ -25,7 +29,6 @@ from orchwatch.targets import config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.stack.boards import Json
 
@@ -36,7 +39,8 @@ SERVICES = 100
 # As the requirements have it: all queries of the page, one after the other.
 OVERVIEW_WITHIN_S = QUERY_WITHIN_S = 0.5
 SEARCH_WITHIN_S = 1.0
-ROUNDS = 10
+ROUNDS = 5
+_SHOWN = 10
 HOUR_S = 3600
 SESSIONS = 1000
 DURATION_EDGES = ("0.05", "+Inf")
@@ -147,28 +151,27 @@ def took_s(stack: Stack, kind: str, span: Span) -> list[dict[tuple[str, str, str
     return rounds
 
 
-def slower(rounds: list[dict[tuple[str, str, str], float]], limit_s: float) -> dict[str, float]:
-    """Queries whose best time is beyond a limit; prints the slowest in any case."""
+def show(what: str, rounds: list[dict[tuple[str, str, str], float]], limit_s: float) -> None:
+    """Prints the slowest queries, and how many took longer than they may."""
     best_s = {" / ".join(name): min(one[name] for one in rounds) for name in rounds[0]}
-    for name, took in sorted(best_s.items(), key=lambda one: -one[1])[:10]:
-        print(f"{took * 1000:>7.1f} ms  {name}")
-    return {name: took for name, took in best_s.items() if took > limit_s}
+    over = sum(took > limit_s for took in best_s.values())
+    print(f"{what}: {len(best_s)} queries, {over} above {limit_s * 1000:.0f} ms; the slowest:")
+    for name, took in sorted(best_s.items(), key=lambda one: -one[1])[:_SHOWN]:
+        print(f"{took * 1000:>8.1f} ms  {name}")
 
 
-def test_on_a_month_of_a_hundred_services_each_query_answers_in_half_a_second(
-    tmp_path: Path,
-) -> None:
+def on_a_month(directory: Path) -> None:
+    """Times what asks Prometheus: each query over the month, and the home page over its hour."""
     now_s = time.time()
-    with a_month_of_data(tmp_path) as stack:
-        assert (
-            slower(took_s(stack, "prometheus", Span(now_s - MONTH_S, now_s)), QUERY_WITHIN_S) == {}
-        )
-        # The home page opens on its last hour, with all of its queries one after the other.
+    with a_month_of_data(directory) as stack:
+        month = took_s(stack, "prometheus", Span(now_s - MONTH_S, now_s))
+        show(f"a month of {SERVICES} services", month, QUERY_WITHIN_S)
         hour = took_s(stack, "prometheus", Span(now_s - HOUR_S, now_s))
-        overview = [
-            sum(took for (page, *_), took in one.items() if page == "overview") for one in hour
-        ]
-        assert min(overview) <= OVERVIEW_WITHIN_S
+    overview = [sum(took for (page, *_), took in one.items() if page == "overview") for one in hour]
+    print(
+        f"the home page, its queries one after the other: {min(overview) * 1000:.0f} ms"
+        f" of {OVERVIEW_WITHIN_S * 1000:.0f} ms"
+    )
 
 
 def a_thousand_sessions() -> list[Json]:
@@ -192,12 +195,27 @@ def a_thousand_sessions() -> list[Json]:
     return spans
 
 
-def test_on_a_thousand_sessions_each_search_of_an_hour_answers_in_a_second(tmp_path: Path) -> None:
+def on_many_sessions(directory: Path) -> None:
+    """Times what asks Tempo, over an hour."""
     spans = a_thousand_sessions()
-    with running(tmp_path) as stack:
+    with running(directory) as stack:
         workload.write(stack, "many-sessions", spans)
         query = '{ resource.service.name = "many-sessions" }'
         assert eventually(
             lambda: boards.number_of_spans(stack, query, Span.last(HOUR_S)) == len(spans)
         )
-        assert slower(took_s(stack, "tempo", Span.last(HOUR_S)), SEARCH_WITHIN_S) == {}
+        searches = took_s(stack, "tempo", Span.last(HOUR_S))
+    show(f"an hour of {SESSIONS} sessions", searches, SEARCH_WITHIN_S)
+
+
+def main() -> None:
+    """Runs both, each over servers and data of its own."""
+    with tempfile.TemporaryDirectory() as place:
+        for measure in (on_a_month, on_many_sessions):
+            directory = Path(place) / measure.__name__
+            directory.mkdir()
+            measure(directory)
+
+
+if __name__ == "__main__":
+    main()

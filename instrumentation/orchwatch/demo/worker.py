@@ -93,7 +93,7 @@ def main() -> int:
         with MessageBus(Path(path), name) as bus:
             work(bus, session_id)
     except MessageError as error:
-        print(error, file=sys.stderr)
+        sys.stderr.write(f"{error}\n")
         return 1
     return 0
 

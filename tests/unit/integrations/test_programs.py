@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
+import time
 import urllib.request
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -283,6 +286,20 @@ def get(address: str) -> str:
         return str(answer.read().decode())
 
 
+def accepting(address: str) -> None:
+    """Returns once the server listens: it says that it has started a moment before."""
+    parts = urlsplit(address)
+    deadline_s = time.monotonic() + LIMIT_S
+    while True:
+        try:
+            socket.create_connection((parts.hostname, parts.port), timeout=LIMIT_S).close()
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.02)
+        else:
+            return
+
+
 def stop(process: subprocess.Popen[str]) -> str:
     process.send_signal(signal.SIGTERM)
     return process.communicate(timeout=LIMIT_S)[0]
@@ -336,6 +353,7 @@ def test_endpoints_of_fastapi_under_uvicorn_with_two_workers(
         started += "Application startup complete" in line
         if "running on" in line:
             address = line.partition("running on ")[2].split()[0]
+    accepting(address)
     pids = {get(f"{address}/rows/{number}").rpartition('"pid":')[2] for number in range(20)}
     assert get(f"{address}/later")
     stop(process)

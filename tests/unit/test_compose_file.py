@@ -210,6 +210,7 @@ def test_grafana_leads_from_an_exemplar_to_its_trace_and_from_a_span_to_its_metr
     ]
     tempo = sources["tempo"]["jsonData"]
     assert tempo["nodeGraph"] == {"enabled": True}
+    assert tempo["streamingEnabled"] == {"search": False, "metrics": False}
     assert "serviceMap" not in tempo  # nothing writes the metrics that it asks for
     assert tempo["tracesToMetrics"]["datasourceUid"] == "prometheus"
     lent = "$__file{/var/lib/grafana/access/%s}"

@@ -11,7 +11,8 @@ try:
     import ruptures
 except ImportError as error:
     raise OrchwatchError(
-        f"change points need ruptures ({error}); pip install 'orchwatch[history]'"
+        f"change points need ruptures ({error}): pip install 'orchwatch[history]',"
+        " on Python 3.14 ruptures itself"
     ) from error
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ def enforce(first: list[str], then: list[str], kept: list[str]) -> None:
     for closed in (first, then):
         oldest_first = sorted((*_look(path), path) for path in closed)
         total_bytes += sum(size_bytes for _, size_bytes, _ in oldest_first)
-        droppable += oldest_first
+        droppable += [segment for segment in oldest_first if segment[1]]
     for _, size_bytes, path in droppable:
         if total_bytes <= budget_bytes:
             break

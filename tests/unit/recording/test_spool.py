@@ -547,6 +547,20 @@ def test_blank_lines_are_not_counted_as_dropped(
     assert lost() == {"budget_dropped": 40 - len(numbers(lines(OPERATIONS)[0]))}
 
 
+def test_a_segment_of_nothing_frees_nothing_and_stays(
+    home: Path, monkeypatch: pytest.MonkeyPatch, lost: Lost
+) -> None:
+    (home / "spool").mkdir(parents=True)
+    empty = home / "spool" / "history-000001.jsonl"
+    empty.touch()
+    (home / "spool" / "history-000002.jsonl").touch()
+    monkeypatch.setenv("ORCHWATCH_SPOOL_SEGMENT_BYTES", "2000")
+    monkeypatch.setenv("ORCHWATCH_SPOOL_BUDGET_BYTES", "1")
+    fill(60)
+    assert lost().keys() == {"budget_dropped"}
+    assert empty.exists()
+
+
 def test_all_families_share_the_budget_and_the_oldest_goes_first(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,7 +98,7 @@ class AgentPool:
         self._mark = processes.mark(session_id, processes.identity())
         self._places = threading.BoundedSemaphore(self._limits.agents)
         self._changing = threading.Lock()
-        self._closed = threading.Event()
+        self._closed = False
         self._guard: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
@@ -162,8 +162,9 @@ class AgentPool:
         Args:
             leave_s: Seconds that they may take to leave by themselves before SIGTERM.
         """
-        self._closed.set()
-        agents = list(self.agents.values())
+        with self._changing:
+            self._closed = True
+            agents = list(self.agents.values())
         for agent in agents:
             agent.stopping.set()
         deadline = time.monotonic() + leave_s
@@ -186,7 +187,7 @@ class AgentPool:
                 f" {self._limits.agents} run"
             )
         with self._changing:
-            closed, taken = self._closed.is_set(), name in self.agents
+            closed, taken = self._closed, name in self.agents
             if not closed and not taken:
                 agent = self.agents[name] = Agent(name, start)
                 return agent
@@ -310,8 +311,8 @@ class AgentPool:
             try:
                 with self._spawning(agent.name) as op:
                     self._start(agent, deadline, op)
-            except (AgentError, hooks.HookError) as error:
-                reason = str(error)  # its span is recorded as failed
+            except Exception as error:  # noqa: BLE001 - the caller's code, too; its span has failed
+                reason = str(error) or type(error).__name__
             else:
                 return True
         self.events.put(
@@ -353,7 +354,8 @@ class AgentPool:
     def _tell(self, agent: Agent, kind: EventKind, status: int) -> None:
         if self._after is not None:
             told = {"session_id": self._session_id, "agent_id": agent.name, "exit_status": status}
-            with contextlib.suppress(hooks.HookError):  # its span is recorded as failed
+            # Its span is recorded as failed; OSError: the current directory is gone.
+            with contextlib.suppress(hooks.HookError, OSError):
                 hooks.process(self._after, "SubagentStop", told)
         self.events.put(AgentEvent(agent.name, kind, agent.process.pid, status))
 

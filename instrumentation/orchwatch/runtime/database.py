@@ -86,9 +86,9 @@ class Database:
 
     def _connect(self) -> None:
         try:
-            self._lock = WriteLock(self.path.with_suffix(".lock"))
             # SQLite gives its other files the mode of this one.
             os.close(files.descriptor(self.path, os.O_RDWR | os.O_CREAT, links=False))
+            self._lock = WriteLock(self.path.with_suffix(".lock"))
         except OSError as error:
             raise self._schema.error(f"{self.path}: cannot be opened: {error.strerror}") from error
         self._pid = os.getpid()
@@ -221,9 +221,11 @@ class Database:
         except sqlite3.Error as failure:
             error = failure
         finally:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-            self._leave_writing()
+            try:
+                if self._connection.in_transaction:
+                    self._connection.execute("ROLLBACK")
+            finally:
+                self._leave_writing()
         if isinstance(error, sqlite3.Error):
             raise self._explained(error) from error
 
@@ -234,6 +236,8 @@ class Database:
 
     def close(self) -> None:
         """Closes the file; safe to call again, and without effect in a child process."""
+        if not self.is_open:  # in a child, a thread of the parent's may hold the threads' lock
+            return
         with self._threads:
             if not self.is_open:
                 return
@@ -241,6 +245,7 @@ class Database:
             # The last to leave writes back the WAL. A writer that does not end is not waited for.
             self._lock.acquire(self._lock_timeout_s)
             self._connection.close()
+            self._lock.release()  # a forked child may have the same file open
             self._lock.close()
 
     def _follow_fork(self) -> None:

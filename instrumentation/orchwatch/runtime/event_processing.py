@@ -20,8 +20,6 @@ Handler = Callable[[Event], object]
 Fold = Callable[[dict[str, Any], Event], None]
 """Changes a state in place, as an event asks."""
 
-_CHUNK = 500
-
 
 class EventSubscriber:
     """Reads a log under a name, from where that name has got to, which the log remembers.

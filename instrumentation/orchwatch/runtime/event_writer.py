@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
 from orchwatch.runtime.event import Event, EventError, to_row
@@ -136,12 +137,6 @@ class EventWriter:
                     self._idle = False
                     continue
                 self._changed.wait(self._flush_interval_s)
-                if not self._closed and not self._flushed():
-                    return
-
-    def _flushed(self) -> bool:
-        try:
-            self.flush()
-        except EventError:
-            return False  # they wait: the next append or flush raises the error
-        return True
+                if not self._closed:
+                    with suppress(EventError):  # they wait, and are tried again
+                        self.flush()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import os
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
@@ -188,7 +189,7 @@ class MemoryManager:
         """
         import psutil  # noqa: PLC0415 - slow, and only who manages memory needs it
 
-        if self._process is None or not self._process.is_running():  # a forked child is another
+        if self._process is None or self._process.pid != os.getpid():  # a forked child is another
             self._process = psutil.Process()
         total_bytes = 0
         for process in (self._process, *self._process.children(recursive=True)):
@@ -205,8 +206,7 @@ class MemoryManager:
         failed: list[str] = []
         kept_share = _KEPT_SHARE if pressure == "high" else 0.0
         for name, cache in list(self._caches.items()):
-            to_bytes = int(cache.size_bytes * kept_share)
-            _attempt(f"trim {name}", partial(cache.trim, to_bytes), failed)
+            _attempt(f"trim {name}", partial(_keep, cache, kept_share), failed)
         if pressure == "critical":
             for persist in list(self._persist):
                 _attempt("persist", persist, failed)
@@ -217,6 +217,10 @@ class MemoryManager:
     def _watch(self) -> None:
         while not self._ended.wait(self._interval_s):
             self.check()
+
+
+def _keep(cache: Cache, share: float) -> None:
+    cache.trim(int(cache.size_bytes * share))
 
 
 def _attempt(what: str, do: Callable[[], object], failed: list[str]) -> None:

@@ -12,6 +12,7 @@ from orchwatch import semconv
 from orchwatch.recording.metrics import count
 from orchwatch.recording.operation import operation
 from orchwatch.runtime import processes
+from orchwatch.runtime.session_files import archived
 from orchwatch.runtime.session_state import NEWEST_VIEW
 from orchwatch.runtime.tasks import MAX_ATTEMPTS, TaskGraph
 
@@ -103,10 +104,11 @@ def _orphans(session_id: str) -> list[int]:
 
 def _half_written(state: SessionStateManager) -> Iterator[Path]:
     directory = state.path.parent
-    views = {state.view.name, NEWEST_VIEW}
-    for path in [*directory.glob("*.tmp"), *(directory / "checkpoints" / state.id).glob("*.tmp")]:
+    own = {state.view.name, NEWEST_VIEW, state.path.name, archived(state.path).name}
+    found = [*directory.glob("*.tmp"), *archived(state.path).parent.glob("*.tmp")]
+    for path in [*found, *(directory / "checkpoints" / state.id).glob("*.tmp")]:
         named = _TEMPORARY.fullmatch(path.name)
-        of_session = path.parent != directory or path.name.rsplit(".", 2)[0] in views
+        of_session = path.parent.name == state.id or path.name.rsplit(".", 2)[0] in own
         if named and of_session and not processes.runs(int(named[1])):
             yield path
 

@@ -105,14 +105,15 @@ def unpack(path: Path) -> bool:
         os.fsync(file)
         with suppress(FileExistsError):
             os.link(temporary, path)
+        _sync(path.parent)
     source.unlink(missing_ok=True)
     return True
 
 
 def _pack(path: Path) -> None:
-    # The last to leave writes back the log.
+    modified_ns = int(session_files.last_write_s(path) * 1e9)
+    # The last to leave writes back the log, and with that changes the file's time.
     Database(path, SCHEMA).close()
-    modified_ns = path.stat().st_mtime_ns
     target = session_files.archived(path)
     with _named(target):
         target.parent.mkdir(mode=DIRECTORY_MODE, exist_ok=True)

@@ -125,8 +125,14 @@ def cleanup_expired(root: str | os.PathLike[str], older_than_s: float | None = N
     gone = []
     for path in sorted((Path(root) / STATE_DIRECTORY).glob(f"{PREFIX}*{DATABASE}")):
         try:
-            limit_s = _expiry_s(path)
-            age_s = time.time() - last_write_s(path)
+            # In use meanwhile: otherwise it could be put away while this has its database open.
+            file = use(path)
+            try:
+                # First: closing the database writes back what a killed process has left.
+                age_s = time.time() - last_write_s(path)
+                limit_s = _expiry_s(path)
+            finally:
+                os.close(file)
         except (StateError, OSError, ValueError):
             continue  # none of ours, or gone meanwhile
         limits = [each for each in (limit_s, older_than_s) if each is not None]

@@ -56,8 +56,9 @@ class Waiter:
         if self._socket is None or self._pid != os.getpid():
             time.sleep(min(LOOK_INTERVAL_S, most_s))
             return
-        ready, _, _ = select.select([self._socket], [], [], min(_WOKEN_LOOK_INTERVAL_S, most_s))
-        if ready:
+        waiting = select.poll()  # `select` knows no descriptor beyond 1023
+        waiting.register(self._socket, select.POLLIN)
+        if waiting.poll(min(_WOKEN_LOOK_INTERVAL_S, most_s) * 1000):
             with contextlib.suppress(OSError):
                 for _ in range(_MAX_DATAGRAMS):
                     self._socket.recv(_DATAGRAM_BYTES)

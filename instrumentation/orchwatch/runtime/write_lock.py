@@ -94,10 +94,21 @@ class _Waiting:
         with self._decision:
             self._granted.set()
             if self._given_up:
-                os.close(self.file)
+                self._pass_on()
 
     def granted_within(self, timeout_s: float) -> bool:
-        self._granted.wait(timeout_s)
+        try:
+            self._granted.wait(timeout_s)
+        except BaseException:  # Ctrl-C: nobody is there to let go of it
+            with self._decision:
+                self._given_up = True
+                if self._granted.is_set():
+                    self._pass_on()
+            raise
         with self._decision:
             self._given_up = not self._granted.is_set()
             return not self._given_up
+
+    def _pass_on(self) -> None:
+        fcntl.flock(self.file, fcntl.LOCK_UN)  # a forked child may have the same file open
+        os.close(self.file)

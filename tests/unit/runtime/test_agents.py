@@ -370,3 +370,21 @@ def test_a_hundred_failures_leave_no_descriptor_open(pool: AgentPool) -> None:
         with pytest.raises(AgentError):
             pool.spawn("a", ["false"])
     assert open_descriptors() == before
+
+
+def test_a_restart_that_the_callers_code_refuses_ends_the_agent_and_says_why() -> None:
+    starts: list[str] = []
+
+    def start(name: str) -> Launch:
+        starts.append(name)
+        if len(starts) > 1:
+            raise LookupError("no more of them")
+        return Launch(command=SHELL)
+
+    limits = Limits(ready_s=TIMEOUT_S, backoff_s=0.01, restarts=1, grace_s=TIMEOUT_S)
+    with AgentPool("session-1", limits) as pool:
+        os.kill(pool.spawn("a", start).process.pid, signal.SIGKILL)
+        events = [next_event(pool) for _ in range(3)]
+        assert [event.kind for event in events] == ["ready", "lost", "failed"]
+        assert events[-1].reason == "no more of them"
+        pool.spawn("a", SHELL)  # its name and its place are free

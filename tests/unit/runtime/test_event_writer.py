@@ -128,3 +128,28 @@ def test_a_killed_process_loses_no_more_than_what_only_waited(
     )
     out, _ = process.communicate(timeout=LIMIT_S)
     assert int(out) == log.last == 768
+
+
+class OnceFull(EventLog):
+    """A log whose disk is full at first."""
+
+    refusals = 1
+
+    def append(self, *events: Event) -> int:
+        if self.refusals:
+            self.refusals -= 1
+            raise EventError("no space left")
+        return super().append(*events)
+
+
+def test_what_could_not_be_written_once_is_tried_again_after_the_interval(tmp_path: Path) -> None:
+    with (
+        OnceFull(tmp_path / "full.sqlite3") as log,
+        EventWriter(log, flush_interval_s=0.01) as writer,
+    ):
+        writer.append(numbered(1))
+        deadline = time.monotonic() + LIMIT_S
+        while writer.written < 1:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        assert (log.refusals, log.last) == (0, 1)

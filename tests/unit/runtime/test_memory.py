@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import threading
@@ -166,3 +167,33 @@ def test_in_a_with_block_it_looks_by_itself() -> None:
 def test_a_setting_that_is_none_is_one_clear_error(make: Callable[[], object], reason: str) -> None:
     with pytest.raises(MemoryLimitError, match=reason):
         make()
+
+
+def test_a_forked_child_measures_itself(tmp_path: Path) -> None:
+    memory = MemoryManager(1)
+    memory.resident_bytes()
+    pid = os.fork()
+    if not pid:
+        own_bytes = psutil.Process().memory_info().rss
+        (tmp_path / "said").write_text(f"{memory.resident_bytes()} {own_bytes}")
+        os._exit(0)
+    os.waitpid(pid, 0)
+    measured_bytes, own_bytes = map(int, (tmp_path / "said").read_text().split())
+    assert measured_bytes == pytest.approx(own_bytes, abs=8 * MIB)  # not with its parent
+
+
+def test_a_cache_that_does_not_say_its_size_is_named_and_the_others_are_trimmed() -> None:
+    class Broken(Sized):
+        @property
+        def size_bytes(self) -> int:
+            raise RuntimeError("closed")
+
+        @size_bytes.setter
+        def size_bytes(self, value: int) -> None:
+            pass
+
+    memory, cache = manager_at(2.0), Sized()
+    memory.register("broken", Broken())
+    memory.register("one", cache)
+    assert memory.check().failed == ("trim broken: RuntimeError: closed",)
+    assert cache.size_bytes == 0

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchwatch.runtime import processes, recovery
+from orchwatch.runtime.session_files import archived
 from orchwatch.runtime.session_state import SessionStateManager
 from orchwatch.runtime.state import StateError
 from orchwatch.runtime.tasks import NewTask, TaskGraph
@@ -177,6 +178,11 @@ def test_what_recovery_found_is_reported(tmp_path: Path) -> None:
         gone.wait()
         half = state.path.parent / f"{state.view.name}.{gone.pid}.tmp"
         half.write_text("{")
+        archive = archived(state.path)
+        archive.parent.mkdir(exist_ok=True)
+        more = [path.with_name(f"{path.name}.{gone.pid}.tmp") for path in (state.path, archive)]
+        for path in more:
+            path.write_text("{")
         mine = state.path.parent / f"{state.view.name}.{os.getpid()}.tmp"
         mine.write_text("{")
         with capture() as captured:
@@ -185,10 +191,11 @@ def test_what_recovery_found_is_reported(tmp_path: Path) -> None:
             0,
             ("a", "b"),
             (),
-            1,
+            3,
         )
         assert list(found.steps_s) == ["processes", "state", "tasks", "files"]
         assert not half.exists()
+        assert not any(path.exists() for path in more)
         assert mine.exists()
         (run,) = [each for each in captured.operations if each.name == "recovery.run"]
         assert run.attributes["orchestration.recovery.found.requeued"] == 2
@@ -198,7 +205,7 @@ def test_what_recovery_found_is_reported(tmp_path: Path) -> None:
             metric.attributes["orchestration.recovery.kind"]: metric.value
             for metric in captured.counters
         }
-        assert counted == {"requeued": 2, "removed": 1}
+        assert counted == {"requeued": 2, "removed": 3}
         claim_and_be_killed(tmp_path)
         found = recovery.run(state, max_attempts=2)
         assert (found.requeued, found.failed) == ((), ("a", "b"))

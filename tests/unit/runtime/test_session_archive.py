@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchwatch.runtime import session_archive
+from orchwatch.runtime import session_archive, session_files
 from orchwatch.runtime.session_files import STATE_DIRECTORY
 from orchwatch.runtime.session_state import SessionStateManager
 from orchwatch.runtime.state import StateError
@@ -160,3 +160,35 @@ def test_old_sessions_are_put_away_and_old_archives_go(tmp_path: Path) -> None:
 def test_where_nothing_is_there_nothing_is_done(tmp_path: Path) -> None:
     found = session_archive.retain(tmp_path / "none", archive_after_s=0)
     assert found == session_archive.Retained((), ())
+
+
+def test_a_session_is_not_put_away_while_its_expiry_is_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Its database would be open twice, and what was written last not in the archive.
+    path = made(tmp_path)
+    put_away = []
+
+    def look(path: Path) -> None:
+        put_away.append(session_archive.archive(path))
+
+    monkeypatch.setattr(session_files, "_expiry_s", look)
+    assert session_files.cleanup_expired(tmp_path, older_than_s=3600.0) == []
+    assert put_away == [False]
+    assert path.exists()
+
+
+def test_a_killed_session_is_as_old_as_its_last_write(tmp_path: Path) -> None:
+    writing = (
+        "import os, signal, sys\n"
+        "from orchwatch.runtime.session_state import SessionStateManager\n"
+        "state = SessionStateManager(sys.argv[1], 's1')\n"
+        "state.set('a', 1)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", writing, tmp_path], check=False, timeout=60)
+    assert ended.returncode == -signal.SIGKILL
+    path = tmp_path / STATE_DIRECTORY / "session-s1.sqlite3"
+    for file in (path, path.with_suffix(".sqlite3-wal")):
+        age(file, days=3)
+    assert session_files.cleanup_expired(tmp_path, older_than_s=24 * 3600.0) == ["s1"]

@@ -145,19 +145,19 @@ def test_a_secret_that_cannot_be_used_is_an_error(home: Path) -> None:
         (
             {
                 "type": "command",
-                "command": "/old/py -I -S /old/orchwatch/agents/claude_code/event_hook.py",
+                "command": "/old/py -I -S /old/orchwatch/agents/claude_code/hook.py",
             },
             True,
         ),
         (
             {
                 "command": "/p",
-                "args": ["-I", "-S", "/x/orchwatch/agents/claude_code/event_hook.py", "/home"],
+                "args": ["-I", "-S", "/x/orchwatch/agents/claude_code/hook.py", "/home"],
             },
             True,
         ),
         (
-            {"type": "command", "command": "cat '/x/orchwatch/agents/claude_code/event_hook.py"},
+            {"type": "command", "command": "cat '/x/orchwatch/agents/claude_code/hook.py"},
             False,
         ),
         ({"type": "command", "command": "./hook.py"}, False),

@@ -134,11 +134,7 @@ def test_entries_of_another_installation_go_too() -> None:
             "hooks": {
                 "Stop": [
                     {"hooks": [{"type": "http", "url": "http://127.0.0.1:9/claude/hook"}]},
-                    {
-                        "hooks": [
-                            {"command": "/a/py -I -S /b/orchwatch/agents/claude_code/event_hook.py"}
-                        ]
-                    },
+                    {"hooks": [{"command": "/a/py -I -S /b/orchwatch/agents/claude_code/hook.py"}]},
                 ]
             }
         }

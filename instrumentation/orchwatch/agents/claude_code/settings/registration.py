@@ -76,10 +76,8 @@ LEFT_OUT = {
 # fact stands in no file, and a monitor that is down must not leave the session open.
 COMMAND_ONLY = ("SessionStart", "Setup", "SessionEnd")
 
-HOOK_SCRIPT = os.path.join(
-    os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "event_hook.py"
-)
-_HOOK_SCRIPT_TAIL = "/orchwatch/agents/claude_code/event_hook.py"
+HOOK_SCRIPT = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "hook.py")
+_HOOK_SCRIPT_TAIL = "/orchwatch/agents/claude_code/hook.py"
 
 
 def entries(mode: Mode, secret: str) -> dict[str, Entry]:

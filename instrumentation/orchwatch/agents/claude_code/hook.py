@@ -1,4 +1,4 @@
-"""The command hook: `PYTHON -I -S /path/to/orchwatch/agents/claude_code/event_hook.py [HOME]`.
+"""The command hook: `PYTHON -I -S /path/to/orchwatch/agents/claude_code/hook.py [HOME]`.
 
 A script's own code is compiled anew on each run, so that it stands in `hook_line`. Whatever
 happens, the agent must not notice: nothing is printed, and the exit code is 0.

@@ -185,7 +185,7 @@ def test_where_nothing_can_be_written_the_loss_is_counted_elsewhere(
 
 
 def test_a_package_that_cannot_be_imported_says_nothing(tmp_path: Path) -> None:
-    alone = tmp_path / "orchwatch" / "claude" / "event_hook.py"
+    alone = tmp_path / "orchwatch" / "claude" / "hook.py"
     alone.parent.mkdir(parents=True)
     with open(registration.HOOK_SCRIPT) as script:
         alone.write_text(script.read())
@@ -225,8 +225,8 @@ def test_it_loads_only_a_handful_of_modules_beside_os(run_python: Callable[..., 
     code = """
         import atexit, os
         os._exit = lambda code: print(*sys.modules)
-        from orchwatch.agents.claude_code import event_hook
-        event_hook.main()
+        from orchwatch.agents.claude_code import hook
+        hook.main()
     """
     loaded = set(run_python(code, flags=("-I", "-S")).split())
     bare = set(run_python("import os; print(*sys.modules)", flags=("-I", "-S")).split())

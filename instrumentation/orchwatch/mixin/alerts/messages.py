@@ -70,10 +70,13 @@ def _unread(settings: Settings) -> AlertRule:
 
 def _given_up(settings: Settings) -> AlertRule:
     window = settings.messages["window"]
-    gone = "\nor\n".join(
-        f"sum by ({TOPIC}) (increase({name}[{window}])) > 0" for name in (DEAD, LOST)
+    grows, stays = samples.growing(0, 1, _MINUTES), samples.constant(3, _MINUTES)
+    # `increase` drops the counters' names, by which alone they differ.
+    each = "\nor\n".join(
+        f'label_replace(increase({name}[{window}]), "of", "{name}", "", "")'
+        for name in (DEAD, LOST)
     )
-    series = f"{DEAD}{_SELECTED}"
+    gone = f"sum by ({TOPIC}) (\n{each}\n)"
     return AlertRule(
         name="MessagesGivenUp",
         row=NoRow(
@@ -84,18 +87,18 @@ def _given_up(settings: Settings) -> AlertRule:
         ),
         kind="pattern",
         symptom="messages",
-        expr=gone,
+        expr=f"{gone} > 0",
         summary=f'{{{{ printf "%.0f" $value }}}} messages of {{{{ $labels.{TOPIC} }}}} were given '
         f"up within {window}",
         dashboard=readings.AGENTS_DASHBOARD,
         meaning="Messages failed in every try and are dead letters, or their mailbox was removed "
         "before they were read. They will not be handled.",
         limit="none",
-        look=f"sum by ({TOPIC}) (increase({DEAD}[{window}]))",
+        look=gone,
         command="orchwatch current",
         labels=_LABELS,
-        firing=_case({series: samples.growing(0, 1, _MINUTES)}),
-        silent=_case({series: samples.constant(3, _MINUTES)}),
+        firing=_case({f"{name}{_SELECTED}": grows for name in (DEAD, LOST)}),
+        silent=_case({f"{name}{_SELECTED}": stays for name in (DEAD, LOST)}),
     )
 
 

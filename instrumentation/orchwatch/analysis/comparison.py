@@ -209,11 +209,14 @@ def _fails_more(succeeded: int, failed: int, now_succeeded: int, now_failed: int
     failures = failed + now_failed
     if not before or not now or not now_failed:
         return False
+    all_ways = _log_ways(
+        before + now, failures
+    )  # of thousands, no float holds more than its logarithm
     likely = sum(
-        math.exp(_log_ways(now, some) + _log_ways(before, failures - some))
+        math.exp(_log_ways(now, some) + _log_ways(before, failures - some) - all_ways)
         for some in range(now_failed, min(now, failures) + 1)
         if failures - some <= before
-    ) / math.exp(_log_ways(before + now, failures))
+    )
     return likely < 1 - CONFIDENCE
 
 

@@ -61,7 +61,7 @@ def versions(store: Store | SmallStore, selection: Selection) -> tuple[Side, Sid
     Raises:
         OrchwatchError: Fewer than two versions were recorded.
     """
-    known = samples.values_of(store, VERSION)
+    known = samples.values_of(store, selection, VERSION)
     if len(known) < 2:  # noqa: PLR2004 - one before, one after
         raise OrchwatchError(
             f"two versions are needed, and {len(known) or 'none'} recorded: set {VERSION} in"

@@ -54,7 +54,9 @@ def commit() -> str | None:
     head = git("rev-parse", "--verify", "HEAD")
     if head is None:
         return None
-    return f"{head}-dirty" if git("status", "--porcelain", "--untracked-files=no") else head
+    # What git could not say is taken for changed: such a run would count as the commit's.
+    is_clean = git("status", "--porcelain", "--untracked-files=no") == ""
+    return head if is_clean else f"{head}-dirty"
 
 
 def git(*words: str) -> str | None:

@@ -7,6 +7,8 @@ import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
+from orchwatch.bench.case import IterationError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -50,7 +52,7 @@ class Reporter:
 def repeat(
     component: str, case: Case, operation: str, *, iterations: int, warmup: int, to: Reporter
 ) -> None:
-    """Iterations one after the other; those to warm up are not reported, unless they fail."""
+    """Iterations one after the other; those to warm up are not reported."""
     for number in range(-warmup, iterations):
         taken_s, said = once(case)
         if number >= 0:
@@ -126,7 +128,7 @@ def empty_loop() -> float:
 
 def _said(error: BaseException) -> str:
     text = " ".join(str(error).split())[:_MAX_SAID]
-    name = type(error).__name__
-    if name == "IterationError":
+    if isinstance(error, IterationError):
         return text
+    name = type(error).__name__
     return f"{name}: {text}" if text else name

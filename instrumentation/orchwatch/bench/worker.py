@@ -144,6 +144,7 @@ class _SharedWrite(Case):
 
 
 def _leave(_number: int, _frame: FrameType | None) -> Never:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: what is open is closed now
     raise KeyboardInterrupt  # SystemExit is what the code under test may raise
 
 

@@ -116,6 +116,7 @@ class Workers:
         told = {**task, "workspace": str(self.workspace), "number": number}
         environment = {key: value for key, value in os.environ.items() if key not in _NOT_HANDED_ON}
         environment["ORCHWATCH_HOME"] = str(self.scratch / "home")
+        environment["ORCHWATCH_EXPORT"] = "spool"
         theirs_in, into = os.pipe()
         out, theirs_out = os.pipe()
         with signals.held_back():
@@ -188,7 +189,6 @@ class Workers:
         psutil.wait_procs(left, _LEAVE_TIMEOUT_S)
         self._running.clear()
         self._selector.close()
-        self._selector = selectors.DefaultSelector()
 
     def _read(self, worker: _Worker) -> Iterator[tuple[int, dict[str, Any]]]:
         data = os.read(worker.out, _READ_BYTES)

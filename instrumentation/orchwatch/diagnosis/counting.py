@@ -45,8 +45,8 @@ class InPrometheus:
         found: How many of them it counted.
         pending: How many it has not counted yet, too young to count as missing.
         uncounted: By operation, how many are missed although they are not too young.
-        forgotten: By operation, how many of the uncounted a restart of the Collector explains:
-            those that ended after it had last sent its counts.
+        forgotten: By operation, how many of the uncounted a restart of the Collector can explain:
+            those that ended shortly before it last sent its counts, or a flush interval after.
         surplus: By operation, how many were counted and not emitted here.
         restarts: How often the Collector restarted its counters.
     """

@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,30 +55,29 @@ def run(roots: Sequence[str], project: Path) -> None:
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     exports = _set_interval()
     checkpoint = Checkpoint()
-    following = Following(checkpoint, roots)
-    stream = AlertStream()
-    figures = Figures(project, following, stream, exports=exports)
-    rounds = Heartbeat()
-    where = Path(home())
-    endpoint = _endpoint(figures, stream, rounds)
-    endpoint.start()
-    try:
-        configure(service_name=SERVICE_NAME)
-        _logger.info("following %s; hooks post to port %d", ", ".join(roots), endpoint.port)
-        while not shutdown.is_set:
-            started_s = time.monotonic()
-            unfinished.close(where)
-            following.step(_INTERVAL_S)
-            figures.measure(started_s)
-            rounds.beat()
-            shutdown.wait(started_s + _INTERVAL_S - time.monotonic())
-    finally:
-        endpoint.close()
-        figures.close()
-    following.step(_INTERVAL_S)
-    following.save()
-    following.tokens.export()
-    following.close()
+    with closing(Following(checkpoint, roots)) as following:
+        stream = AlertStream()
+        figures = Figures(project, following, stream, exports=exports)
+        rounds = Heartbeat()
+        where = Path(home())
+        endpoint = _endpoint(figures, stream, rounds)
+        endpoint.start()
+        try:
+            configure(service_name=SERVICE_NAME)
+            _logger.info("following %s; hooks post to port %d", ", ".join(roots), endpoint.port)
+            while not shutdown.is_set:
+                started_s = time.monotonic()
+                unfinished.close(where)
+                following.step(_INTERVAL_S)
+                figures.measure(started_s)
+                rounds.beat()
+                shutdown.wait(started_s + _INTERVAL_S - time.monotonic())
+        finally:
+            endpoint.close()
+            figures.close()
+        following.step(_INTERVAL_S)
+        following.save()
+        following.tokens.export()
     checkpoint.close()
     _logger.info("ended; %d spans recorded", following.spans)
 

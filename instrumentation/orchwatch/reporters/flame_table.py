@@ -55,7 +55,7 @@ def _a_trace(flame: Flame) -> float:
 def render(title: str, flame: Flame, file: TextIO) -> None:
     """Writes a line a frame: callers first, beside each other the largest first."""
     whole = flame.own_ns
-    file.write(f"{title}\n{summary(flame)}\n\n")
+    file.write(f"{safe(title)}\n{summary(flame)}\n\n")
     if not whole:
         file.write("Nothing took any time.\n")
         return
@@ -78,7 +78,7 @@ def render(title: str, flame: Flame, file: TextIO) -> None:
 
 def render_diff(title: str, diff: FlameDiff, file: TextIO) -> None:
     """Writes the same of two, per trace."""
-    file.write(f"{title}\n{diff_summary(diff)}\n\n")
+    file.write(f"{safe(title)}\n{diff_summary(diff)}\n\n")
     whole = max(_a_trace(diff.now), _a_trace(diff.before)) * _NS
     if not whole:
         file.write("Nothing took any time.\n")

@@ -41,7 +41,7 @@ ORDER BY operation, end_ns, trace_id, span_id
 _PATTERN = r'"key":\s*"{key}",\s*"value":\s*\{\s*"stringValue":\s*("(?:[^"\\]|\\.)*")'
 _SEEN = """
 SELECT regexp_extract(resource, $pattern, 1) AS value, min(end_ns)
-FROM operations WHERE operation IS NOT NULL AND value <> '' GROUP BY value
+FROM operations WHERE operation IS NOT NULL AND value <> '' AND {where} GROUP BY value
 """
 _OF_RESOURCE = """
 SELECT * FROM operations
@@ -106,18 +106,19 @@ def read(
     ]
 
 
-def values_of(store: Store | SmallStore, key: str) -> list[str]:
+def values_of(store: Store | SmallStore, selection: Selection, key: str) -> list[str]:
     """The values of an attribute of the resource, in the order in which they were first seen."""
     seen: dict[str, int] = {}
     found: Iterable[Sequence[object]]
     if isinstance(store, SmallStore):
         found = [
             (value, row.end_ns)
-            for row in store.operations((spool.OPERATIONS,))
+            for row in selection.held(store.operations((spool.OPERATIONS,)))
             if (value := _value(row.resource, key))
         ]
     else:
-        found = store.query(_SEEN, {"pattern": _pattern(key)})
+        where, values = selection.where()
+        found = store.query(_SEEN.format(where=where), {**values, "pattern": _pattern(key)})
     for text, end_ns in found:
         value = json.loads(str(text))
         seen[value] = min(int(str(end_ns)), seen.get(value, int(str(end_ns))))

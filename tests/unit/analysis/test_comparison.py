@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -156,6 +157,13 @@ def test_more_failures_than_chance_gives_are_a_regression_however_fast_the_other
     assert compared(fast, measured(made(narrow, 2), failures=1)).verdict == "stable"
     often = measured(made(narrow, 1), failures=10)
     assert compared(often, measured(made(narrow, 2), failures=12)).verdict == "stable"
+
+
+def test_failures_among_thousands_are_judged_too() -> None:
+    few = replace(measured(made(narrow, 1), failures=50), succeeded=10_000)
+    assert compared(few, replace(few, failures=60)).verdict == "stable"
+    change = compared(few, replace(few, failures=150))
+    assert (change.verdict, change.why) == ("regression", "more of them fail")
 
 
 def test_what_only_ever_fails_is_a_regression_too() -> None:

@@ -75,6 +75,14 @@ def test_a_window_and_a_filter_select(home: Path, record: Record) -> None:
         assert samples.read(store, Selection(operation="a"), most=100) == []
 
 
+def test_versions_are_those_of_the_selection(home: Path) -> None:
+    for end, version in ((5, "1.0"), (6, "1.1"), (7, "2.0")):
+        of_version(version, SECOND_NS, end * SECOND_NS)
+    until = Selection(until_ns=6 * SECOND_NS)
+    for store in opened(home):
+        assert samples.values_of(store, until, "service.version") == ["1.0", "1.1"]
+
+
 @pytest.mark.parametrize("odd", ["2.0", 'a "quoted" one', "back\\slash", "ä", "x" * 200])
 def test_versions_come_in_the_order_in_which_they_were_seen_and_select(
     home: Path, odd: str
@@ -82,7 +90,7 @@ def test_versions_come_in_the_order_in_which_they_were_seen_and_select(
     for end, version in ((5, "1.0"), (6, odd), (7, "1.0"), (8, None)):
         of_version(version, end * SECOND_NS, end * SECOND_NS)
     for store in opened(home):
-        assert samples.values_of(store, "service.version") == ["1.0", odd]
+        assert samples.values_of(store, ALL, "service.version") == ["1.0", odd]
         (one,) = samples.read(store, ALL, most=100, of=("service.version", odd))
         assert one.durations_s == (6.0,)
         (one,) = samples.read(store, ALL, most=100, of=("service.version", "1.0"))

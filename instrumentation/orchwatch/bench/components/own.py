@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-_MAX_SAID = 300
+_MAX_SAID_BYTES = 4096
 
 
 class OwnCommand(Case):
@@ -35,19 +36,20 @@ class OwnCommand(Case):
         self._process: subprocess.Popen[bytes] | None = None
 
     def run(self) -> None:
-        self._process = subprocess.Popen(
-            self._command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            process_group=0,
-        )
-        _, said = self._process.communicate()
-        code = self._process.returncode
-        if code:
-            how = f"exit status {code}" if code > 0 else f"signal {signal.Signals(-code).name}"
-            lines = said.decode(errors="replace").strip().splitlines()
-            raise IterationError(": ".join([how, *lines[-1:]])[:_MAX_SAID])
+        # A file and no pipe: what the command leaves running could keep that one open.
+        with tempfile.TemporaryFile() as stderr:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+                process_group=0,
+            )
+            code = self._process.wait()
+            if code:
+                stderr.seek(max(0, stderr.seek(0, os.SEEK_END) - _MAX_SAID_BYTES))
+                lines = stderr.read().decode(errors="replace").strip().splitlines()
+                raise IterationError(": ".join([_how(code), *lines[-1:]]))
 
     def settle(self) -> None:
         if self._process is None:
@@ -55,12 +57,19 @@ class OwnCommand(Case):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        if self._process.stderr is not None:
-            self._process.stderr.close()
         self._process = None
 
     def close(self) -> None:
         self.settle()
+
+
+def _how(code: int) -> str:
+    if code > 0:
+        return f"exit status {code}"
+    try:
+        return f"signal {signal.Signals(-code).name}"
+    except ValueError:  # a real-time signal
+        return f"signal {-code}"
 
 
 class OwnCallable(Case):

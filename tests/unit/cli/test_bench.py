@@ -82,7 +82,7 @@ def test_a_command_is_measured_and_its_failures_are_counted(
     # Every other time; it says why, and leaves a process that the iteration must not outlive.
     script = tmp_path / "now and then"
     script.write_text(
-        "#!/bin/sh\nsleep 1000 2>&- &\n"
+        "#!/bin/sh\nsleep 1000 &\n"
         f"test -e {tmp_path}/odd || {{ touch {tmp_path}/odd; exit 0; }}\n"
         f"rm {tmp_path}/odd; echo 'first line' >&2; echo 'no \x1b[31mluck' >&2; exit 7\n"
     )
@@ -97,6 +97,26 @@ def test_a_command_is_measured_and_its_failures_are_counted(
     assert (result["iterations"], result["success_rate"]) == (4, 0.5)
     assert len(result["samples_ms"]) == len(result["loops_ms"]) == 2
     assert sum(result["errors"].values()) == 2
+
+
+@pytest.mark.usefixtures("left")
+def test_a_command_that_a_signal_without_a_name_ended_has_failed_by_that(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = (
+        "--iterations",
+        "1",
+        "--warmup",
+        "0",
+        "--operation",
+        "job",
+        "--",
+        "sh",
+        "-c",
+        "kill -40 $$",
+    )
+    assert main(["bench", "run", *words]) == 3
+    assert "job failed 1x: signal 40" in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("left")

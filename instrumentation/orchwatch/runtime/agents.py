@@ -12,13 +12,14 @@ import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from orchwatch import semconv
 from orchwatch.recording.metrics import count, gauge
 from orchwatch.recording.operation import operation
 from orchwatch.recording.propagation import child_environment
 from orchwatch.runtime import hooks, processes, signals
+from orchwatch.runtime.closing import Closing
 from orchwatch.runtime.launches import (
     READY_FD,
     AgentError,
@@ -32,8 +33,6 @@ from orchwatch.runtime.launches import (
 )
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from orchwatch.runtime.hooks import Hook
 
 _COLLECT_TIMEOUT_S = 5.0
@@ -59,7 +58,7 @@ class Agent:
     watcher: threading.Thread | None = None
 
 
-class AgentPool:
+class AgentPool(Closing):
     """The agents of a session. Leaving the `with` block ends every one of them, within seconds.
 
     An agent is a process in a group of its own, so that Ctrl-C reaches only its supervisor, which
@@ -100,17 +99,6 @@ class AgentPool:
         self._changing = threading.Lock()
         self._closed = False
         self._guard: subprocess.Popen[bytes] | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def spawn(self, name: str, start: Start) -> Agent:
         """Start an agent, and wait until it is ready.

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import threading
 from contextlib import suppress
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from orchwatch.runtime.closing import Closing
 from orchwatch.runtime.event import Event, EventError, to_row
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from orchwatch.runtime.events import EventLog
 
 BATCH_SIZE = 256
@@ -18,7 +17,7 @@ FLUSH_INTERVAL_S = 0.05
 MAX_WAITING = 100_000
 
 
-class EventWriter:
+class EventWriter(Closing):
     """Collects events and writes them together; leaving the `with` block writes the rest.
 
     An event is acknowledged once `flush` has returned, or `written` has reached its number. One
@@ -59,17 +58,6 @@ class EventWriter:
         self._closed = False
         self._idle = False
         self._thread: threading.Thread | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def append(self, event: Event) -> int:
         """Take an event; gives its number among those that this writer has taken, from 1.

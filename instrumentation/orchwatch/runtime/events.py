@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, cast
 
+from orchwatch.runtime.closing import Closing
 from orchwatch.runtime.database import Database, Schema
 from orchwatch.runtime.event import Event, EventError, to_row
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-    from types import TracebackType
 
     from orchwatch.runtime.database import Durability
     from orchwatch.runtime.event import Row, Severity
@@ -45,7 +45,7 @@ _SIZED_EVERY = 256
 _POLL_S = 0.02
 
 
-class EventLog:
+class EventLog(Closing):
     """A log of events, appended to and read by any number of processes at once.
 
     An append is acknowledged by returning: the events are visible to all then, and survive
@@ -84,17 +84,6 @@ class EventLog:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._database = Database(path, SCHEMA, durability)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def first(self) -> int:

@@ -7,19 +7,19 @@ import os
 import secrets
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from orchwatch import semconv
 from orchwatch.recording.operation import operation
 from orchwatch.recording.propagation import attach, inject
 from orchwatch.runtime import message_tables
+from orchwatch.runtime.closing import Closing
 from orchwatch.runtime.message import MessageError, check_name
 from orchwatch.runtime.wakeups import Waiter
 from orchwatch.targets import config, target_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from types import TracebackType
 
     from orchwatch.recording.otlp_json import Attributes
     from orchwatch.runtime.database import Database
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from orchwatch.runtime.message_telemetry import Exporter
 
 
-class Mailbox:
+class Mailbox(Closing):
     """Receives the messages for one name; made by `MessageBus.mailbox`.
 
     Attributes:
@@ -71,17 +71,6 @@ class Mailbox:
             if sole_reader:
                 message_tables.release_all(connection, name)
         self._waiter = Waiter(database.path, name)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def receive(self, timeout_s: float | None = 0.0) -> Message | None:
         """The oldest message that is unclaimed; `message.deliver` ends here.

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from orchwatch.recording.propagation import inject
 from orchwatch.runtime import message_tables
+from orchwatch.runtime.closing import Closing
 from orchwatch.runtime.database import Database
 from orchwatch.runtime.mailbox import Mailbox
 from orchwatch.runtime.message import MailboxFullError, MessageError, check_name, encode_body
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
-    from types import TracebackType
 
     from orchwatch.runtime.database import Durability
     from orchwatch.runtime.message import DeadLetter
@@ -31,7 +31,7 @@ MAX_TRIES = 5
 _FULL_POLL_S = 0.01
 
 
-class MessageBus:
+class MessageBus(Closing):
     """Sends messages and keeps them until they are acknowledged; any number of processes use it.
 
     At least once: a message is accepted by returning, and is then handed out until somebody
@@ -63,17 +63,6 @@ class MessageBus:
         self.path = path
         self._database = Database(path, SCHEMA, durability)
         self._exporter = Exporter(self._database)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def mailbox(
         self,

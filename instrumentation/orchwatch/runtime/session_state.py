@@ -8,7 +8,7 @@ import re
 import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from orchwatch import semconv
 from orchwatch.recording.operation import operation
@@ -20,6 +20,7 @@ from orchwatch.runtime import (
     state_reader,
     state_tree,
 )
+from orchwatch.runtime.closing import Closing
 from orchwatch.runtime.database import LOCK_TIMEOUT_S, MAX_LOCK_TIMEOUT_S, Database
 from orchwatch.runtime.state import CURRENT_FILE, StateError, StateStore, count_violation
 from orchwatch.runtime.state_database import SCHEMA
@@ -28,7 +29,6 @@ from orchwatch.runtime.state_tree import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from types import TracebackType
 
     from orchwatch.runtime.database import Durability
     from orchwatch.runtime.state_copies import Checkpoint
@@ -40,7 +40,7 @@ _PATH_ATTRIBUTE_CHARACTERS = 120
 _POLL_S = 0.02
 
 
-class SessionStateManager:
+class SessionStateManager(Closing):
     """The state of one session: JSON in SQLite, a row for each member.
 
     Any number of processes may read and write it at once, with no process in the middle; readers
@@ -104,17 +104,6 @@ class SessionStateManager:
                 undo.callback(self._database.close)
                 self._activate(Path(root) / session_id, expires_after_s)
                 undo.pop_all()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     @property
     def status(self) -> str:

@@ -25,7 +25,6 @@ RECORDED = "recorded"
 BENCHMARK = "benchmark"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MAX_BYTES = 64 * 1024 * 1024
-_SAME = ("host", "cpu", "cores", "python")
 _COMMIT_DIGITS = 12
 
 
@@ -214,7 +213,7 @@ def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]
         return []
     differing = [
         f"{key} {before.get(key)} and {after.get(key)}"
-        for key in _SAME
+        for key in benchmark_runs.SAME_MACHINE
         if before.get(key) != after.get(key)
     ]
     if not differing:

@@ -9,6 +9,7 @@ import statistics
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from orchwatch.analysis.comparison import thinned
 from orchwatch.errors import OrchwatchError
 from orchwatch.recording import files
 from orchwatch.recording.home import DIRECTORY_MODE
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from orchwatch.targets.target_table import Status
 
 RUNS_FILE = "benchmarks/runs.jsonl"
-# Enough for a median to within a few per cent; more would only make the file grow.
-KEPT_SAMPLES = 400
+# What of the machine must be the same for two runs to be compared.
+SAME_MACHINE = ("host", "cpu", "cores", "python")
 _MS = 1000.0
 _MAX_ERRORS = 20
 
@@ -201,8 +202,8 @@ def as_record(run: Run) -> dict[str, Any]:
     record = run.as_json()
     for entry, result in zip(record["results"], run.results, strict=True):
         entry["errors"] = dict(result.errors)
-        entry["samples_ms"] = [round(value * _MS, 6) for value in _thinned(result.samples_s)]
-        entry["loops_ms"] = [round(value * _MS, 6) for value in _thinned(result.loops_s)]
+        entry["samples_ms"] = [round(value * _MS, 6) for value in thinned(result.samples_s)]
+        entry["loops_ms"] = [round(value * _MS, 6) for value in thinned(result.loops_s)]
     return record
 
 
@@ -254,13 +255,6 @@ def _parsed(line: bytes) -> Run | None:
         return from_record(json.loads(line))
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
-
-
-def _thinned(values: Sequence[float]) -> Sequence[float]:
-    """As many as are kept, evenly over the run."""
-    if len(values) <= KEPT_SAMPLES:
-        return values
-    return [values[place * len(values) // KEPT_SAMPLES] for place in range(KEPT_SAMPLES)]
 
 
 def _seconds(values_ms: Any) -> tuple[float, ...]:

@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from orchwatch.analysis import comparison
+from orchwatch.analysis.benchmark_runs import SAME_MACHINE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,7 +33,6 @@ _PENALTY = 3.0
 _MAD_TO_STDDEV = 1.4826
 # Below this, medians differ by the resolution of a clock.
 _LEAST_DEVIATION = 1e-3
-_SAME = ("host", "cpu", "cores", "python")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +106,8 @@ def here(runs: Sequence[Run]) -> list[Run]:
     """Those on the same machine and Python as the newest."""
     if not runs:
         return []
-    same = [runs[-1].machine.get(key) for key in _SAME]
-    return [run for run in runs if [run.machine.get(key) for key in _SAME] == same]
+    same = [runs[-1].machine.get(key) for key in SAME_MACHINE]
+    return [run for run in runs if [run.machine.get(key) for key in SAME_MACHINE] == same]
 
 
 def places(values: Sequence[float]) -> list[int]:

@@ -28,7 +28,7 @@ RESAMPLES = 1000
 # Of fewer iterations the median says too little.
 MIN_SAMPLES = 5
 # What a resample draws from is no more than this, evenly over the measurement.
-_MAX_SAMPLES = 400
+MAX_SAMPLES = 400
 # The slowest of the loops say what else the machine did at that moment.
 _KEPT_SHARE_OF_LOOPS = 0.9
 # At this confidence, t is wider by 2.5 over the degrees of freedom, to within a few per cent.
@@ -168,7 +168,7 @@ def _change(
     why = ""
     if len(old) >= MIN_SAMPLES and len(new) >= MIN_SAMPLES:
         change = typical_change(old, new)
-        low, high = relative_interval(_thinned(old), _thinned(new))
+        low, high = relative_interval(thinned(old), thinned(new))
         noise = machine_change(before.loops_s if before else (), after.loops_s if after else ())
         wider = max(noise or 0, thresholds.least_noise)
         low, high = max(low - wider, -1.0), high + wider  # no time is less than none
@@ -253,10 +253,11 @@ def _moved(old: Sequence[float], new: Sequence[float]) -> float:
     return changes[len(changes) // 2]
 
 
-def _thinned(values: Sequence[float]) -> Sequence[float]:
-    if len(values) <= _MAX_SAMPLES:
+def thinned(values: Sequence[float]) -> Sequence[float]:
+    """`MAX_SAMPLES` of them at most, evenly from first to last."""
+    if len(values) <= MAX_SAMPLES:
         return values
-    return [values[place * len(values) // _MAX_SAMPLES] for place in range(_MAX_SAMPLES)]
+    return [values[place * len(values) // MAX_SAMPLES] for place in range(MAX_SAMPLES)]
 
 
 def _trimmed_mean(values: Sequence[float]) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchwatch.analysis.baselines import Side
-from orchwatch.analysis.comparison import Measurement
+from orchwatch.analysis.comparison import MAX_SAMPLES, Measurement
 from orchwatch.errors import OrchwatchError
 from orchwatch.store import samples
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from orchwatch.store.small import SmallStore
 
 VERSION = "service.version"
-# As many as a comparison draws from.
-_MAX_SAMPLES = 400
 
 
 def side(
@@ -37,7 +35,7 @@ def side(
     Raises:
         OrchwatchError: Nothing was.
     """
-    found = samples.read(store, selection, most=_MAX_SAMPLES, of=of)
+    found = samples.read(store, selection, most=MAX_SAMPLES, of=of)
     if not found:
         raise OrchwatchError(f"nothing to compare: {words}: there are none")
     return Side(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
+import pkgutil
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from orchwatch.errors import OrchwatchError
@@ -83,8 +83,4 @@ class Case:
 
 def cases(component: str) -> list[type[Case]]:
     """The classes that measure a component."""
-    found = []
-    for path in COMPONENTS[component]:
-        module, _, name = path.partition(":")
-        found.append(getattr(import_module(module), name))
-    return found
+    return [pkgutil.resolve_name(path) for path in COMPONENTS[component]]

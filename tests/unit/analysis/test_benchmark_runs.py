@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchwatch.analysis import benchmark_runs
+from orchwatch.analysis import benchmark_runs, comparison
 from orchwatch.analysis.benchmark_runs import Result, Run
 from orchwatch.errors import OrchwatchError
 
@@ -118,7 +118,7 @@ def test_of_a_long_run_some_samples_are_kept_and_all_figures(tmp_path: Path) -> 
     long = replace(RUN, results=(replace(RUN.results[0], samples_s=many, loops_s=many),))
     path = benchmark_runs.append(tmp_path, long)
     (run,) = benchmark_runs.read(tmp_path).kept
-    assert len(run.results[0].samples_s) == benchmark_runs.KEPT_SAMPLES
+    assert len(run.results[0].samples_s) == comparison.MAX_SAMPLES
     assert run.results[0].iterations == 10_001
     record = json.loads(path.read_text())["results"][0]
     assert (record["iterations"], record["max_ms"]) == (10_001, 9.999)

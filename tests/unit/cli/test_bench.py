@@ -16,7 +16,6 @@ import psutil
 import pytest
 
 from orchwatch.bench.case import COMPONENTS
-from orchwatch.cli.commands import bench
 from orchwatch.cli.main import main
 
 if TYPE_CHECKING:
@@ -52,10 +51,6 @@ def asked(*words: str, capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
     assert main(["bench", *words, "--format", "json"]) in FINE
     document: dict[str, Any] = json.loads(capsys.readouterr().out)
     return document
-
-
-def test_the_components_that_the_command_names_are_those_there_are() -> None:
-    assert tuple(name for name in COMPONENTS) == bench._COMPONENTS
 
 
 @pytest.mark.usefixtures("left")

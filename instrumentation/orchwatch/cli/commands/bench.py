@@ -6,8 +6,10 @@ import argparse
 import os
 import shutil
 import sys
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from orchwatch.bench.case import COMPONENTS
 from orchwatch.cli import options
 from orchwatch.cli.suggestions import did_you_mean
 from orchwatch.errors import CheckFailedError, UsageError
@@ -21,17 +23,12 @@ if TYPE_CHECKING:
 HELP = "benchmark the components, or a command or function of yours, against the targets"
 
 ALL = "all"
-# Spelt out here, as the modules that know them take long to import.
-_COMPONENTS = (
-    *("session", "state", "hook", "agent", "dashboard", "event", "persist", "message"),
-    *("dependency", "recovery"),
-)
 _MAX_NAME = 256
 _ABOUT = (
     "Operations of a benchmark are recorded apart and removed in the end: `orchwatch current` never"
     " counts them. It works below ORCHWATCH_HOME, on the same disk."
 )
-_COMPONENT_HELP = f"one or more of {', '.join(_COMPONENTS)} (default: {ALL})"
+_COMPONENT_HELP = f"one or more of {', '.join(COMPONENTS)} (default: {ALL})"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -117,7 +114,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _run(arguments: argparse.Namespace) -> int:
     from orchwatch.bench import program  # noqa: PLC0415 - slow, see `commands`
-    from orchwatch.reporters import benchmark, colour, json_document  # noqa: PLC0415
+    from orchwatch.reporters import benchmark  # noqa: PLC0415
 
     own = _own(arguments)
     if own and arguments.component:
@@ -128,12 +125,10 @@ def _run(arguments: argparse.Namespace) -> int:
         iterations=arguments.iterations,
         warmup=arguments.warmup,
     )
+    _print(arguments, done.as_json(), partial(benchmark.render, done))
     if arguments.format == "json":
-        json_document.render(done.as_json(), sys.stdout)
         sys.stderr.writelines(f"orchwatch: bench: {line}\n" for line in benchmark.errors(done))
     else:
-        colours = colour.wanted(sys.stdout, arguments.color)
-        benchmark.render(done, sys.stdout, colour=colours)
         sys.stdout.write(f"Kept in {safe(str(path))}.\n")
     _check(benchmark.missed(done))
     return 0
@@ -141,7 +136,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _load(arguments: argparse.Namespace) -> int:
     from orchwatch.bench import load  # noqa: PLC0415 - as above
-    from orchwatch.reporters import benchmark, colour, json_document  # noqa: PLC0415
+    from orchwatch.reporters import benchmark  # noqa: PLC0415
     from orchwatch.reporters import benchmark_load as report  # noqa: PLC0415
 
     done = load.run(
@@ -150,17 +145,14 @@ def _load(arguments: argparse.Namespace) -> int:
         rate=arguments.rate,
         duration_s=arguments.duration,
     )
-    if arguments.format == "json":
-        json_document.render(report.load_as_json(done), sys.stdout)
-    else:
-        report.render_load(done, sys.stdout, colour=colour.wanted(sys.stdout, arguments.color))
+    _print(arguments, report.load_as_json(done), partial(report.render_load, done))
     _check([*benchmark.missed(done.run), *report.lost(done)])
     return 0
 
 
 def _stress(arguments: argparse.Namespace) -> int:
     from orchwatch.bench import stress  # noqa: PLC0415 - as above
-    from orchwatch.reporters import benchmark, colour, json_document  # noqa: PLC0415
+    from orchwatch.reporters import benchmark  # noqa: PLC0415
     from orchwatch.reporters import benchmark_load as report  # noqa: PLC0415
 
     done = stress.run(
@@ -169,16 +161,22 @@ def _stress(arguments: argparse.Namespace) -> int:
         rate=arguments.rate,
         duration_s=arguments.duration * 60,
     )
-    if arguments.format == "json":
-        json_document.render(report.stress_as_json(done), sys.stdout)
-    else:
-        report.render_stress(done, sys.stdout, colour=colour.wanted(sys.stdout, arguments.color))
+    _print(arguments, report.stress_as_json(done), partial(report.render_stress, done))
     grew = [f"{name} grew" for name in done.grew]
     _check([*benchmark.missed(done.load.run), *report.lost(done.load), *grew])
     return 0
 
 
 _ACTIONS = {"run": _run, "load": _load, "stress": _stress}
+
+
+def _print(arguments: argparse.Namespace, document: Any, render: Callable[..., None]) -> None:
+    from orchwatch.reporters import colour, json_document  # noqa: PLC0415 - as above
+
+    if arguments.format == "json":
+        json_document.render(document, sys.stdout)
+    else:
+        render(sys.stdout, colour=colour.wanted(sys.stdout, arguments.color))
 
 
 def _check(complaints: list[str]) -> None:
@@ -239,13 +237,13 @@ def _add_load(parser: argparse.ArgumentParser, *, processes: int) -> None:
 def _chosen(given: list[str] | None) -> tuple[str, ...]:
     """Each once, in the order of the list."""
     if not given or ALL in given:
-        return _COMPONENTS
-    return tuple(name for name in _COMPONENTS if name in given)
+        return tuple(COMPONENTS)
+    return tuple(name for name in COMPONENTS if name in given)
 
 
 def _component(text: str) -> str:
-    if text not in (*_COMPONENTS, ALL):
-        hint = did_you_mean(text, _COMPONENTS) or f"known are {', '.join((*_COMPONENTS, ALL))}"
+    if text not in (*COMPONENTS, ALL):
+        hint = did_you_mean(text, COMPONENTS) or f"known are {', '.join((*COMPONENTS, ALL))}"
         raise argparse.ArgumentTypeError(f"no component {text!r}; {hint}")
     return text
 

@@ -62,7 +62,8 @@ class Both:
         """What is there, and what is late: that is asked about once more is there to be counted."""
         self._step_until(lambda: self.intake.is_complete)
         self.intake._look_at_s = self.intake._compact_at_s = 0.0
-        self.intake.step(time.monotonic())
+        # Set again when all is read, which may take more than one step.
+        self._step_until(lambda: self.intake._look_at_s > 0)
         self._step_until(lambda: not self.intake._late)
         self.store.refresh()
 

@@ -41,7 +41,7 @@ demo: setup | .env ## Run a real orchestration and show each operation against i
 test: setup stack ## Run every test, the real servers and a real browser included
 	@.ci/browser
 	@# More than there are cores: those with servers, which come first, wait most of the time.
-	$(BIN)/pytest -n 5 --dist loadgroup
+	@.ci/tests $(BIN)/python -n 5 --dist loadgroup
 
 .PHONY: test-unit
 test-unit: setup ## Run the tests that need no server

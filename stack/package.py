@@ -12,7 +12,7 @@ from typing import TextIO
 sys.path.append(str(Path(__file__).parent.parent / "instrumentation"))
 
 from orchwatch.recording import files
-from orchwatch.safe_text import safe
+from orchwatch.recording.safe_text import safe
 
 __all__ = ["files", "say"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchwatch.__about__ import __version__ as __version__
+from orchwatch.recording.version import __version__ as __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ ALLOWED = {
     ("diagnosis/client.py", "_OPENER.open"): "an address, with a time limit",
     ("diagnosis/doctor.py", "tempfile.TemporaryFile"): "a new file without a name",
     ("monitor/intake.py", "tempfile.TemporaryFile"): "as above",
+    ("bench/components/own.py", "tempfile.TemporaryFile"): "as above",
     (
         "agents/claude_code/sessions/import_record.py",
         "sqlite3.connect",

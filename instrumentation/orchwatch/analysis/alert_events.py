@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchwatch import semconv
-from orchwatch.__about__ import __version__
 from orchwatch.recording import spool
 from orchwatch.recording.otlp_json import (
     LINE_SUFFIX,
@@ -20,6 +19,7 @@ from orchwatch.recording.otlp_json import (
     encode_log_record,
     logs_prefix,
 )
+from orchwatch.recording.version import __version__
 from orchwatch.store import segments
 
 if TYPE_CHECKING:

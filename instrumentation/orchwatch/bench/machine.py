@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import psutil
 
-from orchwatch.__about__ import __version__
 from orchwatch.analysis import comparison
 from orchwatch.analysis.benchmark_runs import Result, Run
 from orchwatch.recording import files
+from orchwatch.recording.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,11 +11,11 @@ import os
 import sys
 from importlib import import_module
 
-from orchwatch.__about__ import __version__
 from orchwatch.cli.output import Output, charset
 from orchwatch.cli.suggestions import did_you_mean
 from orchwatch.errors import OrchwatchError, UsageError
-from orchwatch.safe_text import safe
+from orchwatch.recording.safe_text import safe
+from orchwatch.recording.version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

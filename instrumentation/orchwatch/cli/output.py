@@ -1,15 +1,15 @@
 """stdout and stderr of a command: nothing reaches a terminal that it would obey, but colours.
 
-Reporters make each name safe where they lay it out (`orchwatch.safe_text`). This is what stands
-behind all of them, behind `argparse`, `logging` and every error message, so that no caller can
-forget it.
+Reporters make each name safe where they lay it out (`orchwatch.recording.safe_text`). This is what
+stands behind all of them, behind `argparse`, `logging` and every error message, so that no caller
+can forget it.
 """
 
 from __future__ import annotations
 
 import os
 
-from orchwatch.safe_text import escaped
+from orchwatch.recording.safe_text import escaped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from orchwatch import semconv
-from orchwatch.__about__ import __version__
 from orchwatch.agents.claude_code.sessions.spans import SERVICE_NAME
 from orchwatch.recording import spool
 from orchwatch.recording.otlp_json import (
@@ -23,6 +22,7 @@ from orchwatch.recording.otlp_json import (
     metrics_prefix,
     to_bytes,
 )
+from orchwatch.recording.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

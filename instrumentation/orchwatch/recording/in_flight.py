@@ -20,11 +20,11 @@ import os
 import time
 
 from orchwatch import semconv
-from orchwatch.__about__ import __version__
 from orchwatch.recording import active, files, losses
 from orchwatch.recording.home import DIRECTORY_MODE, home
 from orchwatch.recording.otlp_json import encode_attributes, quote, spans_prefix, to_bytes
 from orchwatch.recording.resources import resource_attributes
+from orchwatch.recording.version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ import time
 from _contextvars import ContextVar
 
 from orchwatch import semconv
-from orchwatch.__about__ import __version__
 from orchwatch.recording import environment, files, losses, services, spool
 from orchwatch.recording.locks import lock_exclusively
 from orchwatch.recording.otlp_json import (
@@ -30,6 +29,7 @@ from orchwatch.recording.otlp_json import (
     to_bytes,
 )
 from orchwatch.recording.resources import resource_attributes
+from orchwatch.recording.version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

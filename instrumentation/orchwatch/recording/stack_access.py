@@ -23,7 +23,7 @@ from urllib.parse import quote, urlsplit
 from orchwatch.errors import OrchwatchError
 from orchwatch.recording import files, secret_file
 from orchwatch.recording.home import DIRECTORY_MODE, home
-from orchwatch.safe_text import safe
+from orchwatch.recording.safe_text import safe
 
 USER: Final = "orchwatch"
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from orchwatch import units
 from orchwatch.analysis.change_points import MIN_RUNS
+from orchwatch.recording.safe_text import safe
 from orchwatch.reporters import columns
-from orchwatch.safe_text import safe
 from orchwatch.units import counted
 
 if TYPE_CHECKING:

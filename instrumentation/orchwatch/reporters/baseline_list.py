@@ -6,8 +6,8 @@ import statistics
 from typing import TYPE_CHECKING, Any, TextIO
 
 from orchwatch import units
+from orchwatch.recording.safe_text import safe
 from orchwatch.reporters import columns
-from orchwatch.safe_text import safe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TextIO
 
 from orchwatch import units
+from orchwatch.recording.safe_text import safe
 from orchwatch.reporters import columns
-from orchwatch.safe_text import safe
 from orchwatch.units import counted
 
 if TYPE_CHECKING:

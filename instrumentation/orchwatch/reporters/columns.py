@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, TextIO
 
-from orchwatch.safe_text import ljust, rjust, width
+from orchwatch.recording.safe_text import ljust, rjust, width
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from orchwatch import units
 from orchwatch.analysis.span_tree import kind, label
+from orchwatch.recording.safe_text import ljust, rjust, safe, width
 from orchwatch.reporters import json_document
-from orchwatch.safe_text import ljust, rjust, safe, width
 from orchwatch.units import counted
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
 from orchwatch import units
+from orchwatch.recording.safe_text import ljust, safe, width
 from orchwatch.reporters import json_document
-from orchwatch.safe_text import ljust, safe, width
 
 if TYPE_CHECKING:
     from datetime import date

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, TextIO
 from orchwatch.diagnosis.audit import VISIBLE_AFTER_S
 from orchwatch.diagnosis.counting import FLUSH_INTERVAL_S
 from orchwatch.recording import losses
+from orchwatch.recording.safe_text import safe
 from orchwatch.reporters import json_document
 from orchwatch.reporters.table import WIDTH
-from orchwatch.safe_text import safe
 from orchwatch.units import counted as number_of
 
 if TYPE_CHECKING:

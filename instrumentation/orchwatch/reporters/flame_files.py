@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from orchwatch.__about__ import __version__
 from orchwatch.analysis.lanes import lanes
 from orchwatch.analysis.span_tree import kind, label
+from orchwatch.recording.safe_text import safe
+from orchwatch.recording.version import __version__
 from orchwatch.reporters import json_document
-from orchwatch.safe_text import safe
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

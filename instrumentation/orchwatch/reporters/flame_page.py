@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchwatch import units
 from orchwatch.recording import files
-from orchwatch.safe_text import safe
+from orchwatch.recording.safe_text import safe
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
 from orchwatch import units
+from orchwatch.recording.safe_text import ljust, rjust, safe, width
 from orchwatch.reporters import json_document
-from orchwatch.safe_text import ljust, rjust, safe, width
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

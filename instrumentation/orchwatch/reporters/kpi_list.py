@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, TextIO
 
 from orchwatch import units
 from orchwatch.analysis import project, status
+from orchwatch.recording.safe_text import safe
 from orchwatch.reporters import json_document
-from orchwatch.safe_text import safe
 from orchwatch.units import counted
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ A status line runs after each message: nothing that is slow to import may be imp
 from __future__ import annotations
 
 from orchwatch import units
-from orchwatch.safe_text import safe, width
+from orchwatch.recording.safe_text import safe, width
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from orchwatch import units
-from orchwatch.safe_text import ljust, quoted, rjust, safe, width
+from orchwatch.recording.safe_text import ljust, quoted, rjust, safe, width
 from orchwatch.units import counted
 
 if TYPE_CHECKING:

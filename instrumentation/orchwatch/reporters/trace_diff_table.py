@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TextIO
 
 from orchwatch import units
+from orchwatch.recording.safe_text import ljust, rjust, safe, width
 from orchwatch.reporters import json_document
 from orchwatch.reporters.critical_path_report import what
 from orchwatch.reporters.flame_page import signed
-from orchwatch.safe_text import ljust, rjust, safe, width
 from orchwatch.units import counted
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, TextIO
 
 from orchwatch import units
-from orchwatch.safe_text import ljust, rjust, safe, width
+from orchwatch.recording.safe_text import ljust, rjust, safe, width
 from orchwatch.store.spans import NS_PER_S, Span
 from orchwatch.units import counted
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from orchwatch import units
 from orchwatch.analysis.span_tree import label
-from orchwatch.safe_text import ljust, rjust, safe, width
+from orchwatch.recording.safe_text import ljust, rjust, safe, width
 from orchwatch.units import counted
 
 if TYPE_CHECKING:

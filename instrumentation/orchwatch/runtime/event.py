@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, get_args
 
 from orchwatch.errors import OrchwatchError
-from orchwatch.safe_text import safe
+from orchwatch.recording.safe_text import safe
 
 Severity = Literal["debug", "info", "warning", "error", "critical"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchwatch.errors import OrchwatchError
-from orchwatch.safe_text import safe
+from orchwatch.recording.safe_text import safe
 
 MAX_BODY_BYTES = 64 * 1024 * 1024
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/@-]{0,127}")

@@ -22,11 +22,11 @@ from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from orchwatch import semconv
-from orchwatch.__about__ import __version__
 from orchwatch.errors import OrchwatchError
 from orchwatch.recording import active, otlp_services
 from orchwatch.recording.resources import resource_attributes
 from orchwatch.recording.spool_recorder import SpoolRecorder
+from orchwatch.recording.version import __version__
 from orchwatch.sdk import host_metrics, otlp, process_hooks
 from orchwatch.sdk.export import (
     LosslessBatchProcessor,

@@ -15,9 +15,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from orchwatch import safe_text
 from orchwatch.errors import OrchwatchError
-from orchwatch.recording import spool
+from orchwatch.recording import safe_text, spool
 from orchwatch.store import archive, engine, lines, retention, segments, unfinished
 from orchwatch.store.views import Views
 from orchwatch.targets import config

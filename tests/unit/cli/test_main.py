@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchwatch.__about__ import __version__
 from orchwatch.cli import main as cli
 from orchwatch.errors import CheckFailedError, OrchwatchError
+from orchwatch.recording.version import __version__
 
 if TYPE_CHECKING:
     import argparse

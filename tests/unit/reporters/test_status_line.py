@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from orchwatch import safe_text
+from orchwatch.recording import safe_text
 from orchwatch.reporters import status_line
 
 S = 10**9

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchwatch.cli import filters, options, window
 from orchwatch.errors import CheckFailedError, OrchwatchError, UsageError
-from orchwatch.safe_text import safe
+from orchwatch.recording.safe_text import safe
 
 if TYPE_CHECKING:
     import argparse

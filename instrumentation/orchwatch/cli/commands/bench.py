@@ -13,7 +13,7 @@ from orchwatch.bench.case import COMPONENTS
 from orchwatch.cli import options
 from orchwatch.cli.suggestions import did_you_mean
 from orchwatch.errors import CheckFailedError, UsageError
-from orchwatch.safe_text import safe
+from orchwatch.recording.safe_text import safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from orchwatch.errors import UsageError
-from orchwatch.safe_text import safe
+from orchwatch.recording.safe_text import safe
 
 if TYPE_CHECKING:
     import argparse

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from orchwatch.cli.commands.claude_install import add_scope
-from orchwatch.safe_text import safe
+from orchwatch.recording.safe_text import safe
 
 if TYPE_CHECKING:
     import argparse

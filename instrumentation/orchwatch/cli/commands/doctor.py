@@ -55,7 +55,7 @@ def _as_table(checks: Sequence[Check]) -> str:
     import shutil  # noqa: PLC0415 - as above
     import textwrap  # noqa: PLC0415
 
-    from orchwatch.safe_text import ljust, safe, width  # noqa: PLC0415
+    from orchwatch.recording.safe_text import ljust, safe, width  # noqa: PLC0415
 
     room = max(width(safe(check.name, _MAX_NAME)) for check in checks)
     margin = " " * (len("unknown") + room + 4)

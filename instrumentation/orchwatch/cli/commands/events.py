@@ -11,7 +11,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from orchwatch.cli import filters, options
-from orchwatch.safe_text import safe
+from orchwatch.recording.safe_text import safe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

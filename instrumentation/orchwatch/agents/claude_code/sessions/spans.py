@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchwatch import semconv
-from orchwatch.__about__ import __version__
 from orchwatch.agents.claude_code.sessions import ids
 from orchwatch.agents.claude_code.sessions.facts import (
     INTERRUPTED,
@@ -29,6 +28,7 @@ from orchwatch.recording.otlp_json import (
     to_bytes,
 )
 from orchwatch.recording.resources import resource_attributes
+from orchwatch.recording.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchwatch.safe_text import ELLIPSIS, ljust, quoted, rjust, safe, width
+from orchwatch.recording.safe_text import ELLIPSIS, ljust, quoted, rjust, safe, width
 
 
 @pytest.mark.parametrize(

@@ -245,8 +245,10 @@ def _results_and_texts(model: ModelStub) -> list[tuple[str, ...]]:
 
 
 def _without_launcher(told: str, command: str) -> str:
-    launcher = r"exec \S*/wrapped-hooks/\w+-block\.sh \"\$0\" -c " + re.escape(command)
-    return re.sub(launcher, lambda _: command, told)
+    launcher = r"\S*/wrapped-hooks/\w+-block\.sh"
+    started = rf'test ! -x {launcher} \|\| exec {launcher} "\$@" ; exec "\$@"'
+    around = rf'set -- "\$0" -c {re.escape(command)} ; {started}'
+    return re.sub(around, lambda _: command, told)
 
 
 def _named(spans: list[Span], name: str) -> list[Span]:

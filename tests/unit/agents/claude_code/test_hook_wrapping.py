@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -150,8 +151,24 @@ def test_a_payload_that_says_nothing_reaches_the_hook_all_the_same(body: bytes) 
 def test_the_command_shows_little_more_than_the_one_it_wraps() -> None:
     path, _ = hook_wrapping.launcher({"command": "/opt/guard --all"}, "Stop", None)
     around = wrapped({"command": "/opt/guard --all"}, "Stop")
-    assert around["command"] == f"exec {path} \"$0\" -c '/opt/guard --all'"
+    started = f'test ! -x {path} || exec {path} "$@" ; exec "$@"'
+    assert around["command"] == f"set -- \"$0\" -c '/opt/guard --all' ; {started}"
     assert path.endswith("/wrapped-hooks/Stop-guard")
+
+
+@pytest.mark.parametrize("gone", ["home", "package"])
+@pytest.mark.parametrize("command", SHELL_COMMANDS)
+def test_the_hook_runs_alone_where_what_measures_it_is_gone(
+    home: Path, monkeypatch: pytest.MonkeyPatch, command: str, gone: str
+) -> None:
+    if gone == "package":
+        monkeypatch.setattr(hook_wrapping, "_SCRIPT_PATH", str(home / "orchwatch" / "gone.py"))
+    hook = {"command": command}
+    around = wrapped(hook)
+    if gone == "home":
+        shutil.rmtree(home)
+    assert run(around) == run(hook)
+    assert not (home / "spool").exists()
 
 
 @pytest.mark.parametrize(
@@ -169,7 +186,7 @@ def test_the_tool_is_named_where_the_matcher_is_one(
     event: str, matcher: str, tool: str | None
 ) -> None:
     _, content = hook_wrapping.launcher({"command": "x"}, event, matcher)
-    words = shlex.split(content.decode().splitlines()[1])
+    words = shlex.split(content.decode().splitlines()[2])
     told = [word for word in words if word.startswith("gen_ai.tool.name=")]
     assert told == ([f"gen_ai.tool.name={tool}"] if tool else [])
 

@@ -76,7 +76,22 @@ def test_the_default_home_is_not_named(tmp_path: Path, monkeypatch: pytest.Monke
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     words = shlex.split(registration.command_entry("Stop")["command"])
-    assert words == [os.path.abspath(sys.executable), "-I", "-S", registration.HOOK_SCRIPT]
+    assert words[-4:] == [os.path.abspath(sys.executable), "-I", "-S", registration.HOOK_SCRIPT]
+
+
+@pytest.mark.usefixtures("home")
+def test_after_an_uninstallation_the_command_blocks_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interpreter whose script is gone ends with 2, which blocks the agent."""
+    script = tmp_path / "it's" / "orchwatch" / "agents" / "claude_code" / "hook.py"
+    monkeypatch.setattr(registration, "HOOK_SCRIPT", str(script))
+    entry = registration.command_entry("Stop")
+    assert registration.is_own(entry)
+    ended = subprocess.run(
+        entry["command"], shell=True, input=b"{}", capture_output=True, check=False, timeout=60
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, b"", b"")
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,12 @@ _SCRIPT_PATH = os.path.join(
 _DIRECTORY = "wrapped-hooks"
 _LAUNCHER_MODE = 0o700
 _END_OF_OPTIONS = "--"
-_SHELL_WORDS = 5  # exec LAUNCHER SHELL -c COMMAND
+# What a shell reads: the launcher, or without one, as after `rm -r` of the home, the hook alone.
+# $0 is that shell, whichever it is: the hook gets the one it always had. It gives way, or a signal
+# that ends the hook would become an exit code.
+_WRAPPED = 'set -- "$0" -c {command} ; test ! -x {path} || exec {path} "$@" ; exec "$@"'
+_WRAPPED_WORDS = shlex.split(_WRAPPED)
+_COMMAND, _LAUNCHER = _WRAPPED_WORDS.index("{command}"), _WRAPPED_WORDS.index("{path}")
 
 _EXACT_MATCHER = re.compile(r"[A-Za-z0-9_-]+")
 _TOOL_EVENTS = frozenset(
@@ -44,7 +49,11 @@ def is_wrapped(hook: object) -> bool:
     words = command_words(hook)
     if "args" in hook:
         return len(words) > 1 and _is_launcher(words[0])
-    return len(words) == _SHELL_WORDS and words[0] == "exec" and _is_launcher(words[1])
+    return (
+        len(words) == len(_WRAPPED_WORDS)
+        and _is_launcher(words[_LAUNCHER])
+        and words == shlex.split(_in_shell(words[_LAUNCHER], words[_COMMAND]))
+    )
 
 
 def is_wrapped_command(command: str) -> bool:
@@ -78,20 +87,22 @@ def wrap(hook: Entry, event: str, matcher: object) -> Entry:
     path, _ = launcher(hook, event, matcher)
     if "args" in hook:
         return {"command": path, "args": [hook["command"], *hook["args"]]}
-    # $0 is the shell that reads this, whichever it is: the hook gets the one it always had. That
-    # shell gives way, or a signal that ends the hook would become an exit code.
-    return {"command": f'exec {shlex.quote(path)} "$0" -c {shlex.quote(hook["command"])}'}
+    return {"command": _in_shell(path, hook["command"])}
 
 
 def launcher(hook: Entry, event: str, matcher: object) -> tuple[str, bytes]:
     """Where the launcher of a wrapped hook lies, and what it holds.
 
-    The same hook name, event and matcher share one, whatever the command.
+    The same hook name, event and matcher share one, whatever the command. Without the package it
+    runs the hook alone: an interpreter whose script is gone ends with 2, which blocks the agent.
     """
     name = hook_names.of_command(command_words(hook))
     words = [*interpreter(), _SCRIPT_PATH, home()]
     words += [f"{key}={value}" for key, value in _attributes(name, event, matcher).items()]
-    content = f'#!/bin/sh\nexec {shlex.join(words)} {_END_OF_OPTIONS} "$@"\n'
+    content = (
+        f'#!/bin/sh\ntest -r {shlex.quote(_SCRIPT_PATH)} || exec "$@"\n'
+        f'exec {shlex.join(words)} {_END_OF_OPTIONS} "$@"\n'
+    )
     file = f"{event if hook_names.PLAIN.fullmatch(event) else hook_names.UNNAMED}-{name}"
     if isinstance(matcher, str) and matcher:
         file += f"-{zlib.crc32(matcher.encode('utf-8', 'replace')):08x}"
@@ -112,8 +123,12 @@ def unwrap(hook: Entry) -> Entry:
     """The members to set back, of a hook that `is_wrapped`."""
     words = command_words(hook)
     if "args" not in hook:
-        return {"command": words[-1]}
+        return {"command": words[_COMMAND]}
     return {"command": words[1], "args": words[2:]}
+
+
+def _in_shell(path: str, command: str) -> str:
+    return _WRAPPED.format(path=shlex.quote(path), command=shlex.quote(command))
 
 
 def _is_launcher(path: str) -> bool:

@@ -110,10 +110,12 @@ def command_entry(event: str) -> Entry:
 
     It is one line for a shell: a version of Claude Code that does not know `args` would start the
     interpreter alone, which then runs the payload as a program. It is not `async`: Claude Code ends
-    those that still run when it exits, and with them the end of the last turn.
+    those that still run when it exits, and with them the end of the last turn. An interpreter whose
+    script is gone ends with 2, which blocks the agent: after an uninstallation nothing runs.
     """
     words = [*interpreter(), HOOK_SCRIPT, *own_home()]
-    entry: Entry = {"type": "command", "command": shlex.join(words)}
+    command = f"test ! -r {shlex.quote(HOOK_SCRIPT)} || exec {shlex.join(words)}"
+    entry: Entry = {"type": "command", "command": command}
     timeout_s = SESSION_END_TIMEOUT_S if event == "SessionEnd" else COMMAND_TIMEOUT_S
     return {**entry, "timeout": timeout_s}
 

@@ -25,7 +25,7 @@ def documented(module: str) -> dict[str, str]:
     return dict(re.findall(r"^\| `(\w+)(?:\((.*?)\))?` \|", MODULES[module], re.MULTILINE))
 
 
-@pytest.mark.parametrize("module", ["orchwatch", "orchwatch.testing"])
+@pytest.mark.parametrize("module", ["orchwatch", "orchwatch.testing", "orchwatch.reading"])
 def test_the_page_has_the_public_names_and_no_other(module: str) -> None:
     assert set(documented(module)) == set(importlib.import_module(module).__all__)
 

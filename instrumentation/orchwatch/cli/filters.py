@@ -80,11 +80,11 @@ def opened(home: Path, *, small: bool = True) -> Iterator[Store | SmallStore]:
         return
     from orchwatch.store.database import Store  # noqa: PLC0415
 
-    with Store(home, _say) as store:
+    with Store(home, say) as store:
         yield store
 
 
-def _say(what: str) -> None:
+def say(what: str) -> None:
     """Writes to stderr where that is a terminal."""
     if sys.stderr is not None and sys.stderr.isatty():
         sys.stderr.write(f"orchwatch: {what}\n")

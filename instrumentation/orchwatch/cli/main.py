@@ -38,6 +38,7 @@ COMMANDS = (
     "events",
     "status-line",
     "kpi",
+    "sql",
     "monitor",
     "generate",
     "doctor",

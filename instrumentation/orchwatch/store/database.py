@@ -13,7 +13,7 @@ import logging
 import time
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from orchwatch.errors import OrchwatchError
 from orchwatch.recording import safe_text, spool
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from orchwatch.store.segments import Segment
 
 _logger = logging.getLogger(__name__)
+_Answer = TypeVar("_Answer")
 
 _MAX_ATTEMPTS = 5
 _READ_ALL = "SELECT max(hash(stored)) FROM read_parquet($path) AS stored"
@@ -137,20 +138,40 @@ class Store:
         Raises:
             OrchwatchError: The store's files cannot be read.
         """
+        try:
+            return self.using(lambda connection: connection.execute(sql, parameters).fetchall())
+        except engine.Error as error:
+            raise self._unusable(error) from error
+
+    def using(self, ask: Callable[[engine.Connection], _Answer]) -> _Answer:
+        """The same for a question of another's, which may be what is wrong.
+
+        Args:
+            ask: Called once more where a file was replaced, or was damaged and is left out now.
+
+        Raises:
+            OrchwatchError: The store's files cannot be read.
+            engine.Error: They can be; it is the question.
+        """
         why: Exception | None = None
         for _ in range(_MAX_ATTEMPTS):
             try:
                 with engine.interruptible():
-                    return self._connection.execute(sql, parameters).fetchall()
+                    return ask(self._connection)
             except engine.IOError as error:
                 why = error
                 self.refresh()  # another reader replaced a file by one that holds more
-            except engine.Error as error:
+            except engine.Error:
                 if not self._set_damaged_aside():
-                    raise self._unusable(error) from error
+                    raise
                 self.refresh()
                 self._name_lost()
         raise self._unusable(why or "its files keep changing")
+
+    @property
+    def directory(self) -> Path:
+        """Where its files lie."""
+        return self._directory
 
     def unreadable(self) -> dict[str, int]:
         """Lines and spans that could not be read, by segment; segments without any are left out."""

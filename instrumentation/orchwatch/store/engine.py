@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from orchwatch.errors import OrchwatchError
 
 try:
-    # The engine alone. The package around it adds relations and expressions that are not used here
+    # The engine alone. The package around it adds relations and expressions that are not used
     # here, and takes 0.1 s longer to import than all the rest.
     import _duckdb as duckdb
 except ModuleNotFoundError:
@@ -28,6 +28,7 @@ Connection = duckdb.DuckDBPyConnection
 Error = duckdb.Error
 # Errors that a value can cause, as opposed to a lack of memory or a missing file.
 BadInput = (duckdb.DataError, duckdb.ProgrammingError)
+Select = duckdb.StatementType.SELECT
 IOError = duckdb.IOException  # noqa: A001 - used as engine.IOError, beside engine.Error
 OutOfMemory = duckdb.OutOfMemoryException
 

@@ -52,6 +52,7 @@ ASKED = {
     "baseline show": (["main"],),
     "baseline compare": (["main"],),
     "claude import": ([str(SESSIONS)], [str(SESSIONS)]),
+    "sql": (["FROM ended_operations"],),
     "status-line": ([], []),
     "trace diff": (["1h..0s", "1h..0s"],),
 }

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import io
-import sys
 from typing import TYPE_CHECKING
 
-from orchwatch.cli import filters, which_spans, window
-from orchwatch.errors import OrchwatchError, UsageError
+from orchwatch.cli import destination, filters, which_spans, window
+from orchwatch.errors import UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -41,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="table",
         help="default: %(default)s; chrome is for Perfetto, too, and has each span in time",
     )
-    parser.add_argument("--output", metavar="FILE", help="where to write (default: stdout)")
+    destination.add_argument(parser)
     parser.add_argument(
         "--against",
         metavar="WHAT",
@@ -60,13 +59,11 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from pathlib import Path  # noqa: PLC0415 - slow, see `commands`, and so are the next ones
 
-    from orchwatch.recording import files  # noqa: PLC0415
     from orchwatch.recording.home import home  # noqa: PLC0415
 
+    destination.check(_NAME, arguments)
     if arguments.format == "chrome" and arguments.against is not None:
         raise UsageError("flame: --format chrome has no place for --against")
-    if arguments.output == "":
-        raise UsageError("flame: --output must not be empty")
     directory = Path(home())
     file = io.StringIO()
     with filters.opened(directory) as store:
@@ -81,15 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
             flame_files.chrome(SpanTree(now.spans(), as_recorded=True), now.title, file)
         else:
             _write(arguments.format, [one for one in (now, before) if one], store, file)
-    if arguments.output is None:
-        sys.stdout.write(file.getvalue())
-        return 0
-    try:
-        files.replace(arguments.output, file.getvalue().encode("utf-8", "replace"))
-    except OSError as error:
-        raise OrchwatchError(
-            f"flame: {arguments.output} cannot be written: {error.strerror}"
-        ) from error
+    destination.write(_NAME, arguments, file.getvalue())
     return 0
 
 

@@ -1,0 +1,87 @@
+"""`--output`: a file that is written as a whole or not at all, else stdout."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from orchwatch.errors import OrchwatchError, UsageError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+
+def add_argument(parser: argparse.ArgumentParser) -> None:
+    """Declares it."""
+    parser.add_argument("-o", "--output", metavar="FILE", help="where to write (default: stdout)")
+
+
+def check(command: str, arguments: argparse.Namespace) -> None:
+    """Refuses a name that is none before any work is done.
+
+    Raises:
+        UsageError: It is empty.
+    """
+    if arguments.output == "":
+        raise UsageError(f"{command}: --output must not be empty")
+
+
+def write(command: str, arguments: argparse.Namespace, text: str) -> None:
+    """Writes it all.
+
+    Raises:
+        OrchwatchError: The file cannot be written, and is as it was.
+    """
+    from orchwatch.recording import files  # noqa: PLC0415 - slow, see `commands`
+
+    if arguments.output is None:
+        sys.stdout.write(text)
+        return
+    try:
+        files.replace(arguments.output, text.encode("utf-8", "replace"))
+    except OSError as error:
+        raise _unwritable(command, arguments.output, error) from error
+
+
+def write_parquet(command: str, arguments: argparse.Namespace, make: Callable[[str], None]) -> None:
+    """Has a Parquet file made and puts it in place.
+
+    Args:
+        command: Who asks.
+        arguments: The options.
+        make: Writes to the path that it is given, which exists.
+
+    Raises:
+        UsageError: No file is named: a terminal is no place for one.
+        OrchwatchError: The file cannot be written, and is as it was.
+    """
+    from orchwatch.recording import files  # noqa: PLC0415 - as above
+
+    temporary = parquet_path(command, arguments)
+    try:
+        os.close(files.create(temporary))
+        try:
+            make(temporary)
+            os.replace(temporary, arguments.output)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise _unwritable(command, arguments.output, error) from error
+
+
+def parquet_path(command: str, arguments: argparse.Namespace) -> str:
+    """Where a Parquet file is made before it is put in place.
+
+    Raises:
+        UsageError: No file is named.
+    """
+    if arguments.output is None:
+        raise UsageError(f"{command}: --format parquet needs --output FILE")
+    return f"{os.path.abspath(arguments.output)}.{os.getpid()}.tmp"
+
+
+def _unwritable(command: str, path: str, error: OSError) -> OrchwatchError:
+    return OrchwatchError(f"{command}: {path} cannot be written: {error.strerror}")

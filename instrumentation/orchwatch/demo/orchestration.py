@@ -3,39 +3,30 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+import uuid
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchwatch import semconv
-from orchwatch.demo import policy, recovery, symbols
-from orchwatch.demo.crew import REFUSAL, REPORT, Crew
-from orchwatch.demo.dependencies import DependencyGraph
-from orchwatch.demo.folds import FOLDS
+from orchwatch.demo import plan, policy, session, symbols
+from orchwatch.demo.crew import IDLE, REFUSAL, STARTED, Crew
+from orchwatch.demo.session import SUPERVISOR, Session
 from orchwatch.errors import OrchwatchError
-from orchwatch.recording.metrics import count
 from orchwatch.recording.operation import operation
 from orchwatch.recording.propagation import attach
-from orchwatch.runtime import hooks, sessions
-from orchwatch.runtime.agents import AgentEvent
+from orchwatch.runtime import hooks, recovery
+from orchwatch.runtime.agents import AgentError, AgentEvent
 from orchwatch.runtime.message import MessageError
-from orchwatch.runtime.sessions import Session
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from orchwatch.runtime.message import Message
 
-TASK = "task"
-# Small batches, so that messages, events and states come often; several for each agent, so that
-# there is work left when one is killed.
-MAX_BATCH_FILES = 10
-BATCHES_AN_AGENT = 4
-# One that an agent works on and one that lies ready, so that it need not wait for the next.
-BATCHES_AT_HAND = 2
 REFRESH_INTERVAL_S = 0.5
 TASK_TIMEOUT_S = 60.0
-TASK_ATTEMPTS = 3
 # The share of the work that is done when one agent is killed.
 KILL_AT_SHARE = 1 / 3
 
@@ -51,23 +42,21 @@ class Outcome:
     Attributes:
         session_id: The session that did it.
         trace_id: The trace that shows it, from the first operation to the last.
-        totals: The symbols found, summed over the session's state.
-        cycles: How many groups of modules import each other.
+        totals: The symbols found, as the agents have summed them.
         recovered: The agents that were lost and replaced.
     """
 
     session_id: str
     trace_id: str
     totals: symbols.Totals
-    cycles: int
     recovered: tuple[str, ...]
 
 
 class Orchestration:
-    """One run: hands batches of files to agents and takes in what they report.
+    """One run: agents do the tasks of a graph, and the supervisor sees to it that all get done.
 
     Args:
-        root: The directory that sessions lie in.
+        root: The workspace that sessions lie in.
         files: What to read, relative to the library.
         agents: How many worker processes.
         refresh: Renders the dashboard, from what is stored up to now.
@@ -88,13 +77,12 @@ class Orchestration:
         self._agents = agents
         self._refresh = refresh
         self._say = say
-        self._graph = DependencyGraph()
         self._refresh_at_s = 0.0
         self._victim = ""
-        # Killed or lost, and not back yet: nothing is handed to them.
-        self._away: set[str] = set()
+        self._idle: set[str] = set()
+        # Gone, and not replaced yet, with what is handed out again of theirs.
+        self._lost: dict[str, list[str]] = {}
         self._recovered: list[str] = []
-        self._cycles = 0
 
     def run(self) -> Outcome:
         """Do the work, under one root operation.
@@ -102,7 +90,7 @@ class Orchestration:
         Raises:
             OrchwatchError: It cannot be done; every agent has been ended.
         """
-        session_id = sessions.new_id()
+        session_id = str(uuid.uuid4())
         with operation(
             semconv.ORCHESTRATION_RUN,
             {semconv.GEN_AI_OPERATION_NAME: "invoke_workflow", semconv.SESSION_ID: session_id},
@@ -110,10 +98,11 @@ class Orchestration:
             baggage = {semconv.SESSION_ID: session_id}
             with (
                 attach(baggage=baggage),
-                Session(self._root, FOLDS, session_id) as session,
-                Crew(session.agents, session.bus, session_id) as crew,
+                Session(self._root, session_id, SUPERVISOR) as opened,
+                _ending(opened),
+                Crew(opened, self._root) as crew,
             ):
-                self._session = session
+                self._session = opened
                 self._crew = crew
                 self._start()
                 self._supervise()
@@ -122,116 +111,106 @@ class Orchestration:
                     session_id=session_id,
                     trace_id=op.trace_id,
                     totals=self._totals(),
-                    cycles=self._cycles,
                     recovered=tuple(self._recovered),
                 )
 
     def _start(self) -> None:
         self._hook("SessionStart", source="startup")
-        size = len(self._files) // (self._agents * BATCHES_AN_AGENT)
-        size = max(1, min(size, MAX_BATCH_FILES))
-        for number, start in enumerate(range(0, len(self._files), size), 1):
-            files = self._files[start : start + size]
-            self._process("task.created", id=f"task-{number:03}", files=files)
+        tasks = plan.tasks(self._files, self._agents)
+        self._session.tasks.add_all(tasks)
+        for task in tasks:
+            self._session.record("task.created", id=task.id, kind=task.data["kind"])
         for number in range(1, self._agents + 1):
-            agent = f"agent-{number}"
-            self._process("agent.ready", agent=agent, pid=self._crew.join(agent))
-            self._supply(agent)
-        self._session.store.persist()
-        tasks = len(self._session.store.document["tasks"])
-        self._say(f"{self._agents} agents ready; {len(self._files)} files wait in {tasks} batches")
+            self._crew.join(f"agent-{number}")
+        self._session.state.checkpoint()
+        self._say(
+            f"{self._agents} agents ready; {len(self._files)} files to read, {len(tasks)} tasks"
+        )
 
     def _supervise(self) -> None:
-        while self._unfinished():
+        while self._session.tasks.unfinished or self._lost:
             self._refresh_if_due()
             received = self._crew.receive(TASK_TIMEOUT_S)
             if received is None:
                 self._kill_the_silent()
-                continue
-            agent, what = received
-            if isinstance(what, AgentEvent):
-                if what.kind in ("lost", "timeout"):
-                    self._recover(agent)
-            elif what.kind == REPORT:
-                self._take(agent, what)
-                self._supply(agent)
-                self._kill_one(agent)
-            elif what.kind == REFUSAL:
-                raise OrchestrationError(f"a hook refused {what.body['id']}: {what.body['reason']}")
+            elif isinstance(received, AgentEvent):
+                self._notice(received)
+            else:
+                with attach(received.headers):
+                    self._take(received)
 
     def _end(self) -> None:
         self._crew.leave()
-        self._session.verify()
+        self._session.state.verify()
+        self._session.events.verify()
         self._refresh_dashboard()
         self._hook("SessionEnd", reason="other")
 
-    def _unfinished(self) -> bool:
-        return bool(self._session.queries.query("$.tasks[?@.status != 'completed'].id"))
+    def _take(self, message: Message) -> None:
+        if message.kind == REFUSAL:
+            raise OrchestrationError(
+                f"a hook refused {message.body['id']}: {message.body['reason']}"
+            )
+        if message.kind == IDLE:
+            self._idle.add(message.sender)
+        elif message.kind == STARTED:
+            self._kill_one(message.sender, message.body["id"])
+        self._wake()
 
-    def _supply(self, agent: str) -> None:
-        """Hand an agent what it has room for; where it is gone, recovery hands out what it had."""
-        if agent in self._away:
+    def _wake(self) -> None:
+        """As many agents as there are tasks for them; the others go on waiting."""
+        ready = self._session.tasks.counts().get("ready", 0)
+        for agent in sorted(self._idle)[:ready]:
+            self._idle.discard(agent)
+            try:
+                self._crew.wake(agent)
+            except MessageError:
+                # An agent that was stopped in the middle of a write holds up all.
+                self._kill_the_silent()
+
+    def _notice(self, event: AgentEvent) -> None:
+        if event.kind in {"lost", "timeout"}:
+            self._recover(event)
+        elif event.kind in {"ended", "failed"}:
+            reason = event.reason or "it has left by itself"
+            raise AgentError(f"agent {event.agent} does not come back: {reason}")
+        elif event.agent in self._lost:
+            again = ", ".join(self._lost.pop(event.agent)) or "nothing"
+            self._recovered.append(event.agent)
+            self._say(f"{event.agent} replaced by pid {event.pid}; handed out again: {again}")
+
+    def _recover(self, lost: AgentEvent) -> None:
+        """Have done again what a process that is gone had begun."""
+        found = recovery.run(self._session.state, max_attempts=session.TASK_ATTEMPTS)
+        self._session.record("agent.lost", agent=lost.agent, pid=lost.pid)
+        if found.failed:
+            times = session.TASK_ATTEMPTS
+            raise OrchestrationError(f"{found.failed[0]} failed {times} times, its agents died")
+        self._lost.setdefault(lost.agent, []).extend(found.requeued)
+        self._idle.discard(lost.agent)
+        self._session.state.checkpoint()
+        self._wake()
+
+    def _kill_one(self, agent: str, task: str) -> None:
+        """Once in a run, kill an agent that has begun to read a batch, without warning."""
+        if self._victim:
             return
         query = self._session.queries.query
-        at_hand = query(f"$.tasks[?@.agent == '{agent}' && @.status == 'assigned'].id")
-        waiting = query("$.tasks[?@.status == 'pending'].id")
-        for task_id in waiting[: BATCHES_AT_HAND - len(at_hand)]:
-            self._assign(agent, task_id)
-
-    def _assign(self, agent: str, task_id: str) -> None:
-        (task,) = self._session.queries.query(f"$.tasks['{task_id}']")
-        if task["failures"] >= TASK_ATTEMPTS:
-            raise OrchestrationError(f"{task_id} failed {TASK_ATTEMPTS} times, its agents died")
-        self._process("task.assigned", id=task_id, agent=agent)
-        body = {"id": task_id, "files": task["files"]}
-        try:
-            self._crew.deliver(agent, TASK, body, {semconv.GEN_AI_AGENT_NAME: agent})
-        except MessageError:
-            # An agent that was stopped in the middle of a write holds up all.
-            self._kill_the_silent()
-
-    def _take(self, agent: str, message: Message) -> None:
-        """Fold an agent's report into the state, unless another agent has the task by now."""
-        task_id = message.body["id"]
-        (task,) = self._session.queries.query(f"$.tasks['{task_id}']")
-        if task["status"] != "assigned" or task["agent"] != agent:
+        statuses = query("$.tasks.*.status")
+        # What it has sent long ago, as others were being started, may be over.
+        active = query(f"$.tasks['{task}'].status") == ["active"]
+        if not active or statuses.count("completed") < len(statuses) * KILL_AT_SHARE:
             return
-        with attach(message.headers):
-            for report in message.body["modules"]:
-                module = symbols.from_report(report)
-                self._graph.add(symbols.module_name(module.file), module.imports)
-                self._process("module.indexed", file=module.file, **asdict(module.totals))
-            self._process("task.completed", id=task_id, parse_s=message.body["parse_s"])
-            count(semconv.TASK_COMPLETED, unit="{task}")
-            self._cycles = len(self._graph.resolve().cycles)
-            self._session.store.persist()
-
-    def _kill_one(self, agent: str) -> None:
-        """Once in a run, kill an agent that has a batch, without warning."""
-        tasks = self._session.store.document["tasks"]
-        completed = self._session.queries.query("$.tasks[?@.status == 'completed'].id")
-        if self._victim or len(completed) < len(tasks) * KILL_AT_SHARE:
-            return
-        if self._session.store.document["agents"][agent]["status"] == "busy":
+        pid = self._crew.kill(agent)
+        if pid is not None:
             self._victim = agent
-            pid = self._kill(agent)
-            self._say(f"{agent} (pid {pid}) killed in the middle of its work")
+            self._say(f"{agent} (pid {pid}) killed in the middle of {task}")
 
     def _kill_the_silent(self) -> None:
-        """Ends all agents, as none reported in time; recovery hands their work out again."""
+        """Ends all agents, as none reported in time; what they had begun is done again."""
         for agent in self._crew.names:
-            self._kill(agent)
-
-    def _kill(self, agent: str) -> int:
-        self._away.add(agent)
-        return self._crew.kill(agent)
-
-    def _recover(self, lost: str) -> None:
-        self._away.discard(lost)
-        pid = recovery.recover(self._session, self._crew, lost, self._assign)
-        self._recovered.append(lost)
-        self._say(f"{lost} replaced by pid {pid}, its batches handed out again")
-        self._supply(lost)
+            if agent not in self._lost:  # those are being started
+                self._crew.kill(agent)
 
     def _refresh_if_due(self) -> None:
         if time.monotonic() >= self._refresh_at_s:
@@ -248,11 +227,18 @@ class Orchestration:
         if result.outcome == "blocked":
             raise OrchestrationError(f"a hook refused {event_name}: {result.reason}")
 
-    def _process(self, name: str, /, **data: object) -> None:
-        self._session.events.process(name, **data)
-
     def _totals(self) -> symbols.Totals:
-        totals = symbols.Totals()
-        for counts in self._session.queries.query("$.modules.*"):
-            totals.add(symbols.Totals(**counts))
-        return totals
+        (counts,) = self._session.queries.query(f"$.sums['{plan.TOTAL}']")
+        return symbols.totals(counts)
+
+
+@contextmanager
+def _ending(opened: Session) -> Iterator[None]:
+    """The session says how it ended, once its agents are gone."""
+    status = "failed"
+    try:
+        yield
+        status = "closed"
+    finally:
+        opened.state.merge("session", {"status": status, "ended_ns": time.time_ns()})
+        opened.state.export()

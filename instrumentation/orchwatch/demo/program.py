@@ -19,7 +19,7 @@ from orchwatch.demo.orchestration import Orchestration, Outcome
 from orchwatch.errors import OrchwatchError
 from orchwatch.recording import home
 from orchwatch.reporters import colour, table
-from orchwatch.runtime import sessions, signals
+from orchwatch.runtime import session_files, signals
 from orchwatch.sdk import configure
 from orchwatch.store.database import Store
 from orchwatch.store.selection import Selection
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 # Between two rounds of a loop, so that the machine stays usable; no operation is measured there.
 ROUND_PAUSE_S = 15.0
+KEPT_S = 24 * 3600.0
 TERMINATED_EXIT_CODE = 128 + signal.SIGTERM
 
 
@@ -77,10 +78,7 @@ class Demo:
         _say("Agents read Python's standard library: its functions, classes and imports.")
         outcome = self._round(_say)
         found = outcome.totals
-        _say(
-            f"found {found.functions} functions, {found.classes} classes, {found.imports} imports;"
-            f" {outcome.cycles} import cycles"
-        )
+        _say(f"found {found.functions} functions, {found.classes} classes, {found.imports} imports")
         self._check(found)
         _say("one process alone counts the same\n")
         table.render(self._measured(), sys.stdout, colour=colour.wanted(sys.stdout))
@@ -106,7 +104,7 @@ class Demo:
 
     def _round(self, say: Callable[[str], None]) -> Outcome:
         root = self._home / "sessions"
-        sessions.prune(root)
+        session_files.cleanup_expired(root, KEPT_S)
         return Orchestration(
             root=root,
             files=self._files,

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import ast
 import sysconfig
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from orchwatch.recording import files
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
 
 LIBRARY = Path(sysconfig.get_path("stdlib"))
 # What others installed is not the standard library, and its own tests are twice its size.
@@ -33,13 +37,9 @@ class Totals:
             setattr(self, name, getattr(self, name) + value)
 
 
-@dataclass
-class Module:
-    """One source file: what it counts, and the names of the modules that it imports."""
-
-    file: str
-    totals: Totals = field(default_factory=Totals)
-    imports: list[str] = field(default_factory=list)
+def totals(counts: Mapping[str, Any]) -> Totals:
+    """What the state has of them, perhaps beside something else."""
+    return Totals(**{each.name: counts[each.name] for each in fields(Totals)})
 
 
 def library_files(limit: int | None = None, library: Path = LIBRARY) -> list[str]:
@@ -48,57 +48,27 @@ def library_files(limit: int | None = None, library: Path = LIBRARY) -> list[str
     return sorted(str(file) for file in files if not OTHERS.intersection(file.parts))[:limit]
 
 
-def read_module(file: str, library: Path = LIBRARY) -> Module:
+def read(file: str, library: Path = LIBRARY) -> Totals:
     """Parse one file; one that this Python cannot parse counts as unreadable."""
-    module = Module(file, Totals(files=1))
+    found = Totals(files=1)
     try:
         tree = ast.parse(files.read(library / file, _MAX_BYTES))
     except (OSError, SyntaxError, ValueError):
-        module.totals.unreadable = 1
-        return module
-    imported: set[str] = set()
+        found.unreadable = 1
+        return found
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            module.totals.functions += 1
+            found.functions += 1
         elif isinstance(node, ast.ClassDef):
-            module.totals.classes += 1
+            found.classes += 1
         elif isinstance(node, ast.Import | ast.ImportFrom):
-            module.totals.imports += 1
-            imported.update(_imported(node, file))
-    module.imports = sorted(imported)
-    return module
-
-
-def module_name(file: str) -> str:
-    """`a/b.py` is module `a.b`, `a/__init__.py` is `a`."""
-    parts = file.removesuffix(".py").split("/")
-    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-def _imported(node: ast.Import | ast.ImportFrom, file: str) -> list[str]:
-    if isinstance(node, ast.Import):
-        return [alias.name for alias in node.names]
-    if node.level == 0:
-        return [node.module] if node.module else []
-    # `from ..x import y` in a/b/c.py is a.x: each dot leaves one part of the path.
-    package = file.split("/")[: -node.level]
-    base = ".".join([*package, node.module] if node.module else package)
-    return [base] if node.module else [f"{base}.{alias.name}".lstrip(".") for alias in node.names]
+            found.imports += 1
+    return found
 
 
 def count_alone(files: list[str], library: Path = LIBRARY) -> Totals:
     """The same counts by a single process, to compare the agents' with."""
-    totals = Totals()
+    found = Totals()
     for file in files:
-        totals.add(read_module(file, library).totals)
-    return totals
-
-
-def as_report(module: Module) -> dict[str, Any]:
-    """A module as the body of a message."""
-    return asdict(module)
-
-
-def from_report(report: dict[str, Any]) -> Module:
-    """A module out of the body of a message."""
-    return Module(report["file"], Totals(**report["totals"]), report["imports"])
+        found.add(read(file, library))
+    return found

@@ -1,4 +1,4 @@
-"""What an agent's process runs: take a batch of source files, read them, report their symbols.
+"""What an agent's process runs: claim what is ready, do it, say what came of it.
 
 A hook is asked first, here as in any agent: before a tool is used, by the one who uses it. Asked by
 the supervisor, every agent would wait for the others' hooks.
@@ -6,93 +6,117 @@ the supervisor, every agent would wait for the others' hooks.
 
 from __future__ import annotations
 
-import queue
+import os
 import sys
-import threading
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchwatch import semconv
 from orchwatch.demo import policy, symbols
-from orchwatch.demo.crew import LEAVE, REFUSAL, REPORT
+from orchwatch.demo.crew import IDLE, LEAVE, REFUSAL, REPORT, STARTED
+from orchwatch.demo.session import SUPERVISOR, Session
+from orchwatch.errors import OrchwatchError
 from orchwatch.recording.operation import operation
 from orchwatch.recording.propagation import attach
 from orchwatch.runtime import hooks
 from orchwatch.runtime.agents import say_ready
-from orchwatch.runtime.message import MessageError
-from orchwatch.runtime.message_bus import MessageBus
-from orchwatch.runtime.sessions import SUPERVISOR
+from orchwatch.runtime.task import ClaimLostError
 
 if TYPE_CHECKING:
-    from orchwatch.runtime.mailbox import Mailbox
-    from orchwatch.runtime.message import Message
+    from orchwatch.runtime.task import Claim
+
+READ = "read"
+SUM = "sum"
 
 
-def work(bus: MessageBus, session_id: str) -> None:
-    """Serve one batch after the other until the supervisor asks to leave.
+class _RefusedError(Exception):
+    """A hook does not let the agent do it."""
 
-    A thread takes what comes, so that a batch is delivered while another is worked on. What this
-    process had taken when it was killed, the supervisor hands out again.
+
+def work(session: Session) -> None:
+    """Do what is ready until the supervisor asks to leave.
 
     Args:
-        bus: The session's, under this agent's name.
-        session_id: The session of this agent; part of its hooks' input.
+        session: Under this agent's name.
 
     Raises:
-        MessageError: The bus cannot be used.
+        OrchwatchError: The session cannot be used.
     """
-    inbox: queue.SimpleQueue[Message | MessageError] = queue.SimpleQueue()
-    mailbox = bus.mailbox(sole_reader=True)
-    threading.Thread(target=_take, args=(mailbox, inbox), name="messages", daemon=True).start()
-    say_ready()
-    while not isinstance(message := inbox.get(), MessageError):
-        if message.kind == LEAVE:
-            return
-        with attach(message.headers):
-            _serve(message, bus, session_id)
-    raise message
-
-
-def _take(mailbox: Mailbox, inbox: queue.SimpleQueue[Message | MessageError]) -> None:
-    try:
-        while (message := mailbox.receive(None)) is not None:
+    with session.bus.mailbox(sole_reader=True) as mailbox:
+        session.record("agent.ready", agent=session.name, pid=os.getpid())
+        say_ready()
+        while True:
+            while (claim := session.tasks.claim(session.name)) is not None:
+                with attach(claim.data["headers"]):
+                    _do(claim, session)
+            session.bus.send(SUPERVISOR, IDLE)
+            message = mailbox.receive(None)
+            if message is None:
+                continue
             mailbox.acknowledge(message)
-            inbox.put(message)
             if message.kind == LEAVE:
                 return
-    except MessageError as error:
-        inbox.put(error)
 
 
-def _serve(message: Message, bus: MessageBus, session_id: str) -> None:
-    task, files = message.body["id"], message.body["files"]
-    attributes = {semconv.GEN_AI_OPERATION_NAME: "invoke_agent", semconv.TASK_ID: task}
+def _do(claim: Claim, session: Session) -> None:
+    """One task; killed anywhere before it is finished, it is done again, with the same results."""
+    attributes = {semconv.GEN_AI_OPERATION_NAME: "invoke_agent", semconv.TASK_ID: claim.id}
     with operation(semconv.AGENT_TASK, attributes) as op:
-        use = {"session_id": session_id, "tool_name": "Read", "tool_input": {"files": files}}
-        decision = hooks.process(policy.BATCH_POLICY, "PreToolUse", use)
-        if decision.outcome == "blocked":
+        session.record("task.started", id=claim.id, agent=session.name, pid=os.getpid())
+        started_s = time.perf_counter()
+        try:
+            if claim.data["kind"] == READ:
+                _read(claim, session)
+            else:
+                _sum(claim, session)
+        except _RefusedError as refused:
             op.fail("hook_blocked")
-            bus.send(SUPERVISOR, REFUSAL, {"id": task, "reason": decision.reason})
+            session.bus.send(SUPERVISOR, REFUSAL, {"id": claim.id, "reason": str(refused)})
             return
-        started = time.perf_counter()
-        with operation(
-            semconv.TOOL_EXECUTE,
-            {semconv.GEN_AI_OPERATION_NAME: "execute_tool", semconv.GEN_AI_TOOL_NAME: "ast.parse"},
-        ):
-            modules = [symbols.read_module(file) for file in files]
-        parse_s = time.perf_counter() - started
-        reports = [symbols.as_report(module) for module in modules]
-        bus.send(SUPERVISOR, REPORT, {"id": task, "modules": reports, "parse_s": parse_s})
+        took_s = time.perf_counter() - started_s
+        session.record("task.completed", id=claim.id, agent=session.name, took_s=took_s)
+        try:
+            session.tasks.finish(claim)
+        except ClaimLostError:
+            # Another process was asked to do it meanwhile; what it finds is the same.
+            return
+        session.bus.send(SUPERVISOR, REPORT, {"id": claim.id})
+
+
+def _read(claim: Claim, session: Session) -> None:
+    files = claim.data["files"]
+    use = {"session_id": session.id, "tool_name": "Read", "tool_input": {"files": files}}
+    decision = hooks.process(policy.BATCH_POLICY, "PreToolUse", use)
+    if decision.outcome == "blocked":
+        raise _RefusedError(decision.reason)
+    session.bus.send(SUPERVISOR, STARTED, {"id": claim.id})
+    with operation(
+        semconv.TOOL_EXECUTE,
+        {semconv.GEN_AI_OPERATION_NAME: "execute_tool", semconv.GEN_AI_TOOL_NAME: "ast.parse"},
+    ):
+        modules = {file: asdict(symbols.read(file)) for file in files}
+    session.record("batch.read", id=claim.id, modules=modules)
+
+
+def _sum(claim: Claim, session: Session) -> None:
+    """Over the batches that the task needs, or over the sums: what other agents have written."""
+    answers = session.queries.bulk_query(claim.data["paths"])
+    totals = symbols.Totals()
+    for found in answers.values():
+        for counts in found:
+            totals.add(symbols.totals(counts))
+    session.record("section.summed", id=claim.id, counts=asdict(totals))
 
 
 def main() -> int:
-    """Serve under the name that is the third argument, over a bus, for a session."""
-    path, session_id, name = sys.argv[1:]
+    """Serve under the name that is the third argument, in a workspace, for a session."""
+    root, session_id, name = sys.argv[1:]
     try:
-        with MessageBus(Path(path), name) as bus:
-            work(bus, session_id)
-    except MessageError as error:
+        with Session(Path(root), session_id, name) as session:
+            work(session)
+    except OrchwatchError as error:
         sys.stderr.write(f"{error}\n")
         return 1
     return 0

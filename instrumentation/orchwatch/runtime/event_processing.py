@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from orchwatch import semconv
 from orchwatch.recording.metrics import count
@@ -12,13 +12,9 @@ from orchwatch.runtime.event import Event, EventError, shown
 from orchwatch.runtime.events import MissedEventsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from orchwatch.runtime.events import EventLog
 
 Handler = Callable[[Event], object]
-Fold = Callable[[dict[str, Any], Event], None]
-"""Changes a state in place, as an event asks."""
 
 
 class EventSubscriber:
@@ -111,74 +107,9 @@ class EventSubscriber:
         self.position = position
 
 
-class EventProcessor:
-    """Folds each event into a state and logs it, in one timed operation.
-
-    Args:
-        log: Where they are kept.
-        state: What they change; `replay` leads to the same.
-        folds: What each type of event does.
-        session_id: Whose events they are.
-        source: Who says so.
-    """
-
-    def __init__(
-        self,
-        log: EventLog,
-        state: dict[str, Any],
-        folds: Mapping[str, Fold],
-        *,
-        session_id: str,
-        source: str,
-    ) -> None:
-        self._log = log
-        self._state = state
-        self._folds = folds
-        self._session_id = session_id
-        self._source = source
-
-    def process(self, event_type: str, /, **data: Any) -> None:
-        """Apply the event to the state, then log it: the log holds only what fitted.
-
-        Raises:
-            EventError: Nothing is known of such events, or the state has no place for it.
-        """
-        event = Event(event_type, self._session_id, data, self._source)
-        with measured(event):
-            fold(self._state, event, self._folds)
-            self._log.append(event)
-
-
 def measured(event: Event) -> operation:
     """The operation in which an event is handled."""
     return operation(
         semconv.EVENT_PROCESS,
         {semconv.EVENT_NAME: event.type, semconv.SESSION_ID: event.session_id},
     )
-
-
-def fold(state: dict[str, Any], event: Event, folds: Mapping[str, Fold]) -> None:
-    """Change a state as an event asks.
-
-    Raises:
-        EventError: Nothing is known of such events, or the state has no place for it.
-    """
-    known = folds.get(event.type)
-    if known is None:
-        raise EventError(f"event {shown(event.type)}: no handler knows it")
-    try:
-        known(state, event)
-    except KeyError as error:
-        raise EventError(f"event {shown(event.type)}: the state has no {error}") from error
-
-
-def replay(events: Iterable[Event], folds: Mapping[str, Fold]) -> dict[str, Any]:
-    """The state that the events alone lead to: what it must be after a crash.
-
-    Raises:
-        EventError: See `fold`.
-    """
-    state: dict[str, Any] = {}
-    for event in events:
-        fold(state, event, folds)
-    return state

@@ -81,6 +81,25 @@ def archived(path: Path) -> Path:
     return path.parent / "archive" / f"{path.name}.gz"
 
 
+def _directory_beside(path: Path) -> Path:
+    return path.parent / "logs" / path.stem.removeprefix(PREFIX)
+
+
+def beside(path: Path, name: str) -> Path:
+    """Where a further database of a session lies.
+
+    Raises:
+        StateError: Its directory cannot be made.
+    """
+    directory = _directory_beside(path)
+    try:
+        directory.parent.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+        directory.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
+    except OSError as error:
+        raise StateError(f"{directory}: cannot be made: {error.strerror}") from error
+    return directory / f"{name}{DATABASE}"
+
+
 def removed(path: Path, before: Callable[[], object] | None = None) -> bool:
     """Remove a session by its file, its archive with it; False where a process has it open.
 
@@ -104,6 +123,8 @@ def removed(path: Path, before: Callable[[], object] | None = None) -> bool:
             path.with_suffix(ending).unlink(missing_ok=True)
         name = path.stem.removeprefix(PREFIX)
         shutil.rmtree(path.parent / "checkpoints" / name, ignore_errors=True)
+        if before is None:
+            shutil.rmtree(_directory_beside(path), ignore_errors=True)
         use_path.unlink(missing_ok=True)  # last: a waiting process then finds nothing
     except BlockingIOError:
         return False

@@ -22,7 +22,13 @@ from orchwatch.runtime import (
 )
 from orchwatch.runtime.closing import Closing
 from orchwatch.runtime.database import LOCK_TIMEOUT_S, MAX_LOCK_TIMEOUT_S, Database
-from orchwatch.runtime.state import CURRENT_FILE, StateError, StateStore, count_violation
+from orchwatch.runtime.state import (
+    CURRENT_FILE,
+    PREVIOUS_FILE,
+    StateError,
+    count_violation,
+    of_one_file,
+)
 from orchwatch.runtime.state_database import SCHEMA
 from orchwatch.runtime.state_reader import Change, Reader
 from orchwatch.runtime.state_tree import Writer
@@ -114,6 +120,14 @@ class SessionStateManager(Closing):
     def database(self) -> Database:
         """The file that holds it all, for what else is durable with the state: tasks, agents."""
         return self._database
+
+    def file(self, name: str) -> Path:
+        """Where a database lies that goes with the session, as its log of events.
+
+        Raises:
+            StateError: Its directory cannot be made.
+        """
+        return session_files.beside(self.path, name)
 
     @property
     def document(self) -> dict[str, Any]:
@@ -322,8 +336,8 @@ class SessionStateManager(Closing):
                 )
             if writer.version(("session",)):
                 return
-            if (old / CURRENT_FILE).exists():
-                writer.set("$", _state_of(old))
+            if (old / CURRENT_FILE).exists() or (old / PREVIOUS_FILE).exists():
+                writer.set("$", of_one_file(old))
             started = {"id": self.id, "status": "active", "started_ns": time.time_ns()}
             writer.merge(("session",), started)
 
@@ -361,12 +375,3 @@ class SessionStateManager(Closing):
                 semconv.STATE_PATH: shown[:_PATH_ATTRIBUTE_CHARACTERS],
             },
         )
-
-
-def _state_of(old: Path) -> dict[str, Any]:
-    """What a session kept in one file, as sessions did before."""
-    store = StateStore(old)
-    try:
-        return store.document
-    finally:
-        store.close()

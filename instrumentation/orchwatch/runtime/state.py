@@ -1,4 +1,4 @@
-"""The shared state of a session: one JSON document, persisted whole or not at all."""
+"""Copies of a session's state with a checksum, and what is wrong with a state that is damaged."""
 
 from __future__ import annotations
 
@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any
 from orchwatch import semconv
 from orchwatch.errors import OrchwatchError
 from orchwatch.recording import files
-from orchwatch.recording.home import DIRECTORY_MODE
 from orchwatch.recording.metrics import count
-from orchwatch.recording.operation import operation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,117 +26,31 @@ class StateError(OrchwatchError):
     """A session's state cannot be read, written or owned; the message names file and reason."""
 
 
-class StateStore:
-    """One session's document, its version and the two good copies of it on disk.
-
-    The file holds `{"version": n, "checksum": "<sha256 of the state>", "state": {...}}`. A new
-    version is written beside it, synced and renamed over it, and the version before stays as a
-    hard link, so that whatever breaks there is a whole copy to go back to. One process at a time
-    owns a store; a lock that the kernel drops with its holder says which.
-
-    Attributes:
-        directory: Where the copies lie.
-        document: The state itself; change it in place, then `persist()`.
-        version: The version on disk; 0 before the first `persist()`.
-        recovered: Whether `document` is the copy before the last one, because that was damaged.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.document: dict[str, Any] = {}
-        self.version = 0
-        self.recovered = False
-        directory.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
-        self._lock = own(directory)
-        try:
-            if (directory / CURRENT_FILE).exists() or (directory / PREVIOUS_FILE).exists():
-                self._load()
-        except StateError:
-            self.close()
-            raise
-
-    def persist(self) -> None:
-        """Write the document as the next version.
-
-        Raises:
-            StateError: The document is no JSON, or the directory cannot be written.
-        """
-        with operation(semconv.STATE_PERSIST) as op:
-            version = self.version + 1
-            data = encode_state(self.directory / CURRENT_FILE, self.document, version)
-            op.set_attribute(semconv.STATE_VERSION, version)
-            op.set_attribute(semconv.STATE_SIZE, len(data))
-            try:
-                self._replace(data)
-            except OSError as error:
-                message = f"{self.directory / CURRENT_FILE}: cannot be written: {error.strerror}"
-                raise StateError(message) from error
-            self.version = version
-
-    def verify(self) -> None:
-        """Hold the copy on disk against the document in memory.
-
-        Raises:
-            StateError: They differ, or the copy on disk is damaged; counted as a violation.
-        """
-        path = self.directory / CURRENT_FILE
-        try:
-            version, document = read_state(path)
-        except StateError:
-            count_violation("damaged")
-            raise
-        if version != self.version or document != json.loads(json.dumps(self.document)):
-            count_violation("differs")
-            raise StateError(
-                f"{path}: version {version} is not the state in memory, version {self.version}"
-            )
-
-    def close(self) -> None:
-        """Release the store for its next owner."""
-        if self._lock >= 0:
-            os.close(self._lock)
-            self._lock = -1
-
-    def _load(self) -> None:
-        current, previous = self.directory / CURRENT_FILE, self.directory / PREVIOUS_FILE
-        try:
-            self.version, self.document = read_state(current)
-        except StateError as damage:
-            count_violation("damaged")
-            try:
-                self.version, self.document = read_state(previous)
-            except StateError as second:
-                raise StateError(f"{damage}; {second}; no good copy is left") from second
-            self.recovered = True
-            # The damaged copy must not become the "previous good one" of the next version.
-            current.unlink(missing_ok=True)
-            os.link(previous, current)
-
-    def _replace(self, data: bytes) -> None:
-        current = self.directory / CURRENT_FILE
-        fresh = self.directory / f"{CURRENT_FILE}.new"
-        kept = self.directory / f"{PREVIOUS_FILE}.new"
-        files.replace(fresh, data, sync=True)
-        if current.exists():
-            kept.unlink(missing_ok=True)
-            os.link(current, kept)
-            kept.replace(self.directory / PREVIOUS_FILE)
-        fresh.replace(current)
-        directory = files.directory(self.directory)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-
-
-def own(directory: Path) -> int:
-    """The lock of a session's directory, as a file descriptor; closing it gives it up.
+def of_one_file(directory: Path) -> dict[str, Any]:
+    """What a session kept in one file, as sessions did before: the last copy, or that before it.
 
     Raises:
-        StateError: Another process, or another store, owns the session.
+        StateError: A process still owns it, or no copy is whole.
     """
+    lock = _own(directory)
+    try:
+        return read_state(directory / CURRENT_FILE)[1]
+    except StateError as damage:
+        count_violation("damaged")
+        try:
+            return read_state(directory / PREVIOUS_FILE)[1]
+        except StateError as second:
+            raise StateError(f"{damage}; {second}; no good copy is left") from second
+    finally:
+        os.close(lock)
+
+
+def _own(directory: Path) -> int:
     path = directory / LOCK_FILE
-    lock = files.descriptor(path, os.O_RDWR | os.O_CREAT, links=False)
+    try:
+        lock = files.descriptor(path, os.O_RDWR | os.O_CREAT, links=False)
+    except OSError as error:
+        raise StateError(f"{path}: cannot be opened: {error.strerror}") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:

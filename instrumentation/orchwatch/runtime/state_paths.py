@@ -98,10 +98,14 @@ def encode(keys: Keys) -> str:
 
 def decode(key: str) -> Keys:
     """The names that a row's key stands for."""
-    return tuple(
-        name.replace(_ESCAPE + "1", SEPARATOR).replace(_ESCAPE + "0", _ESCAPE)
-        for name in key.split(SEPARATOR)[1:]
-    )
+    return tuple(map(decode_name, key.split(SEPARATOR)[1:]))
+
+
+def decode_name(name: str) -> str:
+    """One of the names in a row's key."""
+    if _ESCAPE not in name:
+        return name
+    return name.replace(_ESCAPE + "1", SEPARATOR).replace(_ESCAPE + "0", _ESCAPE)
 
 
 def order(name: str) -> str:

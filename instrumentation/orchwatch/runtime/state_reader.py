@@ -12,6 +12,7 @@ from orchwatch.runtime.state_paths import BEHIND, SEPARATOR, Keys
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Iterator
 
     from orchwatch.runtime.state_paths import Path
 
@@ -97,18 +98,37 @@ class Reader:
 
     def _object(self, keys: Keys) -> dict[str, Any]:
         """Rows come parents first, so each finds its object."""
+        rows = self._connection.execute(
+            "SELECT path, value FROM nodes WHERE path >= ? AND path < ?", below(keys)
+        ).fetchall()
+        # Decoded all at once: one by one takes three times as long.
+        values = self._values([value for _, value in rows if value is not None])
         top: dict[str, Any] = {}
         objects = {state_paths.encode(keys): top}
-        for key, value in self._connection.execute(
-            "SELECT path, value FROM nodes WHERE path >= ? AND path < ?", below(keys)
-        ):
-            parent, _, _ = key.rpartition(SEPARATOR)
-            name = state_paths.decode(key[len(parent) :])[0]
+        for key, value in rows:
+            parent, _, name = key.rpartition(SEPARATOR)
+            if parent not in objects:
+                shown = state_paths.shown(state_paths.decode(key))
+                raise self._damaged(f"{shown} is below no object")
             if value is None:
-                objects[parent][name] = objects[key] = {}
+                found = objects[key] = {}
             else:
-                objects[parent][name] = json.loads(value)
+                found = next(values)
+            objects[parent][state_paths.decode_name(name)] = found
         return top
+
+    def _values(self, texts: list[str]) -> Iterator[Any]:
+        try:
+            found = json.loads(f"[{','.join(texts)}]")
+        except ValueError:
+            found = []
+        if len(found) != len(texts):
+            raise self._damaged("a value is not JSON")
+        return iter(found)
+
+    def _damaged(self, what: str) -> StateError:
+        (_, _, file) = self._connection.execute("PRAGMA database_list").fetchone()
+        return StateError(f"{file}: damaged: {what}")
 
 
 def changes(connection: sqlite3.Connection, path: Path, since: int) -> list[Change]:

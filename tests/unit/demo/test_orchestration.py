@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -8,8 +9,10 @@ import psutil
 import pytest
 
 from orchwatch import semconv
-from orchwatch.demo import orchestration, policy, symbols
+from orchwatch.demo import orchestration, policy, session, symbols
+from orchwatch.demo.crew import Crew
 from orchwatch.demo.orchestration import Orchestration
+from orchwatch.demo.session import Session
 from orchwatch.errors import OrchwatchError
 from orchwatch.runtime import hooks
 
@@ -74,21 +77,38 @@ def test_the_agents_find_exactly_what_one_process_alone_finds(
     work = [span for span in recorded if span["name"] == "agent.task"]
     assert {span["gen_ai.agent.name"] for span in work} == {"agent-1", "agent-2", "agent-3"}
     asked = [span for span in recorded if span.get("orchestration.hook.event_name") == "PreToolUse"]
-    assert {span["parent"] for span in asked} >= {span["id"] for span in work}
+    assert {span["parent"] for span in asked} >= {
+        span["id"] for span in work if "batch" in span[semconv.TASK_ID]
+    }
 
 
-def test_each_agent_has_one_batch_to_work_on_and_one_that_lies_ready(tmp_path: Path) -> None:
+def test_what_was_begun_by_a_killed_agent_is_handed_out_again(tmp_path: Path) -> None:
+    said: list[str] = []
     run = prepared(tmp_path)
-    at_hand: list[list[str]] = []
+    run._say = said.append
+    outcome = run.run()
+    (killed,) = (line for line in said if "killed in the middle of" in line)
+    (again,) = (line for line in said if "handed out again" in line)
+    assert again.endswith(killed.rpartition(" ")[2])
+    with Session(tmp_path, outcome.session_id, "test") as opened:
+        assert opened.state.status == "closed"
+        assert {task.status for task in opened.tasks.tasks()} == {"completed"}
+        assert opened.queries.query("$.tasks[?@.status != 'completed']") == []
+        opened.events.verify()
+        assert json.loads(opened.state.view.read_text()) == opened.state.document
 
-    def look() -> None:
-        tasks = run._session.store.document["tasks"].values()
-        at_hand.append([task["agent"] for task in tasks if task["status"] == "assigned"])
 
-    run._refresh = look
-    run.run()
-    assert sorted(at_hand[0]) == ["agent-1", "agent-1", "agent-2", "agent-2", "agent-3", "agent-3"]
-    assert at_hand[-1] == []
+def test_a_run_that_fails_says_so_in_its_session(tmp_path: Path) -> None:
+    run = prepared(tmp_path, files=["/etc/passwd"])
+    with pytest.raises(OrchwatchError):
+        run.run()
+    with Session(tmp_path, run._session.id, "test") as opened:
+        assert opened.state.status == "failed"
+
+
+def test_an_agent_that_is_gone_already_cannot_be_killed(tmp_path: Path) -> None:
+    with Session(tmp_path, "s", "supervisor") as opened, Crew(opened, tmp_path) as crew:
+        assert crew.kill("agent-1") is None
 
 
 def test_an_agent_killed_from_outside_costs_nothing_but_time(
@@ -98,10 +118,10 @@ def test_an_agent_killed_from_outside_costs_nothing_but_time(
     killed: list[int] = []
 
     def kill_one() -> None:
-        agents = list(orchestration._session.agents.agents.values())
-        if len(killed) < 2 and agents:
-            killed.append(agents[0].process.pid)
-            os.kill(killed[-1], signal.SIGKILL)
+        agents = orchestration._crew.names
+        pid = orchestration._crew.kill(agents[0]) if len(killed) < 2 and agents else None
+        if pid is not None:
+            killed.append(pid)
 
     orchestration._refresh = kill_one
     outcome = orchestration.run()
@@ -120,7 +140,7 @@ def test_an_agent_that_hangs_is_replaced(
 
     def stop_all() -> None:
         if not stopped:
-            stopped.extend(agent.process.pid for agent in run._session.agents.agents.values())
+            stopped.extend(agent.process.pid for agent in run._crew.pool.agents.values())
             for pid in stopped:
                 os.kill(pid, signal.SIGSTOP)
 
@@ -132,8 +152,8 @@ def test_an_agent_that_hangs_is_replaced(
 def test_a_batch_that_kills_its_agents_ends_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, children: Callable[[], set[psutil.Process]]
 ) -> None:
-    monkeypatch.setattr(orchestration, "TASK_ATTEMPTS", 0)
-    with pytest.raises(OrchwatchError, match="task-001 failed 0 times"):
+    monkeypatch.setattr(session, "TASK_ATTEMPTS", 1)
+    with pytest.raises(OrchwatchError, match=r"batch-\d+ failed 1 times, its agents died"):
         prepared(tmp_path).run()
     assert children() == set()
 
@@ -141,7 +161,7 @@ def test_a_batch_that_kills_its_agents_ends_the_run(
 def test_a_batch_that_a_hook_refuses_ends_the_run(
     tmp_path: Path, children: Callable[[], set[psutil.Process]]
 ) -> None:
-    with pytest.raises(OrchwatchError, match="a hook refused task-001: '/etc/passwd' lies"):
+    with pytest.raises(OrchwatchError, match="a hook refused batch-001: '/etc/passwd' lies"):
         prepared(tmp_path, files=["/etc/passwd"]).run()
     assert children() == set()
 

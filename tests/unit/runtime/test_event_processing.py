@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchwatch.demo.folds import FOLDS
 from orchwatch.runtime.event import Event, EventError
-from orchwatch.runtime.event_processing import EventProcessor, EventSubscriber, replay
+from orchwatch.runtime.event_processing import EventSubscriber
 from orchwatch.runtime.events import EventLog, MissedEventsError
 from orchwatch.testing import capture
 
@@ -128,25 +127,3 @@ while True:
         assert (log.position("indexer") or 0) >= acknowledged
     EventSubscriber(log, "indexer").process(lambda event: handled.append(event.position))
     assert sorted(set(handled)) == list(range(1, appended + 1))
-
-
-@pytest.mark.parametrize(
-    ("name", "data", "reason"),
-    [
-        ("task.exploded", {}, "no handler knows it"),
-        ("task.assigned", {"id": "task-9", "agent": "agent-1"}, "the state has no 'task-9'"),
-    ],
-)
-def test_an_event_that_does_not_fit_is_refused_and_not_logged(
-    log: EventLog, name: str, data: dict[str, str], reason: str
-) -> None:
-    events = EventProcessor(log, {"tasks": {}, "agents": {}}, FOLDS, session_id="s1", source="test")
-    before = log.last
-    with pytest.raises(EventError, match=reason):
-        events.process(name, **data)
-    assert log.last == before
-
-
-def test_a_log_of_unknown_events_is_not_replayed(log: EventLog) -> None:
-    with pytest.raises(EventError, match=r"event 'task\.done': no handler knows it"):
-        replay(log.read(), FOLDS)

@@ -12,7 +12,6 @@ import pytest
 
 from orchwatch.runtime.queries import QueryAPI, QueryError
 from orchwatch.runtime.session_state import SessionStateManager
-from orchwatch.runtime.state import StateStore
 from orchwatch.runtime.state_mirror import Mirror
 from orchwatch.testing import capture
 
@@ -87,10 +86,8 @@ PATHS = [
 
 
 @pytest.fixture
-def queries(tmp_path: Path) -> QueryAPI:
-    store = StateStore(tmp_path / "session")
-    store.document |= DOCUMENT
-    return QueryAPI(store)
+def queries() -> QueryAPI:
+    return QueryAPI(SimpleNamespace(document=DOCUMENT))
 
 
 @pytest.mark.parametrize("path", PATHS)
@@ -105,11 +102,11 @@ def test_what_is_no_jsonpath_gives_one_clear_line(queries: QueryAPI, path: str) 
     assert "\n" not in str(e.value)
 
 
-def test_the_state_is_queried_as_it_is_now(tmp_path: Path) -> None:
-    store = StateStore(tmp_path)
-    queries = QueryAPI(store)
+def test_the_state_is_queried_as_it_is_now() -> None:
+    document: dict[str, int] = {}
+    queries = QueryAPI(SimpleNamespace(document=document))
     assert queries.query("$.answer") == []
-    store.document["answer"] = 42
+    document["answer"] = 42
     assert queries.query("$.answer") == [42]
 
 

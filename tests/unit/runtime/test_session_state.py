@@ -16,7 +16,7 @@ import pytest
 from orchwatch.runtime import state_tree
 from orchwatch.runtime.session_files import cleanup_expired
 from orchwatch.runtime.session_state import SessionStateManager
-from orchwatch.runtime.state import StateError, StateStore
+from orchwatch.runtime.state import StateError
 from orchwatch.runtime.state_database import KEPT_VERSIONS
 from orchwatch.runtime.state_paths import PathError
 from orchwatch.runtime.state_tree import VersionConflictError
@@ -291,15 +291,6 @@ def test_expired_sessions_go_unless_they_are_open(
     assert state.get("session.status") == "active"
     state.cleanup()
     assert not list((root / ".claude" / "state").glob("session-*"))
-
-
-def test_a_session_of_one_file_is_taken_over(tmp_path: Path) -> None:
-    old = StateStore(tmp_path / "s1")
-    old.document["tasks"] = {"t1": {"status": "done"}}
-    old.persist()
-    old.close()
-    with SessionStateManager(tmp_path, "s1") as state:
-        assert state.get("tasks.t1.status") == "done"
 
 
 @pytest.mark.parametrize("session_id", ["", "a/b", "../x", ".x", "a" * 129, 7])

@@ -1,21 +1,23 @@
-"""Events: logged durably and folded into the state."""
+"""Events: logged durably, and followed by the state."""
 
 from __future__ import annotations
 
 import itertools
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchwatch import semconv
 from orchwatch.bench import workload
 from orchwatch.bench.case import Case
-from orchwatch.runtime.event_processing import EventProcessor
+from orchwatch.runtime.event import Event
+from orchwatch.runtime.event_state import EventState
 from orchwatch.runtime.events import EventLog
+from orchwatch.runtime.session_state import SessionStateManager
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from orchwatch.runtime.event import Event
+    from orchwatch.runtime.state_tree import Writer
 
 
 class EventProcess(Case):
@@ -25,26 +27,23 @@ class EventProcess(Case):
 
     def __init__(self, workspace: Path) -> None:
         super().__init__(workspace)
-        self._log = EventLog(workspace / "events.sqlite3")
-        self._processor = EventProcessor(
-            self._log,
-            workload.state(),
-            {"task.assigned": _assigned},
-            session_id=f"event-{os.getpid()}",
-            source="bench",
-        )
+        self._state = SessionStateManager(workspace, f"event-{os.getpid()}")
+        self._state.set("$", workload.state())
+        self._log = EventLog(self._state.file("events"))
+        self._events = EventState(self._log, self._state, {"task.assigned": _assigned})
         self._numbers = itertools.cycle(range(workload.TASKS))
 
     def run(self) -> None:
         number = next(self._numbers)
-        agent = workload.agent(number % workload.AGENTS)
-        self._processor.process("task.assigned", id=workload.task(number), agent=agent)
+        data = {"id": workload.task(number), "agent": workload.agent(number % workload.AGENTS)}
+        self._events.process(Event("task.assigned", self._state.id, data, "bench"))
 
     def close(self) -> None:
         self._log.close()
+        self._state.close()
 
 
-def _assigned(state: dict[str, Any], event: Event) -> None:
-    task = state["tasks"][event.data["id"]]
-    task |= {"status": "active", "agent": event.data["agent"]}
-    state["agents"][event.data["agent"]]["status"] = "busy"
+def _assigned(state: Writer, event: Event) -> None:
+    task, agent = ("tasks", event.data["id"]), event.data["agent"]
+    state.merge(task, {"status": "active", "agent": agent})
+    state.set(("agents", agent, "status"), "busy")

@@ -16,8 +16,7 @@ HELP = "run a real orchestration of agents and show every operation against its 
 # others' hooks and messages late.
 DEFAULT_AGENTS = min(4, (os.cpu_count() or 1) + 1)
 MAX_AGENTS = 64
-# A run of these stores some 1.3 MB, so that several in a day stay within the target for storage;
-# and it has a thousand operations, so that the one that is killed in it keeps availability.
+# A run of these stores some 1.4 MB, so that several in a day stay within the target for storage.
 DEFAULT_FILES = 440
 
 

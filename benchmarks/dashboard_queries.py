@@ -22,7 +22,7 @@ from build import binaries
 from native import Ports, Stack
 from orchwatch import semconv
 from orchwatch.mixin import dashboards
-from orchwatch.mixin.lib import alerting, readings
+from orchwatch.mixin.lib import alerting, level_series
 from orchwatch.mixin.lib.promql import OPERATION
 from orchwatch.mixin.rules import recording
 from orchwatch.targets import config
@@ -71,7 +71,7 @@ def a_month(now_s: int) -> Iterator[str]:
     recorded += [
         f'{name}{{target="{row_id}"}}'
         for row_id in TABLE.levels
-        for name in (readings.VALUE, recording.LEVEL_TARGET, recording.LEVEL_WARNING)
+        for name in (level_series.VALUE, recording.LEVEL_TARGET, recording.LEVEL_WARNING)
     ]
     recorded.append(f'{recording.ERROR_BUDGET_LEFT}{{target="availability"}}')
     # As often as the rules are evaluated, for the day that the latest value is looked for in.

@@ -20,7 +20,7 @@ from tests.stack.conftest import (
 from orchwatch import semconv
 from orchwatch.analysis import snapshot
 from orchwatch.mixin.alerts import catalog
-from orchwatch.mixin.lib import alerting, promql, readings
+from orchwatch.mixin.lib import alerting, level_series, promql
 from orchwatch.mixin.rules.samples import BEYOND, SHORT, next_edge
 from orchwatch.targets.config import Config
 
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.xdist_group("rules")
 SETTINGS = alerting.load(Config())
 EVERY = catalog.every(TABLE, SETTINGS)
 OPERATIONS = list(TABLE.operations.values())
-LEVELS = [row for row in TABLE.levels.values() if row.id not in readings.COUNTED]
+LEVELS = [row for row in TABLE.levels.values() if row.id not in level_series.COUNTED]
 _HELD_WITHIN_S = EVALUATED_WITHIN_S + promql.seconds(SETTINGS.hold)
 # What this machine itself does, and what only may become an alert, belongs to no test of these.
 _KINDS = {"burn", "threshold", "pattern"}
@@ -117,7 +117,7 @@ def test_every_level_that_is_beyond_its_limit_alerts_until_it_stays_within(
     }
     assert len(alerting_on) == len(LEVELS)
     _set_levels(own_stack, lambda row: row.target)
-    measured = f"count({readings.VALUE})"
+    measured = f"count({level_series.VALUE})"
     assert eventually(lambda: value(own_stack, measured) == len(LEVELS), EVALUATED_WITHIN_S)
     assert _firing(own_stack) == set()
     _set_levels(own_stack, _beyond)
@@ -141,7 +141,7 @@ def test_availability_is_the_same_on_the_server_and_without_one(own_stack: Stack
 
 
 def _beyond(row: LevelTarget) -> float:
-    limit = readings.limit(row)
+    limit = level_series.limit(row)
     if row.direction == "above":
         return limit * SHORT
     return min(limit * BEYOND, 1.0) if row.unit == "1" else limit * BEYOND
@@ -149,7 +149,7 @@ def _beyond(row: LevelTarget) -> float:
 
 def _set_levels(stack: Stack, level: Callable[[LevelTarget], float]) -> None:
     gauges = [
-        (readings.metric(row), level(row), row.unit, ATTRIBUTES.get(row.id)) for row in LEVELS
+        (level_series.metric(row), level(row), row.unit, ATTRIBUTES.get(row.id)) for row in LEVELS
     ]
     run(stack, "levels", GAUGES, json.dumps(gauges))
 

@@ -12,7 +12,7 @@ from tests.stack.conftest import TABLE
 import build
 from orchwatch import semconv
 from orchwatch.mixin.alerts import pipeline
-from orchwatch.mixin.lib import promql, readings
+from orchwatch.mixin.lib import level_series, promql
 from orchwatch.mixin.rules import recording, samples
 
 REPO = Path(__file__).resolve().parents[2]
@@ -21,9 +21,9 @@ RULES = REPO / "prometheus" / "rules"
 QUICK = ((RULES / "recording.yml", RULES / "alerts.yml"), "1m")
 SLOW = ((RULES / "regression.yml",), "5m")
 QUERY = semconv.STATE_QUERY
-MEMORY = readings.gauge(TABLE.levels["memory.utilization"]).sample
-CPU = readings.gauge(TABLE.levels["cpu.utilization"]).sample
-TASK_ERRORS = readings.gauge(TABLE.levels["task.errors"]).sample
+MEMORY = level_series.gauge(TABLE.levels["memory.utilization"]).sample
+CPU = level_series.gauge(TABLE.levels["cpu.utilization"]).sample
+TASK_ERRORS = level_series.gauge(TABLE.levels["task.errors"]).sample
 ERRORS = f"{recording.ERROR_RATIO}15m"
 
 Series = dict[str, str]
@@ -155,7 +155,7 @@ def test_a_restarted_counter_counts_on(tmp_path: Path) -> None:
 def test_state_that_contradicts_itself_alerts_though_nothing_was_asked_of_it(
     tmp_path: Path,
 ) -> None:
-    violated = {readings.VIOLATIONS: "0 1x9"}
+    violated = {level_series.VIOLATIONS: "0 1x9"}
     assert firing(tmp_path, violated, 5, "ConsistencyLow") == {"ConsistencyLow"}
 
 
@@ -227,7 +227,7 @@ def test_a_level_that_dips_for_a_moment_is_one_alert_and_ends_when_it_stays_well
 
 
 def test_a_disk_that_has_become_full_goes_on_alerting(tmp_path: Path) -> None:
-    series = {readings.FREE: "100e9-1e9x100 0x440"}
+    series = {level_series.FREE: "100e9-1e9x100 0x440"}
     assert firing(tmp_path, series, 9 * 60, "DiskSoonFull") == {"DiskSoonFull"}
 
 

@@ -15,7 +15,7 @@ from tests.stack.test_rule_corners import QUICK, answers, ended
 
 from orchwatch import semconv
 from orchwatch.mixin.dashboards import grading
-from orchwatch.mixin.lib import readings
+from orchwatch.mixin.lib import level_series
 from orchwatch.mixin.rules import samples
 
 if TYPE_CHECKING:
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from native import Stack
 
 HOUR_S = 3600
-MEMORY = readings.gauge(TABLE.levels["memory.utilization"]).sample
-CPU = readings.gauge(TABLE.levels["cpu.utilization"]).sample
+MEMORY = level_series.gauge(TABLE.levels["memory.utilization"]).sample
+CPU = level_series.gauge(TABLE.levels["cpu.utilization"]).sample
 # As long as it reports about itself, no alert says that nothing arrives.
 COLLECTOR = {"otelcol_process_uptime_seconds_total": samples.growing(0, 60, 60)}
 

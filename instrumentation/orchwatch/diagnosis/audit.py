@@ -6,14 +6,14 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from orchwatch.diagnosis import counting, servers, tempo
+from orchwatch.diagnosis import prometheus_audit, servers, tempo
 from orchwatch.recording import losses, spool
 from orchwatch.store.selection import ALL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from orchwatch.diagnosis.counting import InPrometheus
+    from orchwatch.diagnosis.prometheus_audit import InPrometheus
     from orchwatch.store.database import Store
     from orchwatch.store.selection import Selection
 
@@ -151,7 +151,7 @@ def examine(
     emitted = dict(store.query(_EMITTED.format(where=where), values))
     counted = None
     if selection.until_ns is None and not replace(selection, operation=None).filters:
-        counted = counting.examine(
+        counted = prometheus_audit.examine(
             store,
             prometheus_url,
             since_ns=selection.since_ns or 0,

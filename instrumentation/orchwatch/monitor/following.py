@@ -10,9 +10,9 @@ from orchwatch.agents.claude_code.sessions.assembler import Assembler
 from orchwatch.agents.claude_code.sessions.claims import StoredClaims
 from orchwatch.agents.claude_code.sessions.session_files import owner
 from orchwatch.errors import OrchwatchError
-from orchwatch.monitor import unfinished
+from orchwatch.monitor import open_work
+from orchwatch.monitor.ended_clients import LostClients
 from orchwatch.monitor.hook_events import HookEvents
-from orchwatch.monitor.lost import LostClients
 from orchwatch.monitor.session_files import SessionFiles
 from orchwatch.monitor.span_recorder import LIVE_S, SpanRecorder
 from orchwatch.monitor.tokens import Tokens
@@ -127,7 +127,7 @@ class Following:
 
     def unfinished(self) -> list[Interval]:
         """The intervals of agents at work now, for the key figures."""
-        return unfinished.intervals(self._assembler.open_sessions(), time.time_ns())
+        return open_work.intervals(self._assembler.open_sessions(), time.time_ns())
 
     def save(self) -> None:
         """Stores how far all is read and what is open.

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
 from orchwatch.diagnosis.audit import VISIBLE_AFTER_S
-from orchwatch.diagnosis.counting import FLUSH_INTERVAL_S
+from orchwatch.diagnosis.prometheus_audit import FLUSH_INTERVAL_S
 from orchwatch.recording import losses
 from orchwatch.recording.safe_text import safe
 from orchwatch.reporters import json_document
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from orchwatch.diagnosis.audit import Audit, InTempo
-    from orchwatch.diagnosis.counting import InPrometheus
+    from orchwatch.diagnosis.prometheus_audit import InPrometheus
 
 # The most operations that a sentence lists.
 _MAX_LISTED = 10

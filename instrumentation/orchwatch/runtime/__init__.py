@@ -1,1 +1,1 @@
-"""A small multi-agent orchestration made of real operations: what `orchwatch demo` runs."""
+"""What an orchestration is built of, as a library: state, events, messages, tasks and agents."""

@@ -27,7 +27,7 @@ from orchwatch.recording import active, otlp_services
 from orchwatch.recording.resources import resource_attributes
 from orchwatch.recording.spool_recorder import SpoolRecorder
 from orchwatch.recording.version import __version__
-from orchwatch.sdk import host_metrics, otlp, process_hooks
+from orchwatch.sdk import ending_signals, host_metrics, otlp
 from orchwatch.sdk.export import (
     LosslessBatchProcessor,
     MetricsToOtlp,
@@ -236,8 +236,8 @@ def configure(
         metrics.set_meter_provider(_installed.meters)
     active.use(_installed.recorder)
     atexit.register(_shutdown)
-    process_hooks.finalize(_shutdown)
-    signals = process_hooks.EndingSignals(_shutdown)
+    ending_signals.finalize(_shutdown)
+    signals = ending_signals.EndingSignals(_shutdown)
     # The last before a fork and the first after it, except for the signals, which wait meanwhile.
     os.register_at_fork(
         before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child
@@ -319,7 +319,7 @@ def _after_fork_in_child() -> None:
     # `multiprocessing` clears the parent's finalizers in a child, then calls this.
     util = sys.modules.get("multiprocessing.util")
     if util is not None:
-        util.register_after_fork(_installed, lambda _: process_hooks.finalize(_shutdown))
+        util.register_after_fork(_installed, lambda _: ending_signals.finalize(_shutdown))
 
 
 def _shutdown() -> None:

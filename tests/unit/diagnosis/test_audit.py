@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from orchwatch.diagnosis import audit, counting
+from orchwatch.diagnosis import audit, prometheus_audit
 from orchwatch.store.database import Store
 from orchwatch.store.selection import Selection
 
@@ -74,7 +74,7 @@ def examine(home: Path, servers: Servers, **selected: Any) -> audit.Audit:
         )
 
 
-def in_prometheus(home: Path, servers: Servers, **selected: Any) -> counting.InPrometheus:
+def in_prometheus(home: Path, servers: Servers, **selected: Any) -> prometheus_audit.InPrometheus:
     found = examine(home, servers, **selected).prometheus
     assert found is not None
     return found
@@ -83,13 +83,13 @@ def in_prometheus(home: Path, servers: Servers, **selected: Any) -> counting.InP
 def test_the_flush_interval_is_the_collectors() -> None:
     connectors = yaml.safe_load(CONFIG.read_text())["connectors"]
     interval = connectors["span_metrics"]["metrics_flush_interval"]
-    assert interval == f"{counting.FLUSH_INTERVAL_S:g}s"
+    assert interval == f"{prometheus_audit.FLUSH_INTERVAL_S:g}s"
 
 
 def test_an_operation_is_read_well_within_the_time_that_is_allowed_for_it() -> None:
     receivers = yaml.safe_load(CONFIG.read_text())["receivers"]
     (every_ms,) = re.findall(r"^(\d+)ms$", receivers["otlp_json_file/operations"]["poll_interval"])
-    assert int(every_ms) / 1000 < counting._READ_WITHIN_S
+    assert int(every_ms) / 1000 < prometheus_audit._READ_WITHIN_S
 
 
 def test_what_is_young_and_found_is_not_pending(

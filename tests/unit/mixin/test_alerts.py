@@ -11,7 +11,7 @@ import yaml
 
 from orchwatch.mixin import generate
 from orchwatch.mixin.alerts import catalog, promtool
-from orchwatch.mixin.lib import alerting, readings
+from orchwatch.mixin.lib import alerting, level_series
 from orchwatch.mixin.rules import recording
 from orchwatch.targets import target_table
 from orchwatch.targets.config import Config
@@ -160,16 +160,16 @@ def test_what_a_histogram_cannot_tell_apart_is_not_followed() -> None:
 def test_a_level_of_the_users_own_is_read_from_the_gauge_of_its_name() -> None:
     own = {"direction": "above", "target": 0.8, "unit": "1"}
     found = changed(with_row("levels", "cache.hit", **own))
-    (value,) = (rule for rule in found if rule.get("record") == readings.VALUE)
+    (value,) = (rule for rule in found if rule.get("record") == level_series.VALUE)
     assert value["expr"] == "min(orchestration_cache_hit_ratio)"
     (alert,) = (rule for rule in found if rule.get("alert") == "CacheHitLow")
     assert alert["annotations"]["dashboard_url"].endswith("/d/orchwatch-overview")
 
 
 # The error rate is that of an operation, whose page shows its errors.
-@pytest.mark.parametrize("row_id", sorted(TABLE.levels.keys() - {readings.ERROR_RATE}))
+@pytest.mark.parametrize("row_id", sorted(TABLE.levels.keys() - {level_series.ERROR_RATE}))
 def test_a_level_alerts_with_a_link_to_a_page_that_shows_it(row_id: str) -> None:
-    page = readings.dashboard(TABLE.levels[row_id]).removeprefix("orchwatch-")
+    page = level_series.dashboard(TABLE.levels[row_id]).removeprefix("orchwatch-")
     shown = (REPO / "grafana" / "dashboards" / f"{page}.json").read_text()
     assert row_id in shown.replace("\\", "")
 

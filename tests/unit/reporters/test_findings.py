@@ -5,7 +5,7 @@ import json
 from dataclasses import replace
 
 from orchwatch.diagnosis.audit import Audit, InTempo
-from orchwatch.diagnosis.counting import InPrometheus
+from orchwatch.diagnosis.prometheus_audit import InPrometheus
 from orchwatch.reporters import findings
 from orchwatch.reporters.table import WIDTH
 

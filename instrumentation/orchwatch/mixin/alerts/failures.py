@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchwatch import semconv, units
 from orchwatch.mixin.alerts.budget import Budget, at_most
-from orchwatch.mixin.lib import readings
+from orchwatch.mixin.lib import level_series
 from orchwatch.mixin.lib.promql import OPERATION, indented, number
 from orchwatch.mixin.lib.rule import AlertRule, Case
 from orchwatch.mixin.rules import recording, samples
@@ -23,15 +23,15 @@ _STATUSES = (semconv.STATUS_OK, semconv.STATUS_ERROR)
 def alerts(table: Targets, settings: Settings) -> list[AlertRule]:
     """All operations together, each one, and the state."""
     return [
-        _availability(table, settings, table.levels[readings.AVAILABILITY]),
-        _error_rate(table, settings, table.levels[readings.ERROR_RATE]),
-        _consistency(table, settings, table.levels[readings.CONSISTENCY]),
+        _availability(table, settings, table.levels[level_series.AVAILABILITY]),
+        _error_rate(table, settings, table.levels[level_series.ERROR_RATE]),
+        _consistency(table, settings, table.levels[level_series.CONSISTENCY]),
     ]
 
 
 def _availability(table: Targets, settings: Settings, row: LevelTarget) -> AlertRule:
     budget = Budget(
-        objective=readings.objectives(table)[row.id],
+        objective=level_series.objectives(table)[row.id],
         bad_share=lambda window: f"1 - {recording.AVAILABILITY}{window}",
         bad=lambda window: f"{recording.ALL_FAILED}{window}",
     )
@@ -45,7 +45,7 @@ def _availability(table: Targets, settings: Settings, row: LevelTarget) -> Alert
         for_=settings.settled,
         summary="{{ $value | humanizePercentage }} of the operations with a target failed, "
         f"{budget.allowed()}",
-        dashboard=readings.dashboard(row),
+        dashboard=level_series.dashboard(row),
         meaning=_meaning("Operations", settings),
         limit=f"≥ {units.share(row.target)} succeed",
         look=f"{recording.AVAILABILITY}{settings.burns[0].long}",
@@ -57,7 +57,7 @@ def _availability(table: Targets, settings: Settings, row: LevelTarget) -> Alert
 def _error_rate(table: Targets, settings: Settings, row: LevelTarget) -> AlertRule:
     """For each operation of the table: it names the culprit."""
     budget = Budget(
-        objective=readings.objectives(table)[row.id],
+        objective=level_series.objectives(table)[row.id],
         bad_share=lambda window: f"{recording.ERROR_RATIO}{window}",
         bad=lambda window: f"{recording.FAILED}{window}",
     )
@@ -72,7 +72,7 @@ def _error_rate(table: Targets, settings: Settings, row: LevelTarget) -> AlertRu
         for_=settings.settled,
         summary=f"{{{{ {name} }}}}: {{{{ $value | humanizePercentage }}}} failed, "
         f"{budget.allowed()}",
-        dashboard=f"{readings.OPERATIONS_DASHBOARD}?var-operation={{{{ {name} | urlquery }}}}",
+        dashboard=f"{level_series.OPERATIONS_DASHBOARD}?var-operation={{{{ {name} | urlquery }}}}",
         meaning=_meaning("Operations of one name", settings),
         limit=f"≤ {units.share(row.target)} fail",
         look=f"{recording.ERROR_RATIO}{settings.burns[0].long}",
@@ -105,13 +105,13 @@ def _case(table: Targets, operation: str, good_and_failed: tuple[int, int]) -> C
 
 def _consistency(table: Targets, settings: Settings, row: LevelTarget) -> AlertRule:
     ratio = f"{recording.CONSISTENCY}{settings.window}"
-    limit = readings.limit(row)
+    limit = level_series.limit(row)
     runs = [({table.ladder_s[0]: _QUERIES_A_MINUTE}, _MINUTES)]
-    traffic = samples.histogram(table, readings.STATE_OPERATIONS[0], runs)
+    traffic = samples.histogram(table, level_series.STATE_OPERATIONS[0], runs)
 
     def case(violations: float) -> Case:
         grows = samples.growing(0, violations, _MINUTES)
-        return Case(series={**traffic, readings.VIOLATIONS: grows}, at=f"{_MINUTES}m")
+        return Case(series={**traffic, level_series.VIOLATIONS: grows}, at=f"{_MINUTES}m")
 
     allowed = (1 - limit) * _QUERIES_A_MINUTE
     return AlertRule(
@@ -122,7 +122,7 @@ def _consistency(table: Targets, settings: Settings, row: LevelTarget) -> AlertR
         expr=f"1 - {ratio} > {number(1 - limit)}",
         summary=f"{row.title}: {{{{ $value | humanizePercentage }}}} of the operations on a "
         f"session's state found it inconsistent, {at_most(1 - limit)}",
-        dashboard=readings.dashboard(row),
+        dashboard=level_series.dashboard(row),
         meaning=f"In the last {settings.window} a session's state was found to contradict "
         "itself: its checksum, its version or its references.",
         limit=f"≥ {units.share(limit)}",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from orchwatch import units
 from orchwatch.mixin.alerts.budget import Budget
 from orchwatch.mixin.alerts.trend import crosses, is_there
-from orchwatch.mixin.lib import promql, readings
+from orchwatch.mixin.lib import level_series, promql
 from orchwatch.mixin.lib.promql import OPERATION, all_of, number, selector
 from orchwatch.mixin.lib.rule import AlertRule, Case
 from orchwatch.mixin.rules import recording, samples
@@ -65,7 +65,7 @@ def _burn(table: Targets, settings: Settings, row: OperationTarget) -> AlertRule
         for_=settings.settled,
         summary=f"{row.title}: {{{{ $value | humanizePercentage }}}} took longer than {target}, "
         f"{budget.allowed()}",
-        dashboard=readings.operation_page(row.id),
+        dashboard=level_series.operation_page(row.id),
         meaning="So many operations take longer than their target that the objective of the "
         f"period ({settings.period}) will be missed. It was so over the long window, in which at "
         f"least {settings.bad_operations} took longer, and still is over the short one.",
@@ -96,7 +96,7 @@ def _threshold(table: Targets, settings: Settings, row: OperationTarget) -> Aler
         # Together with the burn that explains it.
         for_=settings.settled,
         summary=f"{row.title}: {_SUMMARY_P95}, the alert threshold is {limit}",
-        dashboard=readings.operation_page(row.id),
+        dashboard=level_series.operation_page(row.id),
         meaning=f"The p95 of the last {settings.window} is beyond the alert threshold that the "
         "table gives for this operation.",
         limit=f"p95 ≤ {limit}",
@@ -131,7 +131,7 @@ def _trend(table: Targets, settings: Settings, row: OperationTarget) -> AlertRul
         keep_firing_for=settings.hold,
         summary=f"{row.title}: {_SUMMARY_P95} and will exceed {units.duration(row.target_s)} "
         f"within {horizon}",
-        dashboard=readings.operation_page(row.id),
+        dashboard=level_series.operation_page(row.id),
         meaning=f"A straight line through the p95 of the last {trend} crosses the target within "
         f"the next {horizon}; nothing is missed yet.",
         limit=f"p95 ≤ {units.duration(row.target_s)} in {horizon}",
@@ -170,7 +170,7 @@ def _anomaly(table: Targets, settings: Settings, row: OperationTarget) -> AlertR
             is_there(p95, settings.past, anomaly["filled"], f" offset {settings.window}"),
         ),
         summary=f"{row.title}: {_SUMMARY_P95}, far from what it was in the {settings.past} before",
-        dashboard=readings.operation_page(row.id),
+        dashboard=level_series.operation_page(row.id),
         meaning=f"The p95 of the last {settings.window} lies far outside of what the same "
         f"operation did in the {settings.past} before: beyond the outer fence of its quartiles. "
         "The target may still be met.",

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from orchwatch import semconv, units
 from orchwatch.mixin.alerts.trend import crosses
-from orchwatch.mixin.lib import promql, readings
+from orchwatch.mixin.lib import level_series, promql
 from orchwatch.mixin.lib.promql import all_of, number
 from orchwatch.mixin.lib.rule import AlertRule, Case
 from orchwatch.mixin.rules import recording, samples
@@ -19,12 +19,12 @@ _MINUTES = 20
 _SIGNS = {"below": ">", "above": "<"}
 _GOOD_SIGNS = {"below": "≤", "above": "≥"}
 # Levels that are followed, and by which of the trends.
-_FOLLOWED = {"memory.utilization": "", "session.memory": "", readings.STORAGE_GROWTH: "slow_"}
+_FOLLOWED = {"memory.utilization": "", "session.memory": "", level_series.STORAGE_GROWTH: "slow_"}
 
 
 def alerts(table: Targets, settings: Settings) -> list[AlertRule]:
     """In the table's order; `failures` has the rows that are counted from operations."""
-    rows = [row for row in table.levels.values() if row.id not in readings.COUNTED]
+    rows = [row for row in table.levels.values() if row.id not in level_series.COUNTED]
     return [
         *(_level(table, settings, row) for row in rows),
         *(_prediction(settings, row) for row in rows if row.id in _FOLLOWED),
@@ -49,21 +49,21 @@ def value_text(row: LevelTarget) -> str:
 
 
 def _level(table: Targets, settings: Settings, row: LevelTarget) -> AlertRule:
-    limit = readings.limit(row)
-    value = readings.value_series(row)
+    limit = level_series.limit(row)
+    value = level_series.value_series(row)
     conditions = [f"{value} {_SIGNS[row.direction]} {number(limit)}"]
     meaning = "The worst value that any process reports is beyond the limit"
     traffic: dict[str, str] = {}
-    if row.id in readings.TASK_SHARES:
-        failed = f"{recording.FAILED}{readings.TASKS_WINDOW}{promql.one_of(readings.TASKS)}"
+    if row.id in level_series.TASK_SHARES:
+        failed = f"{recording.FAILED}{level_series.TASKS_WINDOW}{promql.one_of(level_series.TASKS)}"
         conditions.append(f"on () sum({failed}) >= {settings.bad_operations}")
         meaning += f", and at least {settings.bad_operations} tasks failed within an hour"
         runs = [({1.0: 1.0}, _MINUTES)]
-        traffic = samples.histogram(table, readings.TASKS[0], runs, semconv.STATUS_ERROR)
+        traffic = samples.histogram(table, level_series.TASKS[0], runs, semconv.STATUS_ERROR)
 
     def case(value: float) -> Case:
         text = samples.constant(value, _MINUTES)
-        return Case(series={readings.gauge(row).sample: text, **traffic}, at=f"{_MINUTES}m")
+        return Case(series={level_series.gauge(row).sample: text, **traffic}, at=f"{_MINUTES}m")
 
     beyond, within = _beside(row, limit)
     return AlertRule(
@@ -75,7 +75,7 @@ def _level(table: Targets, settings: Settings, row: LevelTarget) -> AlertRule:
         for_=settings.hold,
         keep_firing_for=settings.hold,
         summary=f"{row.title}: {value_text(row)}, the limit is {units.level(limit, row.unit)}",
-        dashboard=readings.dashboard(row),
+        dashboard=level_series.dashboard(row),
         meaning=f"{meaning}.",
         limit=f"{_GOOD_SIGNS[row.direction]} {units.level(limit, row.unit)}",
         look=value,
@@ -97,14 +97,14 @@ def _beside(row: LevelTarget, limit: float) -> tuple[float, float]:
 def _prediction(settings: Settings, row: LevelTarget) -> AlertRule:
     prefix = _FOLLOWED[row.id]
     trend, horizon = settings.prediction[f"{prefix}trend"], settings.prediction[f"{prefix}horizon"]
-    value = readings.value_series(row)
-    limit = readings.limit(row)
+    value = level_series.value_series(row)
+    limit = level_series.limit(row)
     limit_text = units.level(limit, row.unit)
     minutes = promql.seconds(trend) // 60 + _MINUTES
 
     def case(start: float, end: float) -> Case:
         text = samples.growing(start * limit, (end - start) * limit / minutes, minutes)
-        return Case(series={readings.gauge(row).sample: text}, at=f"{minutes}m")
+        return Case(series={level_series.gauge(row).sample: text}, at=f"{minutes}m")
 
     return AlertRule(
         name=alert_name(row.id, "SoonHigh"),
@@ -116,7 +116,7 @@ def _prediction(settings: Settings, row: LevelTarget) -> AlertRule:
         for_=settings.hold,
         keep_firing_for=settings.hold,
         summary=f"{row.title}: {value_text(row)} and will exceed {limit_text} within {horizon}",
-        dashboard=readings.dashboard(row),
+        dashboard=level_series.dashboard(row),
         meaning=f"A straight line through the last {trend} crosses the limit within the next "
         f"{horizon}.",
         limit=f"≤ {limit_text} in {horizon}",
@@ -127,4 +127,4 @@ def _prediction(settings: Settings, row: LevelTarget) -> AlertRule:
 
 
 def _symptom(row: LevelTarget) -> str:
-    return "resource" if readings.dashboard(row) == readings.RESOURCES_DASHBOARD else "kpi"
+    return "resource" if level_series.dashboard(row) == level_series.RESOURCES_DASHBOARD else "kpi"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchwatch import semconv
-from orchwatch.mixin.lib import promql, readings
+from orchwatch.mixin.lib import level_series, promql
 from orchwatch.mixin.lib.rule import AlertRule, Case, NoRow
 from orchwatch.mixin.rules import samples
 
@@ -56,7 +56,7 @@ def _unread(settings: Settings) -> AlertRule:
         for_=settings.hold,
         summary=f"A message of {{{{ $labels.{TOPIC} }}}} was sent "
         "{{ $value | humanizeDuration }} ago and is not acknowledged",
-        dashboard=readings.AGENTS_DASHBOARD,
+        dashboard=level_series.AGENTS_DASHBOARD,
         meaning="A message waits in a mailbox, or an agent works on it all this time. Behind it "
         "waits what else its sender has sent there.",
         limit=f"acknowledged within {unread}",
@@ -90,7 +90,7 @@ def _given_up(settings: Settings) -> AlertRule:
         expr=f"{gone} > 0",
         summary=f'{{{{ printf "%.0f" $value }}}} messages of {{{{ $labels.{TOPIC} }}}} were given '
         f"up within {window}",
-        dashboard=readings.AGENTS_DASHBOARD,
+        dashboard=level_series.AGENTS_DASHBOARD,
         meaning="Messages failed in every try and are dead letters, or their mailbox was removed "
         "before they were read. They will not be handled.",
         limit="none",

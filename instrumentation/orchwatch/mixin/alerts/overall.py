@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from orchwatch import semconv, units
 from orchwatch.mixin.alerts import patterns
 from orchwatch.mixin.alerts.trend import crosses
-from orchwatch.mixin.lib import promql, readings
+from orchwatch.mixin.lib import level_series, promql
 from orchwatch.mixin.lib.promql import DURATION, number, selector
 from orchwatch.mixin.lib.rule import AlertRule, Case, NoRow
 from orchwatch.mixin.rules import recording, samples
@@ -59,7 +59,7 @@ def _many_errors(table: Targets, settings: Settings, row: Pattern) -> AlertRule:
         for_=settings.settled,
         summary=f'{{{{ printf "%.0f" $value }}}} operations failed within {window}, '
         f"more than {number(row.limit)}",
-        dashboard=readings.OPERATIONS_DASHBOARD,
+        dashboard=level_series.OPERATIONS_DASHBOARD,
         meaning=f"More than {number(row.limit)} operations of any kind failed within {window}, "
         "however many went well.",
         limit=f"≤ {number(row.limit)} in {window}",
@@ -93,7 +93,7 @@ def _slow_on_average(
         for_=settings.hold,
         summary="An operation takes {{ $value | humanizeDuration }} on average, more than "
         f"{units.duration(row.limit)}",
-        dashboard=readings.OPERATIONS_DASHBOARD,
+        dashboard=level_series.OPERATIONS_DASHBOARD,
         meaning="The mean duration of all operations whose own target is at most "
         f"{units.duration(row.limit)} has exceeded that within {window}.",
         limit=f"≤ {units.duration(row.limit)} in {window}",
@@ -111,23 +111,23 @@ def _disk(settings: Settings) -> AlertRule:
 
     def case(lost_share: float) -> Case:
         text = samples.growing(_FREE_BYTES, -lost_share * _FREE_BYTES / minutes, minutes)
-        return Case(series={readings.FREE: text}, at=f"{minutes}m")
+        return Case(series={level_series.FREE: text}, at=f"{minutes}m")
 
     return AlertRule(
         name="DiskSoonFull",
         row=_DISK,
         kind="prediction",
         symptom="resource",
-        expr=crosses(readings.DISK_FREE, 0, "<=", settings, "slow_"),
+        expr=crosses(level_series.DISK_FREE, 0, "<=", settings, "slow_"),
         for_=settings.hold,
         keep_firing_for=settings.hold,
         summary="{{ $value | humanize1024 }}B are left on the disk that holds the spool, and none "
         f"will be within {horizon}",
-        dashboard=readings.RESOURCES_DASHBOARD,
+        dashboard=level_series.RESOURCES_DASHBOARD,
         meaning=f"A straight line through the free bytes of the last {trend} reaches zero within "
         f"{horizon}. On a full disk operations are not recorded any more, which is counted.",
         limit=f"free space in {horizon}",
-        look=readings.DISK_FREE,
+        look=level_series.DISK_FREE,
         command="orchwatch doctor",
         firing=case(0.5),
         silent=case(0.05),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from orchwatch.mixin.lib import readings
+from orchwatch.mixin.lib import level_series
 from orchwatch.mixin.lib.rule import AlertRule, Case, NoRow
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def alert(
         expr=expr,
         for_=for_,
         summary=text.summary,
-        dashboard=readings.PIPELINE_DASHBOARD,
+        dashboard=level_series.PIPELINE_DASHBOARD,
         meaning=text.meaning,
         limit=text.limit,
         look=text.look,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchwatch import units
 from orchwatch.mixin.alerts import latency
-from orchwatch.mixin.lib import promql, readings
+from orchwatch.mixin.lib import level_series, promql
 from orchwatch.mixin.lib.promql import DURATION, OPERATION, all_of, number, selector
 from orchwatch.mixin.lib.rule import AlertRule, Case, Record, group
 from orchwatch.mixin.rules import recording, samples
@@ -75,7 +75,7 @@ def _alert(table: Targets, settings: Settings, row: OperationTarget) -> AlertRul
         expr=all_of(f"{now} > {number(rule['factor'])} * {then}", *enough),
         summary=f"{row.title}: p95 of the last {day} is {{{{ $value | humanizeDuration }}}}, more "
         f"than {number(rule['factor'])} times that of the {before} before",
-        dashboard=readings.operation_page(row.id),
+        dashboard=level_series.operation_page(row.id),
         meaning=f"The p95 of the last {day} is more than {number(rule['factor'])} times the p95 of "
         f"the {before} before, with at least {number(rule['operations'])} operations on both "
         "sides. The target may still be met.",

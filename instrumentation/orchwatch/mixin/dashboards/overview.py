@@ -22,7 +22,7 @@ from orchwatch.mixin.dashboards import (
 )
 from orchwatch.mixin.dashboards.page import PAGE, Page, Row, Section, labelled, link, link_to
 from orchwatch.mixin.dashboards.panels import Text, column, transform
-from orchwatch.mixin.lib import alerting, promql, readings
+from orchwatch.mixin.lib import alerting, level_series, promql
 from orchwatch.mixin.lib.promql import DURATION, OPERATION, number
 from orchwatch.mixin.rules import recording
 
@@ -181,7 +181,7 @@ def _availability(table: Targets) -> Panel:
     text = Text(
         "Availability", "The share of the table's operations that did not fail.", scoreboard.NOTHING
     )
-    return panels.level(table.levels[readings.AVAILABILITY], text)
+    return panels.level(table.levels[level_series.AVAILABILITY], text)
 
 
 def _budget(table: Targets, settings: Settings) -> Panel:
@@ -191,7 +191,7 @@ def _budget(table: Targets, settings: Settings) -> Panel:
         "the one of which least is left. Below zero: there were more than allowed.",
         scoreboard.NOTHING,
     )
-    failures = f"{recording.ERROR_BUDGET_LEFT}{promql.selector(target=readings.AVAILABILITY)}"
+    failures = f"{recording.ERROR_BUDGET_LEFT}{promql.selector(target=level_series.AVAILABILITY)}"
     budgets = f"{recording.BUDGET_LEFT} or {failures}"
     query = queries.now("A", f"bottomk(1, {budgets})", f"{{{{{OPERATION}}}}}{{{{target}}}}")
     panel = panels.number(text, query, unit=units.SHARE, decimals=0, steps=grading.BUDGET_STEPS)

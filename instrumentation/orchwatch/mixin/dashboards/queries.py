@@ -10,7 +10,7 @@ from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 from grafana_foundation_sdk.models.tempo import SearchTableType, TempoQueryType
 
 from orchwatch import semconv
-from orchwatch.mixin.lib import promql, readings
+from orchwatch.mixin.lib import level_series, promql
 from orchwatch.mixin.lib.promql import selector
 from orchwatch.mixin.rules import recording
 
@@ -204,7 +204,7 @@ def any_of(*values: str) -> str:
 
 def level(row_id: str) -> str:
     """The recorded series of a level."""
-    return f"{readings.VALUE}{selector(target=row_id)}"
+    return f"{level_series.VALUE}{selector(target=row_id)}"
 
 
 def level_limits(row_id: str) -> list[prometheus.Dataquery]:

@@ -10,7 +10,7 @@ from orchwatch.mixin.alerts.trend import is_there
 from orchwatch.mixin.dashboards import grading, panels, queries, units
 from orchwatch.mixin.dashboards.page import Page, Row, Section
 from orchwatch.mixin.dashboards.panels import Text
-from orchwatch.mixin.lib import alerting, promql, readings
+from orchwatch.mixin.lib import alerting, level_series, promql
 
 if TYPE_CHECKING:
     from orchwatch.mixin.dashboards.panels import Panel
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _NO_MONITOR = "needs orchwatch monitor"
 _CPU, _MEMORY = "cpu.utilization", "memory.utilization"
 _SESSION_MEMORY = "session.memory"
-_STATED = (_CPU, _MEMORY, _SESSION_MEMORY, readings.STORAGE_GROWTH)
+_STATED = (_CPU, _MEMORY, _SESSION_MEMORY, level_series.STORAGE_GROWTH)
 
 _SPENT = promql.series("process.cpu.time", "s", counter=True)
 _RESIDENT = promql.series("process.memory.usage", "By")
@@ -72,8 +72,12 @@ def _ahead(table: Targets, settings: Settings) -> Panel:
     panel = panels.number(
         text,
         queries.now("memory", _forecast(queries.level(_MEMORY), settings), f"memory in {short}"),
-        queries.now("free", _forecast(readings.DISK_FREE, settings, "slow_"), f"free in {slow}"),
-        queries.now("stored", _forecast(readings.STORAGE, settings, "slow_"), f"stored in {slow}"),
+        queries.now(
+            "free", _forecast(level_series.DISK_FREE, settings, "slow_"), f"free in {slow}"
+        ),
+        queries.now(
+            "stored", _forecast(level_series.STORAGE, settings, "slow_"), f"stored in {slow}"
+        ),
         unit=units.BYTES,
         decimals=None,
     )
@@ -145,7 +149,7 @@ def _disk(settings: Settings) -> Panel:
         f"Of the disk that the spool grows on. {_explained(settings, 'slow_')}",
         _NO_MONITOR,
     )
-    followed = _followed(readings.DISK_FREE, settings, "slow_", "free")
+    followed = _followed(level_series.DISK_FREE, settings, "slow_", "free")
     panel = panels.graph(text, *followed, unit=units.BYTES, decimals=None)
     return panels.limit_line(panel, "forecast", grading.UNKNOWN)
 
@@ -156,7 +160,7 @@ def _storage(settings: Settings) -> Panel:
         f"The spool, what it was compacted into, and sessions. {_explained(settings, 'slow_')}",
         _NO_MONITOR,
     )
-    followed = _followed(readings.STORAGE, settings, "slow_", "stored")
+    followed = _followed(level_series.STORAGE, settings, "slow_", "stored")
     panel = panels.graph(text, *followed, unit=units.BYTES, decimals=None)
     return panels.limit_line(panel, "forecast", grading.UNKNOWN)
 

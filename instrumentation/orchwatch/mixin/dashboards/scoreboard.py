@@ -11,7 +11,7 @@ from orchwatch import units as spelled
 from orchwatch.mixin.dashboards import grading, panels, queries, units, widths
 from orchwatch.mixin.dashboards.page import PAGE, labelled, link, link_to
 from orchwatch.mixin.dashboards.panels import Text, column, transform
-from orchwatch.mixin.lib import readings
+from orchwatch.mixin.lib import level_series
 from orchwatch.mixin.lib.promql import OPERATION
 from orchwatch.mixin.rules import recording
 
@@ -113,7 +113,7 @@ def name_operations(panel: panels.Table, table: Targets) -> None:
 def shares(table: Targets) -> Panel:
     """Every level that is a share, the worst first."""
     rows = [row for row in table.levels.values() if row.unit == "1"]
-    value = readings.VALUE
+    value = level_series.VALUE
     target = f"{recording.LEVEL_TARGET}{_targets([row.id for row in rows])}"
     columns = {
         "status": ("Status", _level_status(table, [row.id for row in rows])),
@@ -147,13 +147,13 @@ def shares(table: Targets) -> Panel:
 
 def _pages(table: Targets) -> dict[str, str]:
     """The page that shows each level."""
-    return {row.id: readings.dashboard(row) for row in table.levels.values()}
+    return {row.id: level_series.dashboard(row) for row in table.levels.values()}
 
 
 def _level_status(table: Targets, ids: list[str]) -> str:
     def of(direction: Direction, sign: str) -> str:
         matched = _targets([one for one in ids if table.levels[one].direction == direction])
-        value = f"{readings.VALUE}{matched}"
+        value = f"{level_series.VALUE}{matched}"
         target, warning = (
             f"{recording.LEVEL_TARGET}{matched}",
             f"{recording.LEVEL_WARNING}{matched}",

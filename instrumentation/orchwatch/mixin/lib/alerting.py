@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from orchwatch.mixin.lib import promql, readings
+from orchwatch.mixin.lib import level_series, promql
 from orchwatch.targets import config, rows
 from orchwatch.targets.config import ConfigError
 
@@ -87,7 +87,7 @@ class Settings:
 
     def windows(self) -> list[str]:
         """Every window that shares are recorded over, shortest first."""
-        found = {self.period, self.window, self.pipeline["idle"], readings.TASKS_WINDOW}
+        found = {self.period, self.window, self.pipeline["idle"], level_series.TASKS_WINDOW}
         for burn in self.burns:
             found |= {burn.long, burn.short}
         return sorted(found, key=promql.seconds)

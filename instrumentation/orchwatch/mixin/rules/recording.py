@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orchwatch import semconv
-from orchwatch.mixin.lib import promql, readings
+from orchwatch.mixin.lib import level_series, promql
 from orchwatch.mixin.lib.promql import DURATION, OPERATION, number, selector
 from orchwatch.mixin.lib.rule import Record, group
 
@@ -106,7 +106,7 @@ def _counts(table: Targets, window: str, suffix: str) -> list[Record]:
     counted = {
         ENDED: f"{_BY_OPERATION} ({increase(every, window)})",
         FAILED: f"{_BY_OPERATION} ({increase(failed, window)})",
-        VIOLATIONS: f"sum(increase({readings.VIOLATIONS}[{window}]))",
+        VIOLATIONS: f"sum(increase({level_series.VIOLATIONS}[{window}]))",
     }
     counts = [Record(name=f"{name}{suffix}", expr=expr) for name, expr in counted.items()]
     for row in table.operations.values():
@@ -137,7 +137,7 @@ def _long_windows(table: Targets, settings: Settings, windows: list[str]) -> lis
 
 def _shares(table: Targets, settings: Settings, window: str) -> list[Record]:
     ended, failed = f"{ENDED}{window}", f"{FAILED}{window}"
-    state = f"sum({ended}{promql.one_of(readings.STATE_OPERATIONS)})"
+    state = f"sum({ended}{promql.one_of(level_series.STATE_OPERATIONS)})"
     violations = f"({VIOLATIONS}{window} or vector(0))"
     shares = {
         # No operation has failed yet: the series does not exist, and the share is 0.
@@ -151,7 +151,7 @@ def _shares(table: Targets, settings: Settings, window: str) -> list[Record]:
         CONSISTENCY: f"clamp_min(1 - {violations} / ({state} > 0), 0) or ({violations} > 0) * 0",
     }
     records = [Record(name=f"{name}{window}", expr=expr) for name, expr in shares.items()]
-    for row_id, objective in readings.objectives(table).items():
+    for row_id, objective in level_series.objectives(table).items():
         # Where nothing may fail there is no budget to be spent.
         if objective < 1:
             expr = f"(1 - {AVAILABILITY}{window}) / {number(1 - objective)}"
@@ -183,21 +183,21 @@ def _durations(window: str) -> list[Record]:
 def _levels(table: Targets, settings: Settings) -> list[Record]:
     storage = promql.series(semconv.STORAGE_SIZE, "By")
     return [
-        Record(name=readings.STORAGE, expr=f"max({storage})"),
-        Record(name=readings.DISK_FREE, expr=f"min({readings.FREE})"),
+        Record(name=level_series.STORAGE, expr=f"max({storage})"),
+        Record(name=level_series.DISK_FREE, expr=f"min({level_series.FREE})"),
         *(_level(row, settings) for row in table.levels.values() if not _is_counted(row)),
     ]
 
 
 def _level(row: LevelTarget, settings: Settings) -> Record:
     counted = {
-        readings.AVAILABILITY: f"{AVAILABILITY}{settings.period}",
-        readings.ERROR_RATE: f"1 - {AVAILABILITY}{settings.period}",
-        readings.CONSISTENCY: f"{CONSISTENCY}{settings.period}",
+        level_series.AVAILABILITY: f"{AVAILABILITY}{settings.period}",
+        level_series.ERROR_RATE: f"1 - {AVAILABILITY}{settings.period}",
+        level_series.CONSISTENCY: f"{CONSISTENCY}{settings.period}",
     }
-    expr = counted[row.id] if _is_counted(row) else readings.gauge(row).expr
-    return Record(name=readings.VALUE, expr=expr, labels={"target": row.id})
+    expr = counted[row.id] if _is_counted(row) else level_series.gauge(row).expr
+    return Record(name=level_series.VALUE, expr=expr, labels={"target": row.id})
 
 
 def _is_counted(row: LevelTarget) -> bool:
-    return row.id in readings.COUNTED
+    return row.id in level_series.COUNTED

@@ -11,7 +11,7 @@ from orchwatch.agents.claude_code.sessions.facts import (
     TurnEnded,
 )
 from orchwatch.analysis.busy import Interval
-from orchwatch.monitor.unfinished import QUIET_S, intervals
+from orchwatch.monitor.open_work import QUIET_S, intervals
 
 S = 1_000_000_000
 NOW_NS = 1_000_000 * S

@@ -9,7 +9,7 @@ import pytest
 from tests.unit.monitor.test_same_as_import import run_import
 
 from orchwatch.agents.claude_code.sessions import clients
-from orchwatch.monitor.lost import LostClients
+from orchwatch.monitor.ended_clients import LostClients
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

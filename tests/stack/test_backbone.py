@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 import time
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -27,6 +31,7 @@ from tests.stack.conftest import (
     stored,
 )
 
+import build
 from orchwatch import semconv
 
 if TYPE_CHECKING:
@@ -184,3 +189,41 @@ def test_parent_and_child_of_two_processes_are_one_trace(stack: Stack) -> None:
     assert Counter(spans.values()) == Counter(spooled(stack, "family"))
     assert spans[semconv.AGENT_SPAWN].parent_span_id == ""
     assert spans[semconv.STATE_QUERY].parent_span_id == spans[semconv.AGENT_SPAWN].span_id
+
+
+def test_the_export_has_the_very_series_that_prometheus_has(
+    stack: Stack, emitted: list[Span]
+) -> None:
+    words = ["export", "--format", "prometheus", "--service", SERVICE]
+    text = subprocess.check_output(
+        [sys.executable, "-m", "orchwatch.cli", *words],
+        env={**os.environ, "ORCHWATCH_HOME": str(stack.home)},
+        text=True,
+    )
+    checked = subprocess.run(
+        [str(build.binaries()["promtool"]), "check", "metrics"],
+        check=False,
+        input=text,
+        capture_output=True,
+        text=True,
+    )
+    assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
+    exported = {}
+    for line in text.splitlines():
+        if line.startswith(DURATION):
+            series, _, shown = line.rpartition(" ")
+            labels = dict(re.findall(r'(\w+)="([^"]*)"', series))
+            exported[series.partition("{")[0], frozenset(labels.items())] = float(shown)
+    there = {}
+    for kind in ("bucket", "count", "sum"):
+        for labels, number in samples(stack, f"{DURATION}_{kind}{selector(service=SERVICE)}"):
+            kept = {
+                name: label for name, label in labels.items() if name not in ("job", "__name__")
+            }
+            there[labels["__name__"], frozenset(kept.items())] = number
+    assert exported.keys() == there.keys()
+    sums = {key for key in exported if key[0].endswith("_sum")}
+    assert {key for key in exported.keys() - sums if exported[key] != there[key]} == set()
+    # The Collector adds up floats, one operation after the other.
+    assert all(exported[key] == pytest.approx(there[key], rel=1e-9) for key in sums)
+    assert sum(exported[key] for key in exported if key[0].endswith("_count")) == len(emitted)

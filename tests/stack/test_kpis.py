@@ -57,8 +57,8 @@ PROGRAM = """
     configure(export="otlp")
     with Store(home) as store:
         gatherer = Gatherer(home, store, home)
-        kpi_export.export_system(gatherer.measure_system())
-        kpi_export.export_business(gatherer.measure_business())
+        kpi_export.export(kpi_export.of_system(gatherer.measure_system()))
+        kpi_export.export(kpi_export.of_business(gatherer.measure_business()))
 """
 
 EXPECTED = {

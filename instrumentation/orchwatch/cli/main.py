@@ -39,6 +39,7 @@ COMMANDS = (
     "status-line",
     "kpi",
     "sql",
+    "export",
     "monitor",
     "generate",
     "doctor",

@@ -37,8 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser, default: str = DEFAULT) -> No
     )
 
 
-def length_s(window: str) -> int | None:
+def length_s(window: str, option: str = "--since") -> int | None:
     """How long a window is; None for `all`.
+
+    Args:
+        window: Such as `24h`.
+        option: What it was given to.
 
     Raises:
         UsageError: It is no window.
@@ -47,7 +51,8 @@ def length_s(window: str) -> int | None:
         return None
     number, unit_s = window[:-1], _UNITS_S.get(window[-1:])
     if unit_s is None or not _NUMBER.fullmatch(number):
-        raise UsageError(f"--since must be like 90s, 15m, 24h, 7d or all, not {window!r}")
+        also = " or all" if option == "--since" else ""
+        raise UsageError(f"{option} must be like 90s, 15m, 24h, 7d{also}, not {window!r}")
     return int(number) * unit_s
 
 

@@ -107,10 +107,11 @@ class Figures:
         self._gatherer.step(time.monotonic())
 
     def _system(self) -> None:
-        kpi_export.export_system(self._gatherer.measure_system())
+        kpi_export.export(kpi_export.of_system(self._gatherer.measure_system()))
 
     def _business(self) -> None:
-        kpi_export.export_business(self._gatherer.measure_business(self._following.unfinished()))
+        business = self._gatherer.measure_business(self._following.unfinished())
+        kpi_export.export(kpi_export.of_business(business))
         self._following.tokens.export()
 
     def _snapshot(self) -> None:

@@ -14,8 +14,7 @@ from orchwatch.units import counted
 if TYPE_CHECKING:
     from orchwatch.analysis.status import Business, System
 
-# How each figure is shown, in the order of the requirements: title, unit.
-_FIGURES = {
+FIGURES = {
     "active_agents": ("Active agents", "{agent}"),
     "tasks_per_hour": ("Tasks completed per hour", "{task}/h"),
     "success_ratio": ("Tasks that succeeded", "1"),
@@ -29,6 +28,8 @@ _FIGURES = {
     "session_memory_bytes": ("Memory of the largest session", "By"),
     "storage_bytes": ("Storage", "By"),
 }
+"""How each figure is shown, in the order of the requirements: title, unit."""
+
 _WIDTH = 80
 _PROJECT = {
     "test_coverage": project.TEST_COVERAGE,
@@ -56,8 +57,8 @@ def render(system: System, business: Business, covered: str, file: TextIO) -> No
         file: Where to write.
     """
     values = status.kpi_values(system, business)
-    title_width = max(len(title) for title, _ in _FIGURES.values())
-    for name, (title, unit) in _FIGURES.items():
+    title_width = max(len(title) for title, _ in FIGURES.values())
+    for name, (title, unit) in FIGURES.items():
         value = units.level(values[name], unit)
         note = f"  {_note(name, business)}" if values[name] is not None else ""
         file.write(f"{title:{title_width}}  {value:>12}{note}".rstrip() + "\n")

@@ -70,6 +70,11 @@ def connect(spill_directory: Path, *, sparing: bool = False) -> Connection:
     return connection
 
 
+def quoted(text: object) -> str:
+    """A text, a path for one, as a literal of SQL."""
+    return "'" + str(text).replace("'", "''") + "'"
+
+
 @contextmanager
 def interruptible() -> Iterator[None]:
     """Ctrl-C during a query is a `KeyboardInterrupt` again, which DuckDB makes a `RuntimeError`."""

@@ -164,7 +164,7 @@ class Question:
         Raises:
             OrchwatchError: Likewise, or it cannot be written.
         """
-        target = f"TO {_quoted(self._output)} (FORMAT parquet, USE_TMP_FILE false)"
+        target = f"TO {engine.quoted(self._output)} (FORMAT parquet, USE_TMP_FILE false)"
         copy = f"COPY (\n{self._sql}\n) {target}"
         self._asked(lambda connection: connection.execute(copy).fetchall())
 
@@ -187,9 +187,9 @@ def _define(store: Store, output: Path | None) -> None:
         store.query(_VIEW.format(name=name, columns=columns, rows=rows))
     (enabled,) = store.query("SELECT current_setting('enable_external_access')")[0]
     if enabled:
-        store.query(f"SET allowed_directories = [{_quoted(f'{store.directory}/')}]")
+        store.query(f"SET allowed_directories = [{engine.quoted(f'{store.directory}/')}]")
         if output is not None:
-            store.query(f"SET allowed_paths = [{_quoted(output)}]")
+            store.query(f"SET allowed_paths = [{engine.quoted(output)}]")
         store.query("SET enable_external_access = false")
 
 
@@ -200,10 +200,6 @@ def _require(library: str) -> None:
         raise OrchwatchError(
             f"this needs {library}, which is not installed: pip install {library}"
         ) from error
-
-
-def _quoted(path: object) -> str:
-    return "'" + str(path).replace("'", "''") + "'"
 
 
 def _first_line(error: Exception) -> str:

@@ -29,8 +29,15 @@ def summaries(
     store: SmallStore, selection: Selection, targets_ns: Mapping[str, int]
 ) -> list[tuple[str, int, int, list[int], int]]:
     """Name, count, errors, three percentiles and how many within the target, by name."""
+    return of_rows(chosen(store, selection), targets_ns)
+
+
+def of_rows(
+    rows: Iterable[Row], targets_ns: Mapping[str, int]
+) -> list[tuple[str, int, int, list[int], int]]:
+    """The same of these operations."""
     groups: defaultdict[str, list[Row]] = defaultdict(list)
-    for row in chosen(store, selection):
+    for row in rows:
         groups[row.operation or ""].append(row)
     found = []
     for operation in sorted(groups):

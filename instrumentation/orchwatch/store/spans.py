@@ -13,7 +13,7 @@ from orchwatch.store.selection import AHEAD_NS, ALL
 from orchwatch.store.small import SmallStore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from orchwatch.store.database import Store
     from orchwatch.store.selection import Selection
@@ -147,18 +147,22 @@ def summaries(
         sql, values = views.chosen(store, selection)
         asked = {"operations": list(targets_ns), "targets_ns": list(targets_ns.values())}
         rows = store.query(_SUMMARIES.format(chosen=sql), {**values, **asked})
-    return [
-        Summary(
-            operation=operation,
-            count=count,
-            errors=errors,
-            p50_s=p50_ns / NS_PER_S,
-            p95_s=p95_ns / NS_PER_S,
-            p99_s=p99_ns / NS_PER_S,
-            under_target=under_target if operation in targets_s else None,
-        )
-        for operation, count, errors, (p50_ns, p95_ns, p99_ns), under_target in rows
-    ]
+    return [summary(row, targets_s) for row in rows]
+
+
+def summary(row: Sequence[Any], targets_s: Mapping[str, float]) -> Summary:
+    """A row of name, count, errors, three percentiles in nanoseconds and how many within target."""
+    operation, count, errors, percentiles_ns, under_target = row
+    p50_ns, p95_ns, p99_ns = percentiles_ns
+    return Summary(
+        operation=operation,
+        count=count,
+        errors=errors,
+        p50_s=p50_ns / NS_PER_S,
+        p95_s=p95_ns / NS_PER_S,
+        p99_s=p99_ns / NS_PER_S,
+        under_target=under_target if operation in targets_s else None,
+    )
 
 
 def work(store: Store, *, since_ns: int) -> list[Work]:

@@ -81,16 +81,20 @@ def test_without_tasks_nothing_is_said_about_their_success(
 def test_only_what_was_measured_is_exported(
     lines: Callable[[str], tuple[list[dict[str, Any]], int]],
 ) -> None:
-    kpi_export.export_system(
-        System(session_memory_bytes={"a": 10, "b": 30}, storage_bytes=7, storage_growth_bytes=5)
-    )
-    kpi_export.export_business(
-        Business(
-            kpis=Kpis(active_agents=0, parallel_ratio=0.25),
-            project={"code.quality": Figure(value=8, at_ns=0, source="kpi set")},
+    kpi_export.export(
+        kpi_export.of_system(
+            System(session_memory_bytes={"a": 10, "b": 30}, storage_bytes=7, storage_growth_bytes=5)
         )
     )
-    kpi_export.export_business(Business())
+    kpi_export.export(
+        kpi_export.of_business(
+            Business(
+                kpis=Kpis(active_agents=0, parallel_ratio=0.25),
+                project={"code.quality": Figure(value=8, at_ns=0, source="kpi set")},
+            )
+        )
+    )
+    kpi_export.export(kpi_export.of_business(Business()))
     written, unreadable = lines("metrics")
     found = {
         (metric["name"], metric["unit"]): next(

@@ -1,0 +1,90 @@
+"""Durations as Prometheus counts them: by service, operation and outcome, under each edge."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING, NamedTuple
+
+from orchwatch.store import small_answers, views
+from orchwatch.store.small import SmallStore
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from orchwatch.store.database import Store
+    from orchwatch.store.selection import Selection
+    from orchwatch.store.small import Row
+
+_ASKED = """
+SELECT service, operation, status, error_type, count(*), sum(duration_ns)::HUGEINT, [{within}]
+FROM ({chosen}) GROUP BY ALL
+"""
+_WITHIN = "count(*) FILTER (duration_ns <= {edge_ns})"
+
+
+class Histogram(NamedTuple):
+    """The durations of an operation that ended in the same way.
+
+    Attributes:
+        service: Which recorded it; None where unknown.
+        operation: Its name.
+        status: OTLP's code.
+        error_type: None where it has not failed.
+        number: How many.
+        sum_ns: How long all of them took together.
+        within: By edge, how many took at most so long.
+    """
+
+    service: str | None
+    operation: str
+    status: int
+    error_type: str | None
+    number: int
+    sum_ns: int
+    within: tuple[int, ...]
+
+
+def read(
+    store: Store | SmallStore, selection: Selection, edges_ns: Sequence[int]
+) -> list[Histogram]:
+    """Of all that a selection is about, by service, operation and outcome.
+
+    Args:
+        store: What is asked.
+        selection: A window and filters.
+        edges_ns: Ascending.
+
+    Raises:
+        OrchwatchError: The store's files cannot be read.
+    """
+    if isinstance(store, SmallStore):
+        found = _of_rows(small_answers.chosen(store, selection), edges_ns)
+    else:
+        sql, values = views.chosen(store, selection)
+        within = ", ".join(_WITHIN.format(edge_ns=int(edge_ns)) for edge_ns in edges_ns)
+        rows = store.query(_ASKED.format(chosen=sql, within=within), values)
+        found = [Histogram._make((*row[:5], int(row[5]), tuple(row[6]))) for row in rows]
+    return sorted(found, key=_order)
+
+
+def _of_rows(rows: list[Row], edges_ns: Sequence[int]) -> list[Histogram]:
+    groups: defaultdict[tuple[str | None, str, int, str | None], list[int]] = defaultdict(list)
+    for row in rows:
+        key = (row.service, row.operation or "", row.status, row.error_type)
+        groups[key].append(row.duration_ns)
+    return [
+        Histogram(
+            service=service,
+            operation=operation,
+            status=status,
+            error_type=error_type,
+            number=len(durations),
+            sum_ns=sum(durations),
+            within=tuple(sum(one <= edge_ns for one in durations) for edge_ns in edges_ns),
+        )
+        for (service, operation, status, error_type), durations in groups.items()
+    ]
+
+
+def _order(one: Histogram) -> tuple[str, str, int, str]:
+    return one.service or "", one.operation, one.status, one.error_type or ""

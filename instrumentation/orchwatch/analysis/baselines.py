@@ -15,10 +15,10 @@ from orchwatch.recording.home import DIRECTORY_MODE
 from orchwatch.targets import target_table
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from orchwatch.analysis.benchmark_runs import Run
+    from orchwatch.analysis.benchmark_runs import Result, Run
 
 DIRECTORY = "baselines"
 RECORDED = "recorded"
@@ -100,19 +100,24 @@ def of_run(run: Run) -> Side:
     """A benchmark run as one side."""
     commit = f" of commit {run.commit[:_COMMIT_DIGITS]}" if run.commit else ""
     return Side(
-        measurements=tuple(
-            Measurement(
-                operation=result.operation,
-                component=result.component,
-                samples_s=result.samples_s,
-                loops_s=result.loops_s,
-                failures=result.failures,
-                succeeded=result.succeeded,
-            )
-            for result in run.results
-        ),
+        measurements=measurements(run.results),
         words=f"the benchmark run{commit} at {run.at}",
         machine=run.machine,
+    )
+
+
+def measurements(results: Iterable[Result]) -> tuple[Measurement, ...]:
+    """What a benchmark measured, to be compared."""
+    return tuple(
+        Measurement(
+            operation=result.operation,
+            component=result.component,
+            samples_s=result.samples_s,
+            loops_s=result.loops_s,
+            failures=result.failures,
+            succeeded=result.succeeded,
+        )
+        for result in results
     )
 
 

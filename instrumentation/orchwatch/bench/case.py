@@ -26,6 +26,13 @@ COMPONENTS = {
     "recovery": (f"{_HERE}.recovery:Recovery",),
 }
 
+# Besides, what settings of the runtime show in, and `orchwatch tune` measures.
+TUNED = {
+    "state": (f"{_HERE}.state:StateReread",),
+    "agent": (f"{_HERE}.agents:AgentBatch",),
+    "event": (f"{_HERE}.events:EventWrite",),
+}
+
 
 class IterationError(OrchwatchError):
     """One iteration did not do what it should have."""
@@ -81,6 +88,7 @@ class Case:
         """Ends and closes all that was opened."""
 
 
-def cases(component: str) -> list[type[Case]]:
-    """The classes that measure a component."""
-    return [pkgutil.resolve_name(path) for path in COMPONENTS[component]]
+def cases(component: str, *, tuned: bool = False) -> list[type[Case]]:
+    """The classes that measure a component; `tuned`: those of `TUNED`, too."""
+    more = TUNED.get(component, ()) if tuned else ()
+    return [pkgutil.resolve_name(path) for path in (*COMPONENTS[component], *more)]

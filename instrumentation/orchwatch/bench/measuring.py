@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import time
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 # About half a millisecond: long enough to feel what else runs, short beside most operations.
 LOOP_STEPS = 20_000
+# However slow they are: of fewer, nothing can be said.
+LEAST_ITERATIONS = 10
 _REPORT_S = 0.1
 _MAX_SAID = 300
 
@@ -50,10 +53,30 @@ class Reporter:
 
 
 def repeat(
-    component: str, case: Case, operation: str, *, iterations: int, warmup: int, to: Reporter
+    component: str,
+    case: Case,
+    operation: str,
+    *,
+    iterations: int,
+    warmup: int,
+    to: Reporter,
+    limit_s: float = math.inf,
 ) -> None:
-    """Iterations one after the other; those to warm up are not reported."""
+    """Iterations one after the other; those to warm up are not reported.
+
+    Args:
+        component: What is benchmarked.
+        case: How.
+        operation: The name that it is reported under.
+        iterations: How many are reported.
+        warmup: How many go before.
+        to: Takes what is measured.
+        limit_s: None begins after so many seconds, but for the first few.
+    """
+    until_s = time.monotonic() + limit_s
     for number in range(-warmup, iterations):
+        if number >= LEAST_ITERATIONS and time.monotonic() >= until_s:
+            break
         taken_s, said = once(case)
         if number >= 0:
             to.add((component, operation, taken_s, empty_loop(), said))

@@ -18,9 +18,10 @@ from orchwatch.reporters.progress import ProgressBar
 from orchwatch.targets import target_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from orchwatch.bench.measuring import Sample
+    from orchwatch.runtime.settings import Tuned
     from orchwatch.targets.target_table import OperationTarget
 
 
@@ -107,13 +108,11 @@ def run(
     try:
         with ProgressBar(sys.stderr, number * iterations, words) as bar:
             for task in tasks:
-                with Workers(directory) as workers:
-                    workers.start(
-                        task["component"], {**task, "iterations": iterations, "warmup": warmup}
-                    )
-                    for _, message in workers.messages():
-                        collected.add(message.get("samples", ()))
-                        bar.advance(len(message.get("samples", ())))
+                for samples in measured(
+                    directory, {**task, "iterations": iterations, "warmup": warmup}
+                ):
+                    collected.add(samples)
+                    bar.advance(len(samples))
                 finished += 1
     except KeyboardInterrupt:
         raise EndedEarlyError(
@@ -121,6 +120,25 @@ def run(
         ) from None
     done = machine.run_of(collected.results())
     return done, benchmark_runs.append(directory, done)
+
+
+def measured(
+    home: Path, task: Mapping[str, Any], tuned: Mapping[str, Tuned] | None = None
+) -> Iterator[list[Sample]]:
+    """Samples of one process that benchmarks, as they come.
+
+    Args:
+        home: The person's home.
+        task: What it is to do, see `worker`.
+        tuned: The settings that it works with, see `Workers`.
+
+    Raises:
+        BenchmarkError: It cannot go on.
+    """
+    with Workers(home, tuned) as workers:
+        workers.start(task["component"], task)
+        for _, message in workers.messages():
+            yield message.get("samples", [])
 
 
 def _judged(result: Result, row: OperationTarget | None) -> Result:

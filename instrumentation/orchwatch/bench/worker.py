@@ -7,6 +7,7 @@ that one hangs up or ends it, it leaves by itself, and with it all that it has s
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
@@ -73,6 +74,7 @@ def _work(
                 iterations=task["iterations"],
                 warmup=task["warmup"],
                 to=reporter,
+                limit_s=task.get("limit_s", math.inf),
             )
     send({"done": True})
 
@@ -90,7 +92,7 @@ def _made(task: dict[str, Any]) -> list[Callable[[Path], Case]]:
         return [lambda workspace: own.OwnCommand(workspace, task["command"])]
     if "callable" in task:
         return [lambda workspace: own.OwnCallable(workspace, task["callable"])]
-    return list(cases(task["component"]))
+    return list(cases(task["component"], tuned=task.get("tuned", False)))
 
 
 def _load(

@@ -20,13 +20,15 @@ import psutil
 from orchwatch.errors import OrchwatchError
 from orchwatch.recording import files
 from orchwatch.recording.home import DIRECTORY_MODE
-from orchwatch.runtime import signals
+from orchwatch.runtime import settings, signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
     from types import FrameType, TracebackType
     from typing import Never
+
+    from orchwatch.runtime.settings import Tuned
 
 _LEAVE_TIMEOUT_S = 10.0
 _READ_BYTES = 1 << 16
@@ -65,9 +67,12 @@ class Workers:
 
     Attributes:
         home: The person's home; that of the workers lies in it, on the same disk.
+        tuned: The settings that they work with in the place of those that `orchwatch tune` has
+            found for the person.
     """
 
     home: Path
+    tuned: Mapping[str, Tuned] | None = None
     _running: list[_Worker] = field(default_factory=list)
     _selector: selectors.BaseSelector = field(default_factory=selectors.DefaultSelector)
 
@@ -85,6 +90,9 @@ class Workers:
             raise BenchmarkError(message) from error
         self.workspace = self.scratch / "workspace"
         self.workspace.mkdir(mode=DIRECTORY_MODE)
+        settings.keep(
+            self.scratch / "home", settings.tuned(self.home) if self.tuned is None else self.tuned
+        )
         self._handler = signal.signal(signal.SIGTERM, _unwind)
         return self
 

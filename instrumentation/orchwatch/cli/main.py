@@ -46,6 +46,7 @@ COMMANDS = (
     "audit",
     "bench",
     "baseline",
+    "tune",
     "claude",
 )
 

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 COLORS = ("auto", "always", "never")
 
 
@@ -46,3 +50,37 @@ def _number(text: str) -> int:
     if number < 0:
         raise argparse.ArgumentTypeError(f"must be a whole number, 0 or more, not {text!r}")
     return number
+
+
+def whole(lowest: int, highest: int) -> Callable[[str], int]:
+    """The type of an option that is a whole number within bounds."""
+
+    def parsed(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = lowest - 1
+        if not lowest <= value <= highest:
+            raise argparse.ArgumentTypeError(
+                f"must be a whole number from {lowest} to {highest}, not {text!r}"
+            )
+        return value
+
+    return parsed
+
+
+def number(lowest: float, highest: float) -> Callable[[str], float]:
+    """The type of an option that is a number within bounds."""
+
+    def parsed(text: str) -> float:
+        try:
+            value = float(text)
+        except ValueError:
+            value = lowest - 1
+        if not lowest <= value <= highest:  # nor is NaN
+            raise argparse.ArgumentTypeError(
+                f"must be a number from {lowest:g} to {highest:g}, not {text!r}"
+            )
+        return value
+
+    return parsed

@@ -91,12 +91,12 @@ def as_json(change: Change) -> dict[str, Any]:
 def _cells(change: Change) -> tuple[str, ...]:
     interval = units.ABSENT
     if change.low is not None and change.high is not None:
-        interval = f"{_signed(change.low)} to {_signed(change.high)}"
+        interval = f"{signed(change.low)} to {signed(change.high)}"
     return (
         safe(change.operation),
         units.duration(change.before_s),
         units.duration(change.after_s),
-        units.ABSENT if change.change is None else _signed(change.change),
+        units.ABSENT if change.change is None else signed(change.change),
         interval,
         units.whole_share(change.noise),
     )
@@ -121,7 +121,8 @@ def _notes(compared: Compared) -> Iterator[str]:
         yield f"Skipped: {counted(compared.unreadable, 'unreadable line')} of the kept runs."
 
 
-def _signed(share: float) -> str:
+def signed(share: float) -> str:
+    """Per cent with its sign."""
     if abs(share) >= _FEW:
         return f"{'+' if share > 0 else '-'}>{_FEW}x"
     return f"{share * 100:+.1f}%"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchwatch.recording import files
+from orchwatch.runtime import settings
 from orchwatch.runtime.write_lock import WriteLock
 
 if TYPE_CHECKING:
@@ -59,6 +60,8 @@ class Database:
             included; a power cut may take the last moments, and damages nothing. `power`: it
             survives that, too, and each write waits for the disk.
         lock_timeout_s: So long a write waits for others' writes.
+        checkpoint_pages: Pages of the WAL after which a commit writes them back into the file; by
+            default as `settings.current` has it, as for every argument that is a knob.
 
     Raises:
         OrchwatchError: The file cannot be used, or holds something else; of the schema's class,
@@ -71,8 +74,15 @@ class Database:
         schema: Schema,
         durability: Durability = "process",
         lock_timeout_s: float = LOCK_TIMEOUT_S,
+        checkpoint_pages: int | None = None,
     ) -> None:
         self._schema = schema
+        if checkpoint_pages is None:
+            checkpoint_pages = settings.current().checkpoint_pages
+        if type(checkpoint_pages) is not int or checkpoint_pages < 1:
+            rule = f"must be a whole number above 0, not {checkpoint_pages!r}"
+            raise self._schema.error(f"checkpoint_pages {rule}")
+        self._checkpoint_pages = checkpoint_pages
         if durability not in _SYNCHRONOUS:
             known = ", ".join(_SYNCHRONOUS)
             raise self._schema.error(f"durability must be one of {known}, not {durability!r}")
@@ -103,6 +113,7 @@ class Database:
             undo.callback(self._connection.close)
             self._connection.execute(f"PRAGMA page_size={self._schema.page_bytes}")
             self._connection.execute(f"PRAGMA synchronous={self._synchronous}")
+            self._connection.execute(f"PRAGMA wal_autocheckpoint={self._checkpoint_pages}")
             with self._locked():
                 self._connection.execute("PRAGMA journal_mode=WAL")
                 self._make()

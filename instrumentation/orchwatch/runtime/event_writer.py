@@ -6,14 +6,13 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from orchwatch.runtime import settings
 from orchwatch.runtime.closing import Closing
 from orchwatch.runtime.event import Event, EventError, to_row
 
 if TYPE_CHECKING:
     from orchwatch.runtime.events import EventLog
 
-BATCH_SIZE = 256
-FLUSH_INTERVAL_S = 0.05
 MAX_WAITING = 100_000
 
 
@@ -28,8 +27,9 @@ class EventWriter(Closing):
 
     Args:
         log: Where they go; it stays open.
-        batch_size: That many are written at once, by the caller that appends the last of them.
-        flush_interval_s: After so long at most, what waits is written by a thread.
+        batch_size: That many are written at once, by the caller that appends the last of them; by
+            default as the settings say.
+        flush_interval_s: After so long at most, what waits is written by a thread; likewise.
 
     Attributes:
         appended: How many events were taken.
@@ -40,9 +40,13 @@ class EventWriter(Closing):
         self,
         log: EventLog,
         *,
-        batch_size: int = BATCH_SIZE,
-        flush_interval_s: float = FLUSH_INTERVAL_S,
+        batch_size: int | None = None,
+        flush_interval_s: float | None = None,
     ) -> None:
+        if batch_size is None:
+            batch_size = settings.current().batch_size
+        if flush_interval_s is None:
+            flush_interval_s = settings.current().flush_interval_s
         if type(batch_size) is not int or batch_size < 1:
             raise EventError(f"batch_size must be a whole number above 0, not {batch_size!r}")
         if not 0 < flush_interval_s < threading.TIMEOUT_MAX:

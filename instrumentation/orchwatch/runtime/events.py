@@ -61,6 +61,7 @@ class EventLog(Closing):
         durability: What an append survives, see `Database`.
         max_events: How many are kept; the oldest go as newer ones come.
         max_bytes: How much of the disk they take; likewise, looked at every few hundred events.
+        checkpoint_pages: When SQLite's WAL is written back, see `Database`.
 
     Attributes:
         path: The file.
@@ -76,6 +77,7 @@ class EventLog(Closing):
         durability: Durability = "process",
         max_events: int = MAX_EVENTS,
         max_bytes: int = MAX_BYTES,
+        checkpoint_pages: int | None = None,
     ) -> None:
         for name, value in (("max_events", max_events), ("max_bytes", max_bytes)):
             if type(value) is not int or value < 1:
@@ -83,7 +85,7 @@ class EventLog(Closing):
         self.path = path
         self._max_events = max_events
         self._max_bytes = max_bytes
-        self._database = Database(path, SCHEMA, durability)
+        self._database = Database(path, SCHEMA, durability, checkpoint_pages=checkpoint_pages)
 
     @property
     def first(self) -> int:

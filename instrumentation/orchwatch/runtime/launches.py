@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from orchwatch.errors import OrchwatchError
-from orchwatch.runtime import processes
+from orchwatch.runtime import processes, settings
 
 if TYPE_CHECKING:
     import threading
@@ -32,7 +32,7 @@ class Limits:
     """What a pool allows.
 
     Attributes:
-        agents: So many run at once; `spawn` waits for a place.
+        agents: So many run at once; `spawn` waits for a place. By default as the settings say.
         ready_s: Seconds from a request until the agent must be ready, a wait for a place included.
         run_s: Seconds after which an agent that still runs is ended; None lets it run.
         restarts: So often in a row an agent is started again after it was lost.
@@ -41,7 +41,7 @@ class Limits:
         grace_s: Seconds between SIGTERM and SIGKILL.
     """
 
-    agents: int = 16
+    agents: int = field(default_factory=lambda: settings.current().pool_size)
     ready_s: float = 10.0
     run_s: float | None = None
     restarts: int = 3

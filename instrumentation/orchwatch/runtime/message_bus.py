@@ -49,6 +49,7 @@ class MessageBus(Closing):
         path: The file; made if it is missing.
         name: Who sends, and whose mailbox `mailbox` opens.
         durability: What an accepted or acknowledged message survives, see `Database`.
+        checkpoint_pages: When SQLite's WAL is written back, likewise.
 
     Attributes:
         path: The file.
@@ -58,10 +59,17 @@ class MessageBus(Closing):
         MessageError: It cannot be opened; the message names the file and the reason.
     """
 
-    def __init__(self, path: Path, name: str, *, durability: Durability = "process") -> None:
+    def __init__(
+        self,
+        path: Path,
+        name: str,
+        *,
+        durability: Durability = "process",
+        checkpoint_pages: int | None = None,
+    ) -> None:
         self.name = check_name("the name of an agent", name)
         self.path = path
-        self._database = Database(path, SCHEMA, durability)
+        self._database = Database(path, SCHEMA, durability, checkpoint_pages=checkpoint_pages)
         self._exporter = Exporter(self._database)
 
     def mailbox(

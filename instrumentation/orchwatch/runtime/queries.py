@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from orchwatch import semconv
 from orchwatch.recording.metrics import count, gauge
 from orchwatch.recording.operation import operation
-from orchwatch.runtime import query_plans
+from orchwatch.runtime import query_plans, settings
 from orchwatch.runtime.query_indexes import Indexes
 from orchwatch.runtime.query_plans import Plan, QueryError
 from orchwatch.runtime.session_state import SessionStateManager
-from orchwatch.runtime.state_cache import MAX_BYTES, CacheStatistics, StateCache, copied, size
+from orchwatch.runtime.state_cache import CacheStatistics, StateCache, copied, size
 from orchwatch.runtime.state_mirror import Mirror
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class QueryAPI:
     Args:
         state: The session's state, or what holds a document in memory; that one is walked afresh
             by every query, and the values are not copies.
-        cache_bytes: What the kept results may take; 0 keeps none.
+        cache_bytes: What the kept results may take; 0 keeps none. By default as the settings say.
         optimise: Whether there are indexes.
     """
 
@@ -86,11 +86,13 @@ class QueryAPI:
         self,
         state: SessionStateManager | Holder,
         *,
-        cache_bytes: int = MAX_BYTES,
+        cache_bytes: int | None = None,
         optimise: bool = True,
     ) -> None:
         self._state = state
         self._mirror = Mirror(state) if isinstance(state, SessionStateManager) else None
+        if cache_bytes is None:
+            cache_bytes = settings.current().cache_bytes
         self._cache = StateCache(cache_bytes)
         self._indexes = Indexes() if optimise else None
         self._lock = threading.RLock()

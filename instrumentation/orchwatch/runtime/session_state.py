@@ -67,6 +67,7 @@ class SessionStateManager(Closing):
         lock_timeout_s: Seconds that a write waits for the writes of others, then it fails.
         expires_after_s: Seconds without a write after which `session_files.cleanup_expired` may
             remove it; None leaves that to `cleanup`. Holds from then on, for every process.
+        checkpoint_pages: When SQLite's WAL is written back, see `Database`.
 
     Attributes:
         id: The session's id.
@@ -85,6 +86,7 @@ class SessionStateManager(Closing):
         durability: Durability = "process",
         lock_timeout_s: float = LOCK_TIMEOUT_S,
         expires_after_s: float | None = None,
+        checkpoint_pages: int | None = None,
     ) -> None:
         if not isinstance(session_id, str) or not _ID.fullmatch(session_id):
             raise StateError(
@@ -106,7 +108,9 @@ class SessionStateManager(Closing):
                 self._in_use = session_files.use(self.path)
                 undo.callback(os.close, self._in_use)
                 session_archive.unpack(self.path)
-                self._database = Database(self.path, SCHEMA, durability, lock_timeout_s)
+                self._database = Database(
+                    self.path, SCHEMA, durability, lock_timeout_s, checkpoint_pages
+                )
                 undo.callback(self._database.close)
                 self._activate(Path(root) / session_id, expires_after_s)
                 undo.pop_all()

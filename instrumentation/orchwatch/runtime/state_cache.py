@@ -12,7 +12,6 @@ if TYPE_CHECKING:
 
     from orchwatch.runtime.state_paths import Keys
 
-MAX_BYTES = 16 * 1024 * 1024
 _CONTAINERS = frozenset({dict, list})
 _ENTRY_BYTES = 400  # the entry itself, in CPython
 # Of so many written members it is remembered when; then everything counts as written.
@@ -57,7 +56,7 @@ class StateCache:
         max_bytes: What all of them may take; 0 keeps nothing.
     """
 
-    def __init__(self, max_bytes: int = MAX_BYTES) -> None:
+    def __init__(self, max_bytes: int) -> None:
         self.max_bytes = max_bytes
         self._entries: OrderedDict[str, _Entry] = OrderedDict()
         self._hits = self._misses = self._evictions = self._size_bytes = 0

@@ -11,11 +11,13 @@ from typing import Any
 from orchwatch.errors import OrchwatchError
 from orchwatch.recording import files
 from orchwatch.recording.home import USER_FILE_BYTES, user_file
+from orchwatch.targets.knobs import KNOBS
 
 TARGET_TABLES = ("operations", "reliability", "levels")
 INSTRUMENT_TABLE = "instrument"
 ALERTING_TABLE = "alerting"
 RETENTION_TABLE = "retention"
+TUNING_TABLE = "tuning"
 
 
 class ConfigError(OrchwatchError):
@@ -49,6 +51,7 @@ class Config:
         instrument: Operation name by dotted callable, e.g. `{"app.db:Store.get": "state.query"}`.
         alerting: Profile and links of the generated alerts, as written.
         retention: How long and how much is kept.
+        tuning: Settings of the runtime, by the name of their knob.
     """
 
     file: Path | None = None
@@ -56,6 +59,7 @@ class Config:
     instrument: dict[str, str] = field(default_factory=dict)
     alerting: dict[str, Any] = field(default_factory=dict)
     retention: Retention = field(default_factory=Retention)
+    tuning: dict[str, float] = field(default_factory=dict)
 
 
 def find() -> Path | None:
@@ -83,7 +87,7 @@ def load(file: Path | None = None) -> Config:
     if file is None:
         return Config()
     document = read_toml(file)
-    known = (*TARGET_TABLES, INSTRUMENT_TABLE, ALERTING_TABLE, RETENTION_TABLE)
+    known = (*TARGET_TABLES, INSTRUMENT_TABLE, ALERTING_TABLE, RETENTION_TABLE, TUNING_TABLE)
     for name, table in document.items():
         if name not in known:
             raise ConfigError(file, name, f"unknown table; known are {', '.join(known)}")
@@ -106,6 +110,7 @@ def load(file: Path | None = None) -> Config:
         instrument=_instrument(file, document.get(INSTRUMENT_TABLE, {})),
         alerting=document.get(ALERTING_TABLE, {}),
         retention=_retention(file, document.get(RETENTION_TABLE, {})),
+        tuning=checked_tuning(file, document.get(TUNING_TABLE, {})),
     )
 
 
@@ -136,6 +141,23 @@ def _retention(file: Path, table: dict[str, Any]) -> Retention:
         if type(value) not in (int, float) or not 0 <= value < math.inf:
             raise ConfigError(file, key, "must be a number of 0 or more; 0 is no limit")
     return Retention(**table)
+
+
+def checked_tuning(file: Path, table: dict[str, Any]) -> dict[str, float]:
+    """Settings of the runtime that a file holds, each within its bounds.
+
+    Raises:
+        ConfigError: One is not, or there is no such knob.
+    """
+    knobs = {knob.name: knob for knob in KNOBS}
+    for name, value in table.items():
+        key = f"{TUNING_TABLE}.{name}"
+        if name not in knobs:
+            raise ConfigError(file, key, f"unknown key; known are {', '.join(knobs)}")
+        rule = knobs[name].broken_rule(value)
+        if rule:
+            raise ConfigError(file, key, rule)
+    return dict(table)
 
 
 def _instrument(file: Path, table: dict[str, Any]) -> dict[str, str]:

@@ -12,15 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.unit.analysis.test_change_points import history, narrow
+from tests.unit.analysis.test_tuning import KEPT
 from tests.unit.diagnosis.test_audit import Servers
 from tests.unit.reporters.test_status_line import snapshot
 
 import orchwatch
 from orchwatch import count, operation
-from orchwatch.analysis import benchmark_runs, snapshot_file
+from orchwatch.analysis import benchmark_runs, snapshot_file, tuning
 from orchwatch.analysis.health import Alert
 from orchwatch.cli.main import COMMANDS, main
 from orchwatch.recording import otlp_services
+from orchwatch.runtime import settings
+from orchwatch.runtime.settings import Tuned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,7 +43,7 @@ SESSIONS = Path(__file__).parents[2] / "data" / "claude"
 # Keys of these are names of what was measured.
 MAPS = {
     "operations", "levels", "metrics", "attributes", "resource", "emitted", "dropped", "uncounted",
-    "forgotten", "surplus", "tools", "failed_tools", "skipped",
+    "forgotten", "surplus", "tools", "failed_tools", "skipped", "settings",
 }  # fmt: skip
 _SHORT = ("--component", "event", "--concurrent", "1", "--rate", "0")
 # What is asked besides, one after the other: some keys are there only then.
@@ -54,6 +57,7 @@ ASKED = {
     "claude import": ([str(SESSIONS)], [str(SESSIONS)]),
     "sql": (["FROM ended_operations"],),
     "status-line": ([], []),
+    "tune": (["--component", "event", "--knob", "batch_size", "--iterations", "10"],),
     "trace diff": (["1h..0s", "1h..0s"],),
 }
 
@@ -98,6 +102,9 @@ def test_the_documented_keys_are_those_of_the_output(
 ) -> None:
     count("cache.evictions", 3)
     otlp_services.begin("shop", "http://localhost:4318")
+    if command.startswith("tune "):
+        settings.keep(home, {KEPT.knob: Tuned(KEPT.after, None)})
+        tuning.append(home, KEPT)
     if command.startswith("baseline"):
         for run in history(narrow, 0, 20):
             benchmark_runs.append(home, run)

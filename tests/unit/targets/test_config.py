@@ -61,6 +61,12 @@ def test_a_variable_that_names_no_file_is_an_error(
         ("[retention]\nstore_days = inf", "retention.store_days", "must be a number of 0 or more"),
         ("[retention]\nstore_bytes = true", "retention.store_bytes", "must be a number of 0"),
         ('[retention]\nstore_bytes = "1G"', "retention.store_bytes", "must be a number of 0"),
+        ("tuning = 5", "tuning", "must be a table"),
+        ("[tuning]\ncache = 5", "tuning.cache", "unknown key; known are cache_bytes"),
+        ("[tuning]\ncache_bytes = -1", "tuning.cache_bytes", "must be a whole number from 0 to"),
+        ("[tuning]\npool_size = 2.0", "tuning.pool_size", "must be a whole number from 1 to 1024"),
+        ("[tuning]\nbatch_size = true", "tuning.batch_size", "must be a whole number from 1 to"),
+        ("[tuning]\nflush_interval_s = nan", "tuning.flush_interval_s", "must be a number from"),
         ("[[levels]]\nid = 1", "levels", "must be a table"),
         ('[operations]\n"state.query" = 0.05', "operations.state.query", "must be a table"),
         (

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 from orchwatch import semconv
 from orchwatch.bench.agent_process import WAIT
-from orchwatch.bench.case import Case
-from orchwatch.runtime.agents import AgentPool, Limits
+from orchwatch.bench.case import Case, IterationError
+from orchwatch.runtime.agents import AgentPool, Launch, Limits
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 # A busy machine may take long; one that is lost is replaced by the benchmark, and not by its pool.
 _LIMITS = Limits(ready_s=60.0, restarts=0)
+_BATCH = 8
 
 
 def pool(purpose: str) -> AgentPool:
@@ -49,6 +50,36 @@ class AgentSpawn(Case):
 
     def close(self) -> None:
         self._pool.close()
+
+
+class AgentBatch(Case):
+    """Puts short processes through a pool, to the end of the last of them."""
+
+    operation = "agent.batch"
+
+    def __init__(self, workspace: Path) -> None:
+        super().__init__(workspace)
+        self._pool = pool("batch")
+        self._numbers = itertools.count(1)
+
+    def run(self) -> None:
+        for _ in range(_BATCH):
+            self._pool.spawn(f"short-{next(self._numbers)}", _short)
+        ended = 0
+        while ended < _BATCH:
+            event = self._pool.receive(_LIMITS.ready_s)
+            if event is None or event.kind not in ("ready", "ended"):
+                raise IterationError("an agent did not do its work")
+            ended += event.kind == "ended"
+
+    def close(self) -> None:
+        self._pool.close()
+
+
+def _short(_name: str) -> Launch:
+    return Launch(
+        command=(sys.executable, "-I", "-S", "-c", "sum(range(100_000))"), announces=False
+    )
 
 
 def end(agents: AgentPool, name: str) -> None:

@@ -11,6 +11,7 @@ from orchwatch.bench import workload
 from orchwatch.bench.case import Case
 from orchwatch.runtime.event import Event
 from orchwatch.runtime.event_state import EventState
+from orchwatch.runtime.event_writer import EventWriter
 from orchwatch.runtime.events import EventLog
 from orchwatch.runtime.session_state import SessionStateManager
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchwatch.runtime.state_tree import Writer
+
+_EVENTS = 1_000
 
 
 class EventProcess(Case):
@@ -41,6 +44,27 @@ class EventProcess(Case):
     def close(self) -> None:
         self._log.close()
         self._state.close()
+
+
+class EventWrite(Case):
+    """Hands a thousand events to a writer, one by one, until all of them are durable."""
+
+    operation = "event.write"
+
+    def __init__(self, workspace: Path) -> None:
+        super().__init__(workspace)
+        self._log = EventLog(workspace / "written.sqlite3")
+        self._writer = EventWriter(self._log)
+        self._session = f"event-{os.getpid()}"
+
+    def run(self) -> None:
+        for number in range(_EVENTS):
+            self._writer.append(Event("task.assigned", self._session, {"number": number}))
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+        self._log.close()
 
 
 def _assigned(state: Writer, event: Event) -> None:

@@ -23,6 +23,8 @@ _QUERIES = (
     ("$.tasks[?@.status == 'active'].id", len(range(1, workload.TASKS, 3))),
     (f"$.tasks[?@.agent == '{workload.agent(1)}'].id", workload.TASKS // workload.AGENTS),
 )
+# None of these has an index: each looks at every task.
+_SEARCHES = tuple(f"$.tasks[?@.priority > {priority}].id" for priority in range(8))
 
 
 class _Shared(Case):
@@ -57,6 +59,21 @@ class StateQuery(_Shared):
         found = self._queries.query(path)
         if len(found) != wanted:
             raise IterationError(f"{path} gave {len(found)} values, not {wanted}")
+
+
+class StateReread(_Shared):
+    """Asks questions again that were asked before, as nothing was written meanwhile."""
+
+    operation = "state.reread"
+
+    def __init__(self, workspace: Path) -> None:
+        super().__init__(workspace)
+        self._queries = QueryAPI(self.state)
+
+    def run(self) -> None:
+        found = self._queries.bulk_query(_SEARCHES)
+        if not all(found.values()):
+            raise IterationError("a search gave nothing")
 
 
 class StatePersist(_Shared):

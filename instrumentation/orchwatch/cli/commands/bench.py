@@ -45,14 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_components(run)
     run.add_argument(
         "--iterations",
-        type=_whole(1, 1_000_000),
+        type=options.whole(1, 1_000_000),
         default=100,
         metavar="N",
         help="how many are timed of each operation (default: %(default)s)",
     )
     run.add_argument(
         "--warmup",
-        type=_whole(0, 1_000_000),
+        type=options.whole(0, 1_000_000),
         default=5,
         metavar="N",
         help="how many go before that are not (default: %(default)s)",
@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_load(load, processes=10)
     load.add_argument(
         "--duration",
-        type=_number(1, 3600),
+        type=options.number(1, 3600),
         default=20.0,
         metavar="SECONDS",
         help="for how long (default: 20)",
@@ -95,7 +95,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_load(stress, processes=2)
     stress.add_argument(
         "--duration",
-        type=_number(0.1, 7 * 24 * 60),
+        type=options.number(0.1, 7 * 24 * 60),
         default=5.0,
         metavar="MINUTES",
         help="for how long (default: 5)",
@@ -211,21 +211,21 @@ def _own(arguments: argparse.Namespace) -> Own | None:
 
 def _add_components(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--component", action="append", type=_component, metavar="NAME", help=_COMPONENT_HELP
+        "--component", action="append", type=component, metavar="NAME", help=_COMPONENT_HELP
     )
 
 
 def _add_load(parser: argparse.ArgumentParser, *, processes: int) -> None:
     parser.add_argument(
         "--concurrent",
-        type=_whole(1, 1000),
+        type=options.whole(1, 1000),
         default=processes,
         metavar="N",
         help="how many processes at once (default: %(default)s)",
     )
     parser.add_argument(
         "--rate",
-        type=_number(0, 1_000_000),
+        type=options.number(0, 1_000_000),
         default=20.0,
         metavar="N",
         help="operations a second, of all together; 0: as many as they can (default: 20)",
@@ -241,38 +241,9 @@ def _chosen(given: list[str] | None) -> tuple[str, ...]:
     return tuple(name for name in COMPONENTS if name in given)
 
 
-def _component(text: str) -> str:
+def component(text: str) -> str:
+    """What `--component` takes."""
     if text not in (*COMPONENTS, ALL):
         hint = did_you_mean(text, COMPONENTS) or f"known are {', '.join((*COMPONENTS, ALL))}"
         raise argparse.ArgumentTypeError(f"no component {text!r}; {hint}")
     return text
-
-
-def _whole(lowest: int, highest: int) -> Callable[[str], int]:
-    def number(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            value = lowest - 1
-        if not lowest <= value <= highest:
-            raise argparse.ArgumentTypeError(
-                f"must be a whole number from {lowest} to {highest}, not {text!r}"
-            )
-        return value
-
-    return number
-
-
-def _number(lowest: float, highest: float) -> Callable[[str], float]:
-    def number(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = lowest - 1
-        if not lowest <= value <= highest:  # nor is NaN
-            raise argparse.ArgumentTypeError(
-                f"must be a number from {lowest:g} to {highest:g}, not {text!r}"
-            )
-        return value
-
-    return number

@@ -1,0 +1,348 @@
+"""What `orchwatch tune` does: one knob after the other, one change at a time.
+
+Of each knob it tries the default, then eight times as much and an eighth, and goes on in the
+direction that helped. A change is measured before and after; where an operation became faster, it
+is measured again, the other way round, and kept only if both times agree and no operation became
+slower.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from collections import deque
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from orchwatch.analysis import baselines, comparison, tuning
+from orchwatch.analysis.comparison import MIN_SAMPLES
+from orchwatch.analysis.tuning import Decision
+from orchwatch.bench import program
+from orchwatch.bench.workers import BenchmarkError, EndedEarlyError
+from orchwatch.errors import OrchwatchError
+from orchwatch.recording import files, locks
+from orchwatch.recording.home import DIRECTORY_MODE
+from orchwatch.reporters.progress import ProgressBar
+from orchwatch.runtime import settings
+from orchwatch.runtime.settings import TUNED_FILE, Tuned
+from orchwatch.targets import config, target_table
+from orchwatch.targets.knobs import KNOBS, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+    from typing import Any
+
+    from orchwatch.analysis.benchmark_runs import Result
+    from orchwatch.analysis.comparison import Change
+    from orchwatch.targets.knobs import Knob, Settings
+
+STEP = 8
+_LOCK_FILE = "tuning.lock"
+# Of one operation, in one measurement: what spawns processes would take the whole time.
+_LIMIT_S = 2.0
+_WARMUP = 3
+
+
+@dataclass
+class Outcome:
+    """What came out.
+
+    Attributes:
+        settings: What holds in the end; of a dry run, what was proposed.
+        decisions: What was tried, in order.
+        untried: Knobs that the time did not suffice for.
+        took_s: Seconds that it took.
+    """
+
+    settings: Settings
+    decisions: list[Decision] = field(default_factory=list)
+    untried: list[str] = field(default_factory=list)
+    took_s: float = 0.0
+
+
+class Workload:
+    """What is measured, each time in new processes.
+
+    Args:
+        home: The person's home.
+        tasks: As `bench.worker` takes them, one process each.
+        iterations: How many are timed of each operation in one measurement, at most.
+    """
+
+    def __init__(self, home: Path, tasks: Sequence[dict[str, Any]], *, iterations: int) -> None:
+        self._home = home
+        more = {"tuned": True, "iterations": iterations, "warmup": _WARMUP, "limit_s": _LIMIT_S}
+        self._tasks = [{**task, **more} for task in tasks]
+
+    def __call__(self, found: Mapping[str, Tuned], tell: Callable[[], None]) -> list[Result]:
+        """Measures it once.
+
+        Args:
+            found: The settings.
+            tell: Called now and then.
+
+        Raises:
+            BenchmarkError: It cannot be done.
+        """
+        collected = program.Collected()
+        for task in self._tasks:
+            for samples in program.measured(self._home, task, found):
+                collected.add(samples)
+                tell()
+        return collected.results()
+
+
+class Tuner:
+    """Looks for better settings under a workload.
+
+    Args:
+        home: Where the settings and the log of decisions lie.
+        workload: What is measured.
+        knobs: Which are tried.
+        limit_s: Begin nothing new after so many seconds.
+        dry_run: Keep nothing.
+    """
+
+    def __init__(
+        self,
+        home: Path,
+        workload: Callable[[Mapping[str, Tuned], Callable[[], None]], list[Result]],
+        *,
+        knobs: Sequence[Knob] = KNOBS,
+        limit_s: float,
+        dry_run: bool = False,
+    ) -> None:
+        self._home = home
+        self._workload = workload
+        self._knobs = knobs
+        self._limit_s = limit_s
+        self._dry_run = dry_run
+        self._thresholds = target_table.comparison()
+        self._said = config.load().tuning
+        self._found = settings.tuned(home)
+        self._outcome = Outcome(self._settings())
+        self._doing = "the settings as they are"
+
+    def run(self) -> Outcome:
+        """Tries one knob after the other.
+
+        Raises:
+            OrchwatchError: The workload fails as it is, or it was ended; what was kept stays.
+        """
+        self._began_s = self._told_s = time.monotonic()
+        until_s = self._began_s + self._limit_s
+        outcome = self._outcome
+        try:
+            with ProgressBar(sys.stderr, self._limit_s, self._words) as self._bar:
+                for knob in self._knobs:
+                    if not self._tune(knob, until_s):
+                        outcome.untried.append(knob.name)
+        except KeyboardInterrupt:
+            kept = sum(one.decision == "kept" for one in outcome.decisions)
+            changed = f"{kept} of its changes stay" if kept else "nothing was changed"
+            raise EndedEarlyError(f"tune: ended before its time; {changed}") from None
+        outcome.took_s = time.monotonic() - self._began_s
+        return outcome
+
+    def _tune(self, knob: Knob, until_s: float) -> bool:
+        """Whether there was time for all of a knob's values."""
+        value = knob.of(self._settings())
+        tried = {value}
+        values = deque([knob.default, _stepped(knob, value, STEP), _stepped(knob, value, 1 / STEP)])
+        if time.monotonic() >= until_s:
+            return False
+        before = self._measured(self._found)
+        _check(before)
+        while values:
+            candidate = values.popleft()
+            if candidate in tried:
+                continue
+            if time.monotonic() >= until_s:
+                return False
+            tried.add(candidate)
+            if after := self._try(knob, value, candidate, before):
+                values.clear()
+                values.append(_stepped(knob, candidate, STEP if candidate > value else 1 / STEP))
+                value, before = candidate, after
+        return True
+
+    def _try(
+        self, knob: Knob, value: float, candidate: float, before: list[Result]
+    ) -> list[Result] | None:
+        """What was measured with a value that is kept; None where it is undone."""
+        self._doing = f"{knob.name} {shown(value)} -> {shown(candidate)}"
+        found = {**self._found, knob.name: Tuned(candidate, self._said.get(knob.name))}
+        after: list[Result] = []
+        changes: list[Change] = []
+        try:
+            after = self._measured(found)
+            changes = self._compared(before, after)
+            why = _objection(changes, tuning.faster(changes))
+            if not why:
+                # The other way round, so that a machine that becomes slower favours neither.
+                again_after = self._measured(found)
+                again_before = self._measured(self._found)
+                again = self._compared(again_before, again_after)
+                agreed = tuning.faster(changes) & tuning.faster(again)
+                after = _joined(after, again_after)
+                changes = self._compared(_joined(before, again_before), after)
+                why = _objection(changes, agreed)
+        except BenchmarkError as error:
+            why = f"with it the workload fails: {error}"
+        decision = Decision(
+            number=0,
+            at=tuning.now(),
+            decision="undone" if why else "proposed" if self._dry_run else "kept",
+            knob=knob.name,
+            before=value,
+            after=candidate,
+            why=why or f"{', '.join(sorted(name for name, _ in tuning.faster(changes)))} is faster",
+            operations=tuple(changes),
+            replaced=self._found.get(knob.name),
+        )
+        self._note(decision)
+        if why:
+            return None
+        self._found = found
+        if not self._dry_run:
+            settings.keep(self._home, found)
+        self._outcome.settings = self._settings()
+        return after
+
+    def _note(self, decision: Decision) -> None:
+        if not self._dry_run:
+            decision = numbered(self._home, decision)
+            tuning.append(self._home, decision)
+        self._outcome.decisions.append(decision)
+
+    def _measured(self, found: dict[str, Tuned]) -> list[Result]:
+        return self._workload(found, self._tell)
+
+    def _tell(self) -> None:
+        now_s = time.monotonic()
+        self._bar.advance(now_s - self._told_s)
+        self._told_s = now_s
+
+    def _compared(self, before: list[Result], after: list[Result]) -> list[Change]:
+        return comparison.compare(
+            baselines.measurements(before), baselines.measurements(after), self._thresholds
+        )
+
+    def _settings(self) -> Settings:
+        return settings.of(self._said, self._found)
+
+    def _words(self, done: float, total: float) -> str:
+        return f"{done:.0f} of {total:.0f} s at most, {self._doing}"
+
+
+@contextlib.contextmanager
+def alone(home: Path) -> Iterator[None]:
+    """Keeps any other `orchwatch tune` of the same home out.
+
+    Raises:
+        OrchwatchError: One runs.
+    """
+    path = home / _LOCK_FILE
+    try:
+        home.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
+        lock = files.descriptor(path, os.O_RDWR | os.O_CREAT, links=False)
+    except OSError as error:
+        raise OrchwatchError(f"{path}: cannot be opened: {error.strerror}") from error
+    try:
+        if not locks.lock_exclusively(lock, 0):
+            raise OrchwatchError(f"tune: another orchwatch tune runs already on {home}")
+        for left in home.glob(f"{TUNED_FILE}.*.tmp"):  # one was killed while it wrote
+            left.unlink(missing_ok=True)
+        yield
+    finally:
+        os.close(lock)
+
+
+def undo(home: Path) -> tuple[Decision, Settings]:
+    """Takes back the newest change that is in effect; gives that, and the settings since.
+
+    Raises:
+        OrchwatchError: There is none.
+    """
+    said = config.load().tuning
+    found = settings.tuned(home)
+    now = settings.of(said, found)
+    in_effect = tuning.read(home).in_effect(now)
+    if not in_effect:
+        raise OrchwatchError("tune undo: no setting in effect was found by orchwatch tune")
+    last = in_effect[-1]
+    del found[last.knob]
+    if last.replaced is not None:
+        found[last.knob] = last.replaced
+    since = settings.of(said, found)
+    knob = next(knob for knob in KNOBS if knob.name == last.knob)
+    settings.keep(home, found)
+    decision = Decision(
+        number=0,
+        at=tuning.now(),
+        decision="taken back",
+        knob=last.knob,
+        before=last.after,
+        after=knob.of(since),
+        why=f"decision {last.number} was taken back",
+        of=last.number,
+    )
+    decision = numbered(home, decision)
+    tuning.append(home, decision)
+    return decision, since
+
+
+def numbered(home: Path, decision: Decision) -> Decision:
+    """The decision with the number that it has in the log."""
+    numbers = [one.number for one in tuning.read(home).decisions]
+    return replace(decision, number=max(numbers, default=0) + 1)
+
+
+def _stepped(knob: Knob, value: float, factor: float) -> float:
+    """The value that many times, within the bounds."""
+    wanted = min(max(value * factor, knob.lowest), knob.highest)
+    return round(wanted) if knob.is_whole else wanted
+
+
+def _objection(changes: list[Change], faster: set[tuple[str, str]]) -> str:
+    """Why a change is not kept; empty where nothing speaks against it.
+
+    Args:
+        changes: How each operation moved.
+        faster: Which became faster each time that they were measured.
+    """
+    slower = tuning.slower(changes)
+    if slower:
+        return f"{', '.join(slower)} became slower"
+    return "" if faster & tuning.faster(changes) else tuning.NO_GAIN
+
+
+def _check(results: list[Result]) -> None:
+    """The workload as it is has something to compare."""
+    if any(result.succeeded >= MIN_SAMPLES for result in results):
+        return
+    for result in results:
+        for said in result.errors:
+            raise OrchwatchError(f"tune: {result.operation} fails: {said}")
+    raise OrchwatchError(f"tune: {MIN_SAMPLES} iterations must succeed")
+
+
+def _joined(first: list[Result], second: list[Result]) -> list[Result]:
+    """Two measurements of the same as one."""
+    others = {(result.operation, result.component): result for result in second}
+    return [
+        replace(
+            result,
+            samples_s=result.samples_s + other.samples_s,
+            loops_s=result.loops_s + other.loops_s,
+            errors={
+                said: result.errors.get(said, 0) + other.errors.get(said, 0)
+                for said in (*result.errors, *other.errors)
+            },
+        )
+        for result in first
+        if (other := others.get((result.operation, result.component)))
+    ]

@@ -93,6 +93,10 @@ up: setup | .env ## Start its servers on loopback, without Docker
 down: ## Stop it
 	@$(python) stack/native.py down
 
+.PHONY: screens
+screens: setup ## Draw the terminal's pictures in docs/ anew
+	@$(BIN)/python .ci/screens.py
+
 .PHONY: bench-overhead
 bench-overhead: setup ## Measure what an operation costs its host, as ratios
 	@$(BIN)/python benchmarks/overhead.py
@@ -134,7 +138,7 @@ bench-runtime: setup ## Measure state, queries, tasks, events and messages besid
 
 .PHONY: lock
 lock: setup ## Pin the dependencies anew
-	$(BIN)/uv pip compile pyproject.toml --extra local --extra grafana --extra history --group dev --universal --fork-strategy fewest --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra local --extra grafana --extra history --extra tui --group dev --universal --fork-strategy fewest --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements/dev.txt
 	# The image builds the package too; nothing in it may differ from what was tested.
 	echo hatchling | $(BIN)/uv pip compile pyproject.toml - --extra local --universal --python-version 3.11 \

@@ -1,4 +1,4 @@
-"""What sessions take: the memory of their process trees.
+"""What sessions take: memory and CPU of their process trees.
 
 A session's processes are found in two ways. Those that Claude Code starts carry its session's id in
 their environment; the process that started them is the session's main process, where its command
@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchwatch import semconv
 from orchwatch.recording import files, spool
@@ -20,7 +21,7 @@ from orchwatch.store import small_answers
 from orchwatch.store.small import SmallStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     import psutil
 
@@ -51,23 +52,46 @@ GROUP BY session_id, resource
 """
 
 
+class Tree(NamedTuple):
+    """What a tree of processes takes.
+
+    Attributes:
+        memory_bytes: Resident; memory that processes share counts for each of them, as RSS does.
+        cpu: How many cores it kept busy since the look before; None at the first one.
+        processes: How many there are.
+    """
+
+    memory_bytes: int
+    cpu: float | None
+    processes: int
+
+
 class Sessions:
-    """Memory of the sessions that run. Keep it: it remembers which process is whose."""
+    """Processes of the sessions that run. Keep it: it remembers which process is whose."""
 
     def __init__(self) -> None:
         self._roots: dict[psutil.Process, str] = {}
+        # By process id: its parent's, and what it takes.
+        self._parents: dict[int, int] = {}
+        self._takes: dict[int, Tree] = {}
+        self._cpu_s: dict[psutil.Process, float] = {}
+        self._looked_s = 0.0
 
     def memory_bytes(self, recorders: Mapping[str, Iterable[psutil.Process]]) -> dict[str, int]:
-        """Resident memory of each running session's process tree, by session id.
+        """Resident memory of each running session's process tree, by session id; see `trees`."""
+        return {owner: tree.memory_bytes for owner, tree in self.trees(recorders).items()}
 
-        A process counts once, for the session that it belongs to most closely; memory that
-        processes share counts for each of them, as RSS does.
+    def trees(self, recorders: Mapping[str, Iterable[psutil.Process]]) -> dict[str, Tree]:
+        """The process tree of each running session, by session id.
+
+        A process counts once, for the session that it belongs to most closely.
 
         Args:
             recorders: Processes known to belong to a session, see `recorders`.
         """
         known_roots = self._roots or any(recorders.values())
         if not known_roots and not _may_be_named():
+            self._parents, self._takes = {}, {}
             return {}
         import psutil  # noqa: PLC0415 - slow: only where a session runs
 
@@ -81,14 +105,39 @@ class Sessions:
             if named:
                 owners[process.pid] = named
                 self._adopt_parent(process, named, owners)
-        found: dict[str, int] = {}
-        for process in processes.values():
-            owner = _owner(process, processes, owners)
-            if owner is not None:
-                with suppress(psutil.Error):
-                    found[owner] = found.get(owner, 0) + process.memory_info().rss
-        # What has no memory has ended and waits to be collected.
-        return {owner: memory_bytes for owner, memory_bytes in found.items() if memory_bytes}
+        owned = {pid: _owner(process, processes, owners) for pid, process in processes.items()}
+        self._take([processes[pid] for pid, owner in owned.items() if owner is not None])
+        self._parents = {pid: processes[pid].info["ppid"] or 0 for pid in self._takes}
+        found: dict[str, list[Tree]] = {}
+        for pid, takes in self._takes.items():
+            found.setdefault(owned[pid] or "", []).append(takes)
+        return {owner: _added_up(takes) for owner, takes in found.items()}
+
+    def below(self, pid: int) -> Tree | None:
+        """What a process and those that it started took at the last look; None of one unknown."""
+        takes = [takes for one, takes in self._takes.items() if _is_below(one, pid, self._parents)]
+        return _added_up(takes) if takes else None
+
+    def _take(self, processes: Iterable[psutil.Process]) -> None:
+        """Looks at what each takes; what has no memory has ended and waits to be collected."""
+        import psutil  # noqa: PLC0415 - it is there by now
+
+        now_s, now = time.monotonic(), time.time()
+        passed_s = now_s - self._looked_s if self._looked_s else 0.0
+        before, self._cpu_s, self._takes = self._cpu_s, {}, {}
+        for process in processes:
+            with suppress(psutil.Error):
+                with process.oneshot():
+                    memory_bytes = process.memory_info().rss
+                    times = process.cpu_times()
+                    is_new = process.create_time() >= now - passed_s
+                cpu_s = self._cpu_s[process] = times.user + times.system
+                cpu = None
+                if passed_s and (process in before or is_new):
+                    cpu = max(cpu_s - before.get(process, 0.0), 0.0) / passed_s
+                if memory_bytes:
+                    self._takes[process.pid] = Tree(memory_bytes, cpu, 1)
+        self._looked_s = now_s
 
     def _adopt_parent(
         self, process: psutil.Process, session_id: str, owners: dict[int, str]
@@ -99,6 +148,26 @@ class Sessions:
             parent = process.parent()
             if parent is not None and parent.pid not in owners and _is_main(parent):
                 self._roots[parent] = owners[parent.pid] = session_id
+
+
+def _added_up(trees: Sequence[Tree]) -> Tree:
+    measured = [tree.cpu for tree in trees if tree.cpu is not None]
+    return Tree(
+        memory_bytes=sum(tree.memory_bytes for tree in trees),
+        cpu=sum(measured) if measured else None,
+        processes=sum(tree.processes for tree in trees),
+    )
+
+
+def _is_below(pid: int, above: int, parents: Mapping[int, int]) -> bool:
+    """Whether it is that process, or one that it started."""
+    seen = set()
+    while pid and pid not in seen:
+        if pid == above:
+            return True
+        seen.add(pid)
+        pid = parents.get(pid, 0)
+    return False
 
 
 def recorders(store: Store | SmallStore, *, since_ns: int) -> dict[str, list[psutil.Process]]:

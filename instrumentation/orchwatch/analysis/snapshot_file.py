@@ -53,9 +53,14 @@ def pid_namespace() -> str | None:
 
 
 def _shrink(document: dict[str, Any]) -> None:
-    """Leaves out what matters least until it fits: operations without a target, then sessions."""
+    """Leaves out what matters least until it fits.
+
+    Who is at work first, whom only the dashboard shows; then operations without a target; sessions.
+    """
     import json  # noqa: PLC0415 - a reader does without
 
+    if len(json.dumps(document, separators=(",", ":"))) > MAX_BYTES:
+        document["at_work"] = []
     excess = len(json.dumps(document, separators=(",", ":"))) - MAX_BYTES
     operations, sessions = document["operations"], document["sessions"]
     least = sorted(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from orchwatch.analysis.busy import Interval
     from orchwatch.analysis.health import Alert, Health
+    from orchwatch.analysis.probes import Tree
     from orchwatch.analysis.project import Figure
     from orchwatch.analysis.snapshot import Snapshot
     from orchwatch.store.database import Store
@@ -44,14 +45,19 @@ class System:
     """What is used.
 
     Attributes:
-        session_memory_bytes: Resident memory by session, see `probes.Sessions`.
+        session_trees: The processes of each session, see `probes.Sessions`.
         storage_bytes: What orchwatch keeps on disk, see `storage`; None where it keeps nothing.
         storage_growth_bytes: What of it was written in the last day.
     """
 
-    session_memory_bytes: Mapping[str, int] = field(default_factory=dict)
+    session_trees: Mapping[str, Tree] = field(default_factory=dict)
     storage_bytes: int | None = None
     storage_growth_bytes: float | None = None
+
+    @property
+    def session_memory_bytes(self) -> dict[str, int]:
+        """Resident memory by session."""
+        return {session_id: tree.memory_bytes for session_id, tree in self.session_trees.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +140,7 @@ class GathererBase(ABC):
         since_ns = self._since_ns(time.time_ns())
         known = self._recorders(since_ns or 0)
         self._system = System(
-            session_memory_bytes=self._sessions.memory_bytes(known),
+            session_trees=self._sessions.trees(known),
             storage_bytes=storage.size_bytes(self._home),
             storage_growth_bytes=storage.growth_bytes(self._home, time.time_ns()),
         )
@@ -158,6 +164,14 @@ class GathererBase(ABC):
     def targets(self) -> Targets:
         """The table that is judged by."""
         return self._targets
+
+    def look_at(self, within: Selection) -> None:
+        """What to look at from now on."""
+        self._within = within
+
+    def tree_below(self, pid: int) -> Tree | None:
+        """What a process and those that it started took when `measure_system` looked last."""
+        return self._sessions.below(pid)
 
     def levels(self) -> dict[str, float]:
         """The levels of the table that were measured here, for `snapshot.take`."""

@@ -28,6 +28,7 @@ COMMANDS = (
     "run",
     "demo",
     "current",
+    "dashboard",
     "sessions",
     "agents",
     "traces",

@@ -37,6 +37,18 @@ def add_arguments(parser: argparse.ArgumentParser, default: str = DEFAULT) -> No
     )
 
 
+def check(arguments: argparse.Namespace) -> None:
+    """Refuses what `since_ns` and `moment_ns` would, before anything is read.
+
+    Raises:
+        UsageError: One of the two is no window.
+    """
+    if arguments.since is not None:
+        since_ns(arguments.since)
+    if arguments.until is not None:
+        moment_ns(arguments.until, "--until")
+
+
 def length_s(window: str, option: str = "--since") -> int | None:
     """How long a window is; None for `all`.
 

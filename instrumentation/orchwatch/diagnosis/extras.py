@@ -22,6 +22,7 @@ _USERS: Final = {
     "grafana": tuple(
         f"orchwatch.mixin.dashboards.{name}" for name in ("panels", "queries", "page")
     ),
+    "tui": ("orchwatch.tui.app",),
     "history": ("orchwatch.analysis.segmentation",),
 }
 _IMPORT: Final = """

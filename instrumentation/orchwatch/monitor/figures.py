@@ -117,7 +117,9 @@ class Figures:
     def _snapshot(self) -> None:
         started_s = time.process_time()
         taken = self._gatherer.take()
-        document = status_document.as_dict(taken, interval_s=self._snapshot_interval_s)
+        document = status_document.as_dict(
+            taken, interval_s=self._snapshot_interval_s, agents=self._following.at_work()
+        )
         snapshot_file.write(str(self._home), document)
         took_s = time.process_time() - started_s
         self._snapshot_interval_s = max(SNAPSHOT_INTERVAL_S, took_s / _SNAPSHOT_SHARE)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from orchwatch.agents.claude_code.sessions.facts import Fact
+    from orchwatch.analysis.at_work import Working
     from orchwatch.analysis.busy import Interval
     from orchwatch.monitor.checkpoint import Checkpoint
     from orchwatch.monitor.tail import Tail
@@ -128,6 +129,10 @@ class Following:
     def unfinished(self) -> list[Interval]:
         """The intervals of agents at work now, for the key figures."""
         return open_work.intervals(self._assembler.open_sessions(), time.time_ns())
+
+    def at_work(self) -> list[Working]:
+        """Which agents are at work now, and what they do."""
+        return open_work.agents(self._assembler.open_sessions(), time.time_ns())
 
     def save(self) -> None:
         """Stores how far all is read and what is open.

@@ -6,19 +6,23 @@ import os
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from orchwatch.analysis import snapshot_file, status
+from orchwatch.analysis import at_work, snapshot_file, status
 from orchwatch.reporters import document
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from orchwatch.analysis.at_work import Working
     from orchwatch.analysis.status import Status
 
 
-def as_dict(found: Status, *, interval_s: float) -> dict[str, Any]:
+def as_dict(found: Status, *, interval_s: float, agents: Iterable[Working] = ()) -> dict[str, Any]:
     """One JSON object; null where nothing was measured.
 
     Args:
         found: What there is to say.
         interval_s: After how long the next one replaces it.
+        agents: Who is at work.
     """
     figures = document.as_dict(found.snapshot)
     return {
@@ -37,4 +41,5 @@ def as_dict(found: Status, *, interval_s: float) -> dict[str, Any]:
             for session_id, memory_bytes in found.system.session_memory_bytes.items()
         },
         "notes": list(found.business.notes),
+        "at_work": at_work.as_rows(agents),
     }

@@ -102,6 +102,10 @@ class Store:
         """Frees the memory; nothing has to be saved."""
         self._connection.close()
 
+    def interrupt(self) -> None:
+        """Ends what another thread asks; that has a `KeyboardInterrupt` then."""
+        self._connection.interrupt()
+
     def refresh(self) -> None:
         """Reads what was written since, and compacts the segments that are closed.
 

@@ -30,6 +30,7 @@ class Selection:
         agent: Name of an agent, or its id.
         service: The whole name.
         operation: The whole name.
+        without: The whole name of an operation that does not count.
         history: Whether what was imported counts, too: a span of it counts at its own time, and
             once, when it was recorded here as well.
     """
@@ -40,6 +41,7 @@ class Selection:
     agent: str | None = None
     service: str | None = None
     operation: str | None = None
+    without: str | None = None
     history: bool = False
 
     @property
@@ -74,6 +76,9 @@ class Selection:
         if self.agent is not None:
             parts.append("(agent_id = $of_agent OR agent = $of_agent)")
             values["of_agent"] = self.agent
+        if self.without is not None:
+            parts.append("operation IS DISTINCT FROM $without")
+            values["without"] = self.without
         if window:
             for column, sign, moment in (
                 ("since_ns", ">=", self.since_ns),
@@ -95,6 +100,8 @@ class Selection:
         agent = self.agent
         if agent is not None:
             found = [row for row in found if agent in (row.agent, row.agent_id)]
+        if self.without is not None:
+            found = [row for row in found if row.operation != self.without]
         if window:
             since_ns, last_ns = self.since_ns or 0, self.last_ns
             found = [row for row in found if since_ns <= row.end_ns <= last_ns]

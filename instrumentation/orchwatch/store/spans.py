@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from orchwatch import semconv
 from orchwatch.store import small_answers, views
 from orchwatch.store.selection import AHEAD_NS, ALL
 from orchwatch.store.small import SmallStore
@@ -207,7 +208,16 @@ def totals(store: Store) -> dict[str, int]:
 
 
 def latest_trace_id(store: Store | SmallStore, selection: Selection = ALL) -> str | None:
-    """The trace of the operation that ended last; None where there is none."""
+    """The trace of the operation that ended last; None where there is none.
+
+    A dashboard that watches records its refreshes: unless they are asked for, or nothing else is
+    there, none of them is the latest.
+    """
+    if selection.operation is None:
+        others = replace(selection, without=semconv.DASHBOARD_REFRESH)
+        found = _best(store, others)
+        if found is not None:
+            return found
     return _best(store, selection)
 
 

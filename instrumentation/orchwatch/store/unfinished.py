@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 KILLED = "killed"
 REBOOTED = "host rebooted"
 
-_FILE_BYTES = in_flight.HEADER_BYTES + in_flight.SLOTS * in_flight.SLOT_BYTES
+FILE_BYTES = in_flight.HEADER_BYTES + in_flight.SLOTS * in_flight.SLOT_BYTES
 _MAX_SEGMENTS = 2  # where a span is that was written just before its process was killed
 _TRACE_ID_LENGTH, _SPAN_ID_LENGTH = 32, 16
 
@@ -65,8 +65,8 @@ def _close(home: Path, path: str) -> None:
             os.utime(file)
             return
         status = os.fstat(file)
-        data = os.pread(file, _FILE_BYTES, 0)
-        identity, prefix, reason = _header(data)
+        data = os.pread(file, FILE_BYTES, 0)
+        identity, prefix, reason = header(data)
         if not status.st_nlink or os.path.basename(path).startswith("."):
             return
         if _is_alive(identity):
@@ -76,7 +76,7 @@ def _close(home: Path, path: str) -> None:
             reason = REBOOTED if identity[3:] not in ([], ["-"], [in_flight.boot_id()]) else KILLED
         lines = [
             f"{prefix}{_span(slot, status.st_mtime_ns, reason)}{LINE_SUFFIX}"
-            for slot in _slots(data)
+            for slot in slots(data)
             if not _is_recorded(home, slot["spanId"])
         ]
         if not lines or spool.append(spool.OPERATIONS, to_bytes("".join(lines)), 0):
@@ -85,7 +85,7 @@ def _close(home: Path, path: str) -> None:
         os.close(file)
 
 
-def _header(data: bytes) -> tuple[list[str], str, str]:
+def header(data: bytes) -> tuple[list[str], str, str]:
     """Who it was (pid, start, namespace, boot), what its lines start with, why it ended."""
     header = data[: in_flight.HEADER_BYTES - in_flight.REASON_BYTES].decode("utf-8", "replace")
     identity, _, rest = header.partition("\n")
@@ -103,7 +103,8 @@ def _is_alive(identity: list[str]) -> bool:
     return in_flight.start_time(int(pid)) == started
 
 
-def _slots(data: bytes) -> list[dict[str, Any]]:
+def slots(data: bytes) -> list[dict[str, Any]]:
+    """The operations that are open, as OTLP/JSON has a span."""
     found = []
     for start in range(in_flight.HEADER_BYTES, len(data), in_flight.SLOT_BYTES):
         line = data[start : start + in_flight.SLOT_BYTES].partition(b"\n")[0]

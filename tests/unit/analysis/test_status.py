@@ -7,6 +7,7 @@ import pytest
 
 from orchwatch.analysis import kpi_export, status
 from orchwatch.analysis.kpis import Kpis
+from orchwatch.analysis.probes import Tree
 from orchwatch.analysis.project import Figure
 from orchwatch.analysis.status import Business, Gatherer, System
 from orchwatch.store.database import Store
@@ -83,7 +84,11 @@ def test_only_what_was_measured_is_exported(
 ) -> None:
     kpi_export.export(
         kpi_export.of_system(
-            System(session_memory_bytes={"a": 10, "b": 30}, storage_bytes=7, storage_growth_bytes=5)
+            System(
+                session_trees={"a": Tree(10, None, 1), "b": Tree(30, None, 1)},
+                storage_bytes=7,
+                storage_growth_bytes=5,
+            )
         )
     )
     kpi_export.export(

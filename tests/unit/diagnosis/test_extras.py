@@ -53,6 +53,7 @@ def test_what_is_installed_is_imported_and_fine() -> None:
     assert {(check.name, check.state) for check in extras.check_extras()} == {
         ("extra local", "ok"),
         ("extra grafana", "ok"),
+        ("extra tui", "ok"),
         ("extra history", "ok"),
     }
 

@@ -11,7 +11,7 @@ from orchwatch.agents.claude_code.sessions.facts import (
     TurnEnded,
 )
 from orchwatch.analysis.busy import Interval
-from orchwatch.monitor.open_work import QUIET_S, intervals
+from orchwatch.monitor.open_work import QUIET_S, agents, intervals
 
 S = 1_000_000_000
 NOW_NS = 1_000_000 * S
@@ -63,3 +63,19 @@ def test_nothing_goes_on_in_a_session_that_is_over_or_silent() -> None:
     assert _found(SessionEnded(session_id="s", time_ns=NOW_NS - S)) == set()
     ended = TurnEnded(session_id="s", time_ns=NOW_NS - 50 * S, prompt_id="p")
     assert Interval("s", "", "turn", NOW_NS - 100 * S, NOW_NS) not in _found(ended)
+
+
+def _agents(*more: Fact) -> dict[str, tuple[str, str]]:
+    assembler = Assembler()
+    for fact in (*STARTED, *more):
+        assembler.add(fact)
+    assembler.finished(NOW_NS)
+    found = agents(assembler.open_sessions(), NOW_NS)
+    return {one.agent: (one.phase, one.detail) for one in found}
+
+
+def test_each_agent_does_what_it_began_last() -> None:
+    assert _agents() == {"main": ("agent", "a"), "a": ("tool", "Bash")}
+    done = ToolEnded(session_id="s", time_ns=NOW_NS - S // 10, agent_id="a", tool_use_id="t2")
+    assert _agents(done) == {"main": ("agent", "a"), "a": ("model", "")}
+    assert _agents(SessionEnded(session_id="s", time_ns=NOW_NS - S // 10)) == {}

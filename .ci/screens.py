@@ -1,0 +1,82 @@
+"""Draws the dashboard as SVG into docs/, over what the demo records: `make screens`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from argparse import Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from orchwatch.cli import filters
+from orchwatch.tui.app import Dashboard
+from orchwatch.tui.drill import TraceScreen
+from orchwatch.tui.question import Question
+
+if TYPE_CHECKING:
+    from orchwatch.cli.filters import Chosen
+    from orchwatch.store.database import Store
+
+DOCS = Path(__file__).parents[1] / "docs"
+SCRIPT = Path(sys.executable).with_name("orchwatch")
+AGENTS, COLUMNS = 3, 8
+# It names a server that has the font; whoever looks at the picture is not to ask it.
+FONT = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
+
+
+def dashboard(home: Path) -> Dashboard:
+    """One that looks at that home."""
+
+    def choose(question: Question, store: Store) -> Chosen:
+        return filters.chosen(Namespace(default_since="24h", **vars(question)), store, home)
+
+    return Dashboard(home, Path.cwd(), Question(), choose)
+
+
+async def draw(home: Path, columns: int, lines: int, demo: subprocess.Popen[bytes]) -> None:
+    """Writes a picture of all while the demo is in the middle of it, then one of its trace."""
+    app = dashboard(home)
+    async with app.run_test(size=(columns, lines)) as pilot:
+        while not (busy(app) or demo.poll() is not None):
+            await pilot.pause(0.05)
+        await pilot.pause()
+        write(app, f"dashboard-{columns}x{lines}")
+        while demo.poll() is None or app.is_looking:
+            await pilot.pause(0.05)
+        app.refresh_now()
+        while app.is_looking:
+            await pilot.pause(0.05)
+        await pilot.press("tab", "tab", "enter")
+        while not isinstance(app.screen, TraceScreen) or not app.screen.is_drawn:
+            await pilot.pause(0.05)
+        await pilot.pause()
+        write(app, f"dashboard-trace-{columns}x{lines}")
+
+
+def busy(app: Dashboard) -> bool:
+    """Whether there is something to see: several agents at work, and some history."""
+    if app.look is None or app.is_looking or len(app.look.seen.agents) < AGENTS:
+        return False
+    return any(len(column) > COLUMNS for column in app.look.history.p95_s.values())
+
+
+def write(app: Dashboard, name: str) -> None:
+    """Writes what is on the screen."""
+    picture = FONT.sub("", app.export_screenshot(title="orchwatch dashboard"))
+    (DOCS / f"{name}.svg").write_text(re.sub(r"[ \t]+$", "", picture, flags=re.MULTILINE))
+
+
+def main() -> None:
+    """Records, and draws."""
+    for columns, lines in ((80, 24), (160, 50)):
+        with tempfile.TemporaryDirectory() as home:
+            os.environ["ORCHWATCH_HOME"] = home
+            demo = subprocess.Popen([str(SCRIPT), "demo"], stdout=subprocess.DEVNULL)
+            asyncio.run(draw(Path(home), columns, lines, demo))
+
+
+main()

@@ -1,0 +1,1 @@
+"""`orchwatch dashboard`: what `current`, `kpi` and `trace` say, live, in a terminal."""

@@ -7,6 +7,7 @@ import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from rich.text import Text
@@ -167,13 +168,13 @@ class Dashboard(App[BaseException | None]):
         """Whether a refresh goes on."""
         return self._looking
 
-    def refresh_now(self) -> None:
-        """Looks, or once more after the look that goes on."""
+    def refresh_now(self, *, anew: bool = False) -> None:
+        """Looks, or once more after the look that goes on; see `Looker.look`."""
         if self._looking:
             self._again = True
             return
         self._looking = True
-        self.run_worker(self._refresh(), group="refresh")
+        self.run_worker(self._refresh(anew=anew), group="refresh")
 
     def _tick(self) -> None:
         now_s = time.monotonic()
@@ -181,12 +182,12 @@ class Dashboard(App[BaseException | None]):
         if not self._paused and not self._looking and is_due:
             self.refresh_now()
 
-    async def _refresh(self) -> None:
+    async def _refresh(self, *, anew: bool) -> None:
         """One look, up to what is painted of it."""
         started_s = time.monotonic()
         try:
             with self.looker.refreshing():
-                self.look = await self.ask(self.looker.look, self.question)
+                self.look = await self.ask(partial(self.looker.look, self.question, anew=anew))
                 self.refreshes += 1
                 self._show(self.look)
                 painted = asyncio.Event()
@@ -205,7 +206,7 @@ class Dashboard(App[BaseException | None]):
             self._idle_s = now_s + IDLE_S
         if self._again:
             self._again = False
-            self.refresh_now()
+            self.refresh_now(anew=True)
 
     def _say(self, what: str) -> None:
         """From the reading thread."""
@@ -269,8 +270,8 @@ class Dashboard(App[BaseException | None]):
             self._show(self.look)
 
     def action_refresh_now(self) -> None:
-        """Looks at once."""
-        self.refresh_now()
+        """Looks at once, at everything."""
+        self.refresh_now(anew=True)
 
     def action_everything(self) -> None:
         """Filters by nothing."""

@@ -10,11 +10,11 @@ import os
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchwatch import semconv
 from orchwatch.analysis import at_work, history, listing, slowest
-from orchwatch.analysis.status import Gatherer
+from orchwatch.analysis.status import BUSINESS_INTERVAL_S, Gatherer
 from orchwatch.errors import OrchwatchError
 from orchwatch.recording.operation import operation
 from orchwatch.store import outlines, own_metrics
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from orchwatch.analysis.probes import Tree
     from orchwatch.analysis.slowest import SlowTrace
     from orchwatch.analysis.status import Status
-    from orchwatch.store.selection import Selection
     from orchwatch.tui.question import Choose, Question
 
 TRACES = 50
@@ -41,8 +40,20 @@ TRACES = 50
 SYSTEM_S = 5.0
 """How often processes are looked at: reading what each takes is most of a quiet refresh."""
 
-_HISTORY_S = 10.0
+# What takes long is measured again when that is less than this share of the time, and at least as
+# often as the requirements have business figures; of several such parts one a look.
+_SHARE = 0.01
 _INTERRUPTED = "interrupted"
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of a look that is kept for a while: of which question, until when, and its value."""
+
+    question: Question
+    until_s: float
+    value: Any
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +112,8 @@ class Looker:
         self._gatherer: Gatherer | None = None
         self._least_noise = target_table.comparison().least_noise
         self._system_s = 0.0
-        self._history: tuple[float, Question | None, History] = (0.0, None, history.History())
+        self._parts: dict[str, _Part] = {}
+        self._has_measured = False
         self._seen_bytes = -1
 
     def has_news(self) -> bool:
@@ -124,8 +136,13 @@ class Looker:
         if ended is not None:
             raise ended
 
-    def look(self, question: Question) -> Look:
+    def look(self, question: Question, *, anew: bool = False) -> Look:
         """Takes in what was written since, and measures.
+
+        Args:
+            question: What to look at.
+            anew: Whether key figures, traces and history are measured again in any case: else those
+                of a large store are up to a minute old.
 
         Raises:
             OrchwatchError: The store's files cannot be read, or a filter matches nothing.
@@ -140,16 +157,25 @@ class Looker:
             if not self._system_s or now_s - self._system_s >= SYSTEM_S:
                 gatherer.measure_system()
                 self._system_s = now_s
-            gatherer.measure_business()
+            if anew:
+                self._parts.clear()
+            self._has_measured = False
+            self._kept("business", question, gatherer.measure_business)
             own = {}
             if not selection.filters:  # they belong to no session, agent or operation
                 window = {"since_ns": selection.since_ns, "until_ns": selection.until_ns}
                 own = own_metrics.read(self._home, gatherer.targets.levels, **window)
             status = gatherer.take(own)
-            developed = self._developed(question, chosen.selection, status.at_ns, store)
+            developed = self._kept(
+                "history",
+                question,
+                lambda: history.measure(store, selection, now_ns=status.at_ns),
+            )
             seen = at_work.look(self._home)
             theirs = replace(selection, without=semconv.DASHBOARD_REFRESH)
-            traces, of_all = listing.groups(store, "trace", theirs, TRACES)
+            traces, of_all = self._kept(
+                "traces", question, lambda: listing.groups(store, "trace", theirs, TRACES)
+            )
         pids = {one.pid for one in seen.agents if one.pid is not None}
         below = {pid: gatherer.tree_below(pid) for pid in pids}
         return Look(
@@ -222,16 +248,20 @@ class Looker:
             self._store.refresh()
         return self._store, self._gatherer
 
-    def _developed(
-        self, question: Question, selection: Selection, now_ns: int, store: Store
-    ) -> History:
-        """The history; columns are long, so now and then is enough."""
-        at_s, of, known = self._history
-        now_s = time.monotonic()
-        if of != question or now_s - at_s >= _HISTORY_S:
-            known = history.measure(store, selection, now_ns=now_ns)
-            self._history = now_s, question, known
-        return known
+    def _kept(self, name: str, question: Question, measure: Callable[[], _T]) -> _T:
+        """A part as it was measured before, unless it is time to do so again."""
+        part = self._parts.get(name)
+        started_s = time.monotonic()
+        if part is not None and part.question == question:
+            known: _T = part.value
+            if self._has_measured or started_s < part.until_s:
+                return known
+            self._has_measured = True
+        value = measure()
+        ended_s = time.monotonic()
+        pause_s = min((ended_s - started_s) / _SHARE, BUSINESS_INTERVAL_S)
+        self._parts[name] = _Part(question, ended_s + pause_s, value)
+        return value
 
     def _spool_bytes(self) -> int:
         """How much was written, as far as the spool still holds it."""

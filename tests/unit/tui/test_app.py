@@ -107,10 +107,10 @@ def test_a_refresh_that_is_left_in_the_middle_is_no_failure(
     async def act(app: Dashboard, pilot: Pilot[Any]) -> None:
         look = app.looker.look
 
-        def slow(question: Any) -> Any:
+        def slow(question: Any, **how: Any) -> Any:
             going_on.set()
             held.wait()
-            return look(question)
+            return look(question, **how)
 
         app.looker.look = slow  # type: ignore[method-assign]
         app.refresh_now()

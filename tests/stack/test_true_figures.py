@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from functools import partial
@@ -91,10 +92,10 @@ class TestOnServers:
         assert one["options"]["cellValues"]["unit"] == "locale"
         assert one["options"]["yAxis"]["unit"] == "s"
         chosen = {"service": "true-shop", "operation": semconv.HOOK_PROCESS}
-        span = Span.last(HOUR_S)
-        values = boards.variables(stack, "operations", span, chosen)
 
         def cells() -> dict[str, float]:
+            span = Span.last(HOUR_S)
+            values = boards.variables(stack, "operations", span, chosen)
             frames = boards.asked(stack, one, one["targets"][0], span, values)
             columns = [frame["fields"][1] for frame in frames]
             return {one["labels"]["le"]: sum(one["values"]) for one in columns}
@@ -214,21 +215,47 @@ def test_a_new_version_of_a_service_is_noted_once_and_the_first_of_all_is_not(
     assert not answers(tmp_path, series, 25, expr, rules=((), "1m"))
 
 
-def test_the_page_of_an_operation_says_that_none_ran_where_none_did(tmp_path: Path) -> None:
+def test_the_page_of_an_operation_of_which_none_ran_shows_one_that_did_and_says_so(
+    tmp_path: Path,
+) -> None:
     (variable,) = (
-        one for one in boards.page("operations")["templating"]["list"] if one["name"] == "idle"
+        one for one in boards.page("operations")["templating"]["list"] if one["name"] == "shown"
     )
     (asked,) = re.findall(r"^query_result\((.*)\)$", variable["query"]["query"], re.DOTALL)
-    counter = "orchestration_operation_duration_seconds_count"
-    one = f'{counter}{{orchestration_operation_name="state.query",service_name="a"}}'
+
+    def series(operation: str) -> str:
+        counter = "orchestration_operation_duration_seconds_count"
+        return f'{counter}{{orchestration_operation_name="{operation}",service_name="a"}}'
+
     values = {"operation": "state.query", "service": ".*", "__range": "10m"}
-    expr = f"({boards.filled(asked, values)})"
-    cases = {
-        "never": {f'{counter}{{orchestration_operation_name="other",service_name="a"}}': "1x60"},
-        "before": {one: "5x60"},
-    }
-    for series in cases.values():
-        assert answers(tmp_path, series, 40, f"{expr} == 0", rules=((), "1m"))
-    ran = {"goes on": "0+1x60", "once": "5x33 6x27", "for the first time": "_x33 1x27"}
-    for values_of_it in ran.values():
-        assert not answers(tmp_path, {one: values_of_it}, 40, expr, rules=((), "1m"))
+    often, seldom = {series("often"): "0+9x60"}, {series("seldom"): "0+1x60"}
+    never: dict[str, str] = {}
+    before = {series("state.query"): "5x60"}
+    ran = ("0+1x60", "5x33 6x27", "_x33 1x27")  # goes on, once, for the first time
+    itself = "state.query#state.query over time"
+    instead = "often#None of state.query ran in this time range: this is often, which did"
+    nothing = "state.query#No operation ran in this time range"
+    cases = [
+        *(({series("state.query"): one, **often}, itself) for one in ran),
+        *(({**one, **often, **seldom}, instead) for one in (never, before)),
+        ({series("other"): "5x60"}, nothing),
+    ]
+    for given, computed in cases:
+        expected = f'label_replace(vector(1), "computed", "{computed}", "", "")'
+        expr = f"({boards.filled(asked, values)}) and on (computed) {expected}"
+        assert answers(tmp_path, given, 40, expr, rules=((), "1m")), computed
+        value, text = computed.split("#")
+        match = re.search(
+            variable["regex"].strip("/").replace("(?<", "(?P<"), f'computed="{computed}"'
+        )
+        assert match
+        assert (match["value"], match["text"]) == (value, text)
+
+
+def test_everything_on_the_page_of_an_operation_is_about_the_one_that_it_shows() -> None:
+    page = boards.page("operations")
+    computed = {one["name"]: one["query"]["query"] for one in page["templating"]["list"][-2:]}
+    asked = [json.dumps(one["targets"]) for one in boards.panels("operations")]
+    for text in (*asked, *computed.values()):
+        assert "$shown" in text
+        assert "$operation" not in text

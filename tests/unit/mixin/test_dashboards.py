@@ -59,7 +59,7 @@ def panel(model: Json, title: str) -> Json:
 
 def heading(panel: Json) -> str:
     """Its title without what the page computes for it."""
-    return str(panel["title"]).partition(" above $")[0].partition("$")[0]
+    return str(panel["title"]).partition("$")[0]
 
 
 def overriding(panel: Json, matched: str) -> Json:
@@ -207,7 +207,7 @@ def links(found: Any) -> list[str]:
 
 def computed(model: Json) -> list[Json]:
     """The variables whose values are the page's own."""
-    return [one for one in model["templating"]["list"] if one["name"] in ("slow", "cut", "idle")]
+    return [one for one in model["templating"]["list"] if one["name"] in ("slow", "cut", "shown")]
 
 
 def test_every_page_hands_every_variable_on_but_what_it_computes(model: Json) -> None:

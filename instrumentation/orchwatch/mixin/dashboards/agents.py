@@ -54,7 +54,7 @@ def page(table: Targets) -> Page:
                 ),
             ),
             Row(height=9, panels=((24, _timeline()),)),
-            Row(height=12, panels=((9, _by_agent()), (15, _calls()))),
+            Row(height=12, panels=((10, _by_agent()), (14, _calls()))),
             Row(height=7, panels=((24, _slowest()),)),
             Section(
                 title="All agents over time",

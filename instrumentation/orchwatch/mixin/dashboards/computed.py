@@ -1,4 +1,4 @@
-"""Variables that a page computes and nobody chooses: what a search leaves out, what never ran.
+"""Variables that a page computes and nobody chooses: what a search leaves out, what can be shown.
 
 Tempo cannot sort by duration, and a search ends after so many traces. Prometheus knows how many
 operations lasted longer than each edge of their histogram, however many there were: so the search
@@ -10,17 +10,19 @@ from __future__ import annotations
 from typing import Final, NamedTuple
 
 from orchwatch.mixin.dashboards import queries
-from orchwatch.mixin.lib.promql import at_ends, text
+from orchwatch.mixin.lib.promql import OPERATION, at_ends, text
 
 # Beyond so many the search might be cut: increases are those of series that live, and spans come
 # a little after their counts.
 _MAX: Final = queries.TRACES // 2
 SLOW: Final = "slow"
 CUT: Final = "cut"
-IDLE: Final = "idle"
+SHOWN: Final = "shown"
 # As far as Prometheus looks back for a sample, so that none is missed in between.
 _STEP: Final = "5m"
 _LABEL: Final = "computed"
+# Between a value and its text, which titles have.
+_BESIDE: Final = "#"
 
 
 class Computed(NamedTuple):
@@ -36,12 +38,14 @@ class Computed(NamedTuple):
 
     @property
     def pattern(self) -> str:
-        """What Grafana finds the value with in the answer."""
-        return f'/{_LABEL}="([^"]*)"/'
+        """What Grafana finds the value with in the answer, and the text behind it, if any."""
+        return f'/{_LABEL}="(?<value>[^"{_BESIDE}]*)(?:{_BESIDE}(?<text>[^"]*))?"/'
 
 
 def slow(series: str, labels: str, chosen: str) -> Computed:
     """The duration in seconds beyond which all operations come back, or the longest if too many.
+
+    Its text says so, for titles.
 
     Args:
         series: The histogram, without a suffix.
@@ -60,7 +64,9 @@ def slow(series: str, labels: str, chosen: str) -> Computed:
         f"topk(1, {known} >= 1 <= {_MAX}) or on () bottomk(1, {known} >= 1)"
         f" or on () {_labelled('vector(0)', 'le', '0')}"
     )
-    return Computed(SLOW, f'label_replace({edge}, "{_LABEL}", "$1", "le", "(.*)")')
+    said = f'label_replace({edge}, "{_LABEL}", "$1{_BESIDE} above $1 s", "le", "(.*)")'
+    # Without a bound there is nothing to say; an empty text would be the value.
+    return Computed(SLOW, f'label_replace({said}, "{_LABEL}", "0{_BESIDE} ", "le", "0")')
 
 
 def cut(number: str) -> Computed:
@@ -70,19 +76,37 @@ def cut(number: str) -> Computed:
     return Computed(CUT, f'label_replace({many}, "{_LABEL}", "{words}", "number", "(.*)")')
 
 
-def idle(counter: str) -> Computed:
-    """For a heading: that nothing ran in the time range, and why all below it is empty.
+def shown(variable: str, chosen: str, every: str) -> Computed:
+    """The operation that a page is about: the chosen one, or if none of it ran, one that did.
+
+    Grafana hides no panel, and at its next refresh puts another operation in place of one that it
+    does not know: so a page shows what there is at once. Its text, for a heading, says what it is.
 
     Args:
-        counter: Of what may have run.
+        variable: What is chosen, as queries have it.
+        chosen: The counter of that operation.
+        every: The counter of all operations.
     """
-    within = f"sum({counter})[$__range:{_STEP}]"
+    within = f"sum({chosen})[$__range:{_STEP}]"
     # What it was at the start is not within, and may be nothing yet.
-    as_before = f"last_over_time({within}) == on () sum({counter} offset $__range)"
+    as_before = f"last_over_time({within}) == on () sum({chosen} offset $__range)"
     more = f"last_over_time({within}) unless on () ({as_before})"
-    ran = f"changes({within}) > 0 or on () ({more})"
-    words = ": none ran in this time range; choose another operation, or a longer time"
-    return Computed(IDLE, _labelled(f"vector(0) unless on () ({ran})", _LABEL, words))
+    ran = f"vector(1) and on () (changes({within}) > 0 or on () ({more}))"
+    other = f"topk(1, {at_ends(every, '$__range', f'by ({OPERATION}) ')} > 0)"
+    itself, instead, none = (
+        f"{name}{_BESIDE}{words}"
+        for name, words in (
+            (variable, f"{variable} over time"),
+            ("$1", f"None of {variable} ran in this time range: this is $1, which did"),
+            (variable, "No operation ran in this time range"),
+        )
+    )
+    return Computed(
+        SHOWN,
+        f"{_labelled(ran, _LABEL, itself)} or on () "
+        f'label_replace({other}, "{_LABEL}", "{instead}", "{OPERATION}", "(.*)") or on () '
+        f"{_labelled('vector(1)', _LABEL, none)}",
+    )
 
 
 def _labelled(expr: str, label: str, value: str) -> str:

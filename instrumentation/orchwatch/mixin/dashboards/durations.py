@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from orchwatch import semconv
-from orchwatch.mixin.dashboards import panels, queries, units
+from orchwatch.mixin.dashboards import grading, panels, queries, units
 from orchwatch.mixin.dashboards.panels import Text
 from orchwatch.mixin.lib import promql
 from orchwatch.mixin.lib.promql import DURATION, OPERATION, number
@@ -13,6 +13,7 @@ from orchwatch.mixin.rules import recording
 
 if TYPE_CHECKING:
     from orchwatch.mixin.dashboards.panels import Panel
+    from orchwatch.mixin.dashboards.units import Limits
     from orchwatch.mixin.lib.alerting import Settings
 
 NONE: Final = "none in this time range"
@@ -28,21 +29,25 @@ def p95_now(operation: str, settings: Settings) -> str:
     return f"(histogram_quantile(0.95, {rate}) >= 0)"
 
 
-def p95(operation: str, settings: Settings) -> Panel:
-    """The p95 beside its target."""
+def p95(operation: str, settings: Settings, limits: Limits | None = None) -> Panel:
+    """The p95 beside its target, in the colour of its status where its limits are given."""
     text = Text(
         "p95 against target",
         f"The p95 over {settings.window}, of the chosen services, and the target.",
         f"none in {settings.window}",
     )
     target = f"{recording.TARGET}{promql.selector(operation=operation)}"
-    return panels.number(
+    panel = panels.number(
         text,
         queries.now("A", p95_now(operation, settings), "p95"),
         queries.now("B", target, "target"),
         unit=units.SECONDS,
         decimals=None,
     )
+    if limits is None:
+        return panel
+    graded = grading.thresholds(grading.steps(limits)).build()
+    return panels.of_query(panel, "A", thresholds=graded)
 
 
 def _p95_before(chosen: str) -> panels.Query:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchwatch import semconv
-from orchwatch.mixin.dashboards import computed, durations, grading, panels, queries, spans, units
+from orchwatch.mixin.dashboards import (
+    computed,
+    durations,
+    grading,
+    panels,
+    queries,
+    spans,
+    units,
+    widths,
+)
 from orchwatch.mixin.dashboards.page import SELDOM, Page, Row, Section
 from orchwatch.mixin.dashboards.panels import Text, column, transform
 from orchwatch.mixin.lib import alerting, promql
@@ -38,6 +47,7 @@ _FAILED, _LATE, _TURN, _TURNS_TOOK, _SHARE = "failed", "late", "turn", "turns", 
 def page(table: Targets) -> Page:
     """Every hook of the chosen services."""
     settings = alerting.load()
+    limits = units.limits(table.operations[_HOOK])
     found = f'{{ {queries.NAME} = "{_HOOK}" && {_CHOSEN} }}'
     return Page(
         name="hooks",
@@ -52,10 +62,10 @@ def page(table: Targets) -> Page:
         refresh=SELDOM,
         rows=(
             Row(
-                height=3,
-                panels=((8, durations.p95(_HOOK, settings)), (8, _ran()), (8, _failed())),
+                height=4,
+                panels=((8, durations.p95(_HOOK, settings, limits)), (8, _ran()), (8, _failed())),
             ),
-            Row(height=10, panels=((24, _each(units.limits(table.operations[_HOOK]))),)),
+            Row(height=9, panels=((24, _each(limits)),)),
             Section(
                 title="All hooks over time",
                 rows=(
@@ -113,16 +123,17 @@ def _each(limits: Limits) -> Panel:
     for name in ("Hook", "Event"):
         column(panel, name, unit="string", mappings=[unnamed])
     for name in ("p95", "Longest", "Together"):
-        column(panel, name, unit=units.NANOSECONDS, decimals=None)
+        column(panel, name, unit=units.NANOSECONDS, decimals=None, **{"custom.width": 85})
     ns = limits._replace(target=round(limits.target * 1e9), warning=round(limits.warning * 1e9))
     graded = grading.thresholds(grading.steps(ns)).build()
     column(panel, "p95", thresholds=graded, **{"custom.cellOptions": {"type": "color-text"}})
-    column(panel, "Share of turns", unit=units.SHARE, decimals=1)
+    share = {"custom.width": widths.of_column("Share of turns")}
+    column(panel, "Share of turns", unit=units.SHARE, decimals=1, **share)
     steps = grading.thresholds([(None, "text"), (1, grading.MISS)]).build()
     for name in ("Failed", "Timed out"):
         column(panel, name, thresholds=steps, **{"custom.cellOptions": {"type": "color-text"}})
     for name in ("Count", "Failed", "Timed out"):
-        column(panel, name, unit=units.COUNT)
+        column(panel, name, unit=units.COUNT, **{"custom.width": widths.of_column(name)})
     return panel
 
 

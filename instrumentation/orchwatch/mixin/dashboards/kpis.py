@@ -88,7 +88,7 @@ def _level(table: Targets, row_id: str) -> Panel:
         "The dashed lines are the table's target and warning.",
         _STATED[row_id],
     )
-    query = queries.lines("A", queries.level(row_id), row.title)
+    query = queries.lines("A", queries.level(row_id), panels.NOW)
     both = queries.level_limits(row_id)
     panel = panels.limited(panels.graph(text, query, *both, unit=limits.unit, decimals=None))
     # Of what should be all, nothing is more.

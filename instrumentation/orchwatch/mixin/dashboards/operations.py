@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from grafana_foundation_sdk.models.common import BigValueTextMode
+
 from orchwatch import semconv
 from orchwatch.mixin.dashboards import computed, durations, grading, panels, queries, spans, units
 from orchwatch.mixin.dashboards.page import SELDOM, Page, Row, Section
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
     from orchwatch.targets.target_table import Targets
 
 _NO_TARGET = "no target or no operation"
-_OPERATION = "$operation"
+_CHOSEN_OPERATION = "$operation"
+# What of these ran, which everything on the page is about.
+_OPERATION = f"${computed.SHOWN}"
 _CHOSEN = promql.selector(operation=_OPERATION)
 _FOUND = f'{{ {queries.NAME} = "{_OPERATION}" && resource.{semconv.SERVICE_NAME} =~ "$service"'
 _SPANS = f"{_FOUND} }}"
@@ -34,8 +38,12 @@ def page(_table: Targets) -> Page:
         # No figure of Prometheus knows an agent or a session: either would govern two panels.
         asks=("service", "operation"),
         computed=(
+            computed.shown(
+                _CHOSEN_OPERATION,
+                queries.chosen(f"{DURATION}_count", _CHOSEN_OPERATION),
+                f'{DURATION}_count{{{queries.SERVICE}=~"$service"}}',
+            ),
             computed.slow(DURATION, queries.chosen("", _OPERATION), ""),
-            computed.idle(queries.chosen(f"{DURATION}_count", _OPERATION)),
             computed.cut(
                 promql.at_ends(queries.chosen(f"{DURATION}_count", _OPERATION), "$__range")
             ),
@@ -52,7 +60,7 @@ def page(_table: Targets) -> Page:
                 ),
             ),
             Section(
-                title=f"{_OPERATION} over time{queries.IDLE}",
+                title=queries.SHOWN,
                 rows=(
                     Row(
                         height=9,
@@ -78,7 +86,10 @@ def page(_table: Targets) -> Page:
             ),
             Section(
                 title="Who, and the traces that show it",
-                rows=(Row(height=9, panels=((8, _agents()), (16, _slowest()))),),
+                rows=(
+                    Row(height=9, panels=((24, _slowest()),)),
+                    Row(height=7, panels=((24, _agents()),)),
+                ),
             ),
         ),
     )
@@ -98,9 +109,10 @@ def _status(settings: Settings) -> Panel:
         f"services over {settings.window}. Unknown: none ended in them.",
         "no target",
     )
+    query = queries.now("A", status, f"{{{{{OPERATION}}}}}")
     panel = panels.number(
-        text, queries.now("A", status), unit="none", decimals=0, steps=grading.STATUS_STEPS
-    )
+        text, query, unit="none", decimals=0, steps=grading.STATUS_STEPS
+    ).text_mode(BigValueTextMode.VALUE_AND_NAME)
     return panel.mappings([grading.unmeasured(text.empty), grading.status_words()])
 
 
@@ -169,7 +181,7 @@ def _rate() -> Panel:
         text,
         queries.lines("A", expr, f"{{{{{queries.SERVICE}}}}}"),
         queries.lines("before", earlier, "a day before"),
-        unit=units.A_SECOND,
+        unit=units.NUMBER,
         decimals=None,
     )
     return panels.before(panel, "before")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from grafana_foundation_sdk.models.common import BigValueTextMode
+from grafana_foundation_sdk.builders import common
+from grafana_foundation_sdk.models.common import BigValueTextMode, VizOrientation
 
 from orchwatch import semconv
 from orchwatch.analysis import health
@@ -68,7 +69,7 @@ def page(table: Targets) -> Page:
                 rows=(
                     Row(
                         height=9,
-                        panels=((10, _since_when(table, settings)), (14, _alerts(table, settings))),
+                        panels=((9, _since_when(table, settings)), (15, _alerts(table, settings))),
                     ),
                     Row(height=8, panels=((24, _beyond(table)),)),
                 ),
@@ -139,6 +140,9 @@ def _health(table: Targets, settings: Settings) -> Panel:
         decimals=0,
     )
     panel.mappings([grading.words(words), grading.unmeasured(text.empty)])
+    # One above the other: side by side they would be too small to read on a narrow screen.
+    panel.orientation(VizOrientation.HORIZONTAL)
+    panel.text(common.VizTextDisplayOptions().title_size(12).value_size(18))
     unmeasured = [grading.unmeasured(text.empty)]
     return panels.of_query(panel, "score", unit=units.SHARE, decimals=0, mappings=unmeasured)
 
@@ -300,7 +304,7 @@ def _alerts(table: Targets, settings: Settings) -> Panel:
             *panels.chosen(order),
         ],
     )
-    column(panel, "Since", unit=units.SINCE, **{"custom.width": 105})
+    column(panel, "Since", unit=units.SINCE, **{"custom.width": widths.of_ago()})
     column(panel, "Alert", **{"custom.width": widths.of_column(*shown_by)})
     if settings.runbook.startswith("http"):
         runbook = f"{settings.runbook}#${{__value.raw}}"

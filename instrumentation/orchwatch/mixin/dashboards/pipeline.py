@@ -53,7 +53,7 @@ def page(_table: Targets) -> Page:
             Section(
                 title="The Collector, and what the servers hold in memory",
                 rows=(
-                    Row(height=8, panels=((8, _flow()), (8, _queues(settings)), (8, _memory()))),
+                    Row(height=10, panels=((8, _flow()), (7, _queues(settings)), (9, _memory()))),
                 ),
             ),
             Section(
@@ -229,7 +229,7 @@ def _queues(settings: Settings) -> Panel:
         _lines("A", _filled(_TO_TEMPO), "to Tempo"),
         _lines("B", _filled(_TO_PROMETHEUS), "to Prometheus"),
         unit=units.SHARE,
-        decimals=None,
+        decimals=0,
         steps=steps,
     )
 

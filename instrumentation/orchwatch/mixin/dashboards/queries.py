@@ -49,8 +49,8 @@ _SPANS_A_GROUP: Final = 3
 _LISTED: Final = 100
 # For titles, and for the descriptions that explain them.
 CUT: Final = "${cut}"
-IDLE: Final = "${idle}"
-ABOVE: Final = " above ${slow} s"
+SHOWN: Final = "${shown:text}"
+ABOVE: Final = "${slow:text}"
 LOOKED_AT: Final = f"Where there are more than {TRACES} traces, the title says so."
 SEARCHED: Final = (
     f"Beyond {TRACES} traces a search ends: it begins at the duration in the title, beyond which "

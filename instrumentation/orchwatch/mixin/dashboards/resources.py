@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from orchwatch.targets.target_table import Targets
 
 _NO_MONITOR = "needs orchwatch monitor"
+_NO_SESSION = "no session runs, or no monitor"
 _CPU, _MEMORY = "cpu.utilization", "memory.utilization"
 _SESSION_MEMORY = "session.memory"
 _STATED = (_CPU, _MEMORY, _SESSION_MEMORY, level_series.STORAGE_GROWTH)
@@ -30,7 +31,15 @@ _DISK_IO = promql.series("system.disk.io", "By", counter=True)
 def page(table: Targets) -> Page:
     """Levels with their limits, and where they are going."""
     settings = alerting.load()
-    stated = tuple((6, panels.advised(table.levels[one], _NO_MONITOR)) for one in _STATED)
+    stated = tuple(
+        (
+            6,
+            panels.advised(
+                table.levels[one], _NO_SESSION if one == _SESSION_MEMORY else _NO_MONITOR
+            ),
+        )
+        for one in _STATED
+    )
     return Page(
         name="resources",
         title="Resources",

@@ -24,7 +24,7 @@ NOTHING: Final = "nothing measured"
 BACKGROUND: Final = {"type": "color-background", "mode": "basic"}
 _RANK: Final = "rank"
 _COLORED: Final = {"type": "color-text"}
-_SINCE: Final = {"unit": units.SINCE, "custom.width": 115}
+_SINCE: Final = {"unit": units.SINCE, "custom.width": widths.of_ago()}
 
 
 def p95(settings: Settings) -> str:
@@ -82,7 +82,7 @@ def operations(table: Targets, settings: Settings) -> Panel:
     column(panel, "Operation", links=panels.opens(opened))
     column(panel, "Status", **_graded())
     for name in ("p95", "Target"):
-        column(panel, name, unit=units.SECONDS, decimals=None)
+        column(panel, name, unit=units.SECONDS, decimals=None, **{"custom.width": 80})
     column(panel, "Operations", unit=units.COUNT)
     column(panel, "Measured", **_SINCE)
     column(panel, "Under target", unit=units.SHARE, decimals=1)
@@ -98,7 +98,7 @@ def operations(table: Targets, settings: Settings) -> Panel:
     column(
         panel,
         "Trend of p95",
-        **{"custom.cellOptions": spark, "unit": units.SECONDS, "color": blue},
+        **{"custom.cellOptions": spark, "unit": units.SECONDS, "color": blue, "noValue": "-"},
     )
     return panel
 
@@ -139,6 +139,7 @@ def shares(table: Targets) -> Panel:
         transformations=_joined("target", {"target": "What", **renamed, PAGE: PAGE}, "Status"),
     )
     _named(panel, "What", {row.id: (row.title, "") for row in rows})
+    column(panel, "What", **{"custom.width": widths.of_column(*(row.title for row in rows))})
     column(panel, "What", links=panels.opens(link_to(), "Show it"))
     panels.hidden(panel, PAGE)
     column(panel, "Reported", **_SINCE)

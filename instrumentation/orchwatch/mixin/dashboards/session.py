@@ -30,7 +30,10 @@ def page(_table: Targets) -> Page:
             Row(height=8, panels=((14, _traces()), (10, _operations()))),
             Section(
                 title="Tokens and failures",
-                rows=(Row(height=6, panels=((12, tokens.by_model(_FOUND)), (12, _failed()))),),
+                rows=(
+                    Row(height=5, panels=((24, tokens.by_model(_FOUND)),)),
+                    Row(height=5, panels=((24, _failed()),)),
+                ),
             ),
             Section(title="One trace", rows=(Row(height=15, panels=((24, _trace()),)),)),
         ),

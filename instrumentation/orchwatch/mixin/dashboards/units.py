@@ -19,7 +19,6 @@ COUNT: Final = "locale"
 SINCE: Final = "dateTimeFromNow"
 # Short, as many stand in a narrow column; the year is that of the time range.
 MOMENT: Final = "time:MM-DD HH:mm:ss"
-A_SECOND: Final = "ops"
 BYTES_A_SECOND: Final = "binBps"
 DOLLARS: Final = "currencyUSD"
 

@@ -27,6 +27,15 @@ def of_text(text: str) -> int:
     return round(found)
 
 
+# The longest that Grafana writes for how long something is ago, in letters as wide as any.
+_AGO: Final = ("a few seconds ago", "59 minutes ago", "11 months ago")
+
+
+def of_ago() -> int:
+    """Of the column of a table that says how long ago things were, in pixels."""
+    return of_column(*_AGO)
+
+
 def of_column(*texts: str) -> int:
     """Of the column of a table that holds these, in pixels."""
     return max(map(of_text, texts)) + _ROOM_PX

@@ -97,6 +97,11 @@ down: ## Stop it
 screens: setup ## Draw the terminal's pictures in docs/ anew
 	@$(BIN)/python .ci/screens.py
 
+.PHONY: pictures
+pictures: setup ## Draw its dashboards with Grafana's own packages into pictures/; needs npm
+	@.ci/browser
+	@PYTHONPATH=stack:. $(BIN)/python -m tests.stack.pictures pictures
+
 .PHONY: bench-overhead
 bench-overhead: setup ## Measure what an operation costs its host, as ratios
 	@$(BIN)/python benchmarks/overhead.py

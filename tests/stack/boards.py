@@ -131,7 +131,8 @@ def variables(stack: Stack, name: str, span: Span, chosen: Mapping[str, str]) ->
         if one["name"] in chosen:
             values[one["name"]] = chosen[one["name"]]
         elif one["skipUrlSync"]:
-            values[one["name"]] = _computed(stack, one, span, values)
+            value, text = _computed(stack, one, span, values)
+            values |= {one["name"]: value, f"{one['name']}:text": text}
         elif one["current"]["value"] == "$__all":
             values[one["name"]] = one.get("allValue") or ".*"
         else:
@@ -139,13 +140,18 @@ def variables(stack: Stack, name: str, span: Span, chosen: Mapping[str, str]) ->
     return values
 
 
-def _computed(stack: Stack, variable: Json, span: Span, values: Mapping[str, str]) -> str:
+def _computed(
+    stack: Stack, variable: Json, span: Span, values: Mapping[str, str]
+) -> tuple[str, str]:
+    """Value and text of the first option."""
     (expr,) = re.findall(r"^query_result\((.*)\)$", variable["query"]["query"], re.DOTALL)
     found = get(f"{stack.prometheus_url}/api/v1/query", query=filled(expr, values), time=span.end_s)
     texts = [_as_text(one) for one in found["data"]["result"]]
-    pattern = variable.get("regex", "")
-    options = [match[1] for text in texts if (match := re.search(pattern.strip("/"), text))]
-    return options[0] if options else ""
+    pattern = variable.get("regex", "").strip("/").replace("(?<", "(?P<")
+    for text in texts:
+        if match := re.search(pattern, text):
+            return match["value"], match["text"] or match["value"]
+    return "", ""
 
 
 def _as_text(one: Json) -> str:
@@ -159,9 +165,10 @@ def filled(text: str, values: Mapping[str, str]) -> str:
     """A text with its variables."""
 
     def value(match: re.Match[str]) -> str:
-        return values.get(match[1] or match[2], match[0])
+        name, form = match[1] or match[2], match[3]
+        return values.get(f"{name}:{form}", values.get(name, match[0]))
 
-    return re.sub(r"\$(?:(\w+)|\{(\w+)(?::\w+)?\})", value, text)
+    return re.sub(r"\$(?:(\w+)|\{(\w+)(?::(\w+))?\})", value, text)
 
 
 # What data sources answer.
@@ -220,6 +227,9 @@ def as_series(ref: str, series: Json, target: Json) -> Json:
 
 def as_table(ref: str, found: list[Json], value: str) -> Json:
     """Series as the rows of one frame, whose last column is called `value`."""
+    if not found:
+        # Prometheus' data source answers then without columns.
+        return {"refId": ref, "fields": []}
     labels = sorted({label for series in found for label in series["metric"]})
     times = [round(series["value"][0] * 1000) for series in found]
     columns = [{"name": "Time", "type": "time", "values": times}]

@@ -119,6 +119,16 @@ class Chromium:
         assert "exceptionDetails" not in answer, answer
         return answer["result"].get("value")
 
+    def resize(self, width: int, height: int) -> None:
+        """Makes the page as large as this, in pixels."""
+        size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+        self._call("Emulation.setDeviceMetricsOverride", **size)
+
+    def picture(self) -> bytes:
+        """What it shows, as PNG."""
+        taken = self._call("Page.captureScreenshot", format="png")
+        return base64.b64decode(taken["data"])
+
     def _call(self, method: str, **parameters: Any) -> Json:
         asked = self._send(method, **parameters)
         while True:

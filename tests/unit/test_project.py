@@ -33,7 +33,10 @@ def test_every_link_of_the_readme_leads_from_an_index_to_a_file_of_the_repositor
     for link in own:
         path = link.removeprefix(f"{HOMEPAGE}/blob/main/")
         assert path != link, f"{link} does not begin with {HOMEPAGE}/blob/main/"
-        assert (ROOT / path.partition("#")[0]).is_file(), link
+        # A picture is asked for as it is, not as a page about it.
+        file = path.partition("#")[0].removesuffix("?raw=true")
+        assert (ROOT / file).is_file(), link
+        assert file.endswith(".png") == path.endswith("?raw=true"), link
 
 
 def test_no_reference_of_the_readme_is_shown_as_text() -> None:

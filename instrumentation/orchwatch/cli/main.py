@@ -39,6 +39,7 @@ COMMANDS = (
     "events",
     "status-line",
     "kpi",
+    "forecast",
     "sql",
     "export",
     "monitor",

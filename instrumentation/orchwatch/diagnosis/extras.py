@@ -24,6 +24,7 @@ _USERS: Final = {
     ),
     "tui": ("orchwatch.tui.app",),
     "history": ("orchwatch.analysis.segmentation",),
+    "forecast": ("orchwatch.analysis.projection",),
 }
 _IMPORT: Final = """
 import importlib, sys

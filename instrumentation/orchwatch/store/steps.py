@@ -24,6 +24,23 @@ FROM ({chosen}) GROUP BY ALL ORDER BY ALL
 """
 
 
+_FIRST = "SELECT min(end_ns), max(end_ns) FROM ({chosen})"
+
+
+def reach_ns(store: Store | SmallStore, selection: Selection) -> tuple[int, int] | None:
+    """When the first and the last operation of a selection ended; None where there is none.
+
+    Raises:
+        OrchwatchError: The store's files cannot be read.
+    """
+    if isinstance(store, SmallStore):
+        ends = [row.end_ns for row in small_answers.chosen(store, selection)]
+        return (min(ends), max(ends)) if ends else None
+    sql, values = views.chosen(store, selection)
+    first_ns, last_ns = store.query(_FIRST.format(chosen=sql), values)[0]
+    return None if first_ns is None else (first_ns, last_ns)
+
+
 def read(
     store: Store | SmallStore,
     selection: Selection,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.unit.analysis.test_change_points import history, narrow
+from tests.unit.analysis.test_forecasts import fill
 from tests.unit.analysis.test_tuning import KEPT
 from tests.unit.diagnosis.test_audit import Servers
 from tests.unit.reporters.test_status_line import snapshot
@@ -27,6 +28,8 @@ from orchwatch.runtime.settings import Tuned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.unit.conftest import Record
 
 ALERT = Alert(
     id="state.query",
@@ -98,8 +101,10 @@ def servers(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize("command", documented())
 @pytest.mark.usefixtures("servers")
 def test_the_documented_keys_are_those_of_the_output(
-    command: str, home: Path, capsys: pytest.CaptureFixture[str]
+    command: str, home: Path, record: Record, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    if command in ("forecast", "report"):
+        fill(record, lambda minute: 20 + minute % 3, 60)
     count("cache.evictions", 3)
     otlp_services.begin("shop", "http://localhost:4318")
     if command.startswith("tune "):

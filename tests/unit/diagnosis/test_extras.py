@@ -55,6 +55,7 @@ def test_what_is_installed_is_imported_and_fine() -> None:
         ("extra grafana", "ok"),
         ("extra tui", "ok"),
         ("extra history", "ok"),
+        ("extra forecast", "ok"),
     }
 
 

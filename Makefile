@@ -40,6 +40,7 @@ demo: setup | .env ## Run a real orchestration and show each operation against i
 .PHONY: test
 test: setup stack ## Run every test, the real servers and a real browser included
 	@.ci/browser
+	@.ci/shells
 	@# More than there are cores: those with servers, which come first, wait most of the time.
 	@.ci/tests $(BIN)/python -n 5 --dist loadgroup
 

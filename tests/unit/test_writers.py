@@ -18,6 +18,7 @@ ALLOWED = {
     ("cli/parser.py", "sys.__stdout__"): "asks how wide it is",
     ("cli/main.py", "sys.stdout ="): "puts the safe one in place, and the one before back",
     ("cli/main.py", "sys.stderr ="): "as above",
+    ("cli/pager.py", "sys.stdout ="): "as above; what it sends to the pager is safe by then",
     (
         "demo/batch_policy.py",
         "print",

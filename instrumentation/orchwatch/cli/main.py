@@ -50,6 +50,7 @@ COMMANDS = (
     "baseline",
     "tune",
     "claude",
+    "completion",
 )
 
 # What a shell reports for a process that the signal ended.
@@ -60,6 +61,8 @@ _UNWRITABLE = (None, errno.EBADF, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EN
 
 # A message holds a path or two, and a list of what is known.
 _MAX_MESSAGE_COLUMNS = 2000
+
+_NO_PAGER = "--no-pager"
 
 _HELP = """\
 usage: orchwatch COMMAND [ARGUMENTS]
@@ -72,6 +75,8 @@ commands:
 options:
   -h, --help   show this and exit, as `orchwatch help` does; after a COMMAND, show its own
   --version    show the version and exit
+  --no-pager   of commands that list: write all at once, as to a file. PAGER names
+               another pager than less, `PAGER=cat` none
 """
 
 
@@ -128,6 +133,8 @@ def command_module(name: str) -> ModuleType:
 
 
 def _dispatch(words: list[str]) -> int:
+    if words[:1] == [_NO_PAGER]:
+        words = [*words[1:], _NO_PAGER]
     name, *rest = words or ["--help"]
     if name == "help" and rest:
         return _dispatch([*rest, "--help"])
@@ -143,7 +150,18 @@ def _dispatch(words: list[str]) -> int:
     module = command_module(name)
     if hasattr(module, "main"):
         return int(module.main(rest))
-    return int(module.run(command_parser(name).parse_args(rest)))
+    return _run(name, module, rest)
+
+
+def _run(name: str, module: ModuleType, words: list[str]) -> int:
+    from orchwatch.cli import pager  # noqa: PLC0415 - what must start fast does without
+
+    if name in pager.PAGED:
+        with pager.around(name, words):
+            words = [word for word in words if word != _NO_PAGER]
+            return int(module.run(command_parser(name).parse_args(words)))
+        return 0  # a person has left the pager
+    return int(module.run(command_parser(name).parse_args(words)))
 
 
 def command_parser(name: str) -> Parser:

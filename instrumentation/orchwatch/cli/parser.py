@@ -39,8 +39,10 @@ class Parser(argparse.ArgumentParser):
         """
         found, unknown = self.parse_known_args(words, namespace)
         if unknown:
-            known = [word for parser in self._all() for word in parser._option_string_actions]
-            hint = did_you_mean(unknown[0].partition("=")[0], known)
+            known = {word for parser in self._all() for word in parser._option_string_actions}
+            given = unknown[0].partition("=")[0]
+            # It may be another sub-command's.
+            hint = did_you_mean(given, sorted(known - {given}))
             self.error(f"unknown argument {unknown[0]!r}" + (f"; {hint}" if hint else ""))
         return found
 

@@ -18,6 +18,10 @@ _HEAD = """\
 
 `orchwatch COMMAND --help` says the same. Exit codes: 0 fine, 1 error, 2 usage, 3 a check failed
 (missing data, drift, …); `orchwatch run` passes on its command's.
+
+On a terminal, an answer that is longer than it comes in `$PAGER` (`less`; `cat` or an empty one for
+none); JSON, pipes and files never do, and `--no-pager` before or after the command writes all at
+once. `orchwatch completion bash|zsh|fish` has the words, options and values for your shell.
 """
 
 

@@ -173,7 +173,7 @@ def _compared(arguments: argparse.Namespace, home: Path) -> Compared:
     if arguments.by == "version":
         from orchwatch.analysis import recorded  # noqa: PLC0415
 
-        arguments.since = arguments.since or window.ALL
+        arguments.since = window.ALL if arguments.since is None else arguments.since
         with filters.opened(home) as store:
             chosen = filters.chosen(arguments, store, home)
             return baselines.compare(*recorded.versions(store, chosen.selection))

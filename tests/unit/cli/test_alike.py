@@ -1,0 +1,137 @@
+"""What all commands have in common, looked at in each of them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.unit.conftest import NOW_NS
+
+from orchwatch.cli import window
+from orchwatch.cli.main import COMMANDS, command_module, command_parser, main
+from orchwatch.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.unit.conftest import Record
+
+# They do something, and what they say of it is for a person; or they are a terminal's own.
+ACTS = {
+    "run", "demo", "dashboard", "kpi set", "monitor", "generate", "baseline save", "claude install",
+    "claude uninstall", "completion",
+}  # fmt: skip
+# What some need besides.
+BESIDES = {"baseline save": ["x", "--recorded"], "baseline compare": ["--by", "version"]}
+S = 1_000_000_000
+
+
+def parsers(
+    name: str, parser: argparse.ArgumentParser
+) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    inner = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    if not inner:
+        yield name, parser
+    for action in inner:
+        for word, child in action.choices.items():
+            yield from parsers(f"{name} {word}", child)
+
+
+def every() -> dict[str, argparse.ArgumentParser]:
+    names = [name for name in COMMANDS if not hasattr(command_module(name), "USAGE")]
+    return {path: one for name in names for path, one in parsers(name, command_parser(name))}
+
+
+def options(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
+    return {name: action for action in parser._actions for name in action.option_strings}
+
+
+WITH_A_WINDOW = sorted(name for name, parser in every().items() if "--since" in options(parser))
+
+
+def test_each_command_that_answers_does_so_in_json() -> None:
+    lacking = {
+        name
+        for name, parser in every().items()
+        if "json" not in (getattr(options(parser).get("--format"), "choices", None) or ())
+    }
+    assert lacking == ACTS - {"run"}
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("name", WITH_A_WINDOW)
+@pytest.mark.parametrize("when", ["yesterday", "5w", "-1h", "1.5h", "2026-13-01", ""])
+def test_a_moment_that_is_none_is_the_same_one_line_everywhere(
+    name: str, when: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        os, "isatty", lambda _: True
+    )  # for the dashboard, which looks at that first
+    monkeypatch.setenv("TERM", "xterm")
+    assert main([*name.split(), *BESIDES.get(name, []), f"--since={when}"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == (
+        "orchwatch: --since must be like 90s, 15m, 24h, 7d, a time such as 2026-11-29T14:30 or"
+        f" all, not {when!r}\n"
+    )
+
+
+def test_an_option_of_another_sub_command_is_not_offered_as_itself(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["claude", "import", "--dry-run"]) == 2
+    assert "did you mean --dry-run" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", WITH_A_WINDOW)
+def test_where_there_is_a_beginning_there_is_an_end(name: str) -> None:
+    # Importing takes in what is there up to now.
+    assert ("--until" in options(every()[name])) == (name != "claude import")
+
+
+@pytest.mark.parametrize(
+    ("when", "at_s"),
+    [
+        ("1970-01-02", 86_400 - 3600),
+        ("1970-01-02T00:00", 86_400 - 3600),
+        ("1970-01-02 00:00:30", 86_400 - 3600 + 30),
+        ("1970-01-02T00:00Z", 86_400),
+        ("1970-01-02T00:00+02:00", 86_400 - 7200),
+        ("19700102T000000Z", 86_400),
+    ],
+)
+def test_a_time_is_local_unless_it_says_otherwise(
+    when: str, at_s: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "UTC-1")
+    time.tzset()
+    try:
+        assert window.moment_ns(when, "--since") == at_s * S
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+def test_a_span_of_time_counts_back_from_now() -> None:
+    for when, back_s in (("90s", 90), ("15m", 900), ("24h", 86_400), ("7d", 604_800)):
+        before_ns = time.time_ns() - back_s * S
+        assert before_ns <= window.moment_ns(when, "--until") <= time.time_ns() - back_s * S
+    with pytest.raises(UsageError, match=r"--until must be like .*2026-11-29T14:30, not 'all'"):
+        window.moment_ns("all", "--until")
+
+
+@pytest.mark.parametrize(
+    "name", ["current", "sessions", "agents", "traces", "hooks", "events", "kpi list"]
+)
+def test_an_end_before_the_beginning_is_refused(
+    name: str, home: Path, record: Record, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert home
+    record("state.query", end_ns=NOW_NS)
+    assert main([*name.split(), "--since", "1h", "--until", "2h"]) == 2
+    assert capsys.readouterr().err == "orchwatch: --since must lie before --until\n"

@@ -10,6 +10,10 @@ class OrchwatchError(Exception):
     exit_code = 1
 
 
+class MissingExtraError(OrchwatchError):
+    """A library that an extra brings is not installed."""
+
+
 class UsageError(OrchwatchError):
     """The command's own words are off."""
 

@@ -16,15 +16,15 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from orchwatch.errors import MissingExtraError
+
 # Matrices of a hundred rows: threads would wait for each other longer than they work.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 try:
     import numpy as np
     from scipy import linalg, special
 except ModuleNotFoundError as error:
-    from orchwatch.errors import OrchwatchError
-
-    raise OrchwatchError(
+    raise MissingExtraError(
         "forecasts need SciPy; install it with: pip install 'orchwatch[forecast]'"
     ) from error
 

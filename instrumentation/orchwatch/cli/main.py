@@ -40,6 +40,7 @@ COMMANDS = (
     "status-line",
     "kpi",
     "forecast",
+    "report",
     "sql",
     "export",
     "monitor",

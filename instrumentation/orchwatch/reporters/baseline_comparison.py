@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from orchwatch.analysis.baselines import Compared
     from orchwatch.analysis.comparison import Change
 
-_HEADS = ("operation", "before", "after", "change", "99% interval", "noise", "verdict")
-_WORDS = {
+HEADS = ("operation", "before", "after", "change", "99% interval", "noise", "verdict")
+WORDS = {
     "significant_improvement": "much faster",
     "improvement": "faster",
     "stable": "stable",
     "regression": "REGRESSION",
     "unknown": "unknown",
 }
-_MARKDOWN = {
+MARKDOWN = {
     "significant_improvement": "significant improvement",
     "improvement": "improvement",
     "stable": "stable",
@@ -35,8 +35,8 @@ _FEW = 1000
 
 def table(changes: Sequence[Change], file: TextIO, *, colour: bool) -> None:
     """Writes one line for each operation; more than 0 is slower."""
-    rows = [((*_cells(change), _WORDS[change.verdict]), str(change.verdict)) for change in changes]
-    columns.table(_HEADS, rows, file, colour=colour)
+    rows = [((*cells(change), WORDS[change.verdict]), str(change.verdict)) for change in changes]
+    columns.table(HEADS, rows, file, colour=colour)
 
 
 def render(compared: Compared, file: TextIO, *, colour: bool) -> None:
@@ -44,7 +44,7 @@ def render(compared: Compared, file: TextIO, *, colour: bool) -> None:
     table(compared.changes, file, colour=colour)
     file.write("\n")
     said = f"Before: {safe(compared.before)}. After: {safe(compared.after)}."
-    columns.sentences([said, *_notes(compared)], file)
+    columns.sentences([said, *notes(compared)], file)
 
 
 def render_markdown(compared: Compared, file: TextIO) -> None:
@@ -52,10 +52,10 @@ def render_markdown(compared: Compared, file: TextIO) -> None:
     heads = ("Operation", "Before", "After", "Change", "99 % interval", "Noise", "Verdict")
     file.write(f"| {' | '.join(heads)} |\n|{' --- |' * len(heads)}\n")
     for change in compared.changes:
-        name, *cells = (_escaped(cell) for cell in _cells(change))
-        file.write(f"| `{name}` | {' | '.join(cells)} | {_MARKDOWN[change.verdict]} |\n")
-    file.write(f"\nBefore: {_escaped(compared.before)}. After: {_escaped(compared.after)}.\n")
-    file.writelines(f"\n{_escaped(note)}\n" for note in _notes(compared))
+        name, *figures = (escaped(cell) for cell in cells(change))
+        file.write(f"| `{name}` | {' | '.join(figures)} | {MARKDOWN[change.verdict]} |\n")
+    file.write(f"\nBefore: {escaped(compared.before)}. After: {escaped(compared.after)}.\n")
+    file.writelines(f"\n{escaped(note)}\n" for note in notes(compared))
 
 
 def document(compared: Compared) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def document(compared: Compared) -> dict[str, Any]:
         "before": compared.before,
         "after": compared.after,
         "regressions": [change.operation for change in compared.regressions],
-        "notes": list(_notes(compared)),
+        "notes": list(notes(compared)),
     }
 
 
@@ -88,7 +88,8 @@ def as_json(change: Change) -> dict[str, Any]:
     }
 
 
-def _cells(change: Change) -> tuple[str, ...]:
+def cells(change: Change) -> tuple[str, ...]:
+    """Of a table's row, without the verdict."""
     interval = units.ABSENT
     if change.low is not None and change.high is not None:
         interval = f"{signed(change.low)} to {signed(change.high)}"
@@ -102,7 +103,8 @@ def _cells(change: Change) -> tuple[str, ...]:
     )
 
 
-def _notes(compared: Compared) -> Iterator[str]:
+def notes(compared: Compared) -> Iterator[str]:
+    """What has to be known besides, sentences."""
     for change in compared.changes:
         name = safe(change.operation)
         if change.why:
@@ -128,7 +130,7 @@ def signed(share: float) -> str:
     return f"{share * 100:+.1f}%"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     r"""For a cell of a table, in which a bar ends the cell and brackets would be a link or HTML."""
     for letter in "\\|`<>[]*_":
         text = text.replace(letter, f"\\{letter}")

@@ -20,7 +20,7 @@ from orchwatch.recording import files
 from orchwatch.recording.safe_text import safe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from orchwatch.analysis.flame import Flame
     from orchwatch.analysis.flame_diff import Change
@@ -55,30 +55,52 @@ def page(of: Page, flame: Flame, changes: Sequence[Change] | None = None) -> str
         flame: The graph.
         changes: By place in it, where two are compared.
     """
-    style, script = _part("css"), _part("js")
-    legend = _COMPARED if changes is not None else [(kind, kind) for kind in _kinds(flame)]
+    style, script = part("flame_page.css"), part("flame_page.js")
     parts = {
-        "POLICY": f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)};"
-        " base-uri 'none'; form-action 'none'",
+        "POLICY": policy(style, script),
         "TITLE": html.escape(safe(of.title)),
         "SUMMARY": html.escape(safe(of.summary, 2 * _NAME_COLUMNS)),
-        "LEGEND": "".join(f'<li class="{look}">{text}</li>' for look, text in legend),
-        "TABLE": "\n".join(_table(flame, changes)),
-        "DATA": json.dumps(_data(flame, changes), separators=(",", ":")).translate(_UNSAFE),
+        "GRAPH": graph(flame, changes),
         "STYLE": style,
         "SCRIPT": script,
     }
-    # In one pass: what a part holds is never looked at again.
-    first, *rest = _part("html").split("@@")
+    return filled("flame_page.html", parts)
+
+
+def graph(flame: Flame, changes: Sequence[Change] | None = None) -> str:
+    """The graph, its table and its data, for a page that has this one's style and script."""
+    legend = _COMPARED if changes is not None else [(kind, kind) for kind in _kinds(flame)]
+    parts = {
+        "LEGEND": "".join(f'<li class="{look}">{text}</li>' for look, text in legend),
+        "TABLE": "\n".join(_table(flame, changes)),
+        "DATA": json.dumps(_data(flame, changes), separators=(",", ":")).translate(_UNSAFE),
+    }
+    return filled("flame_graph.html", parts)
+
+
+def policy(style: str, script: str) -> str:
+    """A content security policy that allows this style and this script, and nothing else."""
+    return (
+        f"default-src 'none'; style-src {_hash(style)}; script-src {_hash(script)};"
+        " base-uri 'none'; form-action 'none'"
+    )
+
+
+def filled(template: str, parts: Mapping[str, str]) -> str:
+    """A template of this folder with its parts, in ASCII.
+
+    In one pass: what a part holds is never looked at again.
+    """
+    first, *rest = part(template).split("@@")
     found = [first]
     for name, text in zip(rest[::2], rest[1::2], strict=True):
         found += (parts[name], text)
     return "".join(found).encode("ascii", "xmlcharrefreplace").decode()
 
 
-def _part(kind: str) -> str:
+def part(name: str) -> str:
     """A file beside this one."""
-    return files.read(Path(__file__).with_suffix(f".{kind}"), _MAX_BYTES).decode()
+    return files.read(Path(__file__).with_name(name), _MAX_BYTES).decode()
 
 
 def _hash(text: str) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from orchwatch.analysis.forecasts import Forecast, Point
 
-_HEADS = ("figure", "now", "then", "80 %", "95 %", "target", "crosses")
+HEADS = ("figure", "now", "then", "80 %", "95 %", "target", "crosses")
 _NAME_COLUMNS = 40
 _NS = 1_000_000_000
 
@@ -30,23 +30,27 @@ def render(found: Sequence[Forecast], words: str, file: TextIO) -> None:
     """
     known = [one for one in found if one.points]
     if known:
-        columns.table(_HEADS, [(_row(one), "") for one in known], file, colour=False)
+        columns.table(HEADS, [(row(one), "") for one in known], file, colour=False)
         file.write("\n")
     sentences = [f"{safe(one.title, _NAME_COLUMNS)}: {one.why}." for one in found if one.why]
     if known:
-        ends = {units.age((one.points[-1].at_ns - one.past[-1][0]) / _NS) for one in known}
-        later = " or ".join(sorted(ends))
-        sentences.append(
-            f"Latencies are 95th percentiles; now is the last step, then is {later} later. The"
-            " truth lies in the intervals as often as they say, if what made the past goes on."
-            " crosses: when the middle crosses the target (UTC), with ? when the 80 % interval"
-            " does."
-        )
+        sentences.append(meaning(known))
     sentences.append(
         f"{words} At least {MIN_STEPS} steps must hold figures, of a latency"
         f" {MIN_OPERATIONS} operations each."
     )
     columns.sentences(sentences, file)
+
+
+def meaning(known: Sequence[Forecast]) -> str:
+    """What the columns mean."""
+    ends = {units.age((one.points[-1].at_ns - one.past[-1][0]) / _NS) for one in known}
+    return (
+        "Latencies are 95th percentiles; now is the last step, then is"
+        f" {' or '.join(sorted(ends))} later. The truth lies in the intervals as often as they say,"
+        " if what made the past goes on. crosses: when the middle crosses the target (UTC), with ?"
+        " when the 80 % interval does."
+    )
 
 
 def render_json(found: Sequence[Forecast], file: TextIO) -> None:
@@ -87,7 +91,8 @@ def _iso(time_ns: int | None) -> str | None:
     return None if time_ns is None else json_document.moment(time_ns)
 
 
-def _row(one: Forecast) -> tuple[str, ...]:
+def row(one: Forecast) -> tuple[str, ...]:
+    """The cells of one that has points."""
     last = one.points[-1]
     return (
         safe(one.title, _NAME_COLUMNS),

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 _WIDTH = 80
 _NAMELESS = "hook"
-_HEADS = ("hook", "runs", "p50", "p95", "failed", "late", "of turns", "turn", "without")
-_NOTE = (
+HEADS = ("hook", "runs", "p50", "p95", "failed", "late", "of turns", "turn", "without")
+NOTE = (
     "late: took longer than it may. of turns: of the time of its sessions' turns. turn:"
     " what one took in which it ran, on average; without: had it taken no time. What runs"
     " beside something longer costs a turn nothing."
@@ -34,7 +34,7 @@ def render(found: Found, covered: str, file: TextIO) -> None:
     """
     import textwrap  # noqa: PLC0415 - slow, and JSON does without
 
-    rows = [_HEADS, *map(_row, found.hooks)]
+    rows = [HEADS, *map(row, found.hooks)]
     widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
     room = max(_WIDTH - sum(size + 2 for size in widths[1:]), width(_NAMELESS))
     for name, *figures in rows:
@@ -54,7 +54,7 @@ def render(found: Found, covered: str, file: TextIO) -> None:
         )
     file.write("\n")
     file.writelines(
-        textwrap.fill(line, _WIDTH, break_on_hyphens=False) + "\n" for line in (*lines, _NOTE)
+        textwrap.fill(line, _WIDTH, break_on_hyphens=False) + "\n" for line in (*lines, NOTE)
     )
 
 
@@ -68,7 +68,8 @@ def render_json(found: Found, file: TextIO) -> None:
     json_document.render(document, file)
 
 
-def _row(hook: Hook) -> tuple[str, ...]:
+def row(hook: Hook) -> tuple[str, ...]:
+    """The cells of a hook."""
     return (
         safe(hook_label(hook.event, hook.name) or _NAMELESS),
         str(hook.count + hook.unmeasured),

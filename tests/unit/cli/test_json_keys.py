@@ -58,6 +58,8 @@ ASKED = {
     "baseline show": (["main"],),
     "baseline compare": (["main"],),
     "claude import": ([str(SESSIONS)], [str(SESSIONS)]),
+    # Whatever the machine has to do, which would be an alert.
+    "report": (["--since", "all", "--until", "0s"],),
     "sql": (["FROM ended_operations"],),
     "status-line": ([], []),
     "tune": (["--component", "event", "--knob", "batch_size", "--iterations", "10"],),

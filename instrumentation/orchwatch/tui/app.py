@@ -44,7 +44,7 @@ IDLE_S = 30.0
 # Of the time, at most this share goes into refreshes, however much is stored.
 _SHARE = 0.25
 _SPARKS, _NARROW_SPARKS = 24, 8
-_WIDE = 130
+_WIDE = 156
 _T = TypeVar("_T")
 
 
@@ -56,6 +56,7 @@ class Dashboard(App[BaseException | None]):
         project: Where coverage and state files are looked for.
         asked: What to look at first.
         choose: Finds out what a question selects.
+        live: Whether anything can happen there, see `Looker`.
     """
 
     CSS = """
@@ -92,15 +93,17 @@ class Dashboard(App[BaseException | None]):
     TITLE = "orchwatch dashboard"
     ENABLE_COMMAND_PALETTE = True
 
-    def __init__(self, home: Path, project: Path, asked: Question, choose: Choose) -> None:
+    def __init__(
+        self, home: Path, project: Path, asked: Question, choose: Choose, *, live: bool = True
+    ) -> None:
         super().__init__()
         self.question = asked
-        self.looker = Looker(home, project, choose, self._say)
+        self.looker = Looker(home, project, choose, self._say, live=live)
         self.look: Look | None = None
         self.refreshes = 0
         self._home = str(home)
         self._first = asked
-        self._paused = False
+        self._paused = not live
         self._reader = ThreadPoolExecutor(1, "orchwatch-dashboard")
         self._looking = False
         self._again = False
@@ -286,7 +289,7 @@ class Dashboard(App[BaseException | None]):
 
         def take(chosen: str | None) -> None:
             if chosen is not None:
-                self._ask_for(since=chosen, until=None)
+                self._ask_for(since=chosen)
 
         self.push_screen(Picker("how far back", question.RANGES, None), take)
 

@@ -71,6 +71,7 @@ class Look:
         of_pid: The same of an agent that has a process of its own.
         traces: The latest, the dashboard's own refreshes left out.
         of_all: How many traces there are.
+        live: Whether it is about this machine now.
     """
 
     status: Status
@@ -83,6 +84,7 @@ class Look:
     of_pid: Mapping[int, Tree]
     traces: tuple[Group, ...]
     of_all: int
+    live: bool
 
     @property
     def is_empty(self) -> bool:
@@ -99,11 +101,19 @@ class Looker:
         project: Where coverage and state files are looked for.
         choose: Finds out what a question selects.
         say: Called with a sentence before what takes long.
+        live: Whether it is about this machine now, and not about what was packed elsewhere.
     """
 
     def __init__(
-        self, home: Path, project: Path, choose: Choose, say: Callable[[str], None]
+        self,
+        home: Path,
+        project: Path,
+        choose: Choose,
+        say: Callable[[str], None],
+        *,
+        live: bool = True,
     ) -> None:
+        self._live = live
         self._home = home
         self._project = project
         self._choose = choose
@@ -154,7 +164,7 @@ class Looker:
             selection = chosen.selection
             gatherer.look_at(selection)
             now_s = time.monotonic()
-            if not self._system_s or now_s - self._system_s >= SYSTEM_S:
+            if self._live and (not self._system_s or now_s - self._system_s >= SYSTEM_S):
                 gatherer.measure_system()
                 self._system_s = now_s
             if anew:
@@ -171,7 +181,7 @@ class Looker:
                 question,
                 lambda: history.measure(store, selection, now_ns=status.at_ns),
             )
-            seen = at_work.look(self._home)
+            seen = at_work.look(self._home) if self._live else at_work.Seen()
             theirs = replace(selection, without=semconv.DASHBOARD_REFRESH)
             traces, of_all = self._kept(
                 "traces", question, lambda: listing.groups(store, "trace", theirs, TRACES)
@@ -192,6 +202,7 @@ class Looker:
             of_pid={pid: tree for pid, tree in below.items() if tree is not None},
             traces=tuple(traces),
             of_all=of_all,
+            live=self._live,
         )
 
     def slowest(self, question: Question, name: str) -> list[SlowTrace]:

@@ -79,9 +79,12 @@ def header(look: Look, *, paused: bool, refreshes: int) -> Text:
     active = found.business.kpis.active_agents
     text.append(f"  {counted(active or 0, 'active agent')}")
     up = look.seen.monitor_s
-    text.append("  monitor " + ("not running" if up is None else f"up {units.duration(up)}"))
-    text.append(f"  updated {clock(found.at_ns)}")
-    if paused:
+    if look.live:
+        text.append("  monitor " + ("not running" if up is None else f"up {units.duration(up)}"))
+        text.append(f"  updated {clock(found.at_ns)}")
+    else:
+        text.append(f"  packed elsewhere, up to {clock(found.at_ns)}")
+    if paused and look.live:
         text.append("  PAUSED", "bold yellow")
     text.append("\n")
     text.append(look.words or "all that was recorded", "dim")
@@ -188,6 +191,8 @@ def listed(look: Look) -> list[OperationReading]:
 
 def agents_title(look: Look) -> str:
     """What stands above the agents: how many there are, and whether more could be known."""
+    if not look.live:
+        return "who was at work is not packed"
     said = counted(len(look.seen.agents), "agent") if look.seen.agents else "no agent"
     hint = "" if look.seen.monitor_s is not None else "; orchwatch monitor sees Claude Code's"
     return f"{said} at work now{hint}"

@@ -12,6 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.unit.conftest import NOW_NS
 
 from orchwatch.cli.main import main
 
@@ -151,6 +152,31 @@ def test_what_cannot_be_shown_is_one_line(
     assert found == code
     assert wanted in last
     assert "Traceback" not in seen
+
+
+def test_a_bundle_is_opened_with_the_figures_it_was_packed_with(
+    home: Path, record: Record, terminals: list[Terminal], tmp_path: Path
+) -> None:
+    record("my.own", duration_ns=7_000_000, end_ns=NOW_NS - 40 * 86_400 * 10**9)
+    bundle = str(tmp_path / "b.zip")
+    assert main(["export", "--bundle", bundle, "--since", "all"]) == 0
+    home.rename(tmp_path / "away")
+    terminals.append(one := Terminal("--replay", bundle))
+    one.until("my.own")
+    one.until("packed elsewhere")
+    one.press("q")
+    code, seen = one.rest()
+    assert code == 0
+    assert "CPU usage" not in seen
+
+
+@pytest.mark.usefixtures("home")
+def test_what_is_no_bundle_is_one_line(terminals: list[Terminal], tmp_path: Path) -> None:
+    (tmp_path / "b.zip").write_text("no zip")
+    terminals.append(one := Terminal("--replay", str(tmp_path / "b.zip")))
+    code, seen = one.rest()
+    assert (code, seen.count("\n")) == (1, 1)
+    assert "b.zip is no bundle of orchwatch, or damaged" in seen
 
 
 @pytest.mark.usefixtures("home")

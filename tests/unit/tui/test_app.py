@@ -222,7 +222,7 @@ def test_a_name_is_shown_as_it_is_never_as_markup_nor_as_a_control_code(
     shown(act)
 
 
-@pytest.mark.parametrize("size", [(20, 5), (80, 24), (129, 30), (130, 30), (250, 80)])
+@pytest.mark.parametrize("size", [(20, 5), (80, 24), (155, 30), (156, 30), (250, 80)])
 def test_it_fits_any_terminal_and_a_resize(
     record: Record, shown: Callable[..., Dashboard], size: tuple[int, int]
 ) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 from argparse import Namespace
+from contextlib import ExitStack
+from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from orchwatch.cli import filters, window
@@ -18,11 +21,15 @@ if TYPE_CHECKING:
 
 HELP = "watch operations, agents, alerts and traces live, and go deeper with a key"
 
+_NS = 1_000_000_000
 _STREAMS = (("standard input", 0), ("standard output", 1), ("standard error", 2))
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
+    parser.add_argument(
+        "--replay", metavar="FILE", help="look at what orchwatch export --bundle has packed"
+    )
     filters.add_arguments(parser)
 
 
@@ -36,8 +43,10 @@ def run(arguments: argparse.Namespace) -> int:
     _check_terminal()
     window.check(arguments)
     from pathlib import Path  # noqa: PLC0415 - slow, see `commands`, and so are the next ones
+    from tempfile import TemporaryDirectory  # noqa: PLC0415
 
     from orchwatch.recording.home import home  # noqa: PLC0415
+    from orchwatch.store import bundle  # noqa: PLC0415
 
     try:
         from orchwatch.tui.app import Dashboard  # noqa: PLC0415
@@ -49,18 +58,30 @@ def run(arguments: argparse.Namespace) -> int:
         ) from error
     from orchwatch.tui.question import Question  # noqa: PLC0415
 
-    directory = Path(home())
-
-    def choose(question: Question, store: Store) -> Chosen:
-        asked = Namespace(default_since=arguments.default_since, **vars(question))
-        return filters.chosen(asked, store, directory)
-
     names = Question.__dataclass_fields__
     asked = Question(**{name: getattr(arguments, name) for name in names})
-    failed = Dashboard(directory, Path.cwd(), asked, choose).run()
+    with ExitStack() as stack:
+        directory, project, replay = Path(home()), Path.cwd(), None
+        if arguments.replay is not None:
+            directory = Path(stack.enter_context(TemporaryDirectory(prefix="orchwatch-replay-")))
+            project = directory  # figures of the project here are none of those packed
+            replay = bundle.unpack(arguments.replay, directory)
+            asked = _replayed(asked, replay.end_ns)
+
+        def choose(question: Question, store: Store) -> Chosen:
+            given = Namespace(default_since=arguments.default_since, **vars(question))
+            return filters.chosen(given, store, directory)
+
+        failed = Dashboard(directory, project, asked, choose, live=replay is None).run()
     if failed is not None:
         raise failed
     return 0
+
+
+def _replayed(asked: Question, end_ns: int) -> Question:
+    """Up to the last span, and from the first one: what this machine does now is no part of it."""
+    until = asked.until or datetime.fromtimestamp(end_ns / _NS + 1e-3, UTC).isoformat()
+    return replace(asked, since=asked.since or window.ALL, until=until)
 
 
 def _check_terminal() -> None:

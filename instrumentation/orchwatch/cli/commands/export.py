@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from typing import TYPE_CHECKING
 
 from orchwatch.cli import destination, filters, window
-from orchwatch.errors import UsageError
+from orchwatch.errors import OrchwatchError, UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -29,16 +30,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--format",
         choices=_FORMATS,
-        default="json",
         help="prometheus: operations, key figures and own metrics under the stack's names, of all"
         " time unless --since says otherwise, without imported history; grafana: the dashboards'"
-        " JSON by page (default: %(default)s; docs/json.md has its keys)",
+        " JSON by page (default: json; docs/json.md has its keys)",
     )
     parser.add_argument(
         "--step",
         metavar="LENGTH",
         help="a row for each operation in each step of the range, such as 5m or 1h, instead of"
         " one for the whole",
+    )
+    parser.add_argument(
+        "--bundle",
+        metavar="FILE",
+        help="instead, a file for a bug report: names, times and outcomes of all spans, which"
+        " orchwatch dashboard --replay opens",
     )
     destination.add_argument(parser)
     filters.add_arguments(parser)
@@ -56,6 +62,9 @@ def run(arguments: argparse.Namespace) -> int:
     from orchwatch.recording.home import home  # noqa: PLC0415
 
     destination.check(_NAME, arguments)
+    if arguments.bundle is not None:
+        return _bundle(arguments, Path(home()))
+    arguments.format = arguments.format or "json"
     if arguments.format == "parquet":
         destination.parquet_path(_NAME, arguments)
     step_ns = _step_ns(arguments)
@@ -91,6 +100,47 @@ def run(arguments: argparse.Namespace) -> int:
     write = figure_rows.render_json if arguments.format == "json" else figure_rows.render_csv
     write(rows, file)
     destination.write(_NAME, arguments, file.getvalue())
+    return 0
+
+
+def _bundle(arguments: argparse.Namespace, directory: Path) -> int:
+    """Packs the spans that are selected, and says how many."""
+    from orchwatch.recording import files  # noqa: PLC0415 - as above
+    from orchwatch.recording.safe_text import quoted, safe  # noqa: PLC0415
+    from orchwatch.store import bundle, outlines  # noqa: PLC0415
+    from orchwatch.units import counted, size  # noqa: PLC0415
+
+    for option, given in (
+        ("--format", arguments.format),
+        ("--step", arguments.step),
+        ("--output", arguments.output),
+    ):
+        if given is not None:
+            raise UsageError(
+                f"export: --bundle is a file of its own, so {option} does not go with it"
+            )
+    if not arguments.bundle:
+        raise UsageError("export: --bundle must not be empty")
+    with filters.opened(directory) as store:
+        chosen = filters.chosen(arguments, store, directory)
+        found = outlines.selected(store, chosen.selection)
+    if not found:
+        raise OrchwatchError(
+            f"export: nothing is stored in {directory} {chosen.words}".rstrip()
+            + "; --since all takes in all there is"
+        )
+    packed = bundle.packed(found)
+    try:
+        files.replace(arguments.bundle, packed)
+    except OSError as error:
+        raise OrchwatchError(
+            f"export: {arguments.bundle} cannot be written: {error.strerror}"
+        ) from error
+    sys.stdout.write(
+        f"{safe(arguments.bundle)}: {counted(len(found), 'span')}, {size(len(packed))};"
+        " names, times and outcomes only.\n"
+        f"orchwatch dashboard --replay {quoted(arguments.bundle)} opens it.\n"
+    )
     return 0
 
 

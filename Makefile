@@ -141,6 +141,7 @@ bench-runtime: setup ## Measure state, queries, tasks, events and messages besid
 	@$(BIN)/python benchmarks/runtime_queries.py
 	@$(BIN)/python benchmarks/runtime_tasks.py
 	@$(BIN)/python benchmarks/runtime_events.py
+	@$(BIN)/python benchmarks/state_query_process.py
 
 .PHONY: lock
 lock: setup ## Pin the dependencies anew

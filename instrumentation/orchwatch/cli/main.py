@@ -36,6 +36,7 @@ COMMANDS = (
     "critical-path",
     "flame",
     "hooks",
+    "state",
     "events",
     "status-line",
     "kpi",

@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING
 from orchwatch import semconv
 from orchwatch.recording.metrics import count
 from orchwatch.recording.operation import operation
-from orchwatch.runtime import processes
-from orchwatch.runtime.session_files import archived
-from orchwatch.runtime.session_state import NEWEST_VIEW
+from orchwatch.runtime import processes, session_paths
 from orchwatch.runtime.tasks import MAX_ATTEMPTS, TaskGraph
 
 if TYPE_CHECKING:
@@ -103,12 +101,14 @@ def _orphans(session_id: str) -> list[int]:
 
 
 def _half_written(state: SessionStateManager) -> Iterator[Path]:
-    directory = state.path.parent
-    own = {state.view.name, NEWEST_VIEW, state.path.name, archived(state.path).name}
-    found = [*directory.glob("*.tmp"), *archived(state.path).parent.glob("*.tmp")]
-    for path in [*found, *(directory / "checkpoints" / state.id).glob("*.tmp")]:
+    path = state.path
+    archived = session_paths.archived(path)
+    own = {session_paths.view(path).name, session_paths.NEWEST_VIEW, path.name, archived.name}
+    found = [*path.parent.glob("*.tmp"), *archived.parent.glob("*.tmp")]
+    all_own = (session_paths.checkpoints(path), session_paths.logs(path))
+    for path in [*found, *(file for directory in all_own for file in directory.rglob("*.tmp"))]:
         named = _TEMPORARY.fullmatch(path.name)
-        of_session = path.parent.name == state.id or path.name.rsplit(".", 2)[0] in own
+        of_session = path not in found or path.name.rsplit(".", 2)[0] in own
         if named and of_session and not processes.runs(int(named[1])):
             yield path
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sqlite3
 import time
 import zlib
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchwatch.recording import files
 from orchwatch.recording.home import DIRECTORY_MODE
-from orchwatch.runtime import session_files
-from orchwatch.runtime.database import Database
+from orchwatch.runtime import session_files, session_paths
+from orchwatch.runtime.database import existing
 from orchwatch.runtime.state import StateError
-from orchwatch.runtime.state_database import SCHEMA
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -61,29 +61,38 @@ def retain(
         StateError: An archive cannot be written; its session stays as it is.
     """
     put_away = []
-    for path in sorted(directory.glob(f"{session_files.PREFIX}*{session_files.DATABASE}")):
-        with suppress(OSError):  # removed meanwhile
-            idle_s = time.time() - session_files.last_write_s(path)
-            if idle_s > archive_after_s and archive(path):
-                put_away.append(_id(path.stem))
+    for path in session_files.found(directory):
+        with suppress(FileNotFoundError):  # removed meanwhile
+            if _idle_s(path) > archive_after_s and archive(path, archive_after_s):
+                put_away.append(session_paths.session_id(path))
     return Retained(tuple(put_away), tuple(_prune(directory, remove_after_s, max_archive_bytes)))
 
 
-def archive(path: Path) -> bool:
-    """Put a session away: its database compressed, its view and checkpoints removed.
+def archive(path: Path, idle_s: float | None = None) -> bool:
+    """Put a session away: its databases compressed, its view and checkpoints removed.
 
     The archive is whole, checked and on disk before the session goes.
 
     Args:
         path: The session's database.
+        idle_s: Only if nobody has written to it for so many seconds.
 
     Returns:
-        False where it is open somewhere.
+        False where it is open somewhere, or was written to meanwhile.
 
     Raises:
         StateError: The archive cannot be written; the session stays as it is.
+        FileNotFoundError: There is no such session.
     """
-    return session_files.removed(path, lambda: _pack(path))
+    with session_files.alone(path) as is_alone:
+        # Again: it could be opened, written to and closed since the caller has looked.
+        if not is_alone or (idle_s is not None and _idle_s(path) <= idle_s):
+            return False
+        modified_ns = int(session_files.last_write_s(path) * 1e9)
+        for database in session_files.databases(path):
+            _pack(database, modified_ns)
+        session_files.put_away(path)
+    return True
 
 
 def unpack(path: Path) -> bool:
@@ -94,7 +103,15 @@ def unpack(path: Path) -> bool:
     Raises:
         StateError: Its archive is damaged, or the session cannot be written.
     """
-    source = session_files.archived(path)
+    logs = session_paths.archived(session_paths.logs(path) / "any").parent
+    beside = [] if not logs.is_dir() else sorted(logs.glob(f"*{session_paths.ARCHIVED}"))
+    # A kill may have left part of them here and part in the archive.
+    for source in beside:
+        _unpack(logs.parent / source.name.removesuffix(session_paths.ARCHIVED), source)
+    return _unpack(path, session_paths.archived(path))
+
+
+def _unpack(path: Path, source: Path) -> bool:
     if path.exists() or not source.exists():
         return False
     with _named(source), _fresh(path) as (file, temporary):
@@ -110,12 +127,15 @@ def unpack(path: Path) -> bool:
     return True
 
 
-def _pack(path: Path) -> None:
-    modified_ns = int(session_files.last_write_s(path) * 1e9)
-    # The last to leave writes back the log, and with that changes the file's time.
-    Database(path, SCHEMA).close()
-    target = session_files.archived(path)
+def _idle_s(path: Path) -> float:
+    return time.time() - session_files.last_write_s(path)
+
+
+def _pack(path: Path, modified_ns: int) -> None:
+    """Write a database's archive, dated as the session is."""
+    target = session_paths.archived(path)
     with _named(target):
+        _write_back(path)
         target.parent.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
         with _fresh(target) as (file, temporary):
             shrink = zlib.compressobj(wbits=_GZIP)
@@ -137,23 +157,37 @@ def _pack(path: Path) -> None:
         _sync(target.parent)
 
 
+def _write_back(path: Path) -> None:
+    """What a killed process has left in SQLite's log belongs into the file."""
+    try:
+        with closing(existing(path, 0.0)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.Error as error:
+        raise StateError(f"{path}: {error}") from error
+
+
 def _prune(directory: Path, remove_after_s: float | None, max_bytes: int | None) -> Iterator[str]:
     found = []
-    for path in (directory / "archive").glob(f"{session_files.PREFIX}*.gz"):
+    for archived in (directory / "archive").glob(
+        f"{session_paths.database_name('*')}{session_paths.ARCHIVED}"
+    ):
+        path = directory / archived.name.removesuffix(session_paths.ARCHIVED)
         with suppress(OSError):  # opened again meanwhile
-            status = path.stat()
-            found.append((status.st_mtime, path, status.st_size))
+            status = archived.stat()
+            beside = session_paths.logs(path).rglob(f"*{session_paths.ARCHIVED}")
+            size_bytes = status.st_size + sum(file.stat().st_size for file in beside)
+            found.append((status.st_mtime, path, size_bytes))
     total_bytes = sum(size_bytes for _, _, size_bytes in found)
     for modified_s, path, size_bytes in sorted(found):
         too_old = remove_after_s is not None and time.time() - modified_s > remove_after_s
-        if too_old or (max_bytes is not None and total_bytes > max_bytes):
-            path.unlink(missing_ok=True)
-            total_bytes -= size_bytes
-            yield _id(path.name.partition(session_files.DATABASE)[0])
-
-
-def _id(stem: str) -> str:
-    return stem.removeprefix(session_files.PREFIX)
+        if not too_old and (max_bytes is None or total_bytes <= max_bytes):
+            continue
+        with session_files.alone(path) as is_alone:
+            if not is_alone or path.exists():  # opened again meanwhile
+                continue
+            session_files.forget_archive(path)
+        total_bytes -= size_bytes
+        yield session_paths.session_id(path)
 
 
 def _copy(path: Path, take: Callable[[bytes], object]) -> None:

@@ -6,21 +6,19 @@ import fcntl
 import os
 import shutil
 import time
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchwatch.recording import files
 from orchwatch.recording.home import DIRECTORY_MODE
+from orchwatch.runtime import session_paths
 from orchwatch.runtime.database import Database
 from orchwatch.runtime.state import StateError
 from orchwatch.runtime.state_database import SCHEMA
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-STATE_DIRECTORY = Path(".claude", "state")
-PREFIX = "session-"
-DATABASE = ".sqlite3"
+    from collections.abc import Iterator
 
 
 def make_directory(root: Path) -> Path:
@@ -29,7 +27,7 @@ def make_directory(root: Path) -> Path:
     Raises:
         StateError: It cannot be made.
     """
-    directory = root / STATE_DIRECTORY
+    directory = root / session_paths.STATE_DIRECTORY
     try:
         root.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
         directory.parent.mkdir(exist_ok=True)
@@ -40,29 +38,53 @@ def make_directory(root: Path) -> Path:
     return directory
 
 
-def _use_path(path: Path) -> Path:
-    return path.with_suffix(".use")
-
-
 def use(session: Path) -> int:
     """A descriptor that says, for as long as it is open, that the session's file is in use.
 
     Raises:
         StateError: It cannot be opened.
     """
-    path = _use_path(session)
+    return _locked(session, fcntl.LOCK_SH)
+
+
+@contextmanager
+def alone(session: Path) -> Iterator[bool]:
+    """While nobody can open the session; False where a process has it open.
+
+    Raises:
+        StateError: It cannot be locked.
+    """
+    try:
+        file = _locked(session, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        if not session.exists():
+            # Last: a waiting process then finds that the file is another one.
+            session_paths.use(session).unlink(missing_ok=True)
+        os.close(file)
+
+
+def _locked(session: Path, how: int) -> int:
+    path = session_paths.use(session)
     while True:
         try:
             file = files.descriptor(path, os.O_RDWR | os.O_CREAT, links=False)
         except OSError as error:
             raise StateError(f"{path}: cannot be opened: {error.strerror}") from error
-        fcntl.flock(file, fcntl.LOCK_SH)
-        # A process that removed the session meanwhile removed this file, too.
         try:
+            fcntl.flock(file, how)
+            # A process that removed the session meanwhile removed this file, too.
             if os.stat(path).st_ino == os.fstat(file).st_ino:
                 return file
         except FileNotFoundError:
             pass
+        except BaseException:
+            os.close(file)
+            raise
         os.close(file)
 
 
@@ -72,17 +94,8 @@ def last_write_s(path: Path) -> float:
     Raises:
         OSError: It is gone.
     """
-    log = path.with_suffix(f"{DATABASE}-wal")
+    log = session_paths.write_ahead(path)
     return max(file.stat().st_mtime for file in (path, log) if file == path or file.exists())
-
-
-def archived(path: Path) -> Path:
-    """Where the compressed copy of a session that was put away lies."""
-    return path.parent / "archive" / f"{path.name}.gz"
-
-
-def _directory_beside(path: Path) -> Path:
-    return path.parent / "logs" / path.stem.removeprefix(PREFIX)
 
 
 def beside(path: Path, name: str) -> Path:
@@ -91,46 +104,51 @@ def beside(path: Path, name: str) -> Path:
     Raises:
         StateError: Its directory cannot be made.
     """
-    directory = _directory_beside(path)
+    directory = session_paths.logs(path)
     try:
         directory.parent.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
         directory.mkdir(mode=DIRECTORY_MODE, exist_ok=True)
     except OSError as error:
         raise StateError(f"{directory}: cannot be made: {error.strerror}") from error
-    return directory / f"{name}{DATABASE}"
+    return directory / f"{name}{session_paths.DATABASE}"
 
 
-def removed(path: Path, before: Callable[[], object] | None = None) -> bool:
-    """Remove a session by its file, its archive with it; False where a process has it open.
+def databases(path: Path) -> list[Path]:
+    """The databases of a session that are there: those beside its state, then that one."""
+    found = session_paths.logs(path).glob(f"*{session_paths.DATABASE}")
+    return [*sorted(found), *([path] if path.exists() else [])]
 
-    Args:
-        path: The session's file.
-        before: Called first, while nobody can open the session, instead of the removal of its
-            archive; what it raises keeps the session.
+
+def removed(path: Path) -> bool:
+    """Remove a session by its file, all that belongs to it included; False where it is open.
 
     Raises:
-        StateError: It cannot be opened.
+        StateError: It cannot be locked.
     """
-    use_path = _use_path(path)
-    file = use(path)
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if before is None:
-            archived(path).unlink(missing_ok=True)
-        else:
-            before()
-        for ending in (DATABASE, f"{DATABASE}-wal", f"{DATABASE}-shm", ".lock", ".json"):
-            path.with_suffix(ending).unlink(missing_ok=True)
-        name = path.stem.removeprefix(PREFIX)
-        shutil.rmtree(path.parent / "checkpoints" / name, ignore_errors=True)
-        if before is None:
-            shutil.rmtree(_directory_beside(path), ignore_errors=True)
-        use_path.unlink(missing_ok=True)  # last: a waiting process then finds nothing
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(file)
-    return True
+    with alone(path) as is_alone:
+        if is_alone:
+            _remove(path)
+        return is_alone
+
+
+def put_away(path: Path) -> None:
+    """Remove what stands in a session's archive, or is made anew; the caller is `alone`."""
+    for database in databases(path):
+        for file in reversed(session_paths.of_database(database)):
+            file.unlink(missing_ok=True)
+    session_paths.view(path).unlink(missing_ok=True)
+    shutil.rmtree(session_paths.checkpoints(path), ignore_errors=True)
+
+
+def forget_archive(path: Path) -> None:
+    """Remove a session's archive; the caller is `alone`."""
+    session_paths.archived(path).unlink(missing_ok=True)
+    shutil.rmtree(session_paths.logs(path), ignore_errors=True)
+
+
+def _remove(path: Path) -> None:
+    put_away(path)
+    forget_archive(path)
 
 
 def cleanup_expired(root: str | os.PathLike[str], older_than_s: float | None = None) -> list[str]:
@@ -144,22 +162,25 @@ def cleanup_expired(root: str | os.PathLike[str], older_than_s: float | None = N
         The ids of those that were removed.
     """
     gone = []
-    for path in sorted((Path(root) / STATE_DIRECTORY).glob(f"{PREFIX}*{DATABASE}")):
-        try:
-            # In use meanwhile: otherwise it could be put away while this has its database open.
-            file = use(path)
-            try:
-                # First: closing the database writes back what a killed process has left.
-                age_s = time.time() - last_write_s(path)
-                limit_s = _expiry_s(path)
-            finally:
-                os.close(file)
-        except (StateError, OSError, ValueError):
-            continue  # none of ours, or gone meanwhile
-        limits = [each for each in (limit_s, older_than_s) if each is not None]
-        if limits and age_s > min(limits) and removed(path):
-            gone.append(path.stem.removeprefix(PREFIX))
+    for path in found(Path(root) / session_paths.STATE_DIRECTORY):
+        # None of ours, or gone meanwhile.
+        with suppress(StateError, OSError, ValueError), alone(path) as is_alone:
+            if is_alone and _has_expired(path, older_than_s):
+                _remove(path)
+                gone.append(session_paths.session_id(path))
     return gone
+
+
+def found(directory: Path) -> list[Path]:
+    """The databases of the sessions in a directory, by name."""
+    return sorted(directory.glob(session_paths.database_name("*")))
+
+
+def _has_expired(path: Path, older_than_s: float | None) -> bool:
+    # First: closing the database writes back what a killed process has left.
+    age_s = time.time() - last_write_s(path)
+    limits = [each for each in (_expiry_s(path), older_than_s) if each is not None]
+    return bool(limits) and age_s > min(limits)
 
 
 def _expiry_s(path: Path) -> float | None:

@@ -15,6 +15,7 @@ from orchwatch.recording.operation import operation
 from orchwatch.runtime import (
     session_archive,
     session_files,
+    session_paths,
     state_copies,
     state_paths,
     state_reader,
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from orchwatch.runtime.state_copies import Checkpoint
     from orchwatch.runtime.state_reader import Update
 
-NEWEST_VIEW = "orchestration.json"
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _PATH_ATTRIBUTE_CHARACTERS = 120
 _POLL_S = 0.02
@@ -101,9 +101,9 @@ class SessionStateManager(Closing):
         self.id = session_id
         with operation(semconv.SESSION_INIT, {semconv.SESSION_ID: session_id}):
             self._directory = session_files.make_directory(Path(root))
-            self.path = self._directory / f"session-{session_id}.sqlite3"
-            self.view = self._directory / f"session-{session_id}.json"
-            self._checkpoints = self._directory / "checkpoints" / session_id
+            self.path = self._directory / session_paths.database_name(session_id)
+            self.view = session_paths.view(self.path)
+            self._checkpoints = session_paths.checkpoints(self.path)
             with ExitStack() as undo:
                 self._in_use = session_files.use(self.path)
                 undo.callback(os.close, self._in_use)
@@ -263,7 +263,7 @@ class SessionStateManager(Closing):
             StateError: They cannot be written.
         """
         with self._operation(semconv.STATE_PERSIST, "$"):
-            views = (self.view, self._directory / NEWEST_VIEW)
+            views = (self.view, self._directory / session_paths.NEWEST_VIEW)
             state_copies.export(views, self.document)
         return self.view
 

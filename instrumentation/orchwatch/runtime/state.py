@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 from typing import TYPE_CHECKING, Any
@@ -74,7 +73,7 @@ def encode_state(path: Path, document: dict[str, Any], version: int) -> bytes:
         state = json.dumps(document, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise StateError(f"{path}: state is not JSON: {error}") from error
-    checksum = hashlib.sha256(state.encode()).hexdigest()
+    checksum = _checksum(state)
     return f'{{"version":{version},"checksum":"{checksum}","state":{state}}}\n'.encode()
 
 
@@ -94,6 +93,12 @@ def read_state(path: Path) -> tuple[int, dict[str, Any]]:
     if not isinstance(version, int) or not isinstance(document, dict):
         raise StateError(f"{path}: version must be a number and state an object")
     state = json.dumps(document, separators=(",", ":"))
-    if hashlib.sha256(state.encode()).hexdigest() != checksum:
+    if _checksum(state) != checksum:
         raise StateError(f"{path}: the checksum of version {version} does not fit its state")
     return version, document
+
+
+def _checksum(text: str) -> str:
+    import hashlib  # noqa: PLC0415 - slow, and a process that only asks has no copy to check
+
+    return hashlib.sha256(text.encode()).hexdigest()

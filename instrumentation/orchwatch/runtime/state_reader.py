@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from orchwatch.runtime import state_paths
@@ -27,8 +26,7 @@ MISSING = object()
 _MAX_MEMBERS = 500
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(NamedTuple):
     """One member that was written or removed.
 
     Attributes:

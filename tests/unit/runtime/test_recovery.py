@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchwatch.runtime import processes, recovery
-from orchwatch.runtime.session_files import archived
+from orchwatch.runtime.session_paths import archived
 from orchwatch.runtime.session_state import SessionStateManager
 from orchwatch.runtime.state import StateError
 from orchwatch.runtime.tasks import NewTask, TaskGraph

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchwatch.runtime import session_archive, session_files
-from orchwatch.runtime.session_files import STATE_DIRECTORY
+from orchwatch.runtime.event import Event
+from orchwatch.runtime.events import EventLog
+from orchwatch.runtime.message_bus import MessageBus
+from orchwatch.runtime.session_paths import STATE_DIRECTORY
 from orchwatch.runtime.session_state import SessionStateManager
 from orchwatch.runtime.state import StateError
 from orchwatch.runtime.tasks import TaskGraph
@@ -155,6 +158,57 @@ def test_old_sessions_are_put_away_and_old_archives_go(tmp_path: Path) -> None:
     )
     assert found.removed == ("s2",)
     assert sorted(path.name for path in directory.glob("*.sqlite3")) == ["session-s0.sqlite3"]
+
+
+def test_events_and_messages_go_with_the_session_and_come_back_with_it(tmp_path: Path) -> None:
+    with (
+        SessionStateManager(tmp_path, "s1") as state,
+        EventLog(state.file("events")) as log,
+        MessageBus(state.file("messages"), "a") as bus,
+    ):
+        bus.mailbox().close()
+        log.append(Event("x", "s1", {"n": 1}))
+        path, events = state.path, state.file("events")
+    assert session_archive.archive(path)
+    assert not events.exists()
+    assert not list(tmp_path.rglob("*.sqlite3"))
+    with SessionStateManager(tmp_path, "s1") as state:
+        with EventLog(state.file("events")) as log:
+            assert [event.data for event in log.read()] == [{"n": 1}]
+        with MessageBus(state.file("messages"), "a") as bus:
+            assert bus.unread() == {"a": 0}
+    assert not list(tmp_path.rglob("*.gz"))
+    age(path, days=30)
+    assert session_archive.archive(path)
+    found = session_archive.retain(path.parent, archive_after_s=1, remove_after_s=24 * 3600.0)
+    assert found.removed == ("s1",)
+    assert [file for file in path.parent.rglob("*") if file.is_file()] == []
+
+
+def test_what_a_kill_has_left_half_put_away_is_whole_again(tmp_path: Path) -> None:
+    with SessionStateManager(tmp_path, "s1") as state, EventLog(state.file("events")) as log:
+        log.append(Event("x", "s1", {"n": 1}))
+        path, events = state.path, state.file("events")
+    kept = path.read_bytes()
+    assert session_archive.archive(path)
+    path.write_bytes(kept)  # as if it had been killed before it removed the state, the last
+    with SessionStateManager(tmp_path, "s1"), EventLog(events) as log:
+        assert len(list(log.read())) == 1
+
+
+def test_a_session_that_was_written_to_since_its_age_was_looked_at_stays(tmp_path: Path) -> None:
+    path = made(tmp_path)
+    assert not session_archive.archive(path, idle_s=3600.0)
+    age(path, days=1)
+    assert session_archive.archive(path, idle_s=3600.0)
+
+
+def test_a_session_that_is_gone_leaves_no_file_behind(tmp_path: Path) -> None:
+    path = made(tmp_path)
+    assert session_files.removed(path)
+    with pytest.raises(FileNotFoundError):
+        session_archive.archive(path)
+    assert [file.name for file in path.parent.iterdir() if file.is_file()] == ["orchestration.json"]
 
 
 def test_where_nothing_is_there_nothing_is_done(tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ ALLOWED = {
     ): "what `files` has just opened there",
     ("agents/claude_code/sessions/claims.py", "sqlite3.connect"): "as above",
     ("runtime/database.py", "sqlite3.connect"): "as above",
+    ("runtime/schema.py", "sqlite3.connect"): "as above",
     ("runtime/event_state.py", "sqlite3.connect"): "in memory",
     ("store/engine.py", "duckdb.connect"): "in memory; the store looks at its files first",
 }

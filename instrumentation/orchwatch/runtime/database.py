@@ -6,7 +6,7 @@ import os
 import sqlite3
 import threading
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from orchwatch.recording import files
 from orchwatch.runtime import settings
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from orchwatch.errors import OrchwatchError
+    from orchwatch.runtime.schema import Schema
 
 Durability = Literal["process", "power"]
 
@@ -25,28 +26,6 @@ Durability = Literal["process", "power"]
 _SYNCHRONOUS = {"process": "NORMAL", "power": "FULL"}
 LOCK_TIMEOUT_S = 30.0
 MAX_LOCK_TIMEOUT_S = 86400.0
-_PAGE_BYTES = 4096
-_URI_ESCAPES = (("%", "%25"), ("?", "%3f"), ("#", "%23"))
-
-
-class Schema(NamedTuple):
-    """What a file holds.
-
-    Attributes:
-        holds: In words, for the error where it holds something else.
-        version: Of the tables; a file of another version is refused.
-        statements: SQL that makes the tables.
-        error: What is raised where the file cannot be used; its message is one line.
-        application_id: SQLite's number for the kind of file, so that no other kind is taken for it.
-        page_bytes: What a commit writes at least, for each page of which it changes a few bytes.
-    """
-
-    holds: str
-    version: int
-    statements: str
-    error: type[OrchwatchError]
-    application_id: int = 0
-    page_bytes: int = _PAGE_BYTES
 
 
 class Database:
@@ -317,25 +296,6 @@ class Database:
             yield
         finally:
             self._lock.release()
-
-
-def existing(file: str | Path, timeout_s: float) -> sqlite3.Connection:
-    """A connection to a file that is there, whatever it holds, without a lock for writers.
-
-    Not read-only: the last to leave could not clear away SQLite's log, by whose time a session is
-    dated.
-
-    Raises:
-        OSError: It is not there, or no plain file.
-        sqlite3.Error: It cannot be opened.
-    """
-    os.close(files.descriptor(file, os.O_RDONLY, links=False))
-    name = os.fspath(file)
-    for letter, escape in _URI_ESCAPES:
-        name = name.replace(letter, escape)
-    return sqlite3.connect(
-        f"file:{name}?mode=rw", uri=True, timeout=timeout_s, isolation_level=None
-    )
 
 
 class _Reading:

@@ -8,8 +8,9 @@ import time
 from typing import TYPE_CHECKING, cast
 
 from orchwatch.runtime.closing import Closing
-from orchwatch.runtime.database import Database, Schema
+from orchwatch.runtime.database import Database
 from orchwatch.runtime.event import Event, EventError, to_row
+from orchwatch.runtime.schema import Schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

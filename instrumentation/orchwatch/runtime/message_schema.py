@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from orchwatch.runtime.database import Schema
 from orchwatch.runtime.message import MessageError
+from orchwatch.runtime.schema import Schema
 
 # Labels of messages without a topic, and of topics beyond the first few: none of them is a topic.
 DIRECT = "(direct)"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from orchwatch.recording import files
 from orchwatch.recording.home import DIRECTORY_MODE
 from orchwatch.runtime import session_files, session_paths
-from orchwatch.runtime.database import existing
+from orchwatch.runtime.schema import existing
 from orchwatch.runtime.state import StateError
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from orchwatch import semconv
 from orchwatch.recording.operation import operation
 from orchwatch.runtime import state_paths
-from orchwatch.runtime.database import existing
+from orchwatch.runtime.schema import existing
 from orchwatch.runtime.state import StateError
 from orchwatch.runtime.state_database import SCHEMA
 from orchwatch.runtime.state_reader import MISSING, Reader

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchwatch.runtime.database import Schema
+from orchwatch.runtime.schema import Schema
 from orchwatch.runtime.state import StateError
 
 # So many versions of changes are kept for those who follow them.

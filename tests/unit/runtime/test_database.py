@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchwatch.runtime.database import Database, Schema
+from orchwatch.runtime.database import Database
+from orchwatch.runtime.schema import Schema
 from orchwatch.runtime.state import StateError
 
 if TYPE_CHECKING:

@@ -168,13 +168,13 @@ class SessionStateManager(Closing):
         self, path: state_paths.Path, value: Any, *, expected_version: int | None = None
     ) -> int:
         """Set a member, see `Writer.set`; gives the version that the state has since."""
-        with self._operation(semconv.STATE_PERSIST, path):
+        with self._database.turn() as turn, self._operation(semconv.STATE_PERSIST, path):
             planned = state_tree.plan(path, value)
             key, text = planned.rows[0]
             if text is not None and expected_version is None:
-                for (version,) in self._database.write(state_tree.REPLACE, (text, key)):
+                for (version,) in self._database.write(state_tree.REPLACE, (text, key), turn):
                     return int(version)
-            with self._database.writing() as connection:
+            with self._database.writing(turn) as connection:
                 writer = Writer(connection)
                 writer.put(planned, expected_version=expected_version)
         return writer.written
@@ -365,8 +365,9 @@ class SessionStateManager(Closing):
     @contextmanager
     def _writing(self, path: state_paths.Path) -> Iterator[Writer]:
         with (
+            self._database.turn() as turn,
             self._operation(semconv.STATE_PERSIST, path),
-            self._database.writing() as connection,
+            self._database.writing(turn) as connection,
         ):
             yield Writer(connection)
 

@@ -6,6 +6,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,6 +16,7 @@ from orchwatch.runtime.schema import Schema
 from orchwatch.runtime.state import StateError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 SCHEMA = Schema(
@@ -83,3 +85,58 @@ def test_a_process_with_a_thousand_files_open_can_wait(tmp_path: Path) -> None:
         preexec_fn=allow,
     )
     assert int(said.stdout) > 1024
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Iterator[tuple[Database, Database]]:
+    """The same file, opened twice; the second does not wait for long."""
+    path = tmp_path / "numbers.sqlite3"
+    first, second = Database(path, SCHEMA), Database(path, SCHEMA, lock_timeout_s=0.05)
+    yield first, second
+    first.close()
+    second.close()
+
+
+def test_a_turn_keeps_others_out_to_its_end_and_readers_in(
+    two: tuple[Database, Database],
+) -> None:
+    first, second = two
+    with first.turn() as turn:
+        write(second, 1)  # it begins with the first write
+        first.write("INSERT INTO number VALUES (?)", (2,), turn)
+        with first.writing(turn) as connection:
+            connection.execute("INSERT INTO number VALUES (3)")
+        with pytest.raises(StateError, match=r"locked for 0\.05 s by another writer"):
+            write(second, 4)
+        assert second.read("SELECT value FROM number", ()) == [(1,), (2,), (3,)]
+    write(second, 5)
+    write(first, 6)
+
+
+def test_a_turn_ends_though_its_write_fails(two: tuple[Database, Database]) -> None:
+    first, second = two
+    with pytest.raises(StateError, match="no such table"), first.turn() as turn:
+        first.write("INSERT INTO letter VALUES (1)", (), turn)
+    with pytest.raises(ZeroDivisionError), first.turn() as turn, first.writing(turn):
+        raise ZeroDivisionError
+    write(second, 1)
+    with first.turn():
+        pass
+    write(second, 2)
+
+
+def test_a_turn_keeps_other_threads_out_too(two: tuple[Database, Database]) -> None:
+    first, _ = two
+    found = []
+
+    def other() -> None:
+        write(first, 2)
+        found.extend(first.read("SELECT value FROM number", ()))
+
+    thread = threading.Thread(target=other)
+    with first.turn() as turn:
+        first.write("INSERT INTO number VALUES (1)", (), turn)
+        thread.start()
+        first.write("INSERT INTO number VALUES (1)", (), turn)
+    thread.join()
+    assert found == [(1,), (1,), (2,)]

@@ -136,12 +136,13 @@ bench-monitor-process: setup ## Measure what the monitor takes after an hour of 
 	@$(BIN)/python benchmarks/monitor_process.py
 
 .PHONY: bench-runtime
-bench-runtime: setup ## Measure state, queries, tasks, events and messages beside floors
+bench-runtime: setup ## Measure state, queries, tasks, events, messages and agents beside floors
 	@$(BIN)/python benchmarks/runtime_state.py
 	@$(BIN)/python benchmarks/runtime_queries.py
 	@$(BIN)/python benchmarks/runtime_tasks.py
 	@$(BIN)/python benchmarks/runtime_events.py
 	@$(BIN)/python benchmarks/state_query_process.py
+	@$(BIN)/python benchmarks/runtime_agents.py
 
 .PHONY: lock
 lock: setup ## Pin the dependencies anew

@@ -3,7 +3,7 @@
 Both write a row per path to a file in WAL mode, with the same durability, in one run: the ratio is
 what versions, the log of changes and the operation that is recorded for each write add. The last is
 the most of it, so it is shown by itself: the second floor records an operation for each plain
-write, too.
+write, too. As the state grows, one process is measured beside plain SQLite and a dict.
 """
 
 from __future__ import annotations
@@ -17,12 +17,17 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
+from typing import TYPE_CHECKING
 
 from orchwatch.runtime.session_state import SessionStateManager
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 WRITERS = (1, 4, 16, 32, 64)
 RUN_S = 2.0
-SIZES_BYTES = (10_000, 1_000_000)
+SIZES_BYTES = (10_000, 100_000, 1_000_000, 10_000_000)
+WRITTEN_BYTES = (10_000, 1_000_000)
 SETS = 2_000
 _MEMBER_BYTES = 200
 
@@ -97,29 +102,66 @@ def _fill(directory: str, size_bytes: int) -> None:
     connection.close()
 
 
-def _latencies_us(directory: str) -> tuple[float, float, float]:
-    took: dict[str, list[int]] = {"set": [], "get": []}
+def _took_us(write: Callable[[int], object], read: Callable[[int], object]) -> list[float]:
+    """Microseconds: the median write, its 99th percentile, the median read."""
+    took: tuple[list[int], list[int]] = ([], [])
+    for number in range(SETS):
+        started = time.perf_counter_ns()
+        write(number)
+        between = time.perf_counter_ns()
+        read(number)
+        took[0].append(between - started)
+        took[1].append(time.perf_counter_ns() - between)
+    writes = sorted(took[0])
+    return [median(writes) / 1e3, writes[int(SETS * 0.99)] / 1e3, median(took[1]) / 1e3]
+
+
+def _one_process(directory: str, size_bytes: int) -> None:
+    plain = sqlite3.connect(Path(directory) / "plain.sqlite3", isolation_level=None)
+    plain.execute("PRAGMA synchronous=NORMAL")
+    held: dict[str, str] = {}
     with SessionStateManager(directory, "bench") as state:
-        for number in range(SETS):
-            started = time.perf_counter_ns()
-            state.set(("one", str(number % 50)), number)
-            between = time.perf_counter_ns()
-            state.get(("one", str(number % 50)))
-            took["set"].append(between - started)
-            took["get"].append(time.perf_counter_ns() - between)
-    sets = sorted(took["set"])
-    return median(sets) / 1000, sets[int(len(sets) * 0.99)] / 1000, median(took["get"]) / 1000
+        p50, p99, get = _took_us(
+            lambda number: state.set(("one", str(number % 50)), number),
+            lambda number: state.get(("one", str(number % 50))),
+        )
+    floors = [
+        _took_us(
+            lambda number: plain.execute(
+                "INSERT OR REPLACE INTO nodes VALUES (?, ?)", (f"one.{number % 50}", str(number))
+            ),
+            lambda number: plain.execute(
+                "SELECT value FROM nodes WHERE path = ?", (f"one.{number % 50}",)
+            ).fetchone(),
+        ),
+        _took_us(
+            lambda number: held.__setitem__(f"one.{number % 50}", json.dumps(number)),
+            lambda number: json.loads(held[f"one.{number % 50}"]),
+        ),
+    ]
+    plain.close()
+    print(
+        f"{size_bytes:12,} {p50:8.0f} {p99:8.0f}",
+        *(f"{p50 / floor[0]:9.1f}x" for floor in floors),
+        f"{get:8.0f}",
+        *(f"{get / floor[2]:9.1f}x" for floor in floors),
+        flush=True,
+    )
 
 
 def main() -> None:
-    """Prints a table."""
+    """Prints two tables."""
+    print("state bytes   set us      p99     plain       dict   get us     plain       dict")
     for size_bytes in SIZES_BYTES:
         with tempfile.TemporaryDirectory() as directory:
             os.environ["ORCHWATCH_HOME"] = f"{directory}/home"
             _fill(directory, size_bytes)
-            p50, p99, get = _latencies_us(directory)
-            print(f"state of {size_bytes:,} bytes:", end=" ")
-            print(f"set p50 {p50:.0f} us, p99 {p99:.0f} us, get p50 {get:.0f} us")
+            _one_process(directory, size_bytes)
+    for size_bytes in WRITTEN_BYTES:
+        with tempfile.TemporaryDirectory() as directory:
+            os.environ["ORCHWATCH_HOME"] = f"{directory}/home"
+            _fill(directory, size_bytes)
+            print(f"\nstate of {size_bytes:,} bytes")
             print("writers   sets/s   plain SQLite   ratio   the same, recorded   ratio")
             for writers in WRITERS:
                 plain = _sets_a_second(_PLAIN, directory, writers)

@@ -31,6 +31,7 @@ API_ERROR = "api.error"
 USER_WAIT = "user.wait"
 SESSION_COST = "session.cost"
 MEMORY_TRIM = "memory.trim"
+SESSION_RETENTION = "session.retention"
 
 # Long ones: their start is on disk at once, in case their process is killed.
 LONG_OPERATIONS = frozenset(
@@ -83,6 +84,8 @@ STATE_SIZE = "orchestration.state.size"
 STATE_VERSION = "orchestration.state.version"
 TASK_ID = "orchestration.task.id"
 MEMORY_PRESSURE = "orchestration.memory.pressure"
+SESSIONS_ARCHIVED = "orchestration.sessions.archived"
+SESSIONS_REMOVED = "orchestration.sessions.removed"
 MEMORY_BEFORE = "orchestration.memory.before"  # bytes, as the two below
 MEMORY_AFTER = "orchestration.memory.after"
 MEMORY_LIMIT = "orchestration.memory.limit"

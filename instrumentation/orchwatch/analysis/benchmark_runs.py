@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
 import statistics
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ from orchwatch.analysis.comparison import thinned
 from orchwatch.errors import OrchwatchError
 from orchwatch.recording import files
 from orchwatch.recording.home import DIRECTORY_MODE
+from orchwatch.recording.locks import lock_exclusively
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from orchwatch.targets.target_table import Status
 
 RUNS_FILE = "benchmarks/runs.jsonl"
+_LOCK_WAIT_S = 30.0
 # What of the machine must be the same for two runs to be compared.
 SAME_MACHINE = ("host", "cpu", "cores", "python")
 _MS = 1000.0
@@ -162,16 +166,58 @@ def append(home: Path, run: Run) -> Path:
     line = json.dumps(as_record(run), allow_nan=False).encode() + b"\n"
     try:
         path.parent.mkdir(mode=DIRECTORY_MODE, parents=True, exist_ok=True)
-        file = files.descriptor(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, links=False)
-        try:
-            size = os.fstat(file).st_size
-            torn = size > 0 and os.pread(file, 1, size - 1) != b"\n"
-            files.write_all(file, b"\n" + line if torn else line)
-        finally:
-            os.close(file)
+        with _locked(path):
+            file = files.descriptor(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, links=False)
+            try:
+                size = os.fstat(file).st_size
+                torn = size > 0 and os.pread(file, 1, size - 1) != b"\n"
+                files.write_all(file, b"\n" + line if torn else line)
+            finally:
+                os.close(file)
     except OSError as error:
         raise OrchwatchError(f"{path}: the run cannot be kept: {error.strerror}") from error
     return path
+
+
+def drop_oldest(home: Path, max_bytes: float) -> int:
+    """Lets go of the oldest runs beyond a limit, never of the last one; gives how many.
+
+    Args:
+        home: The person's home.
+        max_bytes: What the file may take; 0 is no limit.
+
+    Raises:
+        OrchwatchError: The file cannot be written; it is as it was.
+    """
+    path = home / RUNS_FILE
+    try:
+        if not max_bytes or path.stat().st_size <= max_bytes:
+            return 0
+        with _locked(path):
+            with files.reader(path, links=False) as file:
+                lines = [line.rstrip(b"\n") + b"\n" for line in files.lines(file) if line.strip()]
+            kept, size = len(lines), 0
+            while kept and (not size or size + len(lines[kept - 1]) <= max_bytes):
+                kept -= 1
+                size += len(lines[kept])
+            files.replace(path, b"".join(lines[kept:]))
+            return kept
+    except FileNotFoundError:
+        return 0
+    except OSError as error:
+        raise OrchwatchError(f"{path}: cannot be shortened: {error.strerror}") from error
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Beside other runs: who shortens the file must not lose what another one adds."""
+    lock = files.descriptor(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT, links=False)
+    try:
+        if not lock_exclusively(lock, _LOCK_WAIT_S):
+            raise OSError(errno.EAGAIN, "another run is being kept", str(path))
+        yield
+    finally:
+        os.close(lock)
 
 
 def read(home: Path) -> Runs:

@@ -15,7 +15,7 @@ from orchwatch.bench.case import COMPONENTS
 from orchwatch.bench.workers import EndedEarlyError, Workers
 from orchwatch.recording.home import home
 from orchwatch.reporters.progress import ProgressBar
-from orchwatch.targets import target_table
+from orchwatch.targets import config, target_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -120,6 +120,15 @@ def run(
         ) from None
     done = machine.run_of(collected.results())
     return done, benchmark_runs.append(directory, done)
+
+
+def drop_oldest() -> int:
+    """Lets go of the runs that the person's `[retention]` does not keep; gives how many.
+
+    Raises:
+        OrchwatchError: They cannot be dropped, or the person's file breaks a rule.
+    """
+    return benchmark_runs.drop_oldest(Path(home()), config.load().retention.benchmark_bytes)
 
 
 def measured(

@@ -19,7 +19,7 @@ from orchwatch.demo.orchestration import Orchestration, Outcome
 from orchwatch.errors import OrchwatchError
 from orchwatch.recording import home
 from orchwatch.reporters import colour, table
-from orchwatch.runtime import session_files, signals
+from orchwatch.runtime import signals
 from orchwatch.sdk import configure
 from orchwatch.store.database import Store
 from orchwatch.store.selection import Selection
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 # Between two rounds of a loop, so that the machine stays usable; no operation is measured there.
 ROUND_PAUSE_S = 15.0
-KEPT_S = 24 * 3600.0
 TERMINATED_EXIT_CODE = 128 + signal.SIGTERM
 
 
@@ -104,7 +103,6 @@ class Demo:
 
     def _round(self, say: Callable[[str], None]) -> Outcome:
         root = self._home / "sessions"
-        session_files.cleanup_expired(root, KEPT_S)
         return Orchestration(
             root=root,
             files=self._files,

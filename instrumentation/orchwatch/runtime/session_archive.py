@@ -11,8 +11,10 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from orchwatch import semconv
 from orchwatch.recording import files
 from orchwatch.recording.home import DIRECTORY_MODE
+from orchwatch.recording.operation import operation
 from orchwatch.runtime import session_files, session_paths
 from orchwatch.runtime.schema import existing
 from orchwatch.runtime.state import StateError
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _CHUNK_BYTES = 1024 * 1024
+_DAY_S = 24 * 3600.0
+# Its time says when the workspace was last looked through.
+_LAST_FILE = "retention.last"
+_INTERVAL_S = 3600.0
 _GZIP = 16 + zlib.MAX_WBITS
 
 
@@ -66,6 +72,46 @@ def retain(
             if _idle_s(path) > archive_after_s and archive(path, archive_after_s):
                 put_away.append(session_paths.session_id(path))
     return Retained(tuple(put_away), tuple(_prune(directory, remove_after_s, max_archive_bytes)))
+
+
+def retain_as_configured(directory: Path) -> Retained | None:
+    """Do what the person's `[retention]` asks for, once an hour for a workspace.
+
+    Args:
+        directory: `.claude/state` of the workspace.
+
+    Returns:
+        What was done; None where it was not due, or there is one session alone.
+
+    Raises:
+        OrchwatchError: The person's file breaks a rule, or an archive cannot be written.
+        OSError: The directory cannot be written.
+    """
+    due = directory / _LAST_FILE
+    with suppress(FileNotFoundError):
+        if 0 <= time.time() - due.stat().st_mtime < _INTERVAL_S:
+            return None
+    if len(session_files.found(directory)) + len(_archives(directory)) <= 1:
+        return None  # the one that was just used
+    files.replace(due, b"")
+    # Slow, and due seldom.
+    from orchwatch.targets import config  # noqa: PLC0415
+
+    kept = config.load().retention
+    with operation(semconv.SESSION_RETENTION) as op:
+        expired = session_files.cleanup_expired(directory.parent.parent)
+        found = Retained((), ())
+        if kept.session_idle_days:
+            found = retain(
+                directory,
+                archive_after_s=kept.session_idle_days * _DAY_S,
+                remove_after_s=kept.session_days * _DAY_S or None,
+                max_archive_bytes=int(kept.session_bytes) or None,
+            )
+        found = Retained(found.archived, (*expired, *found.removed))
+        op.set_attribute(semconv.SESSIONS_ARCHIVED, len(found.archived))
+        op.set_attribute(semconv.SESSIONS_REMOVED, len(found.removed))
+        return found
 
 
 def archive(path: Path, idle_s: float | None = None) -> bool:
@@ -168,9 +214,7 @@ def _write_back(path: Path) -> None:
 
 def _prune(directory: Path, remove_after_s: float | None, max_bytes: int | None) -> Iterator[str]:
     found = []
-    for archived in (directory / "archive").glob(
-        f"{session_paths.database_name('*')}{session_paths.ARCHIVED}"
-    ):
+    for archived in _archives(directory):
         path = directory / archived.name.removesuffix(session_paths.ARCHIVED)
         with suppress(OSError):  # opened again meanwhile
             status = archived.stat()
@@ -188,6 +232,11 @@ def _prune(directory: Path, remove_after_s: float | None, max_bytes: int | None)
             session_files.forget_archive(path)
         total_bytes -= size_bytes
         yield session_paths.session_id(path)
+
+
+def _archives(directory: Path) -> list[Path]:
+    name = f"{session_paths.database_name('*')}{session_paths.ARCHIVED}"
+    return list((directory / "archive").glob(name))
 
 
 def _copy(path: Path, take: Callable[[bytes], object]) -> None:

@@ -6,11 +6,12 @@ import json
 import os
 import re
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchwatch import semconv
+from orchwatch.errors import OrchwatchError
 from orchwatch.recording.operation import operation
 from orchwatch.runtime import (
     session_archive,
@@ -315,11 +316,18 @@ class SessionStateManager(Closing):
             raise
 
     def close(self) -> None:
-        """Let go of the files; the session stays as it is. Safe to call again."""
+        """Let go of the files; the session stays as it is. Safe to call again.
+
+        Once an hour it also compresses and removes the old sessions of the workspace, as
+        `[retention]` of the person's `orchwatch.toml` says.
+        """
         if self._in_use >= 0:
             self._database.close()
             os.close(self._in_use)
             self._in_use = -1
+            # What cannot be put away stays, and is an operation that has failed.
+            with suppress(OrchwatchError, OSError):
+                session_archive.retain_as_configured(self._directory)
 
     def cleanup(self) -> None:
         """Close, and remove the session with its view and its checkpoints.

@@ -35,10 +35,19 @@ class Retention:
     Attributes:
         store_days: Operations in the store, in days since they were recorded.
         store_bytes: All files of the store together; the oldest go first.
+        session_idle_days: Sessions of the runtime, in days since they were last written to; then
+            they are compressed, and open as ever.
+        session_days: The same until what was compressed is removed.
+        session_bytes: All that is compressed of a workspace together; the oldest go first.
+        benchmark_bytes: The runs of `orchwatch bench`; the oldest go first.
     """
 
     store_days: float = 90
     store_bytes: float = 1024**3
+    session_idle_days: float = 1
+    session_days: float = 90
+    session_bytes: float = 256 * 1024**2
+    benchmark_bytes: float = 64 * 1024**2
 
 
 @dataclass(frozen=True, kw_only=True)

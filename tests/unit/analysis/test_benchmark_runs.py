@@ -69,6 +69,23 @@ def test_a_run_is_read_as_it_was_kept(tmp_path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+def test_the_oldest_runs_go_and_never_the_last(tmp_path: Path) -> None:
+    for number in range(10):
+        path = benchmark_runs.append(tmp_path, replace(RUN, commit=f"c{number}"))
+    size = path.stat().st_size
+    assert benchmark_runs.drop_oldest(tmp_path, 0) == 0
+    assert benchmark_runs.drop_oldest(tmp_path, size) == 0
+    assert benchmark_runs.drop_oldest(tmp_path, size // 2) == 5
+    kept = benchmark_runs.read(tmp_path)
+    assert ([run.commit for run in kept.kept], kept.unreadable) == (
+        ["c5", "c6", "c7", "c8", "c9"],
+        0,
+    )
+    assert benchmark_runs.drop_oldest(tmp_path, 1) == 4
+    assert [run.commit for run in benchmark_runs.read(tmp_path).kept] == ["c9"]
+    assert benchmark_runs.drop_oldest(tmp_path / "none", 1) == 0
+
+
 def test_without_a_file_there_are_none(tmp_path: Path) -> None:
     assert benchmark_runs.read(tmp_path) == benchmark_runs.Runs(())
 

@@ -18,6 +18,7 @@ from orchwatch.runtime.session_paths import STATE_DIRECTORY
 from orchwatch.runtime.session_state import SessionStateManager
 from orchwatch.runtime.state import StateError
 from orchwatch.runtime.tasks import TaskGraph
+from orchwatch.testing import capture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -158,6 +159,49 @@ def test_old_sessions_are_put_away_and_old_archives_go(tmp_path: Path) -> None:
     )
     assert found.removed == ("s2",)
     assert sorted(path.name for path in directory.glob("*.sqlite3")) == ["session-s0.sqlite3"]
+
+
+def test_sessions_are_kept_as_the_persons_file_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "orchwatch.toml").write_text(
+        "[retention]\nsession_idle_days = 5\nsession_days = 25\n"
+    )
+    directory = tmp_path / STATE_DIRECTORY
+    for number in range(4):
+        age(made(tmp_path, f"s{number}"), number * 10)
+    made(tmp_path, "now")  # not due: it was done as the second one was closed
+    assert len(list(directory.glob("*.sqlite3"))) == 5
+    age(directory / "retention.last", days=1)
+    with SessionStateManager(tmp_path, "s2"), capture() as captured:
+        made(tmp_path, "then")
+    (done,) = (one for one in captured.operations if one.name == "session.retention")
+    assert done.attributes["orchestration.sessions.archived"] == 2
+    left = sorted(path.name for path in directory.glob("*.sqlite3"))
+    assert left == [f"session-{name}.sqlite3" for name in ("now", "s0", "s2", "then")]
+    assert sorted(path.name for path in (directory / "archive").iterdir()) == [
+        "session-s1.sqlite3.gz"
+    ]
+
+
+@pytest.mark.parametrize("text", ["[retention]\nsession_idle_days = 0", "[retention]\nwrong = 1"])
+def test_no_limit_and_a_broken_file_put_nothing_away(
+    tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "orchwatch.toml").write_text(text)
+    age(made(tmp_path, "old"), days=400)
+    assert made(tmp_path, "now").exists()
+    assert (tmp_path / STATE_DIRECTORY / "session-old.sqlite3").exists()
+
+
+def test_a_session_that_expires_goes_with_the_next_that_is_closed(tmp_path: Path) -> None:
+    with SessionStateManager(tmp_path, "short", expires_after_s=60.0) as state:
+        path = state.path
+    age(path, days=0.5)
+    made(tmp_path, "now")
+    assert not path.exists()
 
 
 def test_events_and_messages_go_with_the_session_and_come_back_with_it(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from orchwatch.cli import options
 from orchwatch.cli.suggestions import did_you_mean
 from orchwatch.errors import CheckFailedError, UsageError
 from orchwatch.recording.safe_text import safe
+from orchwatch.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,6 +131,12 @@ def _run(arguments: argparse.Namespace) -> int:
         sys.stderr.writelines(f"orchwatch: bench: {line}\n" for line in benchmark.errors(done))
     else:
         sys.stdout.write(f"Kept in {safe(str(path))}.\n")
+    dropped = program.drop_oldest()
+    if dropped:
+        sys.stderr.write(
+            f"orchwatch: bench: the {counted(dropped, 'oldest run')} went from {safe(str(path))}:"
+            " [retention] benchmark_bytes in orchwatch.toml\n"
+        )
     _check(benchmark.missed(done))
     return 0
 

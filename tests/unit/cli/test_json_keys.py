@@ -61,6 +61,7 @@ ASKED = {
     # Whatever the machine has to do, which would be an alert.
     "report": (["--since", "all", "--until", "0s"],),
     "sql": (["FROM ended_operations"],),
+    "state": (["latest", "$.session.status"],),
     "status-line": ([], []),
     "tune": (["--component", "event", "--knob", "batch_size", "--iterations", "10"],),
     "trace diff": (["1h..0s", "1h..0s"],),
@@ -109,6 +110,8 @@ def test_the_documented_keys_are_those_of_the_output(
         fill(record, lambda minute: 20 + minute % 3, 60)
     count("cache.evictions", 3)
     otlp_services.begin("shop", "http://localhost:4318")
+    if command == "state":
+        SessionStateManager(home / "sessions", "s").close()
     if command.startswith("tune "):
         settings.keep(home, {KEPT.knob: Tuned(KEPT.after, None)})
         tuning.append(home, KEPT)

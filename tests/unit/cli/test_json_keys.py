@@ -24,6 +24,7 @@ from orchwatch.analysis.health import Alert
 from orchwatch.cli.main import COMMANDS, main
 from orchwatch.recording import otlp_services
 from orchwatch.runtime import settings
+from orchwatch.runtime.session_state import SessionStateManager
 from orchwatch.runtime.settings import Tuned
 
 if TYPE_CHECKING:

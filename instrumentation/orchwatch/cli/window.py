@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from orchwatch.errors import UsageError
@@ -17,6 +17,8 @@ ALL = "all"
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _NUMBER = re.compile("[0-9]{1,6}")
 _NS = 1_000_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 _FORMS = "90s, 15m, 24h, 7d, a time such as 2026-11-29T14:30"
 
 
@@ -91,7 +93,8 @@ def moment_ns(when: str, option: str) -> int:
     if unit_s is not None and _NUMBER.fullmatch(number):
         return time.time_ns() - int(number) * unit_s * _NS
     try:
-        return int(datetime.fromisoformat(when).astimezone().timestamp() * 1e6) * 1000
+        # In whole numbers: as a float, a moment of today may come out a microsecond early.
+        return (datetime.fromisoformat(when).astimezone(UTC) - _EPOCH) // _MICROSECOND * 1000
     except (ValueError, OverflowError, OSError):
         also = " or all" if option == "--since" else ""
         raise UsageError(f"{option} must be like {_FORMS}{also}, not {when!r}") from None

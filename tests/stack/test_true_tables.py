@@ -49,6 +49,19 @@ def test_the_slowest_of_many_is_found_with_its_agent_in_every_load(stack: Stack)
         assert agents[0]["Mean"] == agents[0]["Longest"] == 901_000_000
 
 
+def test_a_session_is_named_by_its_project_where_it_has_one(stack: Stack) -> None:
+    spans = [
+        workload.ended(semconv.STATE_QUERY, 0.2, session="s-shop", project="shop"),
+        workload.ended(semconv.STATE_QUERY, 0.1, session="s-none"),
+    ]
+    workload.write(stack, "true-projects", spans)
+    arrived(stack, "true-projects", len(spans))
+    chosen = {"service": "true-projects", "operation": semconv.STATE_QUERY}
+    rows = boards.rows(stack, "operations", "Slowest by session", Span.last(HOUR_S), **chosen)
+    found = [(row["Project"], row["Session"]) for row in rows]
+    assert found == [("shop", "s-shop"), (queries.NIL, "s-none")]
+
+
 def test_the_slowest_span_of_a_trace_counts_however_few_of_them_come_back(stack: Stack) -> None:
     trace = secrets.token_hex(16)
     took_s = [0.001] * 300 + [2.5] + [0.001] * 299

@@ -20,6 +20,7 @@ _ATTRIBUTES = {
     "agent": semconv.GEN_AI_AGENT_NAME,
     "agent_id": semconv.GEN_AI_AGENT_ID,
     "session": semconv.SESSION_ID,
+    "project": semconv.PROJECT_NAME,
     "error": semconv.ERROR_TYPE,
     "hook": semconv.HOOK_NAME,
     "event": semconv.HOOK_EVENT_NAME,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchwatch import semconv
-from orchwatch.analysis import costs
+from orchwatch.analysis import costs, projects
 from orchwatch.store import small_answers, views
 from orchwatch.store.small import SmallStore
 
@@ -134,6 +134,7 @@ class Group:
         hooks_ns: How long of that hooks.
         model_ns: How long of that the model, as far as is known.
         cost: What a session has cost in all, where it says so.
+        project: The name of a session's project, where it says so.
     """
 
     id: str
@@ -149,6 +150,7 @@ class Group:
     hooks_ns: int | None
     model_ns: int | None
     cost: Cost | None = None
+    project: str | None = None
 
     def share(self, part_ns: int | None) -> float | None:
         """A part of the busy time, 0 to 1."""
@@ -169,11 +171,14 @@ def groups(
     else:
         rows, of_all, pieces = _asked(store, kind, selection, limit)
     swept = _swept(pieces)
-    costs_by_session = (
-        costs.of_sessions(store, [row[0] for row in rows]) if kind == "session" else {}
-    )
-    groups = [_group(kind, row, swept[row[0]], costs_by_session.get(row[0])) for row in rows]
-    return groups, of_all
+    found = [_group(kind, row, swept[row[0]]) for row in rows]
+    if kind != "session":
+        return found, of_all
+    ids = [group.id for group in found]
+    by_id, named = costs.of_sessions(store, ids), projects.of_sessions(store, ids)
+    return [
+        replace(group, cost=by_id.get(group.id), project=named.get(group.id)) for group in found
+    ], of_all
 
 
 def _asked(
@@ -202,9 +207,7 @@ def values(store: Store | SmallStore, selection: Selection, column: str) -> list
     return [row[0] for row in store.query(_VALUES[column].format(chosen=sql), asked)]
 
 
-def _group(
-    kind: Kind, row: Sequence[Any], parts: dict[str, int | None], cost: Cost | None
-) -> Group:
+def _group(kind: Kind, row: Sequence[Any], parts: dict[str, int | None]) -> Group:
     key, start_ns, end_ns, operations, errors, session_id, agent_id, agent, agents, name = row
     if kind == "agent":
         identity = agent_id or agent or MAIN_AGENT
@@ -224,7 +227,6 @@ def _group(
         tools_ns=parts["tool"],
         hooks_ns=parts["hook"],
         model_ns=parts["turn"],
-        cost=cost,
     )
 
 

@@ -22,11 +22,13 @@ _CENT = 0.01
 _NAME_COLUMNS = 40
 _SHARES = ("tools", "model", "hooks")
 _HEADS = {
-    "session": ("session", "started", "took", "busy", "ops", "errors", *_SHARES, "cost"),
+    "session": ("session", "started", "took", "busy", "ops", "errors", *_SHARES, "cost", "project"),
     "agent": ("agent", "session", "started", "took", "busy", "ops", "errors", *_SHARES),
     "trace": ("trace", "started", "took", "ops", "errors", *_SHARES, "name"),
 }
-_TEXTS = ("session", "agent", "trace", "started", "name")
+_TEXTS = ("session", "agent", "trace", "started", "name", "project")
+# Names of any length, so they come last.
+_NAMES = ("name", "project")
 _NOTE = "Times are UTC. Shares of the busy time; model: turns outside of tools and hooks.\n"
 _COST_NOTE = "Cost: US dollars, as reported by the session's processes at their end.\n"
 _NEXT = {
@@ -45,14 +47,18 @@ def render(kind: Kind, groups: Sequence[Group], of_all: int, file: TextIO) -> No
         of_all: How many there are in all.
         file: Where to write.
     """
-    rows = [_HEADS[kind], *(_row(kind, group, _dates(groups)) for group in groups)]
+    heads = _HEADS[kind]
+    rows = [heads, *(_row(kind, group, _dates(groups)) for group in groups)]
+    if kind == "session" and not any(group.project for group in groups):
+        heads, *rows = (row[:-1] for row in rows)
+        rows.insert(0, heads)
     widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
-    last = 1 if kind == "trace" else 0
+    last = heads[-1] in _NAMES
     gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= _WIDTH else " "
     for row in rows:
         cells = [
             ljust(cell, room) if head in _TEXTS else rjust(cell, room)
-            for head, cell, room in zip(_HEADS[kind], row, widths, strict=True)
+            for head, cell, room in zip(heads, row, widths, strict=True)
         ]
         line = gap.join(cells).rstrip()
         if last and width(line) > _WIDTH:
@@ -74,7 +80,9 @@ def render_json(kind: Kind, groups: Iterable[Group], of_all: int, file: TextIO) 
 def as_dict(kind: Kind, group: Group) -> dict[str, Any]:
     """One of the list; times in ISO 8601, durations in seconds, shares from 0 to 1."""
     own: dict[str, Any] = {"id": group.id}
-    if kind != "session":
+    if kind == "session":
+        own |= {"project": group.project}
+    else:
         own |= {"name": group.name, "session_id": group.session_id}
     return own | {
         "started": json_document.moment(group.start_ns),
@@ -114,7 +122,8 @@ def _row(kind: Kind, group: Group, date: str) -> tuple[str, ...]:
         return (short, started, took, *counts, *shares, safe(group.name or "", _NAME_COLUMNS))
     busy = units.duration(group.busy_ns / _NS)
     if kind == "session":
-        return (short, started, took, busy, *counts, *shares, _dollars(group.cost))
+        project = safe(group.project or units.ABSENT, _NAME_COLUMNS)
+        return (short, started, took, busy, *counts, *shares, _dollars(group.cost), project)
     name = safe(group.name or "", _NAME_COLUMNS // 2)
     who = name if group.name == group.id else f"{name} {short}".strip()
     session = safe(group.session_id or units.ABSENT)[:_ID_LENGTH]

@@ -51,6 +51,7 @@ _CALLED: Final = {
     semconv.OPERATION_NAME: "Operation",
     semconv.GEN_AI_AGENT_NAME: "Agent",
     semconv.SESSION_ID: "Session",
+    semconv.PROJECT_NAME: "Project",
     semconv.ERROR_TYPE: "Error",
     semconv.HOOK_NAME: "Hook",
     semconv.HOOK_EVENT_NAME: "Event",
@@ -103,6 +104,8 @@ def slowest(
 ) -> Table:
     """For each combination of attributes how often, how long at most, and that one's trace.
 
+    A session is named by its project too, where it has one.
+
     Args:
         text: What a person reads.
         found: The spans in TraceQL.
@@ -111,6 +114,7 @@ def slowest(
         sort: The column whose largest comes first.
         unnamed: What is said of those without an agent.
     """
+    by, of_longest = _with_project(by), _with_project(of_longest)
     query = _query(found, *by, *of_longest, status=True)
     panel = panels.rows(text, query, transformations=_to_slowest(by, of_longest, sort))
     _named(panel, unnamed, *by, *of_longest)
@@ -126,6 +130,14 @@ def slowest(
     column(panel, _CALLED[semconv.OPERATION_NAME], **_narrow(144))
     column(panel, _CALLED[semconv.GEN_AI_AGENT_NAME], **_narrow(137))
     return _opening(panel, TRACE, session=shown, span=True)
+
+
+def _with_project(attributes: tuple[str, ...]) -> tuple[str, ...]:
+    """A session's project before its id, which says little to people."""
+    if semconv.SESSION_ID not in attributes:
+        return attributes
+    place = attributes.index(semconv.SESSION_ID)
+    return (*attributes[:place], semconv.PROJECT_NAME, *attributes[place:])
 
 
 def _to_slowest(

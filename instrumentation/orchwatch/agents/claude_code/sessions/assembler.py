@@ -92,7 +92,8 @@ class Assembler:
             session = self._sessions[session_id]
             for fact in hook_turns.released(session, now_ns):
                 reduce(session, fact, self._written)
-            spans += finalize(session, now_ns, self._silence_ns, reading=reading)
+            found = finalize(session, now_ns, self._silence_ns, reading=reading)
+            spans += [one.of_project(session.project) for one in found]
             if not _is_open(session):
                 self._open.discard(session_id)
         return spans

@@ -191,6 +191,7 @@ class Session:
         arrivals: Likewise by sub-agent, with an empty id for its own conversation.
         exited_ns: When Claude Code ended.
         lost_ns: The last sign of life when its process was no more.
+        project: The name of the project that it works on.
         start_ns: When it was started, as its file says.
         process_ns: When that process was started, which a hook knows at once.
         ready_ns: When it could be asked for something, as its file says.
@@ -199,6 +200,7 @@ class Session:
     """
 
     session_id: str
+    project: str = ""
     start_ns: int = 0
     process_ns: int = 0
     ready_ns: int = 0

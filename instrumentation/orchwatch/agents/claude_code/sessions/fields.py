@@ -11,6 +11,11 @@ from typing import Any
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _WORD = re.compile(r"[\w.:/-]{1,64}")
+# How keys begin that a directory may be named after; the Collector masks whole ones.
+_KEY = re.compile(
+    r"(?:sk|pk|rk)[-_]|gh[oprsu]_|github_pat_|glpat-|xox[abeoprs]-|AKIA|ASIA|AIza|ya29\.|eyJ"
+    r"|(?:npm|hf|rubygems)_[A-Za-z0-9]{20}"
+)
 _MAX_LENGTH = 256
 _MAX_COUNT = 1 << 53
 _LATEST_NS = 4_102_444_800 * 1_000_000_000  # the year 2100: later ones are no times
@@ -25,6 +30,14 @@ def mapping(value: object) -> dict[str, Any]:
 def text(value: object) -> str:
     """A short text such as an id or a name, or an empty one."""
     return value[:_MAX_LENGTH] if isinstance(value, str) else ""
+
+
+def project_name(directory: object) -> str:
+    """What a directory's path on any system ends in; empty if nothing, or what looks like a key."""
+    if not isinstance(directory, str):
+        return ""
+    name = re.split(r"[/\\]", directory.rstrip("/\\"))[-1]
+    return "" if _KEY.match(name) else text(name)
 
 
 def word(value: object) -> str:

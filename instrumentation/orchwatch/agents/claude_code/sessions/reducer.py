@@ -62,6 +62,10 @@ def _session_ready(session: Session, fact: facts.SessionReady) -> None:
         session.handled_ns = min(session.handled_ns or fact.time_ns, fact.time_ns)
 
 
+def _project_seen(session: Session, fact: facts.ProjectSeen) -> None:
+    session.project = session.project or fact.project
+
+
 def _session_ended(session: Session, fact: facts.SessionEnded) -> None:
     session.ended_ns = max(session.ended_ns, fact.time_ns)
 
@@ -141,6 +145,7 @@ def _task_changed(session: Session, fact: facts.TaskChanged) -> None:
 _REDUCERS: dict[type, Callable[[Session, Any], None]] = {
     facts.SessionStarted: _session_started,
     facts.SessionReady: _session_ready,
+    facts.ProjectSeen: _project_seen,
     facts.SessionEnded: _session_ended,
     facts.PromptSubmitted: _prompt_submitted,
     facts.PromptCopied: _prompt_copied,

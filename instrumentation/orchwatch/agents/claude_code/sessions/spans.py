@@ -61,6 +61,12 @@ class Span(NamedTuple):
     attributes: dict[str, AttributeValue]
     error_type: str = ""
 
+    def of_project(self, name: str) -> Span:
+        """The same, with the name of its session's project, where that is known."""
+        if not name:
+            return self
+        return self._replace(attributes={**self.attributes, semconv.PROJECT_NAME: name})
+
     @property
     def status(self) -> int:
         """OTLP's code: what was denied or interrupted has neither succeeded nor failed."""

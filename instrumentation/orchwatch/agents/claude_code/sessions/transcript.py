@@ -22,6 +22,7 @@ from orchwatch.agents.claude_code.sessions.facts import (
     Activity,
     AgentStarted,
     Fact,
+    ProjectSeen,
     SessionReady,
     SessionStarted,
 )
@@ -29,6 +30,7 @@ from orchwatch.agents.claude_code.sessions.fields import (
     mapping,
     milliseconds,
     moment_ns,
+    project_name,
     text,
     time_ns,
     word,
@@ -178,6 +180,7 @@ class Transcript:
         facts += reader(line, common)
         if not agent_id:
             facts += self._ready(line, session_id, at)
+            facts += self._project(line, session_id, at)
             if not self._turns.copying:
                 self._state["latest"] = max(self._state["latest"], at)
         return facts
@@ -188,6 +191,14 @@ class Transcript:
             return []
         self._state["begun"] = True
         return [SessionReady(session_id=session_id, time_ns=at)] if _is_before_prompt(line) else []
+
+    def _project(self, line: dict[str, Any], session_id: str, at: int) -> list[Fact]:
+        """What it begins in; it may go elsewhere later. States of earlier versions know none."""
+        name = project_name(line.get("cwd"))
+        if not name or self._state.get("project"):
+            return []
+        self._state["project"] = name
+        return [ProjectSeen(session_id=session_id, time_ns=at, passive=True, project=name)]
 
     def _cost(self, record: dict[str, Any]) -> list[Fact]:
         """What is written when Claude Code ends, and again when a resumed session does.

@@ -18,6 +18,17 @@ class SessionReady(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProjectSeen(Fact):
+    """The session works on a project.
+
+    Attributes:
+        project: Its name, which is the last part of the session's directory.
+    """
+
+    project: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SessionEnded(Fact):
     """The session is over.
 

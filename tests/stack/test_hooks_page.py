@@ -74,3 +74,24 @@ def test_hooks_outside_of_turns_have_no_share_and_turns_without_hooks_no_row(sta
     assert (
         boards.shown(stack, "hooks", "Each hook", Span.last(HOUR_S), service="true-no-hook") == []
     )
+
+
+def test_each_plugin_has_the_figures_of_its_hooks_together(stack: Stack) -> None:
+    trace = secrets.token_hex(16)
+    own: dict[str, Any] = {"trace": trace, "plugin": "superpowers"}
+    spans = [
+        *(workload.ended(semconv.HOOK_PROCESS, 0.1, hook="a", event="Stop", **own) for _ in "1234"),
+        workload.ended(semconv.HOOK_PROCESS, 1.6, hook="b", event="PreToolUse", error="E", **own),
+        workload.ended(semconv.HOOK_PROCESS, 0.5, hook="mine", event="Stop", trace=trace),
+        workload.ended(semconv.AGENT_TURN, 20, trace=trace),
+    ]
+    _arrived(stack, "true-plugins", spans)
+    span = Span.last(HOUR_S)
+    rows = boards.rows(stack, "hooks", "Each plugin", span, service="true-plugins")
+    found = {row["Plugin"]: row for row in rows}
+    assert set(found) == {"superpowers", "nil"}
+    plugin = found["superpowers"]
+    assert (plugin["Count"], plugin["Failed"], plugin["Timed out"]) == (5, 1, 0)
+    assert plugin["p95"] == plugin["Longest"] == pytest.approx(1.6 * NS_PER_S, rel=1e-3)
+    assert plugin["Share of turns"] == pytest.approx(2.0 / 20, rel=1e-3)
+    assert found["nil"]["Count"] == 1

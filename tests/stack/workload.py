@@ -24,6 +24,7 @@ _ATTRIBUTES = {
     "error": semconv.ERROR_TYPE,
     "hook": semconv.HOOK_NAME,
     "event": semconv.HOOK_EVENT_NAME,
+    "plugin": semconv.HOOK_PLUGIN,
     "tool": semconv.GEN_AI_TOOL_NAME,
     "model": semconv.GEN_AI_RESPONSE_MODEL,
     "output_tokens": semconv.GEN_AI_USAGE_OUTPUT_TOKENS,

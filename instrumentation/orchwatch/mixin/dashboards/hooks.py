@@ -31,15 +31,10 @@ _RAN = queries.chosen(f"{DURATION}_count", _HOOK)
 _CHOSEN = f'resource.{semconv.SERVICE_NAME} =~ "$service"'
 # What a hook makes wait.
 _TURNS = (semconv.AGENT_TURN, semconv.ORCHESTRATION_RUN)
-_OPERATION, _NAME, _EVENT, _ERROR = (
-    spans.key(one)
-    for one in (
-        semconv.OPERATION_NAME,
-        semconv.HOOK_NAME,
-        semconv.HOOK_EVENT_NAME,
-        semconv.ERROR_TYPE,
-    )
-)
+_OPERATION, _ERROR = map(spans.key, (semconv.OPERATION_NAME, semconv.ERROR_TYPE))
+# What tells them apart, and what each is called.
+_BY_HOOK = {semconv.HOOK_NAME: "Hook", semconv.HOOK_EVENT_NAME: "Event"}
+_BY_PLUGIN = {semconv.HOOK_PLUGIN: "Plugin"}
 _TOOK = spans.folded(spans.DURATION, "first")
 _FAILED, _LATE, _TURN, _TURNS_TOOK, _SHARE = "failed", "late", "turn", "turns", "share"
 
@@ -65,7 +60,8 @@ def page(table: Targets) -> Page:
                 height=4,
                 panels=((8, durations.p95(_HOOK, settings, limits)), (8, _ran()), (8, _failed())),
             ),
-            Row(height=9, panels=((24, _each(limits)),)),
+            Row(height=9, panels=((24, _each_hook(limits)),)),
+            Row(height=6, panels=((24, _each_plugin(limits)),)),
             Section(
                 title="All hooks over time",
                 rows=(
@@ -106,7 +102,7 @@ def _failed() -> Panel:
     return panels.number(text, query, unit=units.COUNT, decimals=0, steps=steps)
 
 
-def _each(limits: Limits) -> Panel:
+def _each_hook(limits: Limits) -> Panel:
     text = Text(
         f"Each hook{queries.CUT}",
         "By its name, which is its script's or Claude Code's, and the event that it ran for. Share "
@@ -115,12 +111,27 @@ def _each(limits: Limits) -> Panel:
         f"all hooks. {queries.LOOKED_AT}",
         _NO_HOOK,
     )
+    return _each(text, limits, _BY_HOOK)
+
+
+def _each_plugin(limits: Limits) -> Panel:
+    text = Text(
+        f"Each plugin{queries.CUT}",
+        "The same by the plugin that brought the hook, for sessions of Claude Code whose files or "
+        "installed plugins tell. The row without a name is all other hooks together.",
+        _NO_HOOK,
+    )
+    return _each(text, limits, _BY_PLUGIN)
+
+
+def _each(text: Text, limits: Limits, named: dict[str, str]) -> Panel:
+    """A row for each combination of some attributes of hooks."""
     operations = queries.any_of(_HOOK, *_TURNS)
     found = f'{{ {queries.NAME} =~ "{operations}" && {_CHOSEN} }}'
-    by = (semconv.OPERATION_NAME, semconv.HOOK_NAME, semconv.HOOK_EVENT_NAME, semconv.ERROR_TYPE)
-    panel = panels.rows(text, spans.each(found, by=by), transformations=_to_hooks())
+    by = (semconv.OPERATION_NAME, *named, semconv.ERROR_TYPE)
+    panel = panels.rows(text, spans.each(found, by=by), transformations=_to_rows(named))
     unnamed = grading.words({queries.NIL: ("-", grading.UNKNOWN)})
-    for name in ("Hook", "Event"):
+    for name in named.values():
         column(panel, name, unit="string", mappings=[unnamed])
     for name in ("p95", "Longest", "Together"):
         column(panel, name, unit=units.NANOSECONDS, decimals=None, **{"custom.width": 85})
@@ -137,9 +148,9 @@ def _each(limits: Limits) -> Panel:
     return panel
 
 
-def _to_hooks() -> list[Transformation]:
-    """A row for each hook and event, with the time of all turns beside it."""
-    by = (_OPERATION, _NAME, _EVENT)
+def _to_rows(named: dict[str, str]) -> list[Transformation]:
+    """A row for each combination, with the time of all turns beside it."""
+    by = (_OPERATION, *map(spans.key, named))
     figures = {
         _TOOK: spans.aggregated("count", "sum", "p95", "max"),
         **{one: spans.aggregated("sum") for one in (_FAILED, _LATE, _TURN)},
@@ -147,8 +158,7 @@ def _to_hooks() -> list[Transformation]:
     total, turns = spans.folded(_TOOK, "sum"), spans.folded(_TURN, "sum")
     turn = "|".join(_TURNS).replace(".", r"\.")
     renamed = {
-        _NAME: "Hook",
-        _EVENT: "Event",
+        **{spans.key(attribute): name for attribute, name in named.items()},
         spans.folded(_TOOK, "count"): "Count",
         spans.folded(_TOOK, "p95"): "p95",
         spans.folded(_TOOK, "max"): "Longest",

@@ -51,7 +51,6 @@ _CALLED: Final = {
     semconv.OPERATION_NAME: "Operation",
     semconv.GEN_AI_AGENT_NAME: "Agent",
     semconv.SESSION_ID: "Session",
-    semconv.PROJECT_NAME: "Project",
     semconv.ERROR_TYPE: "Error",
     semconv.HOOK_NAME: "Hook",
     semconv.HOOK_EVENT_NAME: "Event",
@@ -114,16 +113,19 @@ def slowest(
         sort: The column whose largest comes first.
         unnamed: What is said of those without an agent.
     """
-    by, of_longest = _with_project(by), _with_project(of_longest)
-    query = _query(found, *by, *of_longest, status=True)
+    shown = semconv.SESSION_ID in (*by, *of_longest)
+    # A trace has one: grouped by it too, the search would take longer.
+    named = (semconv.PROJECT_NAME,) if shown else ()
+    query = _query(found, *by, *of_longest, status=True, select=named)
     panel = panels.rows(text, query, transformations=_to_slowest(by, of_longest, sort))
     _named(panel, unnamed, *by, *of_longest)
     column(panel, LONGEST, unit=units.NANOSECONDS, **_narrow(90))
     column(panel, COUNT, unit=units.COUNT, **_narrow(65))
     column(panel, _STARTED, unit=units.MOMENT, **_narrow(120))
     column(panel, _OUTCOME, **_outcome())
-    shown = semconv.SESSION_ID in (*by, *of_longest)
     if shown:
+        # A name, whatever it looks like.
+        column(panel, "Project", unit="string")
         opened = link("session", "service", "operation", session="${__value.raw}")
         column(panel, _CALLED[semconv.SESSION_ID], links=panels.opens(opened, "Show the session"))
     # What is left is the session's, or the error's: these are long.
@@ -132,19 +134,12 @@ def slowest(
     return _opening(panel, TRACE, session=shown, span=True)
 
 
-def _with_project(attributes: tuple[str, ...]) -> tuple[str, ...]:
-    """A session's project before its id, which says little to people."""
-    if semconv.SESSION_ID not in attributes:
-        return attributes
-    place = attributes.index(semconv.SESSION_ID)
-    return (*attributes[:place], semconv.PROJECT_NAME, *attributes[place:])
-
-
 def _to_slowest(
     by: tuple[str, ...], of_longest: tuple[str, ...], sort: str
 ) -> list[Transformation]:
     keys, shown = [key(name) for name in by], [key(name) for name in of_longest]
     status = OUTCOME_KEY
+    project = semconv.PROJECT_NAME
     first = aggregated("first")
     of_all = {
         **grouped_by(*keys, status),
@@ -152,6 +147,7 @@ def _to_slowest(
         _MAX: first,
         folded(TIME, "first"): first,
         folded(SPAN_ID, "first"): first,
+        folded(project, "first"): first,
         **dict.fromkeys((*shown, TRACE_ID), first),
     }
     renamed = {
@@ -173,19 +169,30 @@ def _to_slowest(
             panels.converted(_SESSION, "string"),
         ]
         renamed[_SESSION] = _SESSION
+        renamed = _inserted(renamed, source, folded(project, "first", "first"), "Project")
     if semconv.ERROR_TYPE in by:
         # It says the outcome, and its name is long.
         del renamed[status]
     return [
         # So the first of each trace is the longest of those that came back.
         transform("sortBy", sort=[{"field": DURATION, "desc": True}]),
-        *_of_each_trace(*keys, *shown, status, kept=(TIME, SPAN_ID)),
+        *_of_each_trace(*keys, *shown, status, kept=(TIME, SPAN_ID, project)),
         # And the first of all is the longest of all.
         transform("sortBy", sort=[{"field": _MAX, "desc": True}]),
         transform("groupBy", fields=of_all),
         *copied,
         *panels.chosen(renamed, sort),
     ]
+
+
+def _inserted(renamed: dict[str, str], before: str, name: str, called: str) -> dict[str, str]:
+    """One more column, before another one."""
+    found: dict[str, str] = {}
+    for column_name, text in renamed.items():
+        if column_name == before:
+            found[name] = called
+        found[column_name] = text
+    return found
 
 
 def each(found: str, *attributes: str, by: tuple[str, ...] = ()) -> panels.Query:
@@ -206,10 +213,13 @@ def folded(name: str, *how: str) -> str:
     return " ".join([name, *(f"({one})" for one in how)])
 
 
-def _query(found: str, *by: str, status: bool = False) -> panels.Query:
+def _query(
+    found: str, *by: str, status: bool = False, select: tuple[str, ...] = ()
+) -> panels.Query:
     groups = "".join(f" | {key(name)}" for name in by) + (f" | {OUTCOME_KEY}" if status else "")
     figures = f"{NUMBER} > 0 | {_SUM} > 0ns | {_MAX} > 0ns"
-    return queries.groups("A", f"{found}{groups} | {figures}")
+    selected = "".join(f" | select({queries.attribute(name)})" for name in select)
+    return queries.groups("A", f"{found}{groups} | {figures}{selected}")
 
 
 def key(name: str) -> str:

@@ -285,6 +285,8 @@ def _hook(place: Place, hook: HookRan) -> Span:
         semconv.HOOK_EVENT_NAME: hook.event,
         semconv.HOOK_NAME: hook.name,
     }
+    if hook.plugin:
+        more[semconv.HOOK_PLUGIN] = hook.plugin
     if hook.tool_use_id:
         more[semconv.GEN_AI_TOOL_CALL_ID] = hook.tool_use_id
     if hook.blocked:

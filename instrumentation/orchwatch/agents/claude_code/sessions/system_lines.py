@@ -16,6 +16,7 @@ from orchwatch.agents.claude_code.sessions.facts import (
 )
 from orchwatch.agents.claude_code.sessions.fields import count, mapping, milliseconds, text
 from orchwatch.agents.claude_code.settings.hook_wrapping import is_wrapped_command
+from orchwatch.agents.claude_code.settings.plugins import plugin_of
 
 _SILENT = frozenset(
     {
@@ -69,6 +70,7 @@ def hook_progress(
         "record_id": text(line.get("uuid")),
         "event": event,
         "name": name,
+        "plugin": plugin_of(data.get("command")),
         "tool_use_id": text(line.get("toolUseID")) if "ToolUse" in event else "",
         "prompt_id": _turn_of(common, event, name),
     }
@@ -115,6 +117,7 @@ def attachment(
         "record_id": text(line.get("uuid")),
         "event": event,
         "name": text(attached.get("hookName")),
+        "plugin": plugin_of(attached.get("command")),
         "end_ns": common["time_ns"],
         "error_type": kind if failed else None,
         "blocked": blocked,
@@ -139,15 +142,17 @@ def _stop_hooks(line: dict[str, Any], common: dict[str, Any], state: dict[str, A
     waiting, state["stops"] = state["stops"], []
     durations_seen, state["stopped"] = state["stopped"], []
     infos = line.get("hookInfos")
-    durations = [
-        milliseconds(mapping(info).get("durationMs"))
+    measured = [
+        (milliseconds(mapping(info).get("durationMs")), plugin_of(mapping(info).get("command")))
         for info in (infos if isinstance(infos, list) else [])
         if not is_wrapped_command(text(mapping(info).get("command")))
     ]
+    durations = [duration_ns for duration_ns, _ in measured]
     at = common["time_ns"]
     if not waiting:
         for duration_ns in durations_seen:
             if duration_ns in durations:
+                del measured[durations.index(duration_ns)]
                 durations.remove(duration_ns)
         waiting = [
             {
@@ -156,8 +161,9 @@ def _stop_hooks(line: dict[str, Any], common: dict[str, Any], state: dict[str, A
                 "record_id": f"{text(line.get('uuid'))}/{number}",
                 "event": "Stop",
                 "name": "Stop",
+                "plugin": plugin,
             }
-            for number, duration_ns in enumerate(durations)
+            for number, (duration_ns, plugin) in enumerate(measured)
             if duration_ns is not None
         ]
         durations = [duration_ns for duration_ns in durations if duration_ns is not None]

@@ -120,6 +120,7 @@ class HookRan(Fact):
         record_id: The record's own id.
         event: The event that it hangs on.
         name: Claude Code's name of it: event and what it matched.
+        plugin: The plugin that it is of, where that is known.
         end_ns: When it was done, where that is recorded.
         error_type: Why it failed.
         blocked: Whether it objected, which is no failure.
@@ -130,6 +131,7 @@ class HookRan(Fact):
     record_id: str
     event: str
     name: str
+    plugin: str = ""
     end_ns: int | None = None
     error_type: str | None = None
     blocked: bool = False

@@ -21,7 +21,7 @@ from orchwatch.mixin.lib import alerting, promql
 from orchwatch.mixin.lib.promql import DURATION
 
 if TYPE_CHECKING:
-    from orchwatch.mixin.dashboards.panels import Panel, Transformation
+    from orchwatch.mixin.dashboards.panels import Panel, Table, Transformation
     from orchwatch.mixin.dashboards.units import Limits
     from orchwatch.targets.target_table import Targets
 
@@ -118,13 +118,15 @@ def _each_plugin(limits: Limits) -> Panel:
     text = Text(
         f"Each plugin{queries.CUT}",
         "The same by the plugin that brought the hook, for sessions of Claude Code whose files or "
-        "installed plugins tell. The row without a name is all other hooks together.",
+        "installed plugins tell. The row that names none is all other hooks together.",
         _NO_HOOK,
     )
-    return _each(text, limits, _BY_PLUGIN)
+    panel = _each(text, limits, _BY_PLUGIN)
+    none = grading.words({queries.NIL: ("no plugin", grading.UNKNOWN)})
+    return column(panel, "Plugin", mappings=[none])
 
 
-def _each(text: Text, limits: Limits, named: dict[str, str]) -> Panel:
+def _each(text: Text, limits: Limits, named: dict[str, str]) -> Table:
     """A row for each combination of some attributes of hooks."""
     operations = queries.any_of(_HOOK, *_TURNS)
     found = f'{{ {queries.NAME} =~ "{operations}" && {_CHOSEN} }}'

@@ -131,6 +131,10 @@ bench-freshness: setup ## Measure how soon the monitor shows what a real client 
 bench-dashboards: setup stack ## Measure the dashboards' queries on a month of data and a thousand sessions
 	@PYTHONPATH=stack:. $(BIN)/python -m benchmarks.dashboard_queries
 
+.PHONY: bench-monitor
+bench-monitor: setup ## Measure refresh, query, compaction, report, flame, status line over up to ten million operations
+	@$(BIN)/python benchmarks/monitor.py
+
 .PHONY: bench-monitor-process
 bench-monitor-process: setup ## Measure what the monitor takes after an hour of operations
 	@$(BIN)/python benchmarks/monitor_process.py

@@ -29,7 +29,8 @@ BARE = [sys.executable, "-c", "pass"]
 COMMANDS = (
     "current", "kpi list", "sessions", "agents", "traces", "trace", "trace --failed",
     "trace --slowest state.query", "trace --waterfall", "critical-path", "flame",
-    "flame --since all", "hooks", "events", "status-line", "doctor",
+    "flame --since all", "hooks", "events", "status-line", "doctor", "forecast", "report",
+    "export", "export --format prometheus",
 )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import subprocess
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -33,7 +34,7 @@ Outcome = Literal["ok", "blocked", "failed", "timeout"]
 
 
 class HookError(OrchwatchError):
-    """A hook's command cannot be run at all; the message names the command."""
+    """A hook cannot be run at all; the message names its command, or the rule that it breaks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,13 @@ class Hook:
 
     command: tuple[str, ...]
     timeout_s: float = DEFAULT_TIMEOUT_S
+
+    def __post_init__(self) -> None:
+        timeout_s = self.timeout_s
+        if type(timeout_s) not in {int, float} or not 0 < timeout_s <= threading.TIMEOUT_MAX:
+            raise HookError(
+                f"a hook's timeout_s must be a finite number of seconds above 0, not {timeout_s!r}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

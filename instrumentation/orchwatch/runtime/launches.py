@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import select
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from orchwatch.errors import OrchwatchError
 from orchwatch.runtime import processes, settings
-
-if TYPE_CHECKING:
-    import threading
 
 READY_FD = "ORCHWATCH_READY_FD"
 _SLICE_S = 0.1
@@ -55,8 +53,10 @@ class Limits:
                 raise AgentError(f"{name} must be an int of at least {least}")
         for name in ("ready_s", "run_s", "backoff_s", "max_backoff_s", "grace_s"):
             value = getattr(self, name)
-            if not (value is None and name == "run_s") and not value >= 0:
-                raise AgentError(f"{name} must be a number of seconds, not {value!r}")
+            if value is None and name == "run_s":
+                continue
+            if type(value) not in {int, float} or not 0 <= value <= threading.TIMEOUT_MAX:
+                raise AgentError(f"{name} must be a finite number of seconds, not {value!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import math
 import os
 import threading
 from contextlib import suppress
@@ -98,10 +99,12 @@ class MemoryManager:
     ) -> None:
         if limit_bytes is None:
             limit_bytes = int((targets or target_table.load()).levels[TARGET].target)
-        if limit_bytes <= 0:
+        if not 0 < limit_bytes < math.inf:
             raise MemoryLimitError(f"limit_bytes must be more than 0, not {limit_bytes!r}")
-        if not interval_s > 0:
-            raise MemoryLimitError(f"interval_s must be more than 0, not {interval_s!r}")
+        if not 0 < interval_s <= threading.TIMEOUT_MAX:
+            raise MemoryLimitError(
+                f"interval_s must be a finite number of seconds above 0, not {interval_s!r}"
+            )
         self.limit_bytes = limit_bytes
         self._interval_s = interval_s
         self._caches: dict[str, Cache] = {}
@@ -113,6 +116,9 @@ class MemoryManager:
         self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Self:
+        if self._thread is not None:
+            raise MemoryLimitError("the memory manager is in use in a with block already")
+        self._ended.clear()
         self._thread = threading.Thread(target=self._watch, name="memory", daemon=True)
         self._thread.start()
         return self
@@ -126,6 +132,7 @@ class MemoryManager:
         self._ended.set()
         if self._thread is not None:
             self._thread.join()
+            self._thread = None
 
     def register(self, name: str, cache: Cache) -> None:
         """Have a cache trimmed under pressure; one registered earlier under the name is let go."""

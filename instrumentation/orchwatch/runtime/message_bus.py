@@ -15,7 +15,7 @@ from orchwatch.runtime.message import MailboxFullError, MessageError, check_name
 from orchwatch.runtime.message_schema import BROADCAST, DIRECT, SCHEMA
 from orchwatch.runtime.message_tables import Draft
 from orchwatch.runtime.message_telemetry import Exporter, Totals, totals
-from orchwatch.runtime.wakeups import wake
+from orchwatch.runtime.wakeups import may_be_read, wake
 
 if TYPE_CHECKING:
     import sqlite3
@@ -131,7 +131,7 @@ class MessageBus(Closing):
         """
         check_name("the name of a mailbox", to)
         draft = self._draft(kind, "", DIRECT, body, baggage)
-        return self._send(draft, wait_s, lambda _connection: [to])[0]
+        return self._send(draft, wait_s, lambda _connection: [to], to_many=False)[0]
 
     def publish(
         self,
@@ -144,8 +144,11 @@ class MessageBus(Closing):
     ) -> int:
         """Send to each mailbox with this topic, or to none; gives how many there are.
 
+        A mailbox that is full and that nobody has open, its agent being gone, does not hold up the
+        others: its oldest message becomes a dead letter.
+
         Raises:
-            MailboxFullError: One of them has no room; nothing was sent.
+            MailboxFullError: One that is read has no room; nothing was sent.
             MessageError: This is no message; nothing was sent.
         """
         check_name("a topic", topic)
@@ -204,16 +207,27 @@ class MessageBus(Closing):
         return Draft(self.name, kind, topic, label, json.dumps(headers), encode_body(kind, body))
 
     def _send(
-        self, draft: Draft, wait_s: float, recipients: Callable[[sqlite3.Connection], list[str]]
+        self,
+        draft: Draft,
+        wait_s: float,
+        recipients: Callable[[sqlite3.Connection], list[str]],
+        *,
+        to_many: bool = True,
     ) -> tuple[int, int]:
         if not wait_s >= 0:
             raise MessageError(f"wait_s must be 0 or more, not {wait_s!r}")
         deadline_s = time.monotonic() + wait_s
+
+        def is_abandoned(mailbox: str) -> bool:
+            return to_many and not may_be_read(self.path, mailbox)
+
         while True:
             try:
                 with self._database.writing() as connection:
                     to = recipients(connection)
-                    number = message_tables.add(connection, draft, to, wait_s) if to else 0
+                    number = (
+                        message_tables.add(connection, draft, to, wait_s, is_abandoned) if to else 0
+                    )
                 break
             except MailboxFullError:
                 left_s = deadline_s - time.monotonic()

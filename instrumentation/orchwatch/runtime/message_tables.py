@@ -23,6 +23,7 @@ from orchwatch.runtime.message_schema import OTHER
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Callable
 
 MAX_TOPIC_LABELS = 20
 MAX_DEAD_LETTERS = 1_000
@@ -51,8 +52,16 @@ class Claimed(NamedTuple):
     waited_ns: int
 
 
-def add(connection: sqlite3.Connection, draft: Draft, mailboxes: list[str], waited_s: float) -> int:
+def add(
+    connection: sqlite3.Connection,
+    draft: Draft,
+    mailboxes: list[str],
+    waited_s: float,
+    is_abandoned: Callable[[str], bool],
+) -> int:
     """Send to each of some mailboxes, or to none; gives the message's number.
+
+    In one that is full, and that nobody reads, the oldest message makes room as a dead letter.
 
     Raises:
         MessageError: There is no such mailbox.
@@ -64,7 +73,7 @@ def add(connection: sqlite3.Connection, draft: Draft, mailboxes: list[str], wait
         ).fetchone()
         if row is None:
             raise MessageError(f"there is no mailbox {name!r} on this bus")
-        if row[1] >= row[0]:
+        if row[1] >= row[0] and not (is_abandoned(name) and _make_room(connection, name)):
             raise MailboxFullError(name, row[0], waited_s)
     label = _label(connection, draft.label)
     number = connection.execute(
@@ -245,6 +254,17 @@ def _loaded(text: str) -> object:
         return json.loads(text)
     except (TypeError, ValueError, RecursionError):
         return text
+
+
+def _make_room(connection: sqlite3.Connection, mailbox: str) -> bool:
+    """Whether a message has gone: one that somebody works on is not the oldest that can."""
+    lane = _free_lane(connection, mailbox, time.monotonic_ns())
+    if lane is None:
+        return False
+    sender, number, tries, _ = lane
+    error = "the mailbox is full, and nobody reads it"
+    _bury(connection, mailbox, sender, number, tries=tries, error=error)
+    return True
 
 
 def _free_lane(

@@ -81,3 +81,15 @@ def wake(path: Path, name: str) -> None:
         if getattr(_sending, "socket", None) is None:
             _sending.socket = socket.socket(socket.AF_UNIX, _DATAGRAMS)
         _sending.socket.sendto(b"1", _address(path, name))
+
+
+def may_be_read(path: Path, name: str) -> bool:
+    """Whether a process may have a `Waiter` for this; False only where there is none."""
+    if sys.platform != "linux":
+        return True
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, _DATAGRAMS) as sending:
+        try:
+            sending.sendto(b"1", _address(path, name))
+        except ConnectionRefusedError:
+            return False
+    return True

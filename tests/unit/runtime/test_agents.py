@@ -350,8 +350,12 @@ def test_a_hook_that_cannot_be_run_stops_nothing() -> None:
         ({"agents": 0}, "agents must be an int of at least 1"),
         ({"agents": 1.5}, "agents must be an int of at least 1"),
         ({"restarts": -1}, "restarts must be an int of at least 0"),
-        ({"grace_s": -1}, "grace_s must be a number of seconds, not -1"),
-        ({"run_s": float("nan")}, "run_s must be a number of seconds, not nan"),
+        ({"grace_s": -1}, "grace_s must be a finite number of seconds, not -1"),
+        ({"run_s": float("nan")}, "run_s must be a finite number of seconds, not nan"),
+        ({"ready_s": float("inf")}, "ready_s must be a finite number of seconds, not inf"),
+        ({"backoff_s": 1e300}, "backoff_s must be a finite number of seconds, not 1e\\+300"),
+        ({"max_backoff_s": "1"}, "max_backoff_s must be a finite number of seconds, not '1'"),
+        ({"grace_s": None}, "grace_s must be a finite number of seconds, not None"),
     ],
 )
 def test_a_limit_that_is_none_is_one_clear_error(limits: dict[str, float], reason: str) -> None:

@@ -14,6 +14,7 @@ from orchwatch.testing import capture
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Any
 
 
 def run(source: str, timeout_s: float = 60.0) -> HookResult:
@@ -119,3 +120,9 @@ def test_the_policy_lets_agents_read_library_files_only(
 ) -> None:
     result = hooks.process(BATCH_POLICY, event, {"tool_input": {"files": files}})
     assert (result.outcome, result.reason) == (outcome, reason)
+
+
+@pytest.mark.parametrize("timeout_s", [0, -1, float("nan"), float("inf"), "1", None])
+def test_a_timeout_that_is_none_is_refused(timeout_s: Any) -> None:
+    with pytest.raises(HookError, match="timeout_s must be a finite number of seconds above 0"):
+        Hook(command=("true",), timeout_s=timeout_s)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from orchwatch.runtime.memory import MemoryCheck
+
 MIB = 1024 * 1024
 TIMEOUT_S = 60.0
 
@@ -169,8 +171,9 @@ def test_in_a_with_block_it_looks_by_itself() -> None:
     [
         (lambda: MemoryManager(0), "limit_bytes must be more than 0, not 0"),
         (lambda: MemoryManager(-5), "limit_bytes must be more than 0, not -5"),
-        (lambda: MemoryManager(interval_s=0), "interval_s must be more than 0, not 0"),
-        (lambda: MemoryManager(interval_s=float("nan")), "interval_s must be more than 0"),
+        (lambda: MemoryManager(interval_s=0), "seconds above 0, not 0"),
+        (lambda: MemoryManager(interval_s=float("nan")), "seconds above 0, not nan"),
+        (lambda: MemoryManager(interval_s=float("inf")), "seconds above 0, not inf"),
     ],
 )
 def test_a_setting_that_is_none_is_one_clear_error(make: Callable[[], object], reason: str) -> None:
@@ -206,3 +209,20 @@ def test_a_cache_that_does_not_say_its_size_is_named_and_the_others_are_trimmed(
     memory.register("one", cache)
     assert memory.check().failed == ("trim broken: RuntimeError: closed",)
     assert cache.size_bytes == 0
+
+
+def test_it_watches_again_in_a_second_block() -> None:
+    checked = threading.Event()
+
+    class Watched(MemoryManager):
+        def check(self) -> MemoryCheck:
+            checked.set()
+            return super().check()
+
+    memory = Watched(interval_s=0.01)
+    for _ in range(2):
+        with memory:
+            assert checked.wait(60.0)
+        checked.clear()
+    with memory, pytest.raises(MemoryLimitError, match="in use in a with block already"), memory:
+        pass

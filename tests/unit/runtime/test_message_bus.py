@@ -232,6 +232,28 @@ def test_a_full_mailbox_refuses_or_is_waited_for(join: Open) -> None:
     assert planner.totals()["(direct)"].sent == 3
 
 
+def test_a_full_mailbox_that_nobody_reads_does_not_hold_up_the_others(join: Open) -> None:
+    gone = join("agent-1").mailbox(["builds"], capacity=2)
+    other = join("agent-2").mailbox(["builds"])
+    planner = join("planner")
+    for number in (1, 2):
+        planner.broadcast("note", number)
+    with pytest.raises(MailboxFullError):  # it may be read yet
+        planner.broadcast("note", 3)
+    gone.close()
+    planner.broadcast("note", 3)
+    planner.publish("builds", "done", 4)
+    with pytest.raises(MailboxFullError):  # its sender can know
+        planner.send("agent-1", "task", 5)
+    assert bodies(other) == [1, 2, 3, 4]
+    letters = planner.dead_letters()
+    assert [(letter.mailbox, letter.body) for letter in letters] == [("agent-1", 1), ("agent-1", 2)]
+    assert {letter.error for letter in letters} == {"the mailbox is full, and nobody reads it"}
+    assert planner.totals()["(broadcast)"].dead == 2
+    again = join("agent-1").mailbox(capacity=2)
+    assert bodies(again) == [3, 4]
+
+
 def test_sending_to_a_mailbox_that_is_not_there_is_an_error(join: Open) -> None:
     with pytest.raises(MessageError, match="there is no mailbox 'agent-9' on this bus"):
         join("planner").send("agent-9", "task")

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import math
 import random
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -150,6 +151,27 @@ def test_the_command_says_what_it_knows_and_what_not(
     ):
         assert main(["forecast", *words]) == 2
         assert said in capsys.readouterr().err
+
+
+def test_without_scipy_it_is_named_and_a_report_goes_without(
+    home: Path,
+    record: Record,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    fill(record, lambda _: 20, MIN_STEPS + 2)
+    assert home.exists()
+    monkeypatch.delitem(sys.modules, "orchwatch.analysis.projection", raising=False)
+    monkeypatch.delattr("orchwatch.analysis.projection", raising=False)
+    monkeypatch.setitem(sys.modules, "scipy", None)
+    assert main(["forecast"]) == 1
+    out, err = capsys.readouterr()
+    told = "forecasts need SciPy; install it with: pip install 'orchwatch[forecast]'"
+    assert (out, err) == ("", f"orchwatch: {told}\n")
+    assert main(["report", "--format", "json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["forecasts"], found["not_forecast"]) == ([], f"{told}.")
+    assert found["operations"]["state.query"]["count"] == 5 * (MIN_STEPS + 2)
 
 
 def test_an_empty_home_has_nothing_to_go_by(home: Path) -> None:

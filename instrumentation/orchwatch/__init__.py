@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from orchwatch.integrations.instrumentor import OrchestrationInstrumentor
     from orchwatch.recording.metrics import count, gauge
     from orchwatch.recording.operation import operation
+    from orchwatch.recording.profiler import Profiler
     from orchwatch.recording.propagation import attach, child_environment, inject
     from orchwatch.recording.timed_calls import timed
     from orchwatch.sdk import configure
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 __all__ = [
     "OrchestrationInstrumentor",
     "OrchwatchError",
+    "Profiler",
     "attach",
     "child_environment",
     "configure",
@@ -33,6 +35,7 @@ __all__ = [
 _HOMES = {
     "OrchestrationInstrumentor": "orchwatch.integrations.instrumentor",
     "OrchwatchError": "orchwatch.errors",
+    "Profiler": "orchwatch.recording.profiler",
     "attach": "orchwatch.recording.propagation",
     "child_environment": "orchwatch.recording.propagation",
     "configure": "orchwatch.sdk",

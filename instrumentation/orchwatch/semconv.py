@@ -64,6 +64,7 @@ PROCESS_EXIT_CODE = "process.exit.code"
 MESSAGING_DESTINATION_NAME = "messaging.destination.name"
 MESSAGING_BODY_SIZE = "messaging.message.body.size"
 EVENT_NAME = "event.name"
+EVENTS_DROPPED = "orchestration.events.dropped"
 HOOK_EVENT_NAME = "orchestration.hook.event_name"
 HOOK_OUTCOME = "orchestration.hook.outcome"
 HOOK_BLOCKED = "blocked"  # its value where a hook objects: it has done its work, and not failed

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
+from orchwatch import semconv
 from orchwatch.recording import active, in_flight, losses, threads
+from orchwatch.recording.otlp_json import clean_attributes
 
 TYPE_CHECKING = False  # typing costs more to import than all of this
 if TYPE_CHECKING:
@@ -11,9 +15,10 @@ if TYPE_CHECKING:
 
     from orchwatch.recording.context import Context
     from orchwatch.recording.otlp_json import Attributes, AttributeValue
-    from orchwatch.recording.recorder import Recorder
+    from orchwatch.recording.recorder import Event, Recorder
 
 MAX_NAME_LENGTH = 256
+MAX_EVENTS = 128  # of a span, as the OpenTelemetry SDK keeps by default
 UNNAMED = "unnamed"
 OTHER_ERROR = "_OTHER"  # semantic conventions: an error that has no better name
 
@@ -47,6 +52,7 @@ class operation:  # noqa: N801 - used like a function, as contextlib's managers 
         "clock_ns",
         "context",
         "error_type",
+        "events",
         "name",
         "parent_span_id",
         "recorder",
@@ -59,6 +65,7 @@ class operation:  # noqa: N801 - used like a function, as contextlib's managers 
     # Set by the recorder when the operation starts.
     context: Context
     clock_ns: int
+    events: list[Event] | None  # with the first one
     parent_span_id: str
     start_ns: int
     state: Any  # the recorder's own
@@ -72,6 +79,7 @@ class operation:  # noqa: N801 - used like a function, as contextlib's managers 
         self.name = name if type(name) is str and 0 < len(name) <= MAX_NAME_LENGTH else _mend(name)
         self.attributes = attributes
         self.error_type = ""
+        self.events = None
         self.trace_id = ""
         self.span_id = ""
 
@@ -82,6 +90,31 @@ class operation:  # noqa: N801 - used like a function, as contextlib's managers 
                 value = value[:]  # as it is now
             self.attributes = {**(self.attributes or {}), key: value}
         except Exception as error:  # noqa: BLE001 - unhashable key, or attributes that are no mapping
+            losses.count_error("bad_attribute", error)
+
+    def add_event(self, name: str, attributes: Attributes | None = None) -> None:
+        """Notes that something has happened now, within the running operation.
+
+        It is kept with the span and shown by `orchwatch trace`. Of more than `MAX_EVENTS` the first
+        are kept, and the attribute `orchestration.events.dropped` says how many were not.
+
+        Args:
+            name: A short constant, e.g. `cache.miss`; data belongs in the attributes.
+            attributes: As an operation's.
+        """
+        try:
+            passed_ns = max(time.perf_counter_ns() - self.clock_ns, 0)
+            if self.events is None:
+                self.events = []
+            if len(self.events) < MAX_EVENTS:
+                event = (
+                    name if type(name) is str and 0 < len(name) <= MAX_NAME_LENGTH else _mend(name)
+                )
+                self.events.append((event, self.start_ns + passed_ns, clean_attributes(attributes)))
+            else:
+                dropped = int((self.attributes or {}).get(semconv.EVENTS_DROPPED, 0))  # type: ignore[arg-type]  # ours
+                self.set_attribute(semconv.EVENTS_DROPPED, dropped + 1)
+        except Exception as error:  # noqa: BLE001 - not started yet, or attributes that are none
             losses.count_error("bad_attribute", error)
 
     def fail(self, error_type: str = OTHER_ERROR) -> None:

@@ -18,7 +18,7 @@ except ImportError:  # an interpreter without the C accelerator
 
 TYPE_CHECKING = False  # typing costs more to import than all of this
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     AttributeValue = (
         str | bool | int | float | Sequence[str] | Sequence[bool] | Sequence[int] | Sequence[float]
@@ -103,6 +103,22 @@ def encode_span(
         f'"startTimeUnixNano":"{start_ns}","endTimeUnixNano":"{end_ns}",'
         f'"attributes":[{attributes}],"status":{{"code":{status}}}{more}}}'
     )
+
+
+def encode_events(events: Iterable[tuple[str, int, Mapping[str, AttributeValue]]]) -> str:
+    """The member `events` of a span, with the comma before it.
+
+    Args:
+        events: Name, Unix time in nanoseconds, and clean attributes of each.
+    """
+    encoded = ",".join(
+        [
+            f'{{"name":{quote(name)},"timeUnixNano":"{time_ns}",'
+            f'"attributes":[{encode_attributes(attributes)}]}}'
+            for name, time_ns, attributes in events
+        ]
+    )
+    return f',"events":[{encoded}]'
 
 
 def encode_point(

@@ -8,7 +8,10 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     from orchwatch.recording.context import Context
-    from orchwatch.recording.otlp_json import Attributes
+    from orchwatch.recording.otlp_json import Attributes, AttributeValue
+
+    Event = tuple[str, int, Mapping[str, AttributeValue]]
+    """Its name, when it happened in Unix nanoseconds, and its clean attributes."""
 
     class Operation(Protocol):
         """An `operation`, as recorders see it; they set the attributes below `error_type`."""
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
         name: str
         attributes: Attributes | None
         error_type: str
+        events: list[Event] | None
         trace_id: str
         span_id: str
         waited_ns: int  # how long it had been going on before `start`

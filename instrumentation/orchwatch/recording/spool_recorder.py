@@ -20,6 +20,7 @@ from orchwatch.recording.otlp_json import (
     clean_attributes,
     encode_attributes,
     encode_counter,
+    encode_events,
     encode_gauge,
     encode_point,
     encode_span,
@@ -84,6 +85,9 @@ class SpoolRecorder:
             attributes_json = encode_attributes(span_attributes(op))
         elif op.context.inherited_json:
             attributes_json = f"{attributes_json},{op.context.inherited_json}"
+        more = _link() if services.is_one and not op.parent_span_id else ""
+        if op.events:
+            more += encode_events(op.events)
         span = encode_span(
             trace_id=op.trace_id,
             span_id=op.span_id,
@@ -93,7 +97,7 @@ class SpoolRecorder:
             end_ns=end_ns,
             attributes=attributes_json,
             status=STATUS_ERROR if op.error_type else STATUS_OK,
-            more=_link() if services.is_one and not op.parent_span_id else "",
+            more=more,
         )
         prefix = self._prefix or self._make_prefix()
         spool.append(spool.OPERATIONS, to_bytes(f"{prefix}{span}{LINE_SUFFIX}"))

@@ -25,6 +25,7 @@ _ERROR_WIDTH = 24
 _MAX_ROWS = 1000
 _MAX_BRANCHES = 100
 _DEEPEST = 20
+_MAX_EVENTS = 10  # names of them within one line's spans
 
 _HEADS = ("operation", "count", "total", "slowest", "errors")
 
@@ -118,6 +119,7 @@ def _rows(
             branch = margin + ("└─ " if last else "├─ ")
             deeper = margin + ("   " if last else "│  ")
         yield _row(f"{branch}{title}", group)
+        yield from _event_rows(group, deeper or "  ")
         inside = [child for span in group for child in children.get(span.span_id, ())]
         if inside and depth == _DEEPEST:
             below = len(_reached(inside, children))
@@ -128,6 +130,15 @@ def _rows(
         left_out = [span for group in more for span in group]
         branch = "" if margin is None else f"{margin}└─ "
         yield _row(f"{branch}… {counted(len(more), 'other name')}", left_out)
+
+
+def _event_rows(group: Iterable[Span], margin: str) -> Iterator[tuple[str, ...]]:
+    """What happened within these spans, by name: how often, no time of its own."""
+    names = Counter(event.name for span in group for event in span.events)
+    for name, number in names.most_common(_MAX_EVENTS):
+        yield (f"{margin}· {safe(name)}", str(number), "", "", "")
+    if len(names) > _MAX_EVENTS:
+        yield (f"{margin}· … {counted(len(names) - _MAX_EVENTS, 'other event')}", "", "", "", "")
 
 
 def _row(title: str, group: Sequence[Span]) -> tuple[str, ...]:

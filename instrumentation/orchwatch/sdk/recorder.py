@@ -103,6 +103,8 @@ class SdkRecorder:
         span, inside, attributes = op.state
         if op.attributes is not attributes:
             span.set_attributes({**_recordable(op.attributes), semconv.OPERATION_NAME: op.name})
+        for name, time_ns, values in op.events or ():
+            span.add_event(_text(name), _recordable(values), time_ns)
         if op.error_type:
             op.error_type = _text(op.error_type)
             span.set_attribute(semconv.ERROR_TYPE, op.error_type)

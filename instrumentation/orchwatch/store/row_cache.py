@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _NAME = "rows.json"
 # Version of this file's format and of the parsed columns: to be raised with either.
-_VERSION = b"orchwatch rows 1"
+_VERSION = b"orchwatch rows 2"
 _MAX_BYTES = 64 * 1024 * 1024
 
 

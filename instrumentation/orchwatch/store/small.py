@@ -49,7 +49,7 @@ class Row(NamedTuple):
     """A span, with the columns of the store; ids of spans are numbers as they are there.
 
     `attributes` and `resource` are OTLP/JSON lists, as JSON, without what has a column of its own;
-    empty where nothing is left.
+    empty where nothing is left. So is `events`, of what happened within the span.
     """
 
     family: str
@@ -69,6 +69,7 @@ class Row(NamedTuple):
     agent_id: str | None
     attributes: str
     resource: str
+    events: str = ""
 
 
 # The columns of strings, most of which occur again and again.
@@ -256,6 +257,7 @@ def _row(span: dict[str, Any], family: str, service: str | None, resource: str) 
             ]
         ),
         resource=resource,
+        events=_text(span.get("events") or []),
         **own,
     )
 

@@ -14,7 +14,7 @@ from orchwatch.store.selection import AHEAD_NS, ALL
 from orchwatch.store.small import SmallStore
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from orchwatch.store.database import Store
     from orchwatch.store.selection import Selection
@@ -54,7 +54,8 @@ _TRACE = """
 SELECT DISTINCT ON (span_id)
     family, replace(trace_id::VARCHAR, '-', ''), printf('%016x', span_id),
     printf('%016x', parent_span_id), name, operation, kind, end_ns - duration_ns, duration_ns,
-    status, error_type, service, session_id, agent, attributes, resource
+    status, error_type, service, session_id, agent, attributes, resource,
+    details->'$.events'
 FROM span WHERE trace_id = try_cast($trace_id AS UUID) ORDER BY end_ns - duration_ns, span_id
 """
 
@@ -104,6 +105,15 @@ class Work:
 
 
 @dataclass(frozen=True)
+class Event:
+    """What happened within a span; the time is Unix nanoseconds."""
+
+    name: str
+    time_ns: int
+    attributes: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
 class Span:
     """One span, as stored. Ids are hexadecimal, times Unix nanoseconds, status is OTLP's code."""
 
@@ -123,6 +133,7 @@ class Span:
     agent: str | None
     attributes: Mapping[str, Any]
     resource: Mapping[str, Any]
+    events: tuple[Event, ...] = ()
 
 
 class OutsideWindow(NamedTuple):
@@ -263,7 +274,10 @@ def trace(store: Store | SmallStore, trace_id: str) -> list[Span]:
     if isinstance(store, SmallStore):
         return [_span(row) for row in small_answers.trace(store, trace_id.lower())]
     rows = store.query(_TRACE, {"trace_id": trace_id})
-    return [Span(*(*row[:-2], _values(row[-2]), _values(row[-1]))) for row in rows]
+    return [
+        Span(*(*row[:-3], _values(row[-3]), _values(row[-2]), tuple(_events(row[-1]))))
+        for row in rows
+    ]
 
 
 def _span(row: Row) -> Span:
@@ -284,6 +298,7 @@ def _span(row: Row) -> Span:
         agent=row.agent,
         attributes=_values(row.attributes),
         resource=_values(row.resource),
+        events=tuple(_events(row.events)),
     )
 
 
@@ -299,6 +314,22 @@ def _values(pairs: str | None) -> dict[str, Any]:
     except RecursionError:
         # Thousands of lists nested in each other: the rest of the span is worth keeping.
         return {}
+
+
+def _events(listed: str | None) -> Iterator[Event]:
+    """An OTLP/JSON list of events, by time; those that are malformed are left out."""
+    try:
+        found = json.loads(listed or "[]")
+    except RecursionError:
+        return
+    events = []
+    for event in found if isinstance(found, list) else ():
+        try:
+            time_ns = int(event["timeUnixNano"])
+            events.append(Event(str(event["name"]), time_ns, _dictionary(event.get("attributes"))))
+        except (LookupError, TypeError, ValueError, AttributeError, RecursionError):
+            continue
+    yield from sorted(events, key=lambda event: event.time_ns)
 
 
 def _dictionary(pairs: object) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from orchwatch.analysis import benchmark_runs
 from orchwatch.analysis.benchmark_runs import Result, Run
 from orchwatch.bench import machine
 from orchwatch.bench.case import COMPONENTS
-from orchwatch.bench.workers import EndedEarlyError, Workers
+from orchwatch.bench.workers import BenchmarkError, EndedEarlyError, Workers
 from orchwatch.recording.home import home
 from orchwatch.reporters.progress import ProgressBar
 from orchwatch.targets import config, target_table
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from orchwatch.bench.measuring import Sample
     from orchwatch.runtime.settings import Tuned
     from orchwatch.targets.target_table import OperationTarget
+
+_LOOK_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +135,10 @@ def drop_oldest() -> int:
 
 
 def measured(
-    home: Path, task: Mapping[str, Any], tuned: Mapping[str, Tuned] | None = None
+    home: Path,
+    task: Mapping[str, Any],
+    tuned: Mapping[str, Tuned] | None = None,
+    silence_s: float = math.inf,
 ) -> Iterator[list[Sample]]:
     """Samples of one process that benchmarks, as they come.
 
@@ -140,14 +146,21 @@ def measured(
         home: The person's home.
         task: What it is to do, see `worker`.
         tuned: The settings that it works with, see `Workers`.
+        silence_s: So long it may go without a sample.
 
     Raises:
         BenchmarkError: It cannot go on.
     """
     with Workers(home, tuned) as workers:
         workers.start(task["component"], task)
-        for _, message in workers.messages():
-            yield message.get("samples", [])
+        heard_s = time.monotonic()
+        for number, message in workers.messages(_LOOK_S):
+            if number >= 0:
+                heard_s = time.monotonic()
+                yield message.get("samples", [])
+            elif time.monotonic() > heard_s + silence_s:
+                name = task.get("operation", task["component"])
+                raise BenchmarkError(f"bench: {name}: no iteration ended within {silence_s:g} s")
 
 
 def _judged(result: Result, row: OperationTarget | None) -> Result:

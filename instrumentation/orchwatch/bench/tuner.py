@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from orchwatch.targets.knobs import Knob, Settings
 
 STEP = 8
+SILENCE_S = 120.0
 _LOCK_FILE = "tuning.lock"
 # Of one operation, in one measurement: what spawns processes would take the whole time.
 _LIMIT_S = 2.0
@@ -70,10 +71,20 @@ class Workload:
         home: The person's home.
         tasks: As `bench.worker` takes them, one process each.
         iterations: How many are timed of each operation in one measurement, at most.
+        silence_s: An iteration that takes longer is taken for one that never ends, as with too
+            small a pool.
     """
 
-    def __init__(self, home: Path, tasks: Sequence[dict[str, Any]], *, iterations: int) -> None:
+    def __init__(
+        self,
+        home: Path,
+        tasks: Sequence[dict[str, Any]],
+        *,
+        iterations: int,
+        silence_s: float = SILENCE_S,
+    ) -> None:
         self._home = home
+        self._silence_s = silence_s
         more = {"tuned": True, "iterations": iterations, "warmup": _WARMUP, "limit_s": _LIMIT_S}
         self._tasks = [{**task, **more} for task in tasks]
 
@@ -89,7 +100,7 @@ class Workload:
         """
         collected = program.Collected()
         for task in self._tasks:
-            for samples in program.measured(self._home, task, found):
+            for samples in program.measured(self._home, task, found, self._silence_s):
                 collected.add(samples)
                 tell()
         return collected.results()
@@ -124,7 +135,7 @@ class Tuner:
         self._said = config.load().tuning
         self._found = settings.tuned(home)
         self._outcome = Outcome(self._settings())
-        self._doing = "the settings as they are"
+        self._doing = "as it is"
 
     def run(self) -> Outcome:
         """Tries one knob after the other.
@@ -173,7 +184,7 @@ class Tuner:
         self, knob: Knob, value: float, candidate: float, before: list[Result]
     ) -> list[Result] | None:
         """What was measured with a value that is kept; None where it is undone."""
-        self._doing = f"{knob.name} {shown(value)} -> {shown(candidate)}"
+        self._doing = f"{knob.name} {shown(candidate)}"
         found = {**self._found, knob.name: Tuned(candidate, self._said.get(knob.name))}
         after: list[Result] = []
         changes: list[Change] = []
@@ -235,7 +246,7 @@ class Tuner:
         return settings.of(self._said, self._found)
 
     def _words(self, done: float, total: float) -> str:
-        return f"{done:.0f} of {total:.0f} s at most, {self._doing}"
+        return f"{done:.0f} of {total:.0f} s, {self._doing}"
 
 
 @contextlib.contextmanager

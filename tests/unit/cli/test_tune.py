@@ -268,6 +268,21 @@ def test_a_value_with_which_the_workload_fails_is_undone(home: Path) -> None:
     assert "its process ended early" in tuning.read(home).decisions[1].why
 
 
+def test_a_value_with_which_the_workload_never_ends_is_undone(home: Path, tmp_path: Path) -> None:
+    # Two agents that wait for each other, and a pool that has room for one.
+    (tmp_path / "mine.py").write_text(
+        "import time\nfrom orchwatch.runtime.agents import Limits\n"
+        "def ask():\n    while Limits().agents < 10: time.sleep(0.01)\n"
+    )
+    task = {"component": "callable", "operation": "mine:ask", "callable": "mine:ask"}
+    workload = tuner.Workload(home, [task], iterations=10, silence_s=20.0)
+    assert dict(decided(home, workload, "pool_size"))[2] == "undone"
+    assert tuning.read(home).decisions[-1].why == (
+        "with it the workload fails: bench: mine:ask: no iteration ended within 20 s"
+    )
+    assert [path.name for path in (home / "benchmarks").glob("*")] == []
+
+
 def test_a_dry_run_goes_as_far_and_keeps_nothing(home: Path) -> None:
     workload = measured(lambda now, _turn: {"o": now.flush_interval_s})
     found = list(decided(home, workload, "flush_interval_s", dry_run=True))

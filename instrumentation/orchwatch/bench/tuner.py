@@ -201,6 +201,8 @@ class Tuner:
                 after = _joined(after, again_after)
                 changes = self._compared(_joined(before, again_before), after)
                 why = _objection(changes, agreed)
+                if why == tuning.NO_GAIN:
+                    why = "what became faster did not each time that it was measured"
         except BenchmarkError as error:
             why = f"with it the workload fails: {error}"
         decision = Decision(

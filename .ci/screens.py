@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 DOCS = Path(__file__).parents[1] / "docs"
 SCRIPT = Path(sys.executable).with_name("orchwatch")
+SIZES = ((80, 24), (160, 50))
 AGENTS, COLUMNS = 3, 8
 # It names a server that has the font; whoever looks at the picture is not to ask it.
 FONT = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
@@ -54,7 +55,8 @@ async def draw(home: Path, columns: int, lines: int, demo: subprocess.Popen[byte
         while not isinstance(app.screen, TraceScreen) or not app.screen.is_drawn:
             await pilot.pause(0.05)
         await pilot.pause()
-        write(app, f"dashboard-trace-{columns}x{lines}")
+        if columns == max(SIZES)[0]:
+            write(app, f"dashboard-trace-{columns}x{lines}")
 
 
 def busy(app: Dashboard) -> bool:
@@ -72,7 +74,7 @@ def write(app: Dashboard, name: str) -> None:
 
 def main() -> None:
     """Records, and draws."""
-    for columns, lines in ((80, 24), (160, 50)):
+    for columns, lines in SIZES:
         with tempfile.TemporaryDirectory() as home:
             os.environ["ORCHWATCH_HOME"] = home
             demo = subprocess.Popen([str(SCRIPT), "demo"], stdout=subprocess.DEVNULL)

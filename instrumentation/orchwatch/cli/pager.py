@@ -20,8 +20,8 @@ OPTION = "--no-pager"
 
 PAGED = frozenset(
     {
-        "agents", "baseline", "critical-path", "current", "events", "flame", "help", "hooks", "kpi",
-        "sessions", "sql", "trace", "traces",
+        "agents", "baseline", "critical-path", "current", "events", "flame", "forecast", "hooks",
+        "kpi", "sessions", "sql", "trace", "traces",
     }
 )  # fmt: skip
 """The commands that answer, and end. The others speak while they work."""

@@ -30,7 +30,7 @@ class Selection:
         agent: Name of an agent, or its id.
         service: The whole name.
         operation: The whole name.
-        without: The whole name of an operation that does not count.
+        without: The whole name of an operation that does not count; for lists and traces alone.
         history: Whether what was imported counts, too: a span of it counts at its own time, and
             once, when it was recorded here as well.
     """
@@ -53,7 +53,7 @@ class Selection:
     @property
     def filters(self) -> bool:
         """Whether anything but the window selects."""
-        named = (self.session_id, self.agent, self.service, self.operation)
+        named = (self.session_id, self.agent, self.service, self.operation, self.without)
         return any(value is not None for value in named)
 
     @property

@@ -4,12 +4,15 @@ import json
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.unit.conftest import NOW_NS
 
 from orchwatch import attach, operation
 from orchwatch.cli.main import main
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from tests.unit.conftest import Record
 
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -202,3 +205,17 @@ def test_what_cannot_be_compared_or_drawn_is_one_line(
     out, err = capsys.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert said in err
+
+
+def test_no_refresh_of_a_dashboard_is_the_latest_unless_it_is_asked_for(
+    home: Path, record: Record, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert home
+    record("dashboard.refresh", trace_id="aa" * 16)
+    assert main(["trace"]) == 0
+    assert "aa" * 16 in capsys.readouterr().out  # there is no other
+    record("state.query", trace_id="bb" * 16, end_ns=NOW_NS - 1_000_000_000)
+    assert main(["trace"]) == 0
+    assert "bb" * 16 in capsys.readouterr().out
+    assert main(["trace", "--operation", "dashboard.refresh"]) == 0
+    assert "aa" * 16 in capsys.readouterr().out

@@ -211,3 +211,18 @@ def test_what_is_large_or_to_be_compacted_or_was_is_left_to_duckdb(
     for segment in (other / "spool").glob("*.jsonl"):
         segment.unlink()
     assert small.read(other) is None
+
+
+def test_both_leave_out_the_same_operation(home: Path, record: Record) -> None:
+    fill(record, 1)
+    in_python = small.read(home)
+    assert in_python is not None
+    selection = Selection(without="hook.process", history=True)
+    with Store(home) as store:
+        for ask in (spans.latest_trace_id, spans.slowest_trace_id, spans.latest_failed_trace_id):
+            assert ask(store, selection) == ask(in_python, selection)
+        by_duckdb, by_python = (
+            listing.groups(one, "trace", selection, 100) for one in (store, in_python)
+        )
+    assert by_duckdb == by_python
+    assert "hook.process" not in {group.name for group in by_python[0]}

@@ -37,7 +37,7 @@ def side(
     """
     found = samples.read(store, selection, most=MAX_SAMPLES, of=of)
     if not found:
-        raise OrchwatchError(f"nothing to compare: {words}: there are none")
+        raise OrchwatchError(f"nothing to compare: no operation is stored of {words}")
     return Side(
         measurements=tuple(
             Measurement(

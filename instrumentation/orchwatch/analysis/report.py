@@ -170,7 +170,9 @@ def _compared(
             return baselines.compare(kept.side, now()), None
         since_ns, until_ns = selection.since_ns or 0, selection.last_ns
         before = replace(selection, since_ns=2 * since_ns - until_ns, until_ns=since_ns - 1)
-        return baselines.compare(recorded.side(store, before, "as long before that"), now()), None
+        return baselines.compare(
+            recorded.side(store, before, "the same length of time before"), now()
+        ), None
     except OrchwatchError as nothing:
         return None, f"{str(nothing)[:1].upper()}{str(nothing)[1:]}."
 

@@ -10,6 +10,7 @@ from orchwatch import units
 from orchwatch.analysis import status
 from orchwatch.recording.safe_text import safe
 from orchwatch.reporters import baseline_comparison, forecast_list, hook_list, kpi_list
+from orchwatch.reporters.critical_path_report import what
 
 if TYPE_CHECKING:
     from orchwatch.analysis.report import Report, Slow
@@ -195,7 +196,7 @@ def _slowest(report: Report) -> Section:
 def _slow(one: Slow) -> tuple[str, ...]:
     trace = one.trace
     waits = [
-        f"{safe(entry.name, NAME_COLUMNS)} {units.whole_share(entry.share)}"
+        f"{what(entry.kind, entry.name, entry.agent)} {units.whole_share(entry.share)}"
         for entry in one.path.entries[:_MAX_ENTRIES]
     ]
     return (

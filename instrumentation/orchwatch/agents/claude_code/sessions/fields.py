@@ -19,6 +19,9 @@ _KEY = re.compile(
 _MAX_LENGTH = 256
 _MAX_COUNT = 1 << 53
 _LATEST_NS = 4_102_444_800 * 1_000_000_000  # the year 2100: later ones are no times
+# Of people: `/home/ada`, `/Users/ada`, `C:\\Users\\ada`.
+_HOMES = ("home", "Users")
+_IN_ROOT = 2
 _NOTHING: dict[str, Any] = {}
 
 
@@ -33,11 +36,16 @@ def text(value: object) -> str:
 
 
 def project_name(directory: object) -> str:
-    """What a directory's path on any system ends in; empty if nothing, or what looks like a key."""
+    """What a directory's path on any system ends in.
+
+    Empty if that is nothing, the name of a person (their home), or looks like a key.
+    """
     if not isinstance(directory, str):
         return ""
-    name = re.split(r"[/\\]", directory.rstrip("/\\"))[-1]
-    return "" if _KEY.match(name) else text(name)
+    *above, name = re.split(r"[/\\]", directory.rstrip("/\\"))
+    if _KEY.match(name) or (len(above) == _IN_ROOT and above[-1] in _HOMES):
+        return ""
+    return text(name)
 
 
 def word(value: object) -> str:

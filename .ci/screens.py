@@ -39,7 +39,7 @@ def dashboard(home: Path) -> Dashboard:
 
 
 async def draw(home: Path, columns: int, lines: int, demo: subprocess.Popen[bytes]) -> None:
-    """Writes a picture of all while the demo is in the middle of it, then one of its trace."""
+    """Writes a picture of all while the demo is in the middle of it; a large one of its trace, too."""
     app = dashboard(home)
     async with app.run_test(size=(columns, lines)) as pilot:
         while not (busy(app) or demo.poll() is not None):
@@ -48,15 +48,16 @@ async def draw(home: Path, columns: int, lines: int, demo: subprocess.Popen[byte
         write(app, f"dashboard-{columns}x{lines}")
         while demo.poll() is None or app.is_looking:
             await pilot.pause(0.05)
-        app.refresh_now()
+        if (columns, lines) != max(SIZES):
+            return
+        app.refresh_now(anew=True)
         while app.is_looking:
             await pilot.pause(0.05)
         await pilot.press("tab", "tab", "enter")
         while not isinstance(app.screen, TraceScreen) or not app.screen.is_drawn:
             await pilot.pause(0.05)
         await pilot.pause()
-        if columns == max(SIZES)[0]:
-            write(app, f"dashboard-trace-{columns}x{lines}")
+        write(app, f"dashboard-trace-{columns}x{lines}")
 
 
 def busy(app: Dashboard) -> bool:

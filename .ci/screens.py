@@ -39,7 +39,7 @@ def dashboard(home: Path) -> Dashboard:
 
 
 async def draw(home: Path, columns: int, lines: int, demo: subprocess.Popen[bytes]) -> None:
-    """Writes a picture of all while the demo is in the middle of it; a large one of its trace, too."""
+    """Writes a picture of all in the middle of the demo; a large one of its trace, too."""
     app = dashboard(home)
     async with app.run_test(size=(columns, lines)) as pilot:
         while not (busy(app) or demo.poll() is not None):

@@ -32,7 +32,7 @@ def read(
     """
     found: dict[str, dict[int, float]] = {name: {} for name in names}
     marks = [json.dumps(name).encode() for name in names]
-    for line in _lines(home, since_ns):
+    for line in segments.latest_lines(home, spool.METRICS, since_ns=since_ns, most=_MAX_BYTES):
         if not any(mark in line for mark in marks):
             continue
         try:
@@ -45,23 +45,6 @@ def read(
                 steps = found[name]
                 steps[start_ns] = max(value, steps.get(start_ns, value))
     return found
-
-
-def _lines(home: Path, since_ns: int) -> Iterator[bytes]:
-    recent = [
-        segment
-        for segment in segments.find(home / "spool", (spool.METRICS,))
-        if segment.modified_ns >= since_ns
-    ]
-    skipped = max(0, sum(segment.size_bytes for segment in recent) - _MAX_BYTES)
-    for segment in recent:
-        start = min(skipped, segment.size_bytes)
-        skipped -= start
-        try:
-            for piece, _ in segments.read(segment, start):
-                yield from piece.splitlines()
-        except OSError:
-            continue  # dropped meanwhile
 
 
 def _points(document: dict[str, Any], names: Collection[str]) -> Iterator[tuple[str, int, float]]:

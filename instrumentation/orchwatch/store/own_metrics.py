@@ -95,7 +95,7 @@ def read(
     found: defaultdict[tuple[str, Kind, str], defaultdict[str, _Series]] = defaultdict(
         lambda: defaultdict(_Series)
     )
-    for line in _lines(home, since_ns):
+    for line in segments.latest_lines(home, spool.METRICS, since_ns=since_ns, most=_MAX_BYTES):
         names = {name.decode("utf-8", "replace") for name in _NAME.findall(line)}
         if not any(_is_own(name, mine) for name in names):
             continue  # most lines, which need not be parsed then
@@ -115,24 +115,6 @@ def read(
 
 def _is_own(name: str, mine: set[str]) -> bool:
     return (name not in _KNOWN or name in mine) and not name.startswith(_FOREIGN)
-
-
-def _lines(home: Path, since_ns: int) -> Iterator[bytes]:
-    """The latest lines, the oldest first."""
-    recent = [
-        segment
-        for segment in segments.find(home / "spool", (spool.METRICS,))
-        if segment.modified_ns >= since_ns
-    ]
-    skipped = max(0, sum(segment.size_bytes for segment in recent) - _MAX_BYTES)
-    for segment in recent:
-        start = min(skipped, segment.size_bytes)
-        skipped -= start
-        try:
-            for piece, _ in segments.read(segment, start):
-                yield from piece.splitlines()
-        except OSError:
-            continue  # dropped meanwhile
 
 
 def _points(

@@ -177,3 +177,24 @@ def _released(file: int) -> bool:
         return False
     fcntl.flock(file, fcntl.LOCK_UN)
     return True
+
+
+def latest_lines(home: Path, family: str, *, since_ns: int, most: int) -> Iterator[bytes]:
+    """The lines of segments that were written to since then, the oldest first.
+
+    Args:
+        home: The home directory.
+        family: Which segments.
+        since_ns: In Unix nanoseconds; segments may begin earlier.
+        most: How many bytes are read; of more, the oldest are left out.
+    """
+    recent = [one for one in find(home / "spool", (family,)) if one.modified_ns >= since_ns]
+    skipped = max(0, sum(one.size_bytes for one in recent) - most)
+    for segment in recent:
+        start = min(skipped, segment.size_bytes)
+        skipped -= start
+        try:
+            for piece, _ in read(segment, start):
+                yield from piece.splitlines()
+        except OSError:
+            continue  # dropped meanwhile

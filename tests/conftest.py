@@ -20,6 +20,8 @@ from orchwatch.recording.otlp_json import STATUS_ERROR
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+# Tests run beside each other: threads that spin for a core would take it from all.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
 # A machine that is busy with something else takes long.
 ENDED_WITHIN_S = 240
 PACKAGE_ROOT = Path(orchwatch.__file__).parent.parent

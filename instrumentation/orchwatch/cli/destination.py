@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from typing import TYPE_CHECKING
 
@@ -34,15 +35,27 @@ def write(command: str, arguments: argparse.Namespace, text: str) -> None:
     Raises:
         OrchwatchError: The file cannot be written, and is as it was.
     """
-    from orchwatch.recording import files  # noqa: PLC0415 - slow, see `commands`
-
     if arguments.output is None:
         sys.stdout.write(text)
         return
+    put(command, arguments.output, text.encode("utf-8", "replace"))
+
+
+def put(command: str, path: str, content: bytes) -> None:
+    """Writes a file that a person names: through a link to it, and into a pipe or a device.
+
+    Raises:
+        OrchwatchError: It cannot be written; a plain file is as it was.
+    """
+    from orchwatch.recording import files  # noqa: PLC0415 - slow, see `commands`
+
     try:
-        files.replace(arguments.output, text.encode("utf-8", "replace"))
+        if _is_plain(path):
+            files.replace(os.path.realpath(path), content)
+        else:
+            files.write_into(path, content)
     except OSError as error:
-        raise _unwritable(command, arguments.output, error) from error
+        raise _unwritable(command, path, error) from error
 
 
 def write_parquet(command: str, arguments: argparse.Namespace, make: Callable[[str], None]) -> None:
@@ -57,14 +70,14 @@ def write_parquet(command: str, arguments: argparse.Namespace, make: Callable[[s
         UsageError: No file is named: a terminal is no place for one.
         OrchwatchError: The file cannot be written, and is as it was.
     """
-    from orchwatch.recording import files  # noqa: PLC0415 - as above
+    from orchwatch.recording import files  # noqa: PLC0415 - slow, see `commands`
 
     temporary = parquet_path(command, arguments)
     try:
         os.close(files.create(temporary))
         try:
             make(temporary)
-            os.replace(temporary, arguments.output)
+            os.replace(temporary, os.path.realpath(arguments.output))
         except BaseException:
             os.unlink(temporary)
             raise
@@ -80,7 +93,18 @@ def parquet_path(command: str, arguments: argparse.Namespace) -> str:
     """
     if arguments.output is None:
         raise UsageError(f"{command}: --format parquet needs --output FILE")
-    return f"{os.path.abspath(arguments.output)}.{os.getpid()}.tmp"
+    if not _is_plain(arguments.output):
+        raise UsageError(f"{command}: --output must be a plain file for --format parquet")
+    return f"{os.path.realpath(arguments.output)}.{os.getpid()}.tmp"
+
+
+def _is_plain(path: str) -> bool:
+    """Whether a plain file lies there or may be made; a directory refuses to be replaced."""
+    try:
+        kind = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return True
+    return stat.S_ISREG(kind) or stat.S_ISDIR(kind)
 
 
 def _unwritable(command: str, path: str, error: OSError) -> OrchwatchError:

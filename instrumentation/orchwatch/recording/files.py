@@ -196,6 +196,19 @@ def replace(path: StrPath, content: bytes, *, mode: int = FILE_MODE, sync: bool 
         raise
 
 
+def write_into(path: StrPath, content: bytes) -> None:
+    """Writes into a pipe or a device that is there, after waiting for a pipe's reader.
+
+    Raises:
+        OSError: It cannot be written, or nothing is there.
+    """
+    file = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY)
+    try:
+        write_all(file, content)
+    finally:
+        os.close(file)
+
+
 def write_all(file: int, content: bytes) -> None:
     """Writes everything to a descriptor.
 

@@ -5,6 +5,7 @@ What they are made of (`store.views`) may change with every version; these colum
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -169,12 +170,18 @@ class Question:
         self._asked(lambda connection: connection.execute(copy).fetchall())
 
     def _asked(self, ask: Callable[[engine.Connection], Any]) -> Any:
-        try:
-            return self._store.using(ask)
-        except engine.Error as error:
-            raise UsageError(f"sql: {_first_line(error)}") from error
-        except RecursionError as error:
-            raise UsageError("sql: is nested too deep") from error
+        # In a thread: what asks in the main one hears of Ctrl-C only once it has its answer.
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(self._store.using, ask)
+            try:
+                return answer.result()
+            except KeyboardInterrupt:
+                self._store.interrupt()
+                raise
+            except engine.Error as error:
+                raise UsageError(f"sql: {_first_line(error)}") from error
+            except RecursionError as error:
+                raise UsageError("sql: is nested too deep") from error
 
 
 def _define(store: Store, output: Path | None) -> None:

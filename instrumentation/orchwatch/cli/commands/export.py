@@ -105,7 +105,6 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _bundle(arguments: argparse.Namespace, directory: Path) -> int:
     """Packs the spans that are selected, and says how many."""
-    from orchwatch.recording import files  # noqa: PLC0415 - as above
     from orchwatch.recording.safe_text import quoted, safe  # noqa: PLC0415
     from orchwatch.store import bundle, outlines  # noqa: PLC0415
     from orchwatch.units import counted, size  # noqa: PLC0415
@@ -130,12 +129,7 @@ def _bundle(arguments: argparse.Namespace, directory: Path) -> int:
             + "; --since all takes in all there is"
         )
     packed = bundle.packed(found)
-    try:
-        files.replace(arguments.bundle, packed)
-    except OSError as error:
-        raise OrchwatchError(
-            f"export: {arguments.bundle} cannot be written: {error.strerror}"
-        ) from error
+    destination.put(_NAME, arguments.bundle, packed)
     sys.stdout.write(
         f"{safe(arguments.bundle)}: {counted(len(found), 'span')}, {size(len(packed))};"
         " names, times and outcomes only.\n"

@@ -65,7 +65,7 @@ def headline(report: Report) -> str:
     score = "" if found.health.score is None else f" ({found.health.score:.2f} of 1)"
     what = f"Missed: {', '.join(missed)}." if missed else "No target is missed."
     if not any(one.count for one in taken.operations):
-        what = f"No operation ended. {what}"
+        return f"No operation ended. {what if missed else 'Nothing can be said of the targets.'}"
     return f"{found.health.status.capitalize()}{score}. {what}"
 
 

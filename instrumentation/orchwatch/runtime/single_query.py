@@ -7,7 +7,7 @@ is answered without the library, for which alone a process would take half as lo
 from __future__ import annotations
 
 import sqlite3
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import TYPE_CHECKING, Any
 
 from orchwatch import semconv
@@ -19,10 +19,31 @@ from orchwatch.runtime.state_database import SCHEMA
 from orchwatch.runtime.state_reader import MISSING, Reader
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orchwatch.runtime.state_paths import Keys
 
 _LOCK_TIMEOUT_S = 1.0
 _PATH_CHARACTERS = 120
+
+
+def parse(path: str) -> Callable[[Reader], list[Any]]:
+    """What selects the values in a state.
+
+    Args:
+        path: A query, as `QueryAPI.query` takes it.
+
+    Raises:
+        QueryError: It is not JSONPath.
+    """
+    with suppress(state_paths.PathError):
+        if path.startswith("$"):
+            keys = state_paths.parse(path)
+            return lambda reader: _member(reader, keys)
+    from orchwatch.runtime import query_plans  # noqa: PLC0415 - most of what a query takes
+
+    plan = query_plans.compiled(path)
+    return lambda reader: plan.select(_document(reader, plan.reads))
 
 
 def answer(file: str, path: str) -> tuple[int, list[Any]]:
@@ -30,19 +51,20 @@ def answer(file: str, path: str) -> tuple[int, list[Any]]:
 
     Args:
         file: The session's database.
-        path: A query, as `QueryAPI.query` takes it.
+        path: A query, as `parse` takes it.
 
     Raises:
         StateError: The file cannot be read, or holds no state.
-        QueryError: `path` is not JSONPath.
+        QueryError: `path` is not JSONPath; then nothing is recorded.
     """
+    select = parse(path)
     attributes = {semconv.STATE_PATH: path[:_PATH_CHARACTERS]}
     with operation(semconv.STATE_QUERY, attributes) as op:
         try:
             with closing(existing(file, _LOCK_TIMEOUT_S)) as connection:
                 reader = _begun(connection, file)
                 version = reader.version()
-                values = _values(reader, path)
+                values = select(reader)
         except OSError as error:
             raise StateError(f"{file}: cannot be opened: {error.strerror}") from error
         except sqlite3.Error as error:
@@ -63,18 +85,9 @@ def _begun(connection: sqlite3.Connection, file: str) -> Reader:
     return Reader(connection)
 
 
-def _values(reader: Reader, path: str) -> list[Any]:
-    try:
-        keys = state_paths.parse(path) if path.startswith("$") else None
-    except state_paths.PathError:
-        keys = None
-    if keys is not None:
-        found = reader.get(keys, MISSING)
-        return [] if found is MISSING else [found]
-    from orchwatch.runtime import query_plans  # noqa: PLC0415 - most of what a query takes
-
-    plan = query_plans.compiled(path)
-    return plan.select(_document(reader, plan.reads))
+def _member(reader: Reader, keys: Keys) -> list[Any]:
+    found = reader.get(keys, MISSING)
+    return [] if found is MISSING else [found]
 
 
 def _document(reader: Reader, members: tuple[Keys, ...]) -> dict[str, Any]:

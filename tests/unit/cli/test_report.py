@@ -87,7 +87,8 @@ def test_an_empty_home_is_a_report_of_nothing(
 ) -> None:
     out = reported(capsys, "--format", form)
     if form == "html":
-        assert "No operation ended." in Page(out).said
+        assert "No operation ended. Nothing can be said of the targets." in Page(out).said
+        assert "Healthy" not in Page(out).said
     assert not home.exists()
 
 

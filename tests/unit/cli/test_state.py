@@ -167,8 +167,8 @@ def test_a_file_that_cannot_be_read_is_one_line(
         (["s1", "--format", "yaml"], 2, "--format must be one of text, json, not 'yaml'"),
         (["s2"], 1, "no session 's2' in ./.claude/state"),
         (["../state/s1"], 1, "no session '../state/s1'"),
-        (["s1", "$.tasks["], 1, "is not JSONPath"),
-        (["s1", "tasks"], 1, "is not JSONPath"),
+        (["s1", "$.tasks["], 2, "is not JSONPath"),
+        (["s1", "tasks"], 2, "is not JSONPath"),
         (["latest", "--root", "/nowhere"], 1, "there is no session in /nowhere"),
     ],
 )

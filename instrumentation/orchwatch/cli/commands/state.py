@@ -42,8 +42,8 @@ def main(words: Sequence[str]) -> int:
     """Parses by hand, because loading `argparse` takes longer than the answer.
 
     Raises:
-        UsageError: An option is unknown.
-        OrchwatchError: There is no such session, it cannot be read, or PATH is not JSONPath.
+        UsageError: An option is unknown, or PATH is not JSONPath.
+        OrchwatchError: There is no such session, or it cannot be read.
     """
     chosen = {"--format": "text", "--root": ""}
     given: list[str] = []
@@ -76,6 +76,10 @@ def _answer(session: str, path: str, chosen: dict[str, str]) -> None:
     from orchwatch.reporters import json_document  # noqa: PLC0415 - a usage error needs none
     from orchwatch.runtime import single_query  # noqa: PLC0415
 
+    try:
+        single_query.parse(path)
+    except OrchwatchError as error:
+        raise UsageError(f"state: {error}") from error
     found, file = _found(session, chosen["--root"])
     version, values = single_query.answer(file, path)
     if chosen["--format"] == "json":

@@ -45,7 +45,7 @@ SQL = ("sql", "SELECT count(*) FROM ended_operations")
 # Which write, watch, need a server, a terminal or files of others, or read none of the store.
 OTHERS = {
     "run", "demo", "dashboard", "status-line", "monitor", "generate", "audit", "bench", "tune",
-    "claude", "completion", "doctor", "sql", "bundle",
+    "claude", "completion", "doctor", "sql", "bundle", "state",
 }  # fmt: skip
 WRITER = """
 import time

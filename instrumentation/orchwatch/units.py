@@ -30,6 +30,15 @@ def duration(seconds: float | None) -> str:
     return f"{whole_s // _DAY_S}d{whole_s % _DAY_S // _HOUR_S:02}h"
 
 
+def every(seconds: float) -> str:
+    """How often, of what recurs in whole seconds: `every minute`, `every 5 minutes`."""
+    for noun, unit_s in (("day", _DAY_S), ("hour", _HOUR_S), ("minute", _MINUTE_S)):
+        if seconds >= unit_s and seconds % unit_s == 0:
+            number = int(seconds // unit_s)
+            return f"every {noun}" if number == 1 else f"every {number} {noun}s"
+    return "every second" if seconds == 1 else f"every {three_digits(seconds)} seconds"
+
+
 def age(seconds: float) -> str:
     """How long ago something was: a duration of whole seconds, never of less than none."""
     return duration(whole_s) if (whole_s := round(seconds)) > 0 else "0s"

@@ -151,16 +151,16 @@ def measured(
     Raises:
         BenchmarkError: It cannot go on.
     """
+    name = task.get("operation", task["component"])
     with Workers(home, tuned) as workers:
-        workers.start(task["component"], task)
+        workers.start(name, task)
         heard_s = time.monotonic()
         for number, message in workers.messages(_LOOK_S):
             if number >= 0:
                 heard_s = time.monotonic()
                 yield message.get("samples", [])
             elif time.monotonic() > heard_s + silence_s:
-                name = task.get("operation", task["component"])
-                raise BenchmarkError(f"bench: {name}: no iteration ended within {silence_s:g} s")
+                raise BenchmarkError(f"{name}: no iteration ended within {silence_s:g} s")
 
 
 def _judged(result: Result, row: OperationTarget | None) -> Result:

@@ -205,14 +205,14 @@ class Workers:
             if not worker.done:
                 status = worker.process.wait()
                 raise BenchmarkError(
-                    f"bench: {worker.name}: its process ended early, with exit status {status}"
+                    f"{worker.name}: its process ended early, with exit status {status}"
                 )
             return
         *lines, worker.unread = (worker.unread + data).split(b"\n")
         for line in lines:
             message = json.loads(line)
             if "failed" in message:
-                raise BenchmarkError(f"bench: {worker.name}: {message['failed']}")
+                raise BenchmarkError(f"{worker.name}: {message['failed']}")
             worker.done = worker.done or "done" in message
             yield worker.number, message
 

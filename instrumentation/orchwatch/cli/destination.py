@@ -19,16 +19,6 @@ def add_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", metavar="FILE", help="where to write (default: stdout)")
 
 
-def check(command: str, arguments: argparse.Namespace) -> None:
-    """Refuses a name that is none before any work is done.
-
-    Raises:
-        UsageError: It is empty.
-    """
-    if arguments.output == "":
-        raise UsageError(f"{command}: --output must not be empty")
-
-
 def write(command: str, arguments: argparse.Namespace, text: str) -> None:
     """Writes it all.
 

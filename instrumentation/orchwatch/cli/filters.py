@@ -109,7 +109,7 @@ def chosen(
     since = arguments.default_since if arguments.since is None else arguments.since
     selection = Selection(
         since_ns=window.since_ns(since),
-        until_ns=None if arguments.until is None else window.moment_ns(arguments.until, "--until"),
+        until_ns=None if arguments.until is None else window.until_ns(arguments.until),
         history=True,
     )
     if selection.until_ns is not None and (selection.since_ns or 0) > selection.until_ns:
@@ -146,10 +146,12 @@ def chosen(
 def _words(arguments: argparse.Namespace, since: str) -> str:
     parts = []
     if arguments.until:
-        parts.append(f"until {arguments.until}")
+        parts.append(f"until {window.shown(arguments.until)}")
     if since != window.ALL:
-        ago = since[-1:] in "smhd" and since[:-1].isdigit()
-        parts.insert(0, f"in the last {since}" if ago else f"since {since}")
+        moment = window.shown(since)
+        ago = moment == f"{since} ago"
+        from_there = f"since {moment}" if arguments.until or not ago else f"in the last {since}"
+        parts.insert(0, from_there)
     parts += [
         f"--{name} {getattr(arguments, name)}"
         for name in _OPTIONS

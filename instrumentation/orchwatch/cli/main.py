@@ -102,7 +102,10 @@ def main(words: Sequence[str] | None = None) -> int:
 
 def _answered(words: list[str]) -> int:
     try:
-        code = _dispatch(words)
+        try:
+            code = _dispatch(words)
+        except SystemExit as ended:  # of `--help`, once it is written
+            code = int(ended.code or 0)
         sys.stdout.flush()
     except OrchwatchError as error:
         _complain(error)

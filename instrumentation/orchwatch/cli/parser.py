@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 
 _COLUMNS = 80
+# The words of another program, of which one may be empty.
+_THEIRS = "command"
 
 
 class _Formatter(argparse.HelpFormatter):
@@ -46,6 +48,23 @@ class Parser(argparse.ArgumentParser):
             self.error(f"unknown argument {unknown[0]!r}" + (f"; {hint}" if hint else ""))
         return found
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
+        """Parses what it knows; nothing means anything when it is empty, so it was a mistake.
+
+        Raises:
+            UsageError: An option or a word has an empty value.
+        """
+        found, unknown = super().parse_known_args(args, namespace)
+        for action in self._actions:
+            if action.dest == _THEIRS or action.const == "":
+                continue
+            value = getattr(found, action.dest, None)
+            if "" in (value if isinstance(value, list) else [value]):
+                name = action.option_strings[-1:] or [action.metavar or action.dest]
+                command = self.prog.removeprefix("orchwatch ")
+                raise UsageError(f"{command}: {name[0]} must not be empty")
+        return found, unknown
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
             name = "/".join(action.option_strings) or action.metavar or action.dest
@@ -62,6 +81,10 @@ class Parser(argparse.ArgumentParser):
         """
         command = self.prog.removeprefix("orchwatch ")
         raise UsageError(f"{command}: {message}; see {self.prog} --help")
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        # The one of the library drops what cannot be written, and the exit code says all is well.
+        (file or sys.stdout).write(message)
 
     def _all(self) -> list[argparse.ArgumentParser]:
         """This parser and those of its own commands."""

@@ -7,7 +7,7 @@ import gc
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchwatch.cli import filters
+from orchwatch.cli import filters, window
 from orchwatch.errors import OrchwatchError, UsageError
 
 if TYPE_CHECKING:
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from orchwatch.store.outlines import Outline
     from orchwatch.store.selection import Selection
     from orchwatch.store.small import SmallStore
-
-_RANGE = ".."
 
 
 def whole_id(command: str, start: str, store: Store | SmallStore) -> str:
@@ -62,6 +60,8 @@ def side(
     arguments: argparse.Namespace,
     store: Store | SmallStore,
     directory: Path,
+    *,
+    option: str,
 ) -> Side:
     """One side of a comparison.
 
@@ -72,6 +72,7 @@ def side(
         arguments: The options.
         store: Where to look.
         directory: The home.
+        option: What `what` was given to, for messages.
 
     Raises:
         UsageError: It is no such range.
@@ -82,10 +83,9 @@ def side(
     from orchwatch.store.selection import Selection  # noqa: PLC0415
 
     options = argparse.Namespace(**vars(arguments))
-    if _RANGE in what:
-        options.since, _, options.until = what.partition(_RANGE)
-        if not options.since or not options.until:
-            raise UsageError(f"{command}: a range is like 48h..24h, not {what!r}")
+    if window.RANGE in what:
+        options.since, _, options.until = what.partition(window.RANGE)
+        window.range_ns(what, option)
         return all_selected(command, filters.chosen(options, store, directory), store, directory)
     sessions = listing.values(store, Selection(history=True), "session")
     if any(one.startswith(what) for one in sessions) and not spans.trace_ids(store, what):

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 DEFAULT = "24h"
 ALL = "all"
+RANGE = ".."
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 _NUMBER = re.compile("[0-9]{1,6}")
 _NS = 1_000_000_000
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser, default: str = DEFAULT) -> No
 
 
 def check(arguments: argparse.Namespace) -> None:
-    """Refuses what `since_ns` and `moment_ns` would, before anything is read.
+    """Refuses what `since_ns` and `until_ns` would, before anything is read.
 
     Raises:
         UsageError: One of the two is no window.
@@ -48,7 +49,7 @@ def check(arguments: argparse.Namespace) -> None:
     if arguments.since is not None:
         since_ns(arguments.since)
     if arguments.until is not None:
-        moment_ns(arguments.until, "--until")
+        until_ns(arguments.until)
 
 
 def length_s(window: str, option: str = "--since") -> int | None:
@@ -70,16 +71,53 @@ def length_s(window: str, option: str = "--since") -> int | None:
     return int(number) * unit_s
 
 
-def since_ns(window: str) -> int | None:
+def since_ns(window: str, option: str = "--since") -> int | None:
     """The Unix time in nanoseconds at which a window begins; None for `all`.
 
     Raises:
-        UsageError: It is no window.
+        UsageError: It is no window, or begins in the future, where nothing can have ended.
     """
-    return None if window == ALL else moment_ns(window, "--since")
+    if window == ALL:
+        return None
+    found = _moment_ns(window, option)
+    if found > time.time_ns():
+        raise UsageError(f"{option} must not lie in the future, and {window!r} does")
+    return found
 
 
-def moment_ns(when: str, option: str) -> int:
+def until_ns(when: str, option: str = "--until") -> int:
+    """The Unix time in nanoseconds at which a window ends; it may lie in the future.
+
+    Raises:
+        UsageError: It is no such moment.
+    """
+    return _moment_ns(when, option)
+
+
+def range_ns(window: str, option: str) -> tuple[int | None, int]:
+    """When a range such as `48h..24h` begins and ends, as `since_ns` and `until_ns` have it.
+
+    Raises:
+        UsageError: It is no range, or ends before it begins.
+    """
+    since, _, until = window.partition(RANGE)
+    if not since or not until:
+        raise UsageError(f"{option} must be like 48h..24h, not {window!r}")
+    begins, ends = since_ns(since, option), until_ns(until, option)
+    if begins is not None and begins > ends:
+        raise UsageError(f"{option} must begin before it ends, as 48h..24h does, not {window!r}")
+    return begins, ends
+
+
+def shown(when: str) -> str:
+    """A moment as a person reads it: `24h ago`, a time as it was given, one with a zone in UTC."""
+    if when[-1:] in _UNITS_S and _NUMBER.fullmatch(when[:-1]):
+        return f"{when} ago"
+    moment = datetime.fromisoformat(when)
+    return when if moment.tzinfo is None else f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _moment_ns(when: str, option: str) -> int:
     """A moment as Unix time in nanoseconds.
 
     Args:

@@ -1,4 +1,8 @@
-"""Small charts as inline SVG, drawn by classes alone: a page's policy allows no style in them."""
+"""Small charts as inline SVG, drawn by classes alone: a page's policy allows no style in them.
+
+They are stretched to their figure's width, so that nothing in them is text: what stands along the
+axis of time is said below.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,7 @@ def line(
     target: float | None = None,
     points: Sequence[Point] = (),
     gap: int = 0,
+    reach: tuple[int, int],
 ) -> str:
     """Values over time from 0 on, the target as a line, and what is expected as bands.
 
@@ -31,14 +36,15 @@ def line(
         target: Drawn where it is not far above all else.
         points: What is expected.
         gap: Values farther apart than this are not joined.
+        reach: Where the axis of time begins and ends, in the unit of `past`.
     """
-    first, last = past[0][0], points[-1].at_ns if points else past[-1][0]
+    first, last = reach
     highest = max([value for _, value in past] + [point.high_95 for point in points])
     with_target = target is not None and target < highest * 4
     top = max(highest, target if with_target and target is not None else 0.0) * _ABOVE or 1.0
 
     def across(at_ns: int) -> float:
-        share = (at_ns - first) / (last - first) if last > first else 0.5
+        share = (at_ns - first) / max(last - first, 1)
         return _EDGE + share * (_WIDTH - 2 * _EDGE)
 
     def up(value: float) -> float:

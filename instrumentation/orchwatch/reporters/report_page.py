@@ -27,6 +27,7 @@ _LONG = frozenset(("what to do", "waited for"))
 _LOOKS = {"healthy": "ok", "degraded": "warn", "critical": "miss", "unknown": "unknown"}
 _VERDICTS = ("status", "verdict", "severity", "crosses")
 _MAX_CHARTS = 24
+_MIN_STEPS = 2
 
 
 def page(report: Report, title: str) -> str:
@@ -100,10 +101,17 @@ def _look(head: str) -> str:
 
 def _figures(name: str, report: Report) -> str:
     if name == "operations":
-        drawn, key = list(_history(report)), "95th percentile over time; dashed: the target."
+        drawn = list(_history(report))
+        key = (
+            f"95th percentile, a point {units.every(report.step_ns / 1e9)}; dashed: the target."
+            " Times are UTC."
+        )
     elif name == "forecasts":
         drawn = list(_forecasts(report))
-        key = "Dashed line: what is expected; bands: 80 % and 95 % intervals; red: the target."
+        key = (
+            "Dashed line: what is expected; bands: 80 % and 95 % intervals; red: the target."
+            " Times are UTC."
+        )
     else:
         return ""
     if not drawn:
@@ -114,6 +122,10 @@ def _figures(name: str, report: Report) -> str:
 
 def _history(report: Report) -> Iterator[str]:
     readings = {one.id: one for one in report.status.snapshot.operations}
+    starts = {start_ns for steps in report.history.values() for start_ns, _ in steps}
+    if len(starts) < _MIN_STEPS:
+        return  # a point says no more than its row of the table
+    reach = min(starts), max(starts)
     ordered = sorted(
         (name for name in report.history if name in readings),
         key=lambda name: (readings[name].target_s is None, -readings[name].count, name),
@@ -122,12 +134,12 @@ def _history(report: Report) -> Iterator[str]:
         one = readings[name]
         past = [(start_ns, summary.p95_s) for start_ns, summary in report.history[name]]
         values = [value for _, value in past]
-        words = f"{units.duration(min(values))} to {units.duration(max(values))}"
+        words = _between(units.duration(min(values)), units.duration(max(values)))
         if one.target_s is not None:
             words += f", target {units.duration(one.target_s)}"
-        words += f", steps of {units.duration(report.step_ns / 1e9)}"
-        drawn = charts.line(past, words, target=one.target_s, gap=3 * report.step_ns)
-        yield _figure(one.title, drawn, words)
+        gap = 3 * report.step_ns
+        drawn = charts.line(past, words, target=one.target_s, gap=gap, reach=reach)
+        yield _figure(one.title, drawn, words, reach)
 
 
 def _forecasts(report: Report) -> Iterator[str]:
@@ -139,10 +151,21 @@ def _forecasts(report: Report) -> Iterator[str]:
                 f" ({shown(last.low_95, one.unit)} to {shown(last.high_95, one.unit)})"
             )
             gap = int(3 * one.step_s * 1e9)
-            drawn = charts.line(one.past, words, target=one.target, points=one.points, gap=gap)
-            yield _figure(one.title, drawn, words)
+            reach = one.past[0][0], last.at_ns
+            drawn = charts.line(
+                one.past, words, target=one.target, points=one.points, gap=gap, reach=reach
+            )
+            yield _figure(one.title, drawn, words, reach)
 
 
-def _figure(title: str, drawn: str, words: str) -> str:
+def _between(lowest: str, highest: str) -> str:
+    return lowest if lowest == highest else f"{lowest} to {highest}"
+
+
+def _figure(title: str, drawn: str, words: str, reach: tuple[int, int]) -> str:
     name = html.escape(safe(title, NAME_COLUMNS))
-    return f"<figure><h3>{name}</h3>{drawn}<p>{html.escape(words)}</p></figure>"
+    first, last = map(report_sections.moment, reach)
+    if first[:10] == last[:10]:
+        last = last[11:]
+    axis = f'<p class="time"><span>{first}</span><span>{last}</span></p>'
+    return f"<figure><h3>{name}</h3>{drawn}{axis}<p>{html.escape(words)}</p></figure>"

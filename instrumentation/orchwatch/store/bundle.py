@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import time
 import zipfile
 import zlib
@@ -41,6 +42,7 @@ _HEAD_BYTES = 64 * 1024
 _LINE_BYTES = 64 * 1024
 _TEXTS = slice(8, 16)
 _TRACE_DIGITS = 32
+_TRACE_ID = re.compile(f"[0-9a-fA-F]{{{_TRACE_DIGITS}}}")
 _MAX_ID, _MAX_NS, _MAX_STATUS = (1 << 64) - 1, (1 << 63) - 1, 2
 _SEGMENT_BYTES = 8 * 1024 * 1024
 _ATTRIBUTES = {
@@ -57,6 +59,11 @@ _BROKEN = (
     ValueError, LookupError, TypeError, RecursionError, EOFError, NotImplementedError, RuntimeError,
     zipfile.BadZipFile, zlib.error,
 )  # fmt: skip
+"""What a damaged zip, or one that was made to do harm, has the library raise."""
+
+
+class _DamagedError(Exception):
+    """What is not as it must be, in words for a person."""
 
 
 class Bundle(NamedTuple):
@@ -104,21 +111,22 @@ def unpack(path: str, home: Path) -> Bundle:
             return _unpack(file, home)
     except OSError as error:
         raise OrchwatchError(f"{path}: {error.strerror or error}") from error
-    except _BROKEN as error:
+    except _DamagedError as error:
         raise OrchwatchError(f"{path} is no bundle of orchwatch, or damaged: {error}") from error
+    except _BROKEN as error:
+        why = "it cannot be read as a zip file"
+        raise OrchwatchError(f"{path} is no bundle of orchwatch, or damaged: {why}") from error
     except OrchwatchError as error:
         raise OrchwatchError(f"{path}: {error}") from error
 
 
 def _unpack(file: BinaryIO, home: Path) -> Bundle:
     with zipfile.ZipFile(file) as archive:
+        missing = [name for name in (_HEAD, _SPANS) if name not in archive.namelist()]
+        if missing:
+            raise _DamagedError(f"it has no {missing[0]}")
         with archive.open(_HEAD) as member:
-            head = json.loads(member.read(_HEAD_BYTES))
-        version = head["orchwatch_bundle"]
-        if version != VERSION:
-            raise OrchwatchError(
-                f"a bundle of version {str(version)[:20]!r}; this orchwatch opens {VERSION}"
-            )
+            announced = _announced(member.read(_HEAD_BYTES + 1))
         directory = home / "spool"
         directory.mkdir(mode=0o700, parents=True)
         count = end_ns = size_bytes = 0
@@ -133,27 +141,61 @@ def _unpack(file: BinaryIO, home: Path) -> Bundle:
                     segment, size_bytes = segment + 1, 0
                     held.clear()
         _write(directory, segment, held)
-    if not count:
-        raise OrchwatchError("a bundle without spans")
+    if count != announced:
+        raise _DamagedError(f"it holds {count} of the {announced} spans that {_HEAD} says")
     return Bundle(count, end_ns)
+
+
+def _announced(text: bytes) -> int:
+    """How many spans there are, by a head that is as `packed` writes it; later keys are let be."""
+    head = _json(text, _HEAD) if len(text) <= _HEAD_BYTES else None
+    if not isinstance(head, dict):
+        raise _DamagedError(f"{_HEAD} is no JSON object of at most {_HEAD_BYTES >> 10} KiB")
+    version = head.get("orchwatch_bundle")
+    if type(version) is not int or version < 1:
+        raise _DamagedError(f"orchwatch_bundle in {_HEAD} must be its version")
+    if version != VERSION:
+        raise OrchwatchError(f"a bundle of version {version}; this orchwatch opens {VERSION}")
+    if not isinstance(head.get("orchwatch"), str):
+        raise _DamagedError(f"orchwatch in {_HEAD} must be the version of orchwatch that wrote it")
+    if head.get("fields") != list(FIELDS):
+        raise _DamagedError(f"fields in {_HEAD} must be those of version {VERSION}")
+    for key in ("made_at_ns", "spans"):
+        if type(head.get(key)) is not int or not 0 < head[key] <= _MAX_NS:
+            raise _DamagedError(f"{key} in {_HEAD} must be a whole number above 0")
+    spans: int = head["spans"]
+    return spans
+
+
+def _json(text: bytes, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise _DamagedError(f"{where} is no JSON") from error
 
 
 def _rows(member: Any) -> Iterator[dict[str, Any]]:
     """The spans, each checked; what its head says of its size is not asked."""
     left_bytes = MAX_BYTES
+    number = 0
     while line := member.readline(_LINE_BYTES + 1):
         left_bytes -= len(line)
         if left_bytes < 0:
             raise OrchwatchError(f"unpacked, it has more than {MAX_BYTES >> 20} MiB")
+        number += 1
+        where = f"line {number} of {_SPANS}"
         if len(line) > _LINE_BYTES:
-            raise ValueError(f"a span of more than {_LINE_BYTES >> 10} KiB")
-        yield _checked(json.loads(line))
+            raise _DamagedError(f"{where} has more than {_LINE_BYTES >> 10} KiB")
+        yield _checked(_json(line, where), where)
 
 
-def _checked(values: Any) -> dict[str, Any]:
+def _checked(values: Any, where: str) -> dict[str, Any]:
+    if not isinstance(values, list) or len(values) != len(FIELDS):
+        raise _DamagedError(f"{where} is no list of {len(FIELDS)} values")
     row = dict(zip(FIELDS, values, strict=True))
-    if len(bytes.fromhex(row["trace_id"])) * 2 != _TRACE_DIGITS:
-        raise ValueError("a trace id that is none")
+    trace_id = row["trace_id"]
+    if not isinstance(trace_id, str) or not _TRACE_ID.fullmatch(trace_id):
+        raise _DamagedError(f"{where}: trace_id must be {_TRACE_DIGITS} hexadecimal digits")
     for field, most in (
         ("span_id", _MAX_ID),
         ("start_ns", _MAX_NS),
@@ -161,15 +203,13 @@ def _checked(values: Any) -> dict[str, Any]:
         ("status", _MAX_STATUS),
     ):
         if type(row[field]) is not int or not 0 <= row[field] <= most:
-            raise ValueError(f"{field} is none")
+            raise _DamagedError(f"{where}: {field} must be a whole number from 0 to {most}")
     parent = row["parent_span_id"]
     if parent is not None and (type(parent) is not int or not 0 < parent <= _MAX_ID):
-        raise ValueError("parent_span_id is none")
-    texts = [row["name"], row["operation"], *values[_TEXTS]]
-    if not isinstance(row["name"], str) or any(
-        text is not None and not isinstance(text, str) for text in texts
-    ):
-        raise ValueError("a name that is none")
+        raise _DamagedError(f"{where}: parent_span_id must be a whole number above 0, or null")
+    for field in ("name", "operation", *FIELDS[_TEXTS]):
+        if not isinstance(row[field], str) and (field == "name" or row[field] is not None):
+            raise _DamagedError(f"{where}: {field} must be text")
     return row
 
 

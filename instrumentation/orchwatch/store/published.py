@@ -5,6 +5,7 @@ What they are made of (`store.views`) may change with every version; these colum
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,10 @@ _SHARED = """
 """
 _VIEW = "CREATE OR REPLACE TEMP VIEW {name} AS SELECT {columns} FROM ({rows})"
 _MAX_MESSAGE_COLUMNS = 300
+# What DuckDB answers with all that it holds, most of which is nobody's business.
+_LISTS = re.compile(r"(show(\s+all)?(\s+tables)?|desc(ribe)?(\s+tables)?)", re.IGNORECASE)
+_VIEWS = f"SELECT unnest(['{SPANS}', '{OPERATIONS}']) AS name"
+_NO_TABLE = re.compile(r"Table with name (.+?) does not exist")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +107,8 @@ class Question:
             raise UsageError(f"sql: {_first_line(error)}") from error
         if len(statements) != 1 or statements[0].type != engine.Select:
             raise UsageError("sql: must be one SELECT, which only reads")
-        self._sql = statements[0].query.rstrip("; \n")
+        asked = statements[0].query.strip("; \t\r\n")
+        self._sql = _VIEWS if _LISTS.fullmatch(asked) else asked
 
     def columns(self) -> tuple[str, ...]:
         """Their names, without the rows.
@@ -212,4 +218,7 @@ def _require(library: str) -> None:
 def _first_line(error: Exception) -> str:
     """DuckDB's message without the statement that it repeats."""
     told = str(error).partition("\n\nLINE ")[0]
+    missing = _NO_TABLE.search(told)
+    if missing:
+        told = f"there is no view {missing[1]}; there are {OPERATIONS} and {SPANS}"
     return safe(" ".join(told.split()), _MAX_MESSAGE_COLUMNS)

@@ -62,16 +62,19 @@ def test_each_command_that_answers_does_so_in_json() -> None:
     assert lacking == ACTS - {"run"}
 
 
-@pytest.mark.usefixtures("home")
-@pytest.mark.parametrize("name", WITH_A_WINDOW)
-@pytest.mark.parametrize("when", ["yesterday", "5w", "-1h", "1.5h", "2026-13-01", ""])
-def test_a_moment_that_is_none_is_the_same_one_line_everywhere(
-    name: str, when: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        os, "isatty", lambda _: True
-    )  # for the dashboard, which looks at that first
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the dashboard, which looks at that first."""
+    monkeypatch.setattr(os, "isatty", lambda _: True)
     monkeypatch.setenv("TERM", "xterm")
+
+
+@pytest.mark.usefixtures("home", "terminal")
+@pytest.mark.parametrize("name", WITH_A_WINDOW)
+@pytest.mark.parametrize("when", ["yesterday", "5w", "-1h", "1.5h", "2026-13-01"])
+def test_a_moment_that_is_none_is_the_same_one_line_everywhere(
+    name: str, when: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main([*name.split(), *BESIDES.get(name, []), f"--since={when}"]) == 2
     said = capsys.readouterr()
     assert said.out == ""
@@ -111,7 +114,7 @@ def test_a_time_is_local_unless_it_says_otherwise(
     monkeypatch.setenv("TZ", "UTC-1")
     time.tzset()
     try:
-        assert window.moment_ns(when, "--since") == at_s * S
+        assert window.until_ns(when) == at_s * S
     finally:
         monkeypatch.undo()
         time.tzset()
@@ -120,9 +123,69 @@ def test_a_time_is_local_unless_it_says_otherwise(
 def test_a_span_of_time_counts_back_from_now() -> None:
     for when, back_s in (("90s", 90), ("15m", 900), ("24h", 86_400), ("7d", 604_800)):
         before_ns = time.time_ns() - back_s * S
-        assert before_ns <= window.moment_ns(when, "--until") <= time.time_ns() - back_s * S
+        assert before_ns <= window.until_ns(when) <= time.time_ns() - back_s * S
     with pytest.raises(UsageError, match=r"--until must be like .*2026-11-29T14:30, not 'all'"):
-        window.moment_ns("all", "--until")
+        window.until_ns("all")
+
+
+@pytest.mark.usefixtures("home", "terminal")
+@pytest.mark.parametrize("name", WITH_A_WINDOW)
+@pytest.mark.parametrize("when", ["2999-01-01", "9999-12-31T23:59:59Z"])
+def test_a_beginning_in_the_future_is_refused_everywhere(
+    name: str, when: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*name.split(), *BESIDES.get(name, []), "--since", when]) == 2
+    said = f"orchwatch: --since must not lie in the future, and {when!r} does\n"
+    assert capsys.readouterr() == ("", said)
+
+
+@pytest.mark.usefixtures("home")
+def test_an_end_in_the_future_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["current", "--until", "2999-01-01"]) == 0
+    assert not capsys.readouterr().err
+
+
+VALUED = [
+    (name, option)
+    for name, parser in sorted(every().items())
+    for option, action in sorted(options(parser).items())
+    if option.startswith("--")
+    and action.nargs != 0
+    and not action.choices
+    and not action.type
+    and action.const != ""
+]
+
+
+@pytest.mark.parametrize(("name", "option"), VALUED)
+def test_an_empty_value_is_a_mistake_everywhere(
+    name: str, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = {"bench run": [], "baseline save": ["x"], "kpi set": ["x", "1"], "sql": ["SELECT 1"]}
+    assert main([*name.split(), f"{option}=", *words.get(name, [])]) == 2
+    assert capsys.readouterr() == ("", f"orchwatch: {name}: {option} must not be empty\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "what"),
+    [
+        (["trace", ""], "trace: ID"),
+        (["trace", "diff", "", "x"], "trace: ID"),
+        (["flame", ""], "flame: ID"),
+        (["critical-path", ""], "critical-path: ID"),
+        (["sql", ""], "sql: SELECT"),
+        (["kpi", "set", "", "1"], "kpi set: NAME"),
+        (["claude", "import", ""], "claude import: PATH"),
+        (["baseline", "compare", ""], "baseline compare: NAME"),
+        (["state", ""], "state: SESSION and PATH"),
+        (["state", "s", "--root="], "state: --root"),
+    ],
+)
+def test_so_is_an_empty_word(
+    words: list[str], what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(words) == 2
+    assert capsys.readouterr() == ("", f"orchwatch: {what} must not be empty\n")
 
 
 @pytest.mark.parametrize(

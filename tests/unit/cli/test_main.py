@@ -156,10 +156,11 @@ def test_closed_streams_are_no_error() -> None:
     assert closed.returncode == 2
 
 
-def test_an_output_that_takes_nothing_is_one_line_and_exit_code_1() -> None:
+@pytest.mark.parametrize("name", ["", *cli.COMMANDS])
+def test_an_output_that_takes_nothing_is_one_line_and_exit_code_1(name: str) -> None:
     for redirection in (">&-", ">/dev/full"):
         ended = subprocess.run(
-            ["sh", "-c", f'exec "$@" {redirection}', "-", *ORCHWATCH, "--help"],
+            ["sh", "-c", f'exec "$@" {redirection}', "-", *ORCHWATCH, *name.split(), "--help"],
             check=False,
             stderr=subprocess.PIPE,
             text=True,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.unit.conftest import NOW_NS
 
+from orchwatch import units
 from orchwatch.cli.main import main
 from orchwatch.store import longest, small
 from orchwatch.store.database import Store
@@ -116,6 +117,49 @@ def test_the_page_has_every_part_and_names_nothing_outside_of_it(
         assert said in page.said
     assert "<svg viewBox" in out
     assert "bands: 80 % and 95 % intervals" in page.said
+
+
+def test_a_chart_has_the_times_that_its_axis_reaches_from_and_to(
+    record: Record, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start_ns = NOW_NS // (86_400 * S) * 86_400 * S
+    for minute in (0, 7, 95):
+        record("state.query", end_ns=start_ns + minute * 60 * S, duration_ns=17_200_000)
+    record("hook.process", end_ns=start_ns + 90 * 60 * S, duration_ns=5_000_000)
+    out = reported(capsys, "--since", "all")
+    figures = re.findall("<figure>(.+?)</figure>", out)
+    assert len(figures) == 2
+    for figure in figures:
+        day, first, last = re.findall(
+            r"(\d+-\d+-\d+) (\d\d:\d\d)</span><span>(\d\d:\d\d)<", figure
+        )[0]
+        assert (first, last) == ("00:00", "01:35")
+        assert day in out
+    (at_x,) = re.findall('cx="(.+?)"', figures["Hook" in figures[1]])
+    assert float(at_x) == pytest.approx(6 + 468 * 90 / 95, abs=0.1)  # of the same axis
+    assert "17.2ms to" not in out
+    assert "a point every minute" in out
+
+
+def test_what_ended_in_one_step_is_no_chart(
+    record: Record, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record("state.query", end_ns=NOW_NS // (60 * S) * 60 * S)
+    out = reported(capsys, "--since", "all")
+    assert "<figure>" not in out
+    assert "95th percentile, a point" not in out
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (1, "every second"), (10, "every 10 seconds"), (60, "every minute"),
+        (300, "every 5 minutes"), (3600, "every hour"), (21_600, "every 6 hours"),
+        (86_400, "every day"), (172_800, "every 2 days"), (90, "every 90 seconds"),
+    ],
+)  # fmt: skip
+def test_how_often_is_said_in_words(seconds: int, said: str) -> None:
+    assert units.every(seconds) == said
 
 
 def test_no_text_of_a_session_becomes_markup(

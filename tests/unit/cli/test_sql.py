@@ -90,6 +90,7 @@ def test_parquet_holds_what_was_asked_for(
     [
         (["SELECT nope"], 2, "sql: Binder Error: "),
         (["DROP TABLE x"], 2, "sql: must be one SELECT, which only reads"),
+        (["FROM opertions"], 2, "sql: there is no view opertions; there are ended_operations and"),
         ([ASKED, "-o", ""], 2, "sql: --output must not be empty"),
         ([ASKED, "-o", "/proc/nowhere/x"], 1, "sql: /proc/nowhere/x cannot be written: "),
         ([ASKED, "--format", "parquet", "-o", "/proc/nowhere/x"], 1, "cannot be written: "),
@@ -104,6 +105,33 @@ def test_what_cannot_be_is_one_line(
     assert said in err
 
 
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize(
+    "asked", ["show tables", "SHOW ALL TABLES;", " Show\nTables ", "SHOW", "describe", "DESC"]
+)
+def test_what_there_is_to_ask_is_listed_without_what_it_is_made_of(
+    asked: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["sql", asked, "--format", "csv"]) == 0
+    assert capsys.readouterr().out.split() == ["name", "all_spans", "ended_operations"]
+
+
+@pytest.mark.usefixtures("home")
+def test_what_is_no_number_and_what_has_no_end_are_not_null(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked = "SELECT 1/0 AS a, -1/0 AS b, 0/0 AS c, NULL AS d, [1/0] AS e"
+    assert main(["sql", asked]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split() == [
+        "Infinity", "-Infinity", "NaN", "-", '["Infinity"]',
+    ]  # fmt: skip
+    assert main(["sql", asked, "--format", "csv"]) == 0
+    assert capsys.readouterr().out.splitlines()[1] == 'Infinity,-Infinity,NaN,,"[""Infinity""]"'
+    assert main(["sql", asked, "--format", "json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert rows == [["Infinity", "-Infinity", "NaN", None, ["Infinity"]]]
+
+
 def test_all_kinds_of_values_can_be_shown(capsys: pytest.CaptureFixture[str]) -> None:
     asked = (
         "SELECT DATE '2026-01-02' AS d, TIME '01:02:03' AS t, 1.50::DECIMAL(5, 2) AS m,"
@@ -116,4 +144,4 @@ def test_all_kinds_of_values_can_be_shown(capsys: pytest.CaptureFixture[str]) ->
     assert main(["sql", asked, "--format", "json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)["rows"]
     assert row[:6] == ["2026-01-02", "01:02:03", 1.5, 90.0, [1, None], {"a": "x"}]
-    assert row[7:9] == [None, 1 << 100]
+    assert row[7:9] == ["NaN", 1 << 100]

@@ -262,7 +262,7 @@ def test_what_helps_only_once_is_undone(home: Path) -> None:
 def test_a_value_with_which_the_workload_fails_is_undone(home: Path) -> None:
     def took_s(now: Settings, _turn: int) -> Mapping[str, float]:
         if now.pool_size < 10:
-            raise BenchmarkError("bench: mine:ask: its process ended early")
+            raise BenchmarkError("mine:ask: its process ended early")
         return {"o": 1.0}
 
     assert list(decided(home, measured(took_s), "pool_size")) == [(128, "undone"), (2, "undone")]
@@ -279,7 +279,7 @@ def test_a_value_with_which_the_workload_never_ends_is_undone(home: Path, tmp_pa
     workload = tuner.Workload(home, [task], iterations=10, silence_s=20.0)
     assert dict(decided(home, workload, "pool_size"))[2] == "undone"
     assert tuning.read(home).decisions[-1].why == (
-        "with it the workload fails: bench: mine:ask: no iteration ended within 20 s"
+        "with it the workload fails: mine:ask: no iteration ended within 20 s"
     )
     assert [path.name for path in (home / "benchmarks").glob("*")] == []
 
@@ -317,3 +317,16 @@ def test_each_undo_goes_one_change_back(home: Path) -> None:
     assert left == [16384, 2048, 256]
     assert not (home / settings.TUNED_FILE).exists()
     assert os.listdir(home) == [tuning.LOG_FILE]
+
+
+@pytest.mark.usefixtures("home")
+def test_a_function_that_cannot_be_measured_is_named_as_it_was_given(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for function, why in (
+        ("nosuchmodule:f", "nosuchmodule cannot be imported: ModuleNotFoundError: No module named"),
+        ("os:nosuch", "os has no callable nosuch"),
+        ("os:abort", "its process ended early"),
+    ):
+        assert main(["tune", "--callable", function, "--iterations", "10"]) == 1
+        assert capsys.readouterr().err.startswith(f"orchwatch: tune: {function}: {why}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 import zipfile
 from pathlib import Path
@@ -23,10 +24,15 @@ if TYPE_CHECKING:
 
 SECRET = "sk-live-very-secret"
 ROW = ["ab" * 16, 7, None, "state.query", "state.query", 5, 9, 1, *[None] * 8]
+LINE = json.dumps(ROW) + "\n"
 
 
 def head(**more: Any) -> str:
-    return json.dumps({"orchwatch_bundle": 1, "orchwatch": "0.1.0", **more})
+    own = {"orchwatch_bundle": 1, "orchwatch": "0.1.0", "made_at_ns": 1, "spans": 1}
+    return json.dumps({**own, "fields": bundle.FIELDS, **more})
+
+
+HEAD = ("bundle.json", head())
 
 
 def zipped(path: Path, *members: tuple[str, str | bytes]) -> str:
@@ -88,23 +94,15 @@ def test_it_comes_out_as_it_went_in_but_for_content_and_names_of_machines(
 @pytest.mark.parametrize(
     ("members", "said"),
     [
-        ((), "no item named 'bundle.json'"),
-        ((("bundle.json", "{"),), "is no bundle"),
-        ((("bundle.json", "[]"),), "is no bundle"),
-        (
-            (("bundle.json", head(orchwatch_bundle=2)),),
-            "a bundle of version '2'; this orchwatch opens 1",
-        ),
-        (
-            (("bundle.json", head(orchwatch_bundle="x" * 999)),),
-            "a bundle of version 'xxxxxxxxxxxxxxxxxxxx'",
-        ),
-        ((("bundle.json", head()),), "no item named 'spans.jsonl'"),
-        ((("bundle.json", head()), ("spans.jsonl", "")), "a bundle without spans"),
-        ((("bundle.json", head()), ("spans.jsonl", "\xff\xfe\n")), "is no bundle"),
-        ((("bundle.json", head()), ("spans.jsonl", "[]\n")), "is no bundle"),
-        ((("bundle.json", head()), ("spans.jsonl", "[" * 60_000)), "is no bundle"),
-        ((("bundle.json", head()), ("spans.jsonl", "1" * 70_000)), "a span of more than 64 KiB"),
+        ((), "it has no bundle.json"),
+        ((("bundle.json", head()),), "it has no spans.jsonl"),
+        ((HEAD, ("spans.jsonl", "")), "it holds 0 of the 1 spans that bundle.json says"),
+        ((HEAD, ("spans.jsonl", "\xff\xfe\n")), "line 1 of spans.jsonl is no JSON"),
+        ((HEAD, ("spans.jsonl", "[]\n")), "line 1 of spans.jsonl is no list of 16 values"),
+        ((HEAD, ("spans.jsonl", f"{LINE}{{")), "line 2 of spans.jsonl is no JSON"),
+        ((HEAD, ("spans.jsonl", "[" * 60_000)), "line 1 of spans.jsonl is no JSON"),
+        ((HEAD, ("spans.jsonl", "1" * 70_000)), "line 1 of spans.jsonl has more than 64 KiB"),
+        ((HEAD, ("spans.jsonl", LINE * 2)), "it holds 2 of the 1 spans that bundle.json says"),
     ],
 )
 def test_what_is_none_is_one_line(
@@ -117,6 +115,34 @@ def test_what_is_none_is_one_line(
     assert "\n" not in str(raised.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "bundle.json is no JSON"),
+        ("[]", "bundle.json is no JSON object"),
+        (head(more="x" * 70_000), "bundle.json is no JSON object of at most 64 KiB"),
+        (head(orchwatch_bundle=2), "a bundle of version 2; this orchwatch opens 1"),
+        (head(orchwatch_bundle="x" * 999), "orchwatch_bundle in bundle.json must be its version"),
+        (head(orchwatch_bundle=None), "orchwatch_bundle in bundle.json must be its version"),
+        (head(orchwatch=["x"]), "orchwatch in bundle.json must be the version of orchwatch"),
+        (head(fields=["name"]), "fields in bundle.json must be those of version 1"),
+        (head(fields=None), "fields in bundle.json must be those of version 1"),
+        (head(made_at_ns="now"), "made_at_ns in bundle.json must be a whole number above 0"),
+        (head(spans=-1), "spans in bundle.json must be a whole number above 0"),
+        (head(spans=True), "spans in bundle.json must be a whole number above 0"),
+        (head(spans=1 << 64), "spans in bundle.json must be a whole number above 0"),
+    ],
+)
+def test_a_head_that_is_not_as_it_must_be_is_named(tmp_path: Path, text: str, said: str) -> None:
+    path = zipped(tmp_path / "b.zip", ("bundle.json", text), ("spans.jsonl", LINE))
+    assert said in outcome(path, tmp_path / "home")[0]
+
+
+def test_a_key_that_a_later_version_added_is_let_be(tmp_path: Path) -> None:
+    path = zipped(tmp_path / "b.zip", ("bundle.json", head(later=1)), ("spans.jsonl", LINE))
+    assert outcome(path, tmp_path / "home") == ("", 1)
+
+
 @pytest.mark.parametrize("place", range(len(ROW)))
 @pytest.mark.parametrize("value", [-1, 1 << 70, 1.5, True, "../../x", {"a": 1}, [[]], None])
 def test_a_field_that_is_none_never_gets_further(tmp_path: Path, place: int, value: Any) -> None:
@@ -126,7 +152,7 @@ def test_a_field_that_is_none_never_gets_further(tmp_path: Path, place: int, val
     )
     said, spans = outcome(path, tmp_path / "home")
     if said:
-        assert "is no bundle" in said
+        assert f"line 1 of spans.jsonl: {bundle.FIELDS[place]} must be " in said
     else:
         assert spans == len(spans_of(tmp_path / "home")) == 1
 
@@ -150,7 +176,9 @@ def test_a_bomb_is_stopped_by_what_comes_out_of_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     line = json.dumps(ROW) + "\n"
-    path = zipped(tmp_path / "b.zip", ("bundle.json", head()), ("spans.jsonl", line * 40_000))
+    path = zipped(
+        tmp_path / "b.zip", ("bundle.json", head(spans=40_000)), ("spans.jsonl", line * 40_000)
+    )
     monkeypatch.setattr(bundle, "MAX_BYTES", 1 << 20)
     with pytest.raises(OrchwatchError, match="unpacked, it has more than 1 MiB"):
         bundle.unpack(path, tmp_path / "home")
@@ -166,6 +194,7 @@ def test_what_is_cut_off_changed_or_no_file_is_one_line(tmp_path: Path) -> None:
             damaged.write_bytes(content)
             said, _ = outcome(str(damaged), tmp_path / f"home-{number}-{len(content)}")
             assert not said or said.startswith(str(damaged))
+            assert not re.search(r"Error|expected|zip_|Bad|decode|magic", said), said
     os.mkfifo(tmp_path / "pipe")
     for name in ("pipe", "missing", ""):
         with pytest.raises(OrchwatchError):
@@ -177,7 +206,7 @@ def test_a_large_one_comes_in_several_segments(
 ) -> None:
     monkeypatch.setattr(bundle, "_SEGMENT_BYTES", 2000)
     lines = "".join(json.dumps([*ROW[:1], 7 + number, *ROW[2:]]) + "\n" for number in range(50))
-    path = zipped(tmp_path / "b.zip", ("bundle.json", head()), ("spans.jsonl", lines))
+    path = zipped(tmp_path / "b.zip", ("bundle.json", head(spans=50)), ("spans.jsonl", lines))
     bundle.unpack(path, tmp_path / "home")
     assert len(list((tmp_path / "home" / "spool").iterdir())) > 5
     assert len(spans_of(tmp_path / "home")) == 50

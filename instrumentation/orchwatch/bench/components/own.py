@@ -104,11 +104,11 @@ def found(path: str) -> Callable[[], Any]:
         value: Any = import_module(module)
     except Exception as error:
         raise OrchwatchError(
-            f"--callable {path}: {module} cannot be imported: {type(error).__name__}: {error}"
+            f"{module} cannot be imported: {type(error).__name__}: {error}"
         ) from error
     for part in name.split("."):
         value = getattr(value, part, None)
     if not callable(value):
-        raise OrchwatchError(f"--callable {path}: {module} has no callable {name}")
+        raise OrchwatchError(f"{module} has no callable {name}")
     function: Callable[[], Any] = value
     return function

@@ -108,9 +108,15 @@ def run(arguments: argparse.Namespace) -> int:
 
     Raises:
         UsageError: The options do not fit.
+        OrchwatchError: A component cannot be benchmarked.
         CheckFailedError: A target is missed, something failed, was lost or grew.
     """
-    return _ACTIONS[arguments.action](arguments)
+    from orchwatch.bench.workers import BenchmarkError  # noqa: PLC0415 - slow, see `commands`
+
+    try:
+        return _ACTIONS[arguments.action](arguments)
+    except BenchmarkError as error:
+        raise BenchmarkError(f"bench: {error}") from error
 
 
 def _run(arguments: argparse.Namespace) -> int:

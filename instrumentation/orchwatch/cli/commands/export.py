@@ -61,7 +61,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     from orchwatch.recording.home import home  # noqa: PLC0415
 
-    destination.check(_NAME, arguments)
     if arguments.bundle is not None:
         return _bundle(arguments, Path(home()))
     arguments.format = arguments.format or "json"
@@ -118,8 +117,6 @@ def _bundle(arguments: argparse.Namespace, directory: Path) -> int:
             raise UsageError(
                 f"export: --bundle is a file of its own, so {option} does not go with it"
             )
-    if not arguments.bundle:
-        raise UsageError("export: --bundle must not be empty")
     with filters.opened(directory) as store:
         chosen = filters.chosen(arguments, store, directory)
         found = outlines.selected(store, chosen.selection)

@@ -61,7 +61,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     from orchwatch.recording.home import home  # noqa: PLC0415
 
-    destination.check(_NAME, arguments)
     if arguments.format == "chrome" and arguments.against is not None:
         raise UsageError("flame: --format chrome has no place for --against")
     directory = Path(home())
@@ -70,7 +69,9 @@ def run(arguments: argparse.Namespace) -> int:
         now = _asked(arguments, store, directory)
         before = None
         if arguments.against is not None:
-            before = which_spans.side(_NAME, arguments.against, arguments, store, directory)
+            before = which_spans.side(
+                _NAME, arguments.against, arguments, store, directory, option="--against"
+            )
         if arguments.format == "chrome":
             from orchwatch.analysis.span_tree import SpanTree  # noqa: PLC0415
             from orchwatch.reporters import flame_files  # noqa: PLC0415

@@ -47,7 +47,6 @@ def run(arguments: argparse.Namespace) -> int:
     from orchwatch.recording.home import home  # noqa: PLC0415
     from orchwatch.reporters import report_document, report_page  # noqa: PLC0415
 
-    destination.check(_NAME, arguments)
     directory = Path(home())
     with filters.opened(directory) as store:
         chosen = filters.chosen(arguments, store, directory)

@@ -47,7 +47,6 @@ def run(arguments: argparse.Namespace) -> int:
     from orchwatch.store.database import Store  # noqa: PLC0415
     from orchwatch.store.published import Question  # noqa: PLC0415
 
-    destination.check(_NAME, arguments)
     parquet = None
     if arguments.format == "parquet":
         parquet = Path(destination.parquet_path(_NAME, arguments))

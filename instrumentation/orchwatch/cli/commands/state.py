@@ -54,10 +54,14 @@ def main(words: Sequence[str]) -> int:
             sys.stdout.write(USAGE)
             return 0
         option, has_value, value = word.partition("=")
+        if not word:
+            raise UsageError("state: SESSION and PATH must not be empty")
         if not word.startswith("-"):
             given.append(word)
         elif option in chosen and (has_value or rest):
             chosen[option] = value if has_value else rest.pop(0)
+            if not chosen[option]:
+                raise UsageError(f"state: {option} must not be empty")
         elif option in chosen:
             raise UsageError(f"state: {option} needs a value; see orchwatch state --help")
         else:

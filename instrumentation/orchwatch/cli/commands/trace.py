@@ -124,7 +124,9 @@ def _diff(arguments: argparse.Namespace, store: Store | SmallStore, directory: P
     from orchwatch.reporters import trace_diff_table  # noqa: PLC0415
 
     before, now = (
-        which_spans.side("trace diff", what, arguments, store, directory)
+        which_spans.side(
+            "trace diff", what, arguments, store, directory, option="trace diff: a range"
+        )
         for what in arguments.trace_id[1:]
     )
     found = trace_diff.compare(before.spans(), now.spans())

@@ -102,16 +102,21 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _tune(arguments: argparse.Namespace, home: Path) -> int:
     from orchwatch.bench import tuner  # noqa: PLC0415 - as above
+    from orchwatch.bench.workers import BenchmarkError  # noqa: PLC0415
     from orchwatch.reporters import tuning as report  # noqa: PLC0415
 
     with tuner.alone(home):
-        done = tuner.Tuner(
+        asked = tuner.Tuner(
             home,
             tuner.Workload(home, _tasks(arguments), iterations=arguments.iterations or _ITERATIONS),
             knobs=[knob for knob in KNOBS if not arguments.knob or knob.name in arguments.knob],
             limit_s=(arguments.minutes or _MINUTES) * 60,
             dry_run=arguments.dry_run,
-        ).run()
+        )
+        try:
+            done = asked.run()
+        except BenchmarkError as error:
+            raise BenchmarkError(f"tune: {error}") from error
     document = {
         "decisions": [report.as_json(one) for one in done.decisions],
         "settings": report.settings_as_json(done.settings),

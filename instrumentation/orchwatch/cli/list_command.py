@@ -28,6 +28,7 @@ def run(kind: Kind, arguments: argparse.Namespace) -> int:
     from pathlib import Path  # noqa: PLC0415 - slow, see `commands`, and so are the next ones
 
     from orchwatch.analysis import listing  # noqa: PLC0415
+    from orchwatch.cli.parser import columns  # noqa: PLC0415
     from orchwatch.recording.home import home  # noqa: PLC0415
     from orchwatch.reporters import group_list  # noqa: PLC0415
 
@@ -42,7 +43,7 @@ def run(kind: Kind, arguments: argparse.Namespace) -> int:
     if not found:
         sys.stdout.write(nothing(f"No {kind}", chosen, str(directory)))
         return 0
-    group_list.render(kind, found, of_all, sys.stdout)
+    group_list.render(kind, found, of_all, sys.stdout, columns())
     return 0
 
 

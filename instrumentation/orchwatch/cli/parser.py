@@ -48,7 +48,7 @@ class Parser(argparse.ArgumentParser):
             self.error(f"unknown argument {unknown[0]!r}" + (f"; {hint}" if hint else ""))
         return found
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:  # type: ignore[override]
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parses what it knows; nothing means anything when it is empty, so it was a mistake.
 
         Raises:
@@ -60,9 +60,9 @@ class Parser(argparse.ArgumentParser):
                 continue
             value = getattr(found, action.dest, None)
             if "" in (value if isinstance(value, list) else [value]):
-                name = action.option_strings[-1:] or [action.metavar or action.dest]
+                name = action.option_strings[-1] if action.option_strings else action.metavar
                 command = self.prog.removeprefix("orchwatch ")
-                raise UsageError(f"{command}: {name[0]} must not be empty")
+                raise UsageError(f"{command}: {name} must not be empty")
         return found, unknown
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import TYPE_CHECKING, TextIO
 
+from orchwatch import units
 from orchwatch.recording.safe_text import ljust, rjust, width
 
 if TYPE_CHECKING:
@@ -28,6 +29,29 @@ def sentences(lines: Iterable[str], file: TextIO) -> None:
         textwrap.fill(line, WIDTH, break_on_hyphens=False, break_long_words=False) + "\n"
         for line in lines
     )
+
+
+def stacked(heads: Sequence[str], rows: Iterable[Sequence[str]], room: int, file: TextIO) -> None:
+    """Writes what has no room side by side: each row's name, and below what is known of it.
+
+    Args:
+        heads: Of the columns, the first one that of the names.
+        rows: Cells, already safe to show; what is absent is left out.
+        room: How many columns there are.
+        file: Where to.
+    """
+    for name, *cells in rows:
+        line = name
+        for head, cell in zip(heads[1:], cells, strict=True):
+            if cell in ("", units.ABSENT):
+                continue
+            piece = f"{head} {cell}"
+            if line == name or width(line) + 2 + width(piece) > room:
+                file.write(line + "\n")
+                line = f"  {piece}"
+            else:
+                line += f"  {piece}"
+        file.write(line + "\n")
 
 
 def table(

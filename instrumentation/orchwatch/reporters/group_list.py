@@ -29,8 +29,8 @@ _HEADS = {
 _TEXTS = ("session", "agent", "trace", "started", "name", "project")
 # Names of any length, so they come last.
 _NAMES = ("name", "project")
-_NOTE = "Times are UTC. Shares of the busy time; model: turns outside of tools and hooks.\n"
-_COST_NOTE = "Cost: US dollars, as reported by the session's processes at their end.\n"
+_NOTE = "Times are UTC. Shares of the busy time; model: turns outside of tools and hooks."
+_COST_NOTE = "Cost: US dollars, as reported by the session's processes at their end."
 _NEXT = {
     "session": "orchwatch traces --session ID lists its traces; the start of an id will do.",
     "agent": "orchwatch traces --agent NAME lists its traces; the start of an id will do.",
@@ -38,7 +38,9 @@ _NEXT = {
 }
 
 
-def render(kind: Kind, groups: Sequence[Group], of_all: int, file: TextIO) -> None:
+def render(
+    kind: Kind, groups: Sequence[Group], of_all: int, file: TextIO, columns: int = _WIDTH
+) -> None:
     """Writes one a line, then how many there are and how to go on.
 
     Args:
@@ -46,28 +48,48 @@ def render(kind: Kind, groups: Sequence[Group], of_all: int, file: TextIO) -> No
         groups: At least one.
         of_all: How many there are in all.
         file: Where to write.
+        columns: How many the terminal has.
     """
+    import textwrap  # noqa: PLC0415 - slow, and JSON does without
+
     heads = _HEADS[kind]
     rows = [heads, *(_row(kind, group, _dates(groups)) for group in groups)]
     if kind == "session" and not any(group.project for group in groups):
         heads, *rows = (row[:-1] for row in rows)
         rows.insert(0, heads)
+    _write(heads, rows, file, min(columns, _WIDTH))
+    more = f"{len(groups)} of {of_all}: --limit shows more." if of_all > len(groups) else ""
+    cost = _COST_NOTE if kind == "session" else ""
+    notes = [note for note in (more, _NOTE, cost, _NEXT[kind]) if note]
+    file.write("\n")
+    file.writelines(
+        textwrap.fill(note, min(columns, _WIDTH), break_on_hyphens=False) + "\n" for note in notes
+    )
+
+
+def _write(heads: Sequence[str], rows: Sequence[Sequence[str]], file: TextIO, room: int) -> None:
+    """Writes the table; a name too long for its line stands on one of its own, nothing is cut."""
+    from orchwatch.reporters.columns import stacked  # noqa: PLC0415 - as above
+
     widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
     last = heads[-1] in _NAMES
-    gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= _WIDTH else " "
+    gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= room else " "
+    others = sum(widths[1 : -1 if last else None]) + len(widths) - 1 - last
+    if others + width(heads[0]) > room and room < _WIDTH:
+        stacked(heads, rows[1:], room, file)
+        return
+    widths[0] = min(widths[0], max(room - others, width(heads[0])))
     for row in rows:
         cells = [
-            ljust(cell, room) if head in _TEXTS else rjust(cell, room)
-            for head, cell, room in zip(heads, row, widths, strict=True)
+            ljust(cell, size) if head in _TEXTS else rjust(cell, size)
+            for head, cell, size in zip(heads, row, widths, strict=True)
         ]
+        if width(row[0]) > widths[0]:
+            cells[0] = f"{row[0]}\n{'':{widths[0]}}"
         line = gap.join(cells).rstrip()
-        if last and width(line) > _WIDTH:
-            # A name that is too long stands on a line of its own: nothing is cut off.
+        if last and width(line) > room:
             line = f"{gap.join(cells[:-1]).rstrip()}\n    {row[-1]}"
         file.write(line + "\n")
-    more = f"{len(groups)} of {of_all}: --limit shows more.\n" if of_all > len(groups) else ""
-    cost = _COST_NOTE if kind == "session" else ""
-    file.write(f"\n{more}{_NOTE}{cost}{_NEXT[kind]}\n")
 
 
 def render_json(kind: Kind, groups: Iterable[Group], of_all: int, file: TextIO) -> None:

@@ -24,22 +24,28 @@ NOTE = (
 )
 
 
-def render(found: Found, covered: str, file: TextIO) -> None:
+def render(found: Found, covered: str, file: TextIO, columns: int = _WIDTH) -> None:
     """Writes one a line, then what they cover.
 
     Args:
         found: At least one hook.
         covered: A sentence about the window.
         file: Where to write.
+        columns: How many the terminal has.
     """
     import textwrap  # noqa: PLC0415 - slow, and JSON does without
 
+    from orchwatch.reporters.columns import stacked  # noqa: PLC0415 - likewise
+
     rows = [HEADS, *map(row, found.hooks)]
     widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
-    room = max(_WIDTH - sum(size + 2 for size in widths[1:]), width(_NAMELESS))
+    room = min(_WIDTH, columns) - sum(size + 2 for size in widths[1:])
+    if room < width(_NAMELESS) and columns < _WIDTH:
+        stacked(HEADS, rows[1:], columns, file)
+        rows = []
     for name, *figures in rows:
         cells = [rjust(cell, size) for cell, size in zip(figures, widths[1:], strict=True)]
-        first = min(widths[0], room)
+        first = min(widths[0], max(room, width(_NAMELESS)))
         # A name that is too long stands on a line of its own: nothing is cut off.
         start = ljust(name, first) if width(name) <= first else f"{name}\n{'':{first}}"
         file.write("  ".join([start, *cells]) + "\n")
@@ -54,7 +60,8 @@ def render(found: Found, covered: str, file: TextIO) -> None:
         )
     file.write("\n")
     file.writelines(
-        textwrap.fill(line, _WIDTH, break_on_hyphens=False) + "\n" for line in (*lines, NOTE)
+        textwrap.fill(line, min(_WIDTH, columns), break_on_hyphens=False) + "\n"
+        for line in (*lines, NOTE)
     )
 
 

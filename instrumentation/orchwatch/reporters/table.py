@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TextIO
 
 from orchwatch import units
 from orchwatch.recording.safe_text import ljust, quoted, rjust, safe, width
+from orchwatch.reporters.columns import stacked
 from orchwatch.units import counted
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ _SHORT = timedelta(hours=1)
 _COLOURS: dict[Status, str] = {"ok": "32", "warn": "33", "miss": "31", "unknown": "2"}
 
 
-def render(snapshot: Snapshot, file: TextIO, *, colour: bool) -> None:
+def render(snapshot: Snapshot, file: TextIO, *, colour: bool, columns: int = WIDTH) -> None:
     """Writes operations, then the levels that were measured, then what the figures cover.
 
     `on-time` is the share of operations that took at most the target.
@@ -42,13 +43,15 @@ def render(snapshot: Snapshot, file: TextIO, *, colour: bool) -> None:
         file: Where to write.
         colour: Whether a status is coloured, and errors that are too many; both are spelt out in
             any case.
+        columns: How many the terminal has.
     """
+    room = min(columns, WIDTH)
     shown = _most_frequent(snapshot.operations)
     operations = [
         (_operation(reading), {"status": reading.status, "errors": _error_mark(reading)})
         for reading in shown
     ]
-    _table(_OPERATIONS, operations, file, colour=colour)
+    _table(_OPERATIONS, operations, file, colour=colour, room=room)
     if len(shown) < len(snapshot.operations):
         file.write(
             f"{len(snapshot.operations) - len(shown)} more without a target ran less often;"
@@ -58,14 +61,20 @@ def render(snapshot: Snapshot, file: TextIO, *, colour: bool) -> None:
     if measured:
         file.write("\n")
         levels = [(_level(reading), {"status": reading.status}) for reading in measured]
-        _first(_LEVELS, levels, file, colour=colour)
+        _first(_LEVELS, levels, file, colour=colour, room=room)
     if snapshot.metrics:
         file.write("\n")
-        _first(_METRICS, [(_metric(one), {}) for one in snapshot.metrics], file, colour=colour)
+        _first(
+            _METRICS,
+            [(_metric(one), {}) for one in snapshot.metrics],
+            file,
+            colour=colour,
+            room=room,
+        )
     file.write("\n")
     file.writelines(
         # Names and options stay whole.
-        textwrap.fill(note, WIDTH, break_on_hyphens=False, break_long_words=False) + "\n"
+        textwrap.fill(note, room, break_on_hyphens=False, break_long_words=False) + "\n"
         for note in _notes(snapshot)
     )
 
@@ -76,9 +85,10 @@ def _first(
     file: TextIO,
     *,
     colour: bool,
+    room: int,
 ) -> None:
     """As many rows as a person reads, and how many there are besides."""
-    _table(heads, rows[:_MAX_ROWS], file, colour=colour)
+    _table(heads, rows[:_MAX_ROWS], file, colour=colour, room=room)
     if len(rows) > _MAX_ROWS:
         file.write(f"{len(rows) - _MAX_ROWS} more; --format json shows all.\n")
 
@@ -216,6 +226,7 @@ def _table(
     file: TextIO,
     *,
     colour: bool,
+    room: int,
 ) -> None:
     """Names to the left, figures to the right, the status last.
 
@@ -226,16 +237,20 @@ def _table(
     widths = [max(map(width, column)) for column in zip(*cells, strict=True)]
     # The status stands last and needs no padding.
     figures = sum(widths[1:])
-    gap = 2 if widths[0] + figures + 2 * len(widths[1:]) <= WIDTH else 1
-    widths[0] = min(widths[0], WIDTH - figures - gap * len(widths[1:]))
+    gap = 2 if widths[0] + figures + 2 * len(widths[1:]) <= room else 1
+    first = room - figures - gap * len(widths[1:])
+    if first < width(heads[0]) and room < WIDTH:
+        stacked(heads, [row for row, _ in rows], room, file)
+        return
+    widths[0] = min(widths[0], first)
     for row, marks in [(heads, {}), *rows]:
         name, *values, state = row
         if width(name) > widths[0]:
             file.write(name + "\n")
             name = ""
         line = ljust(name, widths[0])
-        for head, value, room in zip(heads[1:-1], values, widths[1:-1], strict=True):
-            line += " " * gap + _coloured(rjust(value, room), colour and marks.get(head))
+        for head, value, size in zip(heads[1:-1], values, widths[1:-1], strict=True):
+            line += " " * gap + _coloured(rjust(value, size), colour and marks.get(head))
         file.write(f"{line}{' ' * gap}{_coloured(state, colour and marks.get(heads[-1]))}\n")
 
 

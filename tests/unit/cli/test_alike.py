@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.unit.conftest import NOW_NS
 
-from orchwatch.cli import window
+from orchwatch.cli import filters, window
 from orchwatch.cli.main import COMMANDS, command_module, command_parser, main
 from orchwatch.errors import UsageError
 
@@ -137,6 +137,27 @@ def test_a_beginning_in_the_future_is_refused_everywhere(
     assert main([*name.split(), *BESIDES.get(name, []), "--since", when]) == 2
     said = f"orchwatch: --since must not lie in the future, and {when!r} does\n"
     assert capsys.readouterr() == ("", said)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "in the last 24h"),
+        (["--since", "all"], ""),
+        (["--since", "7d"], "in the last 7d"),
+        (["--since", "48h", "--until", "24h"], "since 48h ago, until 24h ago"),
+        (["--since", "2026-01-02"], "since 2026-01-02"),
+        (
+            ["--since", "all", "--until", "2026-01-02T03:04:05.678901+01:00"],
+            "until 2026-01-02 02:04:05 UTC",
+        ),
+    ],
+)
+def test_a_window_is_said_as_a_person_says_it(words: list[str], said: str, home: Path) -> None:
+    arguments = command_parser("sessions").parse_args([*words])
+    arguments.default_since = "24h"
+    with filters.opened(home) as store:
+        assert filters.chosen(arguments, store, home).words == said
 
 
 @pytest.mark.usefixtures("home")

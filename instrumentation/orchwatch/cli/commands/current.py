@@ -49,6 +49,7 @@ def run(arguments: argparse.Namespace) -> int:
 
         document.render(taken, sys.stdout)
         return 0
+    from orchwatch.cli.parser import columns  # noqa: PLC0415
     from orchwatch.reporters import colour, table  # noqa: PLC0415
 
     if chosen.note:
@@ -59,5 +60,6 @@ def run(arguments: argparse.Namespace) -> int:
             'Put `with operation("state.query"):` around some work, take in recorded sessions\n'
             "with `orchwatch claude import`, or run `orchwatch demo`.\n\n"
         )
-    table.render(taken, sys.stdout, colour=colour.wanted(sys.stdout, arguments.color))
+    coloured = colour.wanted(sys.stdout, arguments.color)
+    table.render(taken, sys.stdout, colour=coloured, columns=columns())
     return 0

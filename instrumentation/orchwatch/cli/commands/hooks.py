@@ -24,6 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pathlib import Path  # noqa: PLC0415 - slow, see `commands`, and so are the next ones
 
     from orchwatch.analysis import hooks  # noqa: PLC0415
+    from orchwatch.cli.parser import columns  # noqa: PLC0415
     from orchwatch.recording.home import home  # noqa: PLC0415
     from orchwatch.reporters import hook_list  # noqa: PLC0415
 
@@ -35,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
         hook_list.render_json(found, sys.stdout)
     elif found.hooks:
         words = f"What was recorded {chosen.words}." if chosen.words else "All that was recorded."
-        hook_list.render(found, chosen.note or words, sys.stdout)
+        hook_list.render(found, chosen.note or words, sys.stdout, columns())
     else:
         sys.stdout.write(list_command.nothing("No hook", chosen, str(directory)))
     return 0

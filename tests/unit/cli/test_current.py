@@ -53,7 +53,7 @@ def test_operations_are_shown_as_soon_as_they_have_ended(
 
 
 @pytest.mark.usefixtures("home")
-@pytest.mark.parametrize("window", ["0", "24", "h", "-5m", "5w", "٣m", "1.5h", ""])
+@pytest.mark.parametrize("window", ["0", "24", "h", "-5m", "5w", "٣m", "1.5h"])
 def test_a_window_that_is_none_is_a_usage_error(
     window: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -6,11 +6,10 @@ import itertools
 import signal
 import sys
 import time
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from orchwatch.runtime.agents import say_ready
+from orchwatch.runtime.readiness import say_ready
 
+TYPE_CHECKING = False  # what `typing` costs would be part of each spawn
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -33,7 +32,9 @@ def wait() -> None:
 
 def answer(bus_path: str, name: str, to: str) -> None:
     """Says of each message when its handling began, by the clock that processes share."""
-    from orchwatch.runtime.message_bus import MessageBus  # noqa: PLC0415 - how long a spawn takes
+    from pathlib import Path  # noqa: PLC0415 - how long a spawn takes
+
+    from orchwatch.runtime.message_bus import MessageBus  # noqa: PLC0415
 
     with MessageBus(Path(bus_path), name) as bus, bus.mailbox() as mailbox:
         say_ready()

@@ -21,7 +21,7 @@ from orchwatch.errors import OrchwatchError
 from orchwatch.recording.operation import operation
 from orchwatch.recording.propagation import attach
 from orchwatch.runtime import hooks
-from orchwatch.runtime.agents import say_ready
+from orchwatch.runtime.readiness import say_ready
 from orchwatch.runtime.task import ClaimLostError
 
 if TYPE_CHECKING:

@@ -21,7 +21,6 @@ from orchwatch.recording.propagation import child_environment
 from orchwatch.runtime import hooks, processes, signals
 from orchwatch.runtime.closing import Closing
 from orchwatch.runtime.launches import (
-    READY_FD,
     AgentError,
     AgentEvent,
     EventKind,
@@ -29,8 +28,8 @@ from orchwatch.runtime.launches import (
     Limits,
     Start,
     not_ready,
-    say_ready,
 )
+from orchwatch.runtime.readiness import READY_FD, say_ready
 
 if TYPE_CHECKING:
     from orchwatch.runtime.hooks import Hook

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import threading
@@ -14,7 +13,6 @@ from typing import Literal
 from orchwatch.errors import OrchwatchError
 from orchwatch.runtime import processes, settings
 
-READY_FD = "ORCHWATCH_READY_FD"
 _SLICE_S = 0.1
 _LINE_BYTES = 4096
 
@@ -100,15 +98,6 @@ class AgentEvent:
     pid: int
     status: int | None = None
     reason: str = ""
-
-
-def say_ready() -> None:
-    """Tell the pool that started this process that it is ready; nothing where none did."""
-    number = os.environ.pop(READY_FD, "")
-    if number.isdecimal():
-        with contextlib.suppress(OSError):  # no one waits for it any more
-            os.write(int(number), b"ready\n")
-            os.close(int(number))
 
 
 def not_ready(pid: int, says: int, deadline: float, stopping: threading.Event) -> str:

@@ -197,12 +197,15 @@ def check(connection: sqlite3.Connection, name: str) -> None:
     objects = {row[0] for row in connection.execute("SELECT path FROM nodes WHERE value IS NULL")}
     version = latest(connection)
     for key, value, written in connection.execute("SELECT path, value, version FROM nodes"):
-        shown = state_paths.shown(state_paths.decode(key))
         if key and key.rpartition(SEPARATOR)[0] not in objects:
-            raise StateError(f"{name}: damaged: {shown} is below no object")
+            raise _damaged(name, key, "is below no object")
         if written > version:
-            raise StateError(f"{name}: damaged: {shown} is newer than the state")
+            raise _damaged(name, key, "is newer than the state")
         try:
             json.loads("0" if value is None else value)
         except ValueError:
-            raise StateError(f"{name}: damaged: {shown} is not JSON") from None
+            raise _damaged(name, key, "is not JSON") from None
+
+
+def _damaged(name: str, key: str, how: str) -> StateError:
+    return StateError(f"{name}: damaged: {state_paths.shown(state_paths.decode(key))} {how}")

@@ -18,6 +18,7 @@ class Load:
         run: The figures of all of them together; `state.increment` is the number that they share.
         processes: How many there were.
         rate: Operations a second that they were to begin together; 0 for as many as they could.
+        start_s: Seconds from the request until all of them were ready, before that time.
         duration_s: For how long.
         late: How many operations began later than the next one was due.
         acknowledged: How many writes to what they share were acknowledged.
@@ -27,6 +28,7 @@ class Load:
     run: Run
     processes: int
     rate: float
+    start_s: float
     duration_s: float
     late: int
     acknowledged: int

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections import Counter
@@ -13,7 +14,7 @@ from orchwatch.analysis.benchmark_load import Load
 from orchwatch.bench import machine
 from orchwatch.bench.program import Collected
 from orchwatch.bench.worker import SHARED_SESSION, WRITES
-from orchwatch.bench.workers import EndedEarlyError, Workers
+from orchwatch.bench.workers import BenchmarkError, EndedEarlyError, Workers
 from orchwatch.recording.home import home
 from orchwatch.reporters.progress import ProgressBar
 from orchwatch.runtime.session_state import SessionStateManager
@@ -23,20 +24,65 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 
+# So long all processes together may say nothing while they start or end: more than any operation
+# of a benchmark waits for something.
+_SILENCE_S = 90.0
+# A process of Python's starts on one core, and waits for its agents meanwhile.
+_STARTING_PER_CORE = 2
+
+
 @dataclass
 class _Reports:
-    """What the processes say of themselves besides their samples."""
+    """What the processes say of themselves.
 
+    Attributes:
+        going: Whether all were ready and began.
+        start_s: Seconds until then, from the request.
+    """
+
+    processes: int
+    duration_s: float
     ready: int = 0
+    done: int = 0
     late: int = 0
     acknowledged: int = 0
     samples: Collected = field(default_factory=Collected)
+    going: bool = False
+    start_s: float = 0.0
+    _since_s: float = field(default_factory=time.monotonic)
+    _heard_s: float = field(default_factory=time.monotonic)
+
+    @property
+    def passed_s(self) -> float:
+        """Seconds since they began."""
+        return time.monotonic() - self._since_s if self.going else 0.0
+
+    def began(self) -> None:
+        """All were ready."""
+        now_s = time.monotonic()
+        self.going, self.start_s, self._since_s = True, now_s - self._since_s, now_s
 
     def add(self, message: dict[str, Any]) -> None:
+        """One more message of one of them; an empty one where none came for a while.
+
+        Raises:
+            BenchmarkError: They said nothing for too long.
+        """
         self.samples.add(message.get("samples", ()))
         self.ready += "ready" in message
+        self.done += "done" in message
         self.late += message.get("late", 0)
         self.acknowledged += message.get("acknowledged", 0)
+        if message or 0 < self.passed_s < self.duration_s:
+            self._heard_s = time.monotonic()
+        elif time.monotonic() > self._heard_s + _SILENCE_S:
+            arrived, where = (
+                (self.done, "to an end") if self.going else (self.ready, "as far as ready")
+            )
+            raise BenchmarkError(
+                f"bench: {arrived} of {self.processes} processes came {where}, and then nothing"
+                f" happened for {_SILENCE_S:g} s"
+            )
 
 
 def run(
@@ -58,40 +104,41 @@ def run(
             samples since the last time.
 
     Raises:
-        OrchwatchError: A component cannot be used, or it was ended.
+        OrchwatchError: A component cannot be used, a process hangs, or it was ended.
     """
-    reports = _Reports()
+    reports = _Reports(processes, duration_s)
     fresh: list[Any] = []
-    began_s = time.monotonic()
-    going = False
+    task = {
+        "components": list(components),
+        "processes": processes,
+        "every_s": processes / rate if rate else 0.0,
+        "duration_s": duration_s,
+    }
 
     def words(done: float, total: float) -> str:
-        if not going:
+        if not reports.going:
             return f"{reports.ready} of {processes} processes are ready"
         operations = Counter({key: len(found) for key, found in reports.samples.samples.items()})
         return f"{done:.0f} of {total:.0f} s, {operations.total()} operations"
 
     try:
         with Workers(Path(home())) as workers, ProgressBar(sys.stderr, duration_s, words) as bar:
-            for _ in range(processes):
-                task = {
-                    "components": list(components),
-                    "processes": processes,
-                    "every_s": processes / rate if rate else 0.0,
-                    "duration_s": duration_s,
-                }
+            # All at once they would only be in each other's way.
+            for _ in range(min(processes, _STARTING_PER_CORE * len(os.sched_getaffinity(0)))):
                 workers.start("load", task)
             shown_s = 0.0
             for number, message in workers.messages(1.0):
                 reports.add(message)
                 fresh += message.get("samples", ())
-                if not going and reports.ready == processes:
-                    going, began_s = True, time.monotonic()
+                if "ready" in message and workers.started < processes:
+                    workers.start("load", task)
+                if not reports.going and reports.ready == processes:
+                    reports.began()
                     workers.go()
-                passed_s = time.monotonic() - began_s if going else 0.0
+                passed_s = reports.passed_s
                 bar.advance(passed_s - shown_s)
                 shown_s = passed_s
-                if number < 0 and going and look is not None:
+                if number < 0 and reports.going and look is not None:
                     look(workers, passed_s, fresh)
                     fresh = []
             # Here it would be recorded as the person's own.
@@ -103,6 +150,7 @@ def run(
         run=machine.run_of(reports.samples.results()),
         processes=processes,
         rate=rate,
+        start_s=reports.start_s,
         duration_s=duration_s,
         late=reports.late,
         acknowledged=reports.acknowledged,

@@ -103,15 +103,19 @@ def _load(
 ) -> None:
     from orchwatch.runtime.session_state import SessionStateManager  # noqa: PLC0415 - slow
 
+    every_s: float = task["every_s"]
+    first_s = every_s * task["number"] / task["processes"]
     with ExitStack() as opened:
         shared = opened.enter_context(SessionStateManager(workspace, SHARED_SESSION))
-        running = [
-            (component, opened.enter_context(make(workspace)))
-            for component in task["components"]
-            for make in cases(component)
-        ]
-        first = task["number"] * len(running) // task["processes"]
+        makes = [(component, make) for component in task["components"] for make in cases(component)]
+        first = task["number"] * len(makes) // task["processes"]
+        turns = makes[first:] + makes[:first]
+        if every_s:  # of many processes, none gets to all of them
+            del turns[max(0, math.ceil((task["duration_s"] - first_s) / every_s)) :]
+        running = [(component, opened.enter_context(make(workspace))) for component, make in turns]
         write = _SharedWrite(workspace, shared)
+        for _, case in running:
+            measuring.once(case)  # each imports and compiles at its first time
 
         def after() -> Iterator[measuring.Sample]:
             taken_s, said = measuring.once(write)
@@ -120,9 +124,9 @@ def _load(
         reporter.flush(ready=True)
         told_to_go.wait()
         late = measuring.at_a_rate(
-            running[first:] + running[:first],
-            every_s=task["every_s"],
-            first_s=task["every_s"] * task["number"] / task["processes"],
+            running,
+            every_s=every_s,
+            first_s=first_s,
             duration_s=task["duration_s"],
             to=reporter,
             after=after,

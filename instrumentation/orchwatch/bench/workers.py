@@ -109,6 +109,11 @@ class Workers:
         signal.signal(signal.SIGTERM, self._handler)
 
     @property
+    def started(self) -> int:
+        """How many were, so far."""
+        return len(self._running)
+
+    @property
     def pids(self) -> list[int]:
         """Of those that run."""
         return [worker.process.pid for worker in self._running if worker.process.poll() is None]

@@ -22,7 +22,8 @@ def render_load(load: Load, file: TextIO, *, colour: bool) -> None:
     rate = f"{load.rate:g} a second" if load.rate else "as many as they could"
     processes = "1 process" if load.processes == 1 else f"{load.processes} processes"
     said = (
-        f"{processes} in {units.duration(load.duration_s)}, {rate}:"
+        f"{processes}, ready after {units.duration(load.start_s)}; in"
+        f" {units.duration(load.duration_s)}, {rate}:"
         f" {counted(operations, 'operation')}, {load.late} of them late;"
         f" {counted(load.acknowledged, 'acknowledged write')} to what all share, {load.lost} lost."
     )
@@ -47,6 +48,7 @@ def load_as_json(load: Load) -> dict[str, Any]:
         **load.run.as_json(),
         "concurrent": load.processes,
         "rate": load.rate,
+        "start_s": round(load.start_s, 3),
         "duration_s": load.duration_s,
         "late": load.late,
         "acknowledged_writes": load.acknowledged,

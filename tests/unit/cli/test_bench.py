@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 import psutil
 import pytest
 
+from orchwatch.bench import load
 from orchwatch.bench.case import COMPONENTS
+from orchwatch.bench.workers import Workers
 from orchwatch.cli.main import main
 
 if TYPE_CHECKING:
@@ -203,6 +205,51 @@ def test_many_processes_at_once_lose_no_write(capsys: pytest.CaptureFixture[str]
     assert document["lost_writes"] == 0
     assert document["acknowledged_writes"] == by_operation["state.increment"]["iterations"] > 4
     assert all(result["success_rate"] == 1 for result in document["results"])
+
+
+@pytest.mark.usefixtures("left")
+def test_more_processes_than_start_at_once_all_begin_together(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ("--concurrent", "12", "--duration", "2", "--rate", "12", "--component", "event")
+    document = asked("load", *words, "--component", "session", capsys=capsys)
+    by_operation = {result["operation"]: result for result in document["results"]}
+    # As many of each as of the other, though no process gets to more than two.
+    assert set(by_operation) == {"event.process", "session.init", "state.increment"}
+    assert by_operation["state.increment"]["iterations"] <= 24
+    assert document["lost_writes"] == 0
+    assert document["start_s"] > 0
+    assert all(result["success_rate"] == 1 for result in document["results"])
+
+
+@pytest.mark.usefixtures("left")
+def test_a_load_says_how_long_its_start_took(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("--concurrent", "2", "--duration", "1", "--component", "session")
+    assert main(["bench", "load", *words]) in FINE
+    said = " ".join(capsys.readouterr().out.split())
+    assert re.search(r"2 processes, ready after [\d.]+m?s; in 1s, 20 a second: ", said)
+
+
+@pytest.mark.usefixtures("left")
+@pytest.mark.parametrize(
+    ("when", "said"),
+    [("start", "0 of 1 processes came as far as ready"), ("go", "0 of 1 processes came to an end")],
+)
+def test_a_process_that_hangs_is_not_waited_for_without_end(
+    when: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    done = getattr(Workers, when)
+
+    def done_and_stopped(workers: Workers, *arguments: Any) -> None:
+        done(workers, *arguments)
+        os.kill(workers.pids[0], signal.SIGSTOP)
+
+    monkeypatch.setattr(Workers, when, done_and_stopped)
+    monkeypatch.setattr(load, "_SILENCE_S", 2.0)
+    words = ("--concurrent", "1", "--duration", "1", "--component", "session")
+    assert main(["bench", "load", *words]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"orchwatch: bench: {said}, and then nothing happened for 2 s"
 
 
 @pytest.mark.usefixtures("left")

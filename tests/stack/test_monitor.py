@@ -18,7 +18,7 @@ import pytest
 from tests.stack.conftest import ENDED_WITHIN_S, counted, eventually, samples, stored, value
 
 from native import Ports
-from orchwatch.agents.claude_code.sessions import ids
+from orchwatch.agents.sessions import ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -23,10 +23,11 @@ ALLOWED = {
     ("monitor/intake.py", "tempfile.TemporaryFile"): "as above",
     ("bench/components/own.py", "tempfile.TemporaryFile"): "as above",
     (
-        "agents/claude_code/sessions/import_record.py",
+        "agents/sessions/import_record.py",
         "sqlite3.connect",
     ): "what `files` has just opened there",
-    ("agents/claude_code/sessions/claims.py", "sqlite3.connect"): "as above",
+    ("agents/sessions/claims.py", "sqlite3.connect"): "as above",
+    ("agents/sessions/databases.py", "sqlite3.connect"): "for reading only, of what is a file",
     ("runtime/database.py", "sqlite3.connect"): "as above",
     ("runtime/schema.py", "sqlite3.connect"): "as above",
     ("runtime/event_state.py", "sqlite3.connect"): "in memory",

@@ -51,6 +51,7 @@ COMMANDS = (
     "bench",
     "baseline",
     "tune",
+    "import",
     "claude",
     "completion",
 )

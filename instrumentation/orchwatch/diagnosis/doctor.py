@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from orchwatch.agents.claude_code.settings import locations
 from orchwatch.analysis import project
 from orchwatch.diagnosis import native_stack, spool_backlog
+from orchwatch.diagnosis.agent_checks import check_agents
 from orchwatch.diagnosis.check import Check
 from orchwatch.diagnosis.extras import check_extras
 from orchwatch.diagnosis.secret_checks import check_secrets
@@ -58,6 +59,7 @@ def examine() -> list[Check]:
         *check_store(),
         *check_retention(),
         *spool_backlog.check_backlog(),
+        *check_agents(),
         *_check_losses(),
         *_check_project(),
         *check_servers(_judged_by()),

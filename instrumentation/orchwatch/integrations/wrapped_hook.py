@@ -49,7 +49,7 @@ def main(words: list[str]) -> int:
 def carrier(payload: bytes) -> dict[str, str]:
     """The trace context in which a hook with this payload runs, as headers; empty without one."""
     from orchwatch import semconv  # noqa: PLC0415 - as above
-    from orchwatch.agents.claude_code.sessions import ids  # noqa: PLC0415
+    from orchwatch.agents.sessions import ids  # noqa: PLC0415
     from orchwatch.recording.context import BAGGAGE, TRACEPARENT, format_baggage  # noqa: PLC0415
 
     members = _members(payload)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchwatch.agents.claude_code.sessions import clients
 from orchwatch.agents.claude_code.sessions.clients import Client
-from orchwatch.agents.claude_code.sessions.facts import ClientLost
+from orchwatch.agents.sessions.facts import ClientLost
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -6,9 +6,10 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any
 
-from orchwatch.agents.claude_code.sessions.assembler import Assembler
-from orchwatch.agents.claude_code.sessions.claims import StoredClaims
+from orchwatch.agents.claude_code.reader import ClaudeCode
 from orchwatch.agents.claude_code.sessions.session_files import owner
+from orchwatch.agents.sessions.assembler import Assembler
+from orchwatch.agents.sessions.claims import StoredClaims
 from orchwatch.errors import OrchwatchError
 from orchwatch.monitor import open_work
 from orchwatch.monitor.ended_clients import LostClients
@@ -22,7 +23,7 @@ from orchwatch.recording import losses
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from orchwatch.agents.claude_code.sessions.facts import Fact
+    from orchwatch.agents.sessions.facts import Fact
     from orchwatch.analysis.at_work import Working
     from orchwatch.analysis.busy import Interval
     from orchwatch.monitor.checkpoint import Checkpoint
@@ -78,7 +79,7 @@ class Following:
         self._transcripts = Transcripts(saved.get("transcripts", {}), self._claims)
         self._clients = LostClients(roots, saved.get("clients", ()))
         self._recorded = SpanRecorder(saved.get("spool"), saved.get("missed", ()))
-        self._assembler = Assembler(written=self._claims.is_marked)
+        self._assembler = Assembler(written=self._claims.is_marked, provider=ClaudeCode.provider)
         self._assembler.restore(saved.get("assembler", {}))
         self._heard_ns: dict[str, int] = saved.get("heard_ns", {})
         # Sessions that are read again: any of their spans may come up again.

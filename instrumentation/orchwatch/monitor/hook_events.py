@@ -24,7 +24,7 @@ from orchwatch.recording.otlp_json import to_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from orchwatch.agents.claude_code.sessions.facts import Fact
+    from orchwatch.agents.sessions.facts import Fact
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 

@@ -11,7 +11,7 @@ from orchwatch.analysis.listing import MAIN_AGENT
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from orchwatch.agents.claude_code.sessions.entities import Agent, Session
+    from orchwatch.agents.sessions.entities import Agent, Session
     from orchwatch.analysis.at_work import Phase
     from orchwatch.analysis.busy import Kind
 

@@ -14,15 +14,16 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from orchwatch.agents.claude_code.sessions.recorded_spans import FAMILIES, span_ids
-from orchwatch.agents.claude_code.sessions.spans import encode
+from orchwatch import semconv
+from orchwatch.agents.sessions.recorded_spans import FAMILIES, span_ids
+from orchwatch.agents.sessions.spans import encode
 from orchwatch.errors import OrchwatchError
 from orchwatch.recording import spool
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from orchwatch.agents.claude_code.sessions.spans import Span
+    from orchwatch.agents.sessions.spans import Span
 
 # A span that ended longer ago was not seen happening: it is stored, and not counted as of now.
 LIVE_S = 3600.0
@@ -40,14 +41,19 @@ class SpanRecorder:
     Args:
         since: What `ends` returned at the last checkpoint; None reads the whole spool back.
         missed: What `missed` returned then.
+        service: The agent whose sessions they are.
 
     Raises:
         OrchwatchError: The spool cannot be read.
     """
 
     def __init__(
-        self, since: Mapping[str, Sequence[int]] | None, missed: Iterable[str] = ()
+        self,
+        since: Mapping[str, Sequence[int]] | None,
+        missed: Iterable[str] = (),
+        service: str = semconv.CLAUDE_CODE_SERVICE,
     ) -> None:
+        self._service = service
         self._since = since or {}
         try:
             self._before = self._read_back()  # in the spool, and not in what the checkpoint holds
@@ -136,11 +142,14 @@ class SpanRecorder:
         for family, spans in self._waiting.items():
             while spans:
                 # Whatever fails is tried again, so that nothing is lost by it.
-                if not spool.append(family, b"".join(encode(spans[:_SPANS_PER_WRITE])), 0):
+                if not spool.append(family, self._lines(spans[:_SPANS_PER_WRITE]), 0):
                     return False
                 del spans[:_SPANS_PER_WRITE]
         self._retry_at_s = 0.0
         return True
+
+    def _lines(self, spans: Sequence[Span]) -> bytes:
+        return b"".join(encode(spans, self._service))
 
     def _read_back(self) -> set[str]:
         """The spans in the spool since the checkpoint."""

@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from orchwatch.agents.claude_code.sessions.lines import is_whole
+from orchwatch.agents.sessions.lines import is_whole
 from orchwatch.recording import files
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from orchwatch import semconv
-from orchwatch.agents.claude_code.sessions.spans import SERVICE_NAME
 from orchwatch.recording import spool
 from orchwatch.recording.otlp_json import (
     CUMULATIVE,
@@ -27,7 +26,7 @@ from orchwatch.recording.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from orchwatch.agents.claude_code.sessions.spans import Span
+    from orchwatch.agents.sessions.spans import Span
 
 INPUT, OUTPUT, CACHE_READ, CACHE_CREATION = "input", "output", "cache_read", "cache_creation"
 
@@ -93,7 +92,7 @@ class Tokens:
         ]
         if not points:
             return
-        resource = encode_attributes({semconv.SERVICE_NAME: SERVICE_NAME})
+        resource = encode_attributes({semconv.SERVICE_NAME: semconv.CLAUDE_CODE_SERVICE})
         prefix = metrics_prefix(resource, semconv.SCOPE, __version__)
         metric = encode_counter(semconv.TOKEN_USAGE, _UNIT, ",".join(points), CUMULATIVE)
         if spool.append(spool.METRICS, to_bytes(f"{prefix}{metric}{LINE_SUFFIX}"), 0):

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from orchwatch.agents.claude_code.sessions.facts import AgentStarted
 from orchwatch.agents.claude_code.sessions.session_files import agent_origin, owner
 from orchwatch.agents.claude_code.sessions.transcript import Transcript
+from orchwatch.agents.sessions.facts import AgentStarted
 from orchwatch.monitor.tail import PIECE_BYTES, Tail
 from orchwatch.recording import files, losses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from orchwatch.agents.claude_code.sessions.claims import Claims
-    from orchwatch.agents.claude_code.sessions.facts import Fact
+    from orchwatch.agents.sessions.claims import Claims
+    from orchwatch.agents.sessions.facts import Fact
 
 _NAMED_NS = 60_000_000_000  # by which that may come later than the file
 

@@ -11,7 +11,7 @@ from orchwatch.reporters import json_document
 if TYPE_CHECKING:
     from collections import Counter
 
-    from orchwatch.agents.claude_code.sessions.importer import Summary
+    from orchwatch.agents.importer import Summary
 
 _NS_PER_S = 1_000_000_000
 # Of a tool; a table of them has many.

@@ -58,6 +58,7 @@ ASKED = {
     "baseline show": (["main"],),
     "baseline compare": (["main"],),
     "claude import": ([str(SESSIONS)], [str(SESSIONS)]),
+    "import": ([str(SESSIONS)], [str(SESSIONS)]),
     # Whatever the machine has to do, which would be an alert.
     "report": (["--since", "all", "--until", "0s"],),
     "sql": (["FROM ended_operations"],),

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.unit.monitor.conftest import Watching, Writer
 
+from orchwatch.agents import importer
 from orchwatch.agents.claude_code import hook_line
-from orchwatch.agents.claude_code.sessions import importer, session_files
-from orchwatch.agents.claude_code.sessions.import_record import ImportRecord
+from orchwatch.agents.claude_code.reader import ClaudeCode
+from orchwatch.agents.claude_code.sessions import session_files
+from orchwatch.agents.sessions.import_record import ImportRecord
 from orchwatch.errors import OrchwatchError
 from orchwatch.monitor import hook_events
 from orchwatch.monitor.checkpoint import Checkpoint
@@ -250,7 +252,12 @@ def test_an_import_adds_nothing_to_what_was_followed(
     watching.watch(_is_recorded(recorded, 1))
     with ImportRecord(lambda: None) as record:
         sessions, _ = session_files.find([str(projects)])
-        assert importer.import_sessions(sessions, record, lambda _: None).spans == 0
+        assert (
+            importer.import_sessions(
+                [(ClaudeCode(), one) for one in sessions], record, lambda _: None
+            ).spans
+            == 0
+        )
     assert recorded("history") == []
 
 
@@ -261,7 +268,7 @@ def test_what_was_imported_is_not_recorded_as_happening_now(
     session.turn(tools=3)
     with ImportRecord(lambda: None) as record:
         sessions, _ = session_files.find([str(projects)])
-        importer.import_sessions(sessions, record, lambda _: None)
+        importer.import_sessions([(ClaudeCode(), one) for one in sessions], record, lambda _: None)
     imported = recorded("history")
     assert len(_named(imported, "execute_tool Bash")) == 3
     watching.start()

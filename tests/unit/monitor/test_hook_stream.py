@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchwatch.agents.claude_code.sessions import ids
 from orchwatch.agents.claude_code.settings import registration
+from orchwatch.agents.sessions import ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from orchwatch.agents.claude_code.sessions.assembler import Assembler
-from orchwatch.agents.claude_code.sessions.facts import (
+from orchwatch.agents.sessions.assembler import Assembler
+from orchwatch.agents.sessions.facts import (
     AgentStarted,
     Fact,
     PromptSubmitted,

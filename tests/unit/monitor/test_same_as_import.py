@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchwatch.agents.claude_code.sessions import importer
+from orchwatch.agents import importer
+from orchwatch.agents.claude_code.reader import ClaudeCode
 from orchwatch.agents.claude_code.sessions import session_files as recorded_sessions
-from orchwatch.agents.claude_code.sessions.import_record import ImportRecord
+from orchwatch.agents.sessions.import_record import ImportRecord
 from orchwatch.monitor import following, session_files
 from orchwatch.monitor.checkpoint import Checkpoint
 from orchwatch.monitor.following import Following
@@ -107,7 +108,7 @@ def spans(home: Path) -> dict[str, tuple[Any, ...]]:
 def run_import(*paths: Path) -> None:
     found, _ = recorded_sessions.find(map(str, paths))
     with ImportRecord(lambda: None) as record:
-        importer.import_sessions(found, record, lambda _: None)
+        importer.import_sessions([(ClaudeCode(), one) for one in found], record, lambda _: None)
 
 
 class Growing:

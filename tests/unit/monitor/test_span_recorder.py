@@ -4,7 +4,7 @@ import resource
 import time
 from typing import TYPE_CHECKING, Any
 
-from orchwatch.agents.claude_code.sessions.spans import Span
+from orchwatch.agents.sessions.spans import Span
 from orchwatch.monitor.span_recorder import LIVE_S, SpanRecorder
 from orchwatch.recording import spool
 

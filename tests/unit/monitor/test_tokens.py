@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orchwatch import semconv
-from orchwatch.agents.claude_code.sessions.spans import Span
+from orchwatch.agents.sessions.spans import Span
 from orchwatch.monitor.tokens import Tokens
 from orchwatch.recording import spool
 

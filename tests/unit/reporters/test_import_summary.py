@@ -4,7 +4,7 @@ import io
 import json
 from collections import Counter
 
-from orchwatch.agents.claude_code.sessions.importer import Summary
+from orchwatch.agents.importer import Summary
 from orchwatch.reporters import import_summary
 
 SUMMARY = Summary(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING
 
-from orchwatch.cli import options, window
+from orchwatch.cli import importing, options, window
 
 if TYPE_CHECKING:
     import argparse
 
-    from orchwatch.agents.claude_code.sessions.session_files import RecordedSession
+    from orchwatch.agents.reader import RecordedSession
 
 HELP = "add recorded sessions to the history; those added before are skipped"
 
@@ -43,30 +42,20 @@ def run(arguments: argparse.Namespace) -> int:
     Raises:
         OrchwatchError: A path does not exist, or the home cannot be written.
     """
-    from orchwatch.agents.claude_code.sessions import importer, session_files  # noqa: PLC0415 - slow, see `commands`
-    from orchwatch.agents.claude_code.sessions.import_record import ImportRecord  # noqa: PLC0415
-    from orchwatch.agents.claude_code.sessions.lines import size_bytes  # noqa: PLC0415
-    from orchwatch.mixin import dashboards  # noqa: PLC0415 - as above
-    from orchwatch.mixin.lib import alerting  # noqa: PLC0415 - as above
-    from orchwatch.reporters import import_summary  # noqa: PLC0415
-    from orchwatch.reporters.progress import ProgressBar  # noqa: PLC0415
+    from orchwatch.agents.claude_code.reader import ClaudeCode  # noqa: PLC0415 - slow, see `commands`
+    from orchwatch.agents.claude_code.sessions import session_files  # noqa: PLC0415 - slow, see `commands`
+    from orchwatch.agents.registry import Found  # noqa: PLC0415 - as above
 
-    grafana = alerting.load().grafana
     since_ns = window.since_ns(arguments.since)
     paths = arguments.paths or [session_files.projects_directory()]
     sessions, strange = session_files.find(paths)
-    wanted = [session for session in sessions if _is_wanted(session, arguments.project, since_ns)]
-    total_bytes = sum(size_bytes(file.path) for found in wanted for file in found.files)
-    with ProgressBar(sys.stderr, total_bytes) as bar, ImportRecord(_say_waiting) as record:
-        summary = importer.import_sessions(wanted, record, bar.advance)
-    if strange:
-        summary.skipped["file of no session"] += len(strange)
-    shown = None
-    if summary.start_ns is not None:
-        times = summary.start_ns, summary.end_ns
-        shown = dashboards.session_address(grafana, summary.session_ids, *times)
-    render = import_summary.render_json if arguments.format == "json" else import_summary.render
-    render(summary, shown, sys.stdout)
+    reader = ClaudeCode()
+    found = [
+        Found(reader, session)
+        for session in sessions
+        if _is_wanted(session, arguments.project, since_ns)
+    ]
+    importing.add(found, strange, arguments.format)
     return 0
 
 
@@ -76,7 +65,3 @@ def _is_wanted(session: RecordedSession, project: str | None, since_ns: int | No
     if project and not session_files.is_in_project(session, project):
         return False
     return since_ns is None or session_files.last_time_ns(session) >= since_ns
-
-
-def _say_waiting() -> None:
-    sys.stderr.write("another import is running; waiting for it to end\n")

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from orchwatch.agents.claude_code.reader import ClaudeCode
 from orchwatch.agents.claude_code.sessions import session_files
-from orchwatch.agents.claude_code.sessions.import_record import ImportRecord
-from orchwatch.agents.claude_code.sessions.importer import Summary, import_sessions
+from orchwatch.agents.importer import Summary, import_sessions
+from orchwatch.agents.sessions.import_record import ImportRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,7 +129,7 @@ def run_import() -> Callable[..., Summary]:
     def run(*paths: Path) -> Summary:
         found, _ = session_files.find(map(str, paths))
         with ImportRecord(lambda: None) as record:
-            return import_sessions(found, record, lambda _: None)
+            return import_sessions([(ClaudeCode(), one) for one in found], record, lambda _: None)
 
     return run
 

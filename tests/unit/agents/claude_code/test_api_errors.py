@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from tests.unit.agents.claude_code.conftest import Recording
 
-    from orchwatch.agents.claude_code.sessions.spans import Span
+    from orchwatch.agents.sessions.spans import Span
 
 STATUS = "http.response.status_code"
 ATTEMPTS = "orchestration.api.attempts"

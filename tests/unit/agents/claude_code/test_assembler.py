@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.unit.agents.claude_code.conftest import SESSION, Recording, ns
 
-from orchwatch.agents.claude_code.sessions import hook_payload, ids
-from orchwatch.agents.claude_code.sessions.assembler import Assembler
+from orchwatch.agents.claude_code.sessions import hook_payload
 from orchwatch.agents.claude_code.sessions.transcript import Transcript
+from orchwatch.agents.sessions import ids
+from orchwatch.agents.sessions.assembler import Assembler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from orchwatch.agents.claude_code.sessions.facts import Fact
-    from orchwatch.agents.claude_code.sessions.spans import Span
+    from orchwatch.agents.sessions.facts import Fact
+    from orchwatch.agents.sessions.spans import Span
 
 DATA = Path(__file__).parents[3] / "data" / "claude"
 UNFINISHED = "orchestration.unfinished.reason"

@@ -4,10 +4,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchwatch.agents.claude_code.sessions import facts, hook_payload
+from orchwatch.agents.claude_code.sessions import hook_payload
+from orchwatch.agents.sessions import facts
 
 if TYPE_CHECKING:
-    from orchwatch.agents.claude_code.sessions.facts import Fact
+    from orchwatch.agents.sessions.facts import Fact
 
 DOCUMENTED = [
     "SessionStart",

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from orchwatch.agents.claude_code.sessions import ids
 from orchwatch.agents.claude_code.settings import hook_wrapping, registration
+from orchwatch.agents.sessions import ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from orchwatch.agents.claude_code.sessions import ids
+from orchwatch.agents.sessions import ids
 
 
 def test_ids_are_stable_for_ever() -> None:

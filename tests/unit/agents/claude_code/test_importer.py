@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.unit.agents.claude_code.conftest import Recording
 
-    from orchwatch.agents.claude_code.sessions.importer import Summary
+    from orchwatch.agents.importer import Summary
 
     History = Callable[[], list[dict[str, Any]]]
     Import = Callable[..., Summary]

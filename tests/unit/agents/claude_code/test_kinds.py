@@ -15,14 +15,14 @@ from tests.unit.agents.claude_code.test_assembler import (
     read_facts,
 )
 
-from orchwatch.agents.claude_code.sessions import ids
+from orchwatch.agents.sessions import ids
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from orchwatch.agents.claude_code.sessions.importer import Summary
-    from orchwatch.agents.claude_code.sessions.spans import Span
+    from orchwatch.agents.importer import Summary
+    from orchwatch.agents.sessions.spans import Span
 
 UNFINISHED = "orchestration.unfinished.reason"
 NOTICE = "<task-notification><task-id>{}</task-id><status>{}</status></task-notification>"

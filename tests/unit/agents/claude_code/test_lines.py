@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from tests.unit.agents.claude_code.conftest import at
 
-from orchwatch.agents.claude_code.sessions import lines
-from orchwatch.agents.claude_code.sessions.lines import LineFile, merged
+from orchwatch.agents.sessions import lines
+from orchwatch.agents.sessions.lines import LineFile, merged
 
 if TYPE_CHECKING:
     from pathlib import Path

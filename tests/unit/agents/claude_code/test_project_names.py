@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from orchwatch import semconv
-from orchwatch.agents.claude_code.sessions.fields import project_name
+from orchwatch.agents.sessions.fields import project_name
 from orchwatch.cli.main import main
 
 if TYPE_CHECKING:

@@ -18,19 +18,19 @@ from tests.claude_client.watch import Span as SpoolSpan
 from tests.claude_client.watch import read, summary, truth
 
 from orchwatch.agents.claude_code.sessions import hook_payload, session_files
-from orchwatch.agents.claude_code.sessions.assembler import Assembler
-from orchwatch.agents.claude_code.sessions.claims import Claims
-from orchwatch.agents.claude_code.sessions.fields import time_ns
 from orchwatch.agents.claude_code.sessions.session_files import agent_origin
-from orchwatch.agents.claude_code.sessions.spans import encode
 from orchwatch.agents.claude_code.sessions.transcript import Transcript
+from orchwatch.agents.sessions.assembler import Assembler
+from orchwatch.agents.sessions.claims import Claims
+from orchwatch.agents.sessions.fields import time_ns
+from orchwatch.agents.sessions.spans import encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from orchwatch.agents.claude_code.sessions.facts import Fact
-    from orchwatch.agents.claude_code.sessions.session_files import RecordedSession, SessionFile
-    from orchwatch.agents.claude_code.sessions.spans import Span
+    from orchwatch.agents.reader import RecordedSession, SessionFile
+    from orchwatch.agents.sessions.facts import Fact
+    from orchwatch.agents.sessions.spans import Span
 
 SHARED = Path(__file__).parents[5] / "shared" / "data" / "claude-2.1.328"
 WITHIN_S = 0.05
@@ -173,7 +173,7 @@ def recorded(request: pytest.FixtureRequest) -> Recorded:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_requests_tokens_and_tools_are_what_the_model_says(recorded: Recorded, way: Way) -> None:
-    spans = read(encode(recorded.spans(way)))
+    spans = read(encode(recorded.spans(way), "claude-code"))
     # The model is told of an error where a person said No or stopped it.
     told = [
         replace(span, failed=span.failed or "orchestration.outcome" in span.attributes)
@@ -186,7 +186,7 @@ def test_requests_tokens_and_tools_are_what_the_model_says(recorded: Recorded, w
 def test_turns_end_with_the_models_last_answer(recorded: Recorded, way: Way) -> None:
     turns = [
         span
-        for span in read(encode(recorded.spans(way)))
+        for span in read(encode(recorded.spans(way), "claude-code"))
         if span.attributes.get("orchestration.operation.name") == "agent.turn"
     ]
     for session in recorded.sessions:

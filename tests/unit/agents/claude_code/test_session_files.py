@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from orchwatch.agents.claude_code.sessions import session_files
+from orchwatch.agents.reader import RecordedSession
 from orchwatch.errors import UsageError
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def test_a_missing_path_is_a_usage_error(tmp_path: Path) -> None:
 def test_a_project_is_known_by_its_directory_or_the_end_of_it(
     project: str, *, belongs: bool
 ) -> None:
-    session = session_files.RecordedSession(ONE, "-work-my-shop", ())
+    session = RecordedSession(ONE, "-work-my-shop", ())
     assert session_files.is_in_project(session, project) is belongs
 
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.unit.agents.claude_code.conftest import SESSION, Recording, at, ns
 
-from orchwatch.agents.claude_code.sessions import facts
 from orchwatch.agents.claude_code.sessions.transcript import Transcript
+from orchwatch.agents.sessions import facts
 
 if TYPE_CHECKING:
-    from orchwatch.agents.claude_code.sessions.facts import Fact
+    from orchwatch.agents.sessions.facts import Fact
 
 TEXT = [{"type": "text", "text": "[Request interrupted by user]"}]
 

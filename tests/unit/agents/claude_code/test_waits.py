@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from tests.unit.agents.claude_code.conftest import Recording
 
-    from orchwatch.agents.claude_code.sessions.facts import Fact
-    from orchwatch.agents.claude_code.sessions.spans import Span
+    from orchwatch.agents.sessions.facts import Fact
+    from orchwatch.agents.sessions.spans import Span
 
 SHARED = Path(__file__).parents[5] / "shared" / "data" / "claude-2.1.328"
 MS = 1_000_000

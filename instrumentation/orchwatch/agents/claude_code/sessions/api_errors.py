@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from orchwatch.agents.claude_code.sessions.fields import count, mapping, word
+from orchwatch.agents.sessions.fields import count, mapping, word
 
 _UNKNOWN = "unknown"
 _OTHER = "api_error"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orchwatch.agents.claude_code.sessions import api_errors, blocks
-from orchwatch.agents.claude_code.sessions.claims import Ownership
-from orchwatch.agents.claude_code.sessions.facts import Activity, ApiFailed, Fact, TurnEnded
-from orchwatch.agents.claude_code.sessions.fields import mapping, text, time_ns
 from orchwatch.agents.claude_code.sessions.file_state import answered, limit
 from orchwatch.agents.claude_code.sessions.turns import agent_owner
+from orchwatch.agents.sessions.claims import Ownership
+from orchwatch.agents.sessions.facts import Activity, ApiFailed, Fact, TurnEnded
+from orchwatch.agents.sessions.fields import mapping, text, time_ns
 
 if TYPE_CHECKING:
     from orchwatch.agents.claude_code.sessions.file_state import FileState

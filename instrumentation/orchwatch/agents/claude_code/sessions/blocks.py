@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from orchwatch.agents.claude_code.sessions import outcomes
-from orchwatch.agents.claude_code.sessions.facts import (
+from orchwatch.agents.sessions.facts import (
     AGENT_TOOLS,
     BACKGROUND,
     DEFAULT_AGENT,
@@ -14,7 +14,7 @@ from orchwatch.agents.claude_code.sessions.facts import (
     ToolEnded,
     ToolStarted,
 )
-from orchwatch.agents.claude_code.sessions.fields import count, digest, mapping, text
+from orchwatch.agents.sessions.fields import count, digest, mapping, text
 
 _AGENT_NAMED = re.compile(r"agentId: (\w{4,64})\b")
 

@@ -13,7 +13,7 @@ import os
 import re
 from typing import NamedTuple
 
-from orchwatch.agents.claude_code.sessions.fields import mapping, text
+from orchwatch.agents.sessions.fields import mapping, text
 from orchwatch.recording import files
 
 _NAME = re.compile(r"[0-9]{1,10}\.json")

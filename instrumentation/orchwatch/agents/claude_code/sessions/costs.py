@@ -10,8 +10,8 @@ from __future__ import annotations
 from math import isfinite
 from typing import Any
 
-from orchwatch.agents.claude_code.sessions.facts import Fact, SessionCost
-from orchwatch.agents.claude_code.sessions.fields import mapping, milliseconds, moment_ns, text
+from orchwatch.agents.sessions.facts import Fact, SessionCost
+from orchwatch.agents.sessions.fields import mapping, milliseconds, moment_ns, text
 
 _MAX_MODELS = 32
 _MAX_USD = 1e9

@@ -6,17 +6,17 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from orchwatch.agents.claude_code.sessions.costs import Costs
-from orchwatch.agents.claude_code.sessions.facts import (
+from orchwatch.agents.claude_code.sessions.model_requests import ModelRequest, ModelRequests
+from orchwatch.agents.claude_code.sessions.turns import Turns, new_state
+from orchwatch.agents.sessions.facts import (
     INTERRUPTED,
     AgentWorked,
     Fact,
     ModelAnswered,
 )
-from orchwatch.agents.claude_code.sessions.model_requests import ModelRequest, ModelRequests
-from orchwatch.agents.claude_code.sessions.turns import Turns, new_state
 
 if TYPE_CHECKING:
-    from orchwatch.agents.claude_code.sessions.claims import Claims
+    from orchwatch.agents.sessions.claims import Claims
 
 _MAX_LINKS = 1000
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orchwatch import semconv
-from orchwatch.agents.claude_code.sessions.facts import (
+from orchwatch.agents.sessions.facts import (
     AGENT_TOOLS,
     BACKGROUND,
     DEFAULT_AGENT,
@@ -31,7 +31,7 @@ from orchwatch.agents.claude_code.sessions.facts import (
     ToolStarted,
     TurnEnded,
 )
-from orchwatch.agents.claude_code.sessions.fields import (
+from orchwatch.agents.sessions.fields import (
     count,
     digest,
     mapping,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from orchwatch.agents.claude_code.sessions.fields import mapping, text
+from orchwatch.agents.sessions.fields import mapping, text
 
 _MAX_WAITING = 1000
 

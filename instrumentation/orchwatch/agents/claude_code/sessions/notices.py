@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from orchwatch.agents.claude_code.sessions.facts import AgentEnded, Fact
-from orchwatch.agents.claude_code.sessions.fields import mapping, word
+from orchwatch.agents.sessions.facts import AgentEnded, Fact
+from orchwatch.agents.sessions.fields import mapping, word
 
 NOTICE = "<task-notification>"
 

@@ -6,7 +6,7 @@ import re
 from typing import Any
 
 from orchwatch import semconv
-from orchwatch.agents.claude_code.sessions.fields import mapping, text
+from orchwatch.agents.sessions.fields import mapping, text
 
 # `toolDenialKind` of a file's lines; a refusal by the user is handled below.
 _KINDS = {

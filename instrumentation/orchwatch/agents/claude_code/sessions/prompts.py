@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchwatch.agents.claude_code.sessions.fields import mapping, text
+from orchwatch.agents.sessions.fields import mapping, text
 
 PROMPT = "prompt"  # a user's prompt
 REQUEST = "request"  # a command or a notice: a turn only if the model answers it

@@ -12,11 +12,11 @@ import json
 import os
 import re
 from collections import Counter, defaultdict
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchwatch.agents.claude_code.sessions import records
-from orchwatch.agents.claude_code.sessions.fields import mapping, text, time_ns
+from orchwatch.agents.reader import RecordedSession, SessionFile
+from orchwatch.agents.sessions import records
+from orchwatch.agents.sessions.fields import mapping, text, time_ns
 from orchwatch.errors import UsageError
 from orchwatch.recording.files import MAX_LINE_BYTES, reader
 
@@ -32,40 +32,6 @@ _FIRST_BYTES = 1 << 16
 _HEAD_BYTES = 1 << 20
 _TAIL_BYTES = 1 << 16
 _JOURNAL = "journal"  # of a workflow: which sub-agents it started
-
-
-@dataclass(frozen=True)
-class SessionFile:
-    """One file.
-
-    Attributes:
-        path: Where it lies.
-        agent_id: The sub-agent that it is about, None for a session's own file.
-        identity: A digest of its first line, equal for copies of one file.
-        size_bytes: How large it was when it was found.
-    """
-
-    path: str
-    agent_id: str | None
-    identity: str
-    size_bytes: int = 0
-
-
-@dataclass(frozen=True)
-class RecordedSession:
-    """A session's files, its own before those of its sub-agents.
-
-    Attributes:
-        session_id: Its id.
-        project: The name of the folder that its own file lies in.
-        files: Its files.
-        began_ns: When its first record was written; 0 where nothing says so.
-    """
-
-    session_id: str
-    project: str
-    files: tuple[SessionFile, ...]
-    began_ns: int = 0
 
 
 def projects_directory() -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from orchwatch.agents.claude_code.sessions import api_errors
-from orchwatch.agents.claude_code.sessions.facts import (
+from orchwatch.agents.claude_code.settings.hook_wrapping import is_wrapped_command
+from orchwatch.agents.claude_code.settings.plugins import plugin_of
+from orchwatch.agents.sessions.facts import (
     MICRO,
     Activity,
     ApiFailed,
@@ -14,9 +16,7 @@ from orchwatch.agents.claude_code.sessions.facts import (
     HookRan,
     TurnEnded,
 )
-from orchwatch.agents.claude_code.sessions.fields import count, mapping, milliseconds, text
-from orchwatch.agents.claude_code.settings.hook_wrapping import is_wrapped_command
-from orchwatch.agents.claude_code.settings.plugins import plugin_of
+from orchwatch.agents.sessions.fields import count, mapping, milliseconds, text
 
 _SILENT = frozenset(
     {

@@ -10,15 +10,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from orchwatch.agents.claude_code.sessions import (
-    assistant_lines,
-    notices,
-    records,
-    system_lines,
-    user_lines,
-)
-from orchwatch.agents.claude_code.sessions.claims import Claims, Ownership
-from orchwatch.agents.claude_code.sessions.facts import (
+from orchwatch.agents.claude_code.sessions import assistant_lines, notices, system_lines, user_lines
+from orchwatch.agents.claude_code.sessions.file_state import FileState, limit
+from orchwatch.agents.claude_code.sessions.turns import agent_owner
+from orchwatch.agents.sessions import records
+from orchwatch.agents.sessions.claims import Claims, Ownership
+from orchwatch.agents.sessions.facts import (
     Activity,
     AgentStarted,
     Fact,
@@ -26,7 +23,7 @@ from orchwatch.agents.claude_code.sessions.facts import (
     SessionReady,
     SessionStarted,
 )
-from orchwatch.agents.claude_code.sessions.fields import (
+from orchwatch.agents.sessions.fields import (
     mapping,
     milliseconds,
     moment_ns,
@@ -35,8 +32,6 @@ from orchwatch.agents.claude_code.sessions.fields import (
     time_ns,
     word,
 )
-from orchwatch.agents.claude_code.sessions.file_state import FileState, limit
-from orchwatch.agents.claude_code.sessions.turns import agent_owner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,6 +99,7 @@ class Transcript:
         self._state = self._file.state
         self._turns = self._file.turns
         self.skipped = self._file.skipped
+        self.version = ""
         self._readers: dict[str, Callable[[dict[str, Any], dict[str, Any]], list[Fact]]] = {
             "user": partial(user_lines.read, self._file),
             "assistant": partial(assistant_lines.read, self._file),
@@ -134,6 +130,7 @@ class Transcript:
     def read_record(self, record: dict[str, Any]) -> list[Fact]:
         """The facts of one record; never raises."""
         kind = text(record.get("type"))
+        self.version = word(record.get("version")) or self.version
         try:
             if kind == "cost-state":
                 return self._cost(record)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchwatch.agents.claude_code.sessions.facts import (
+from orchwatch.agents.sessions.facts import (
     NEXT_PROMPT,
     NO_END,
     SESSION_ENDED,

@@ -5,8 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orchwatch.agents.claude_code.sessions import blocks, notices
-from orchwatch.agents.claude_code.sessions.claims import Ownership
-from orchwatch.agents.claude_code.sessions.facts import (
+from orchwatch.agents.claude_code.sessions.prompts import (
+    INTERRUPTION,
+    PROMPT,
+    REQUEST,
+    UNKNOWN,
+    classify,
+)
+from orchwatch.agents.sessions.claims import Ownership
+from orchwatch.agents.sessions.facts import (
     INTERRUPTED,
     Activity,
     AgentStarted,
@@ -15,14 +22,7 @@ from orchwatch.agents.claude_code.sessions.facts import (
     PromptSubmitted,
     TurnEnded,
 )
-from orchwatch.agents.claude_code.sessions.fields import digest, mapping, text
-from orchwatch.agents.claude_code.sessions.prompts import (
-    INTERRUPTION,
-    PROMPT,
-    REQUEST,
-    UNKNOWN,
-    classify,
-)
+from orchwatch.agents.sessions.fields import digest, mapping, text
 
 if TYPE_CHECKING:
     from orchwatch.agents.claude_code.sessions.file_state import FileState

@@ -6,9 +6,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from orchwatch.agents.claude_code.sessions import facts
+    from orchwatch.agents.sessions import facts
 
 _MAX_MESSAGES = 64
+_KINDS = 5
 
 
 @dataclass(slots=True)
@@ -16,17 +17,23 @@ class Usage:
     """Tokens of several answers; one answer is reported several times, and its highest counts hold.
 
     Attributes:
-        totals: Input, output, cache read and cache creation tokens of settled answers.
-        recent: The same four counts by message, of the last messages.
+        totals: Input, output, cache read, cache creation and reasoning tokens of settled answers.
+        recent: The same five counts by message, of the last messages.
+        reasons: Whether the source counts reasoning.
         requests: How many answers.
         model: Which model gave the last one.
     """
 
-    totals: list[int] = field(default_factory=lambda: [0, 0, 0, 0])
+    totals: list[int] = field(default_factory=lambda: [0] * _KINDS)
     recent: dict[str, list[int]] = field(default_factory=dict)
     requests: int = 0
     model: str = ""
     model_ns: int = 0
+    reasons: bool = False
+
+    def __post_init__(self) -> None:
+        for counts in (self.totals, *self.recent.values()):  # of an earlier version: four
+            counts.extend([0] * (_KINDS - len(counts)))
 
     def add(self, fact: facts.ApiUsage) -> None:
         counts = [
@@ -34,7 +41,9 @@ class Usage:
             fact.output_tokens,
             fact.cache_read_tokens,
             fact.cache_creation_tokens,
+            fact.reasoning_tokens or 0,
         ]
+        self.reasons = self.reasons or fact.reasoning_tokens is not None
         known = self.recent.get(fact.message_id)
         self.requests += known is None
         self.recent[fact.message_id] = list(map(max, counts, known)) if known else counts

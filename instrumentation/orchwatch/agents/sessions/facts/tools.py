@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchwatch.agents.claude_code.sessions.facts.base import Fact
+from orchwatch.agents.sessions.facts.base import Fact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +27,28 @@ class ToolStarted(Fact):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CommandRan(Fact):
+    """A command that ran inside a tool call, as a script that the model wrote starts several.
+
+    It is an operation of its own, and no tool call: the model asked for the script. `time_ns` is
+    its start.
+
+    Attributes:
+        record_id: Its own id.
+        end_ns: When it ended.
+        tool_use_id: The call that it ran in, empty where that is not known.
+        exit_code: Its exit code, where the source says so.
+        error_type: Why it could not run, where that failed.
+    """
+
+    record_id: str
+    end_ns: int
+    tool_use_id: str = ""
+    exit_code: int | None = None
+    error_type: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ToolEnded(Fact):
     """A tool answered, failed or was denied.
 
@@ -37,6 +59,8 @@ class ToolEnded(Fact):
         outcome: Why it was not carried out, or not to its end, where it has not failed.
         by_person: A person was asked before, and has answered.
         duration_ns: Its own time without waiting for a permission, where the source says so.
+        began_ns: When it really began to run, where the source says so; 0 where it does not.
+        exit_code: Of the command that it ran: no outcome of the call, which may have done its work.
         agent: The sub-agent that it started.
         background: That sub-agent goes on.
         run: The run of several sub-agents that it started (a workflow).
@@ -48,6 +72,8 @@ class ToolEnded(Fact):
     outcome: str = ""
     by_person: bool = False
     duration_ns: int | None = None
+    began_ns: int = 0
+    exit_code: int | None = None
     agent: str = ""
     background: bool = False
     run: str = ""

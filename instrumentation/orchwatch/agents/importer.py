@@ -9,22 +9,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchwatch import semconv
-from orchwatch.agents.claude_code.sessions import clients
-from orchwatch.agents.claude_code.sessions.assembler import SILENCE_S, Assembler
-from orchwatch.agents.claude_code.sessions.claims import StoredClaims
-from orchwatch.agents.claude_code.sessions.facts import ClientLost
-from orchwatch.agents.claude_code.sessions.lines import LineFile, merged, size_bytes
-from orchwatch.agents.claude_code.sessions.recorded_spans import FAMILIES, span_ids
-from orchwatch.agents.claude_code.sessions.session_files import agent_origin
-from orchwatch.agents.claude_code.sessions.spans import NS_PER_S, encode
-from orchwatch.agents.claude_code.sessions.transcript import Transcript
+from orchwatch.agents.sessions.assembler import SILENCE_S, Assembler
+from orchwatch.agents.sessions.claims import StoredClaims
+from orchwatch.agents.sessions.facts import ClientLost
+from orchwatch.agents.sessions.import_record import About
+from orchwatch.agents.sessions.lines import merged, size_bytes
+from orchwatch.agents.sessions.recorded_spans import FAMILIES, span_ids
+from orchwatch.agents.sessions.spans import NS_PER_S, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Sequence
+    from collections.abc import Callable, Container, Iterable, Sequence
 
-    from orchwatch.agents.claude_code.sessions.import_record import ImportRecord
-    from orchwatch.agents.claude_code.sessions.session_files import RecordedSession, SessionFile
-    from orchwatch.agents.claude_code.sessions.spans import Span
+    from orchwatch.agents.reader import Reader, RecordedSession, SessionFile
+    from orchwatch.agents.sessions.import_record import ImportRecord
+    from orchwatch.agents.sessions.spans import Span
 
 _LINES_PER_PASS = 200  # at what is complete
 _SPANS_PER_WRITE = 1000
@@ -100,14 +98,14 @@ class Summary:
 
 
 def import_sessions(
-    sessions: Sequence[RecordedSession],
+    sessions: Iterable[tuple[Reader, RecordedSession]],
     record: ImportRecord,
     progress: Callable[[int], None],
 ) -> Summary:
     """Adds what is new in these sessions to the history.
 
     Args:
-        sessions: Where to look.
+        sessions: Where to look, each with the one who reads it.
         record: What was imported before.
         progress: Called with the number of bytes that were dealt with since the last call.
 
@@ -119,8 +117,8 @@ def import_sessions(
     recorded = {int(span_id, 16) for family in FAMILIES for span_id in span_ids(family)}
     claims = StoredClaims()
     try:
-        for session in sessions:
-            _SessionImport(session, record, claims, recorded, summary, progress).run()
+        for reader, session in sessions:
+            _SessionImport(reader, session, record, claims, recorded, summary, progress).run()
     finally:
         claims.close()
     summary.failed = +summary.failed
@@ -133,6 +131,7 @@ class _SessionImport:
 
     def __init__(  # noqa: PLR0917 - what all sessions of an import share
         self,
+        reader: Reader,
         session: RecordedSession,
         record: ImportRecord,
         claims: StoredClaims,
@@ -140,6 +139,7 @@ class _SessionImport:
         summary: Summary,
         progress: Callable[[int], None],
     ) -> None:
+        self._reader = reader
         self._session = session
         self._record = record
         self._claims = claims
@@ -147,13 +147,13 @@ class _SessionImport:
         self._summary = summary
         self._progress = progress
         self._seen = record.session(session.session_id)
-        self._assembler = Assembler(written=claims.is_marked)
+        self._assembler = Assembler(written=claims.is_marked, provider=reader.provider)
         self._spans: list[Span] = []
         self._clock_ns = 0  # the latest time in the files
         self._unkept_bytes = 0
 
     def run(self) -> None:
-        looks = {found.path: _look(found.path) for found in self._session.files}
+        looks = {found.path: _look(found) for found in self._session.files}
         known = self._seen.files
         if not self._seen.is_open and all(known.get(path) == looks[path] for path in looks):
             self._summary.unchanged += 1
@@ -186,13 +186,13 @@ class _SessionImport:
         newest_ns = max(_modified_ns(found.path) for found in self._session.files)
         if time.time_ns() - newest_ns >= SILENCE_S * NS_PER_S:
             return False
-        projects = os.path.dirname(os.path.dirname(os.path.abspath(self._session.files[0].path)))
-        return clients.is_lost(projects, self._session.session_id)
+        return self._reader.is_lost(self._session)
 
     def _read(self) -> None:
         found = self._session.files
-        files = [LineFile(file.path, self._summary.skipped) for file in found]
-        readers = [self._reader(file) for file in found]
+        skipped: Counter[str] = Counter()
+        files = [self._reader.source(file, skipped) for file in found]
+        readers = [self._reader.file_reader(self._session, file, self._claims) for file in found]
         for number, index in enumerate(merged(files), 1):
             records, read_bytes = files[index].take()
             self._unkept_bytes += read_bytes
@@ -205,12 +205,11 @@ class _SessionImport:
                 if len(self._spans) >= _SPANS_PER_WRITE or self._unkept_bytes >= _BYTES_PER_WRITE:
                     self._keep()
         for reader in readers:
-            self._summary.skipped += reader.skipped
-
-    def _reader(self, file: SessionFile) -> Transcript:
-        origin = agent_origin(file.path) if file.agent_id else {}
-        session_id = self._session.session_id
-        return Transcript(session_id, file.agent_id, None, self._claims, **origin)
+            skipped += reader.skipped
+        self._summary.skipped += skipped
+        version = next((one.version for one in reversed(readers) if one.version), "")
+        about = About(self._reader.name, version, dict(+skipped))
+        self._record.describe(self._session.session_id, about)
 
     def _is_written(self, span_id: str) -> bool:
         number = int(span_id, 16)
@@ -226,7 +225,8 @@ class _SessionImport:
         self._claims.mark(new.values())
         self._claims.keep()
         spans = list(new.values())
-        self._record.keep(self._session.session_id, self._seen, new, encode(spans))
+        lines = encode(spans, self._reader.name)
+        self._record.keep(self._session.session_id, self._seen, new, lines)
         self._summary.add(spans)
         self._summary.read_bytes += self._unkept_bytes
         self._progress(self._unkept_bytes)
@@ -241,9 +241,12 @@ def _modified_ns(path: str) -> int:
         return 0
 
 
-def _look(path: str) -> list[int]:
+def _look(file: SessionFile) -> list[int | str]:
     """What differs when a file, or what lies beside it, is not what it was."""
-    look: list[int] = []
+    if file.version:
+        return [file.version]
+    path = file.path
+    look: list[int | str] = []
     for beside in (path, path.removesuffix(".jsonl") + ".meta.json"):
         try:
             status = os.stat(beside)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from orchwatch.agents.claude_code.sessions import places
-from orchwatch.agents.claude_code.sessions.facts import (
+from orchwatch.agents.sessions import places
+from orchwatch.agents.sessions.facts import (
     KILLED,
     MICRO,
     NEXT_PROMPT,
@@ -16,9 +16,9 @@ from orchwatch.agents.claude_code.sessions.facts import (
 )
 
 if TYPE_CHECKING:
-    from orchwatch.agents.claude_code.sessions.entities import Agent, Session, Tool, Turn
-    from orchwatch.agents.claude_code.sessions.facts import Compacted
-    from orchwatch.agents.claude_code.sessions.lifecycle import Lifecycle
+    from orchwatch.agents.sessions.entities import Agent, Session, Tool, Turn
+    from orchwatch.agents.sessions.facts import Compacted
+    from orchwatch.agents.sessions.lifecycle import Lifecycle
 
 _NS_PER_S = 1_000_000_000
 SETTLE_NS = _NS_PER_S // 2  # within which the other source reports the same

@@ -19,16 +19,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from orchwatch.agents.claude_code.sessions import hook_turns
-from orchwatch.agents.claude_code.sessions.entities import Session
-from orchwatch.agents.claude_code.sessions.finalizer import finalize
-from orchwatch.agents.claude_code.sessions.reducer import reduce
+from orchwatch.agents.sessions import hook_turns
+from orchwatch.agents.sessions.entities import Session
+from orchwatch.agents.sessions.finalizer import finalize
+from orchwatch.agents.sessions.reducer import reduce
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchwatch.agents.claude_code.sessions.facts import Fact
-    from orchwatch.agents.claude_code.sessions.spans import Span
+    from orchwatch.agents.sessions.facts import Fact
+    from orchwatch.agents.sessions.spans import Span
 
 SILENCE_S = 3600.0
 
@@ -42,11 +42,17 @@ class Assembler:
     Args:
         silence_s: Seconds without a sign of life after which what is open is closed.
         written: Whether a span, by its id, went out in an earlier look at the same files.
+        provider: Whose models they ask, where a session does not say so itself.
     """
 
     def __init__(
-        self, *, silence_s: float = SILENCE_S, written: Callable[[str], bool] = lambda _: False
+        self,
+        *,
+        silence_s: float = SILENCE_S,
+        written: Callable[[str], bool] = lambda _: False,
+        provider: str = "",
     ) -> None:
+        self._provider = provider
         self._written = written
         self._silence_ns = int(silence_s * _NS_PER_S)
         self._sessions: dict[str, Session] = {}
@@ -93,7 +99,8 @@ class Assembler:
             for fact in hook_turns.released(session, now_ns):
                 reduce(session, fact, self._written)
             found = finalize(session, now_ns, self._silence_ns, reading=reading)
-            spans += [one.of_project(session.project) for one in found]
+            provider = session.provider or self._provider
+            spans += [one.of_session(session.project, provider) for one in found]
             if not _is_open(session):
                 self._open.discard(session_id)
         return spans

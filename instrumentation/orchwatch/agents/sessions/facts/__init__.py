@@ -1,6 +1,6 @@
 """Facts: what session files and hooks say, in one vocabulary without any text of a conversation."""
 
-from orchwatch.agents.claude_code.sessions.facts.base import (
+from orchwatch.agents.sessions.facts.base import (
     AGENT_TOOLS,
     BACKGROUND,
     DEFAULT_AGENT,
@@ -15,7 +15,7 @@ from orchwatch.agents.claude_code.sessions.facts.base import (
     Fact,
     Source,
 )
-from orchwatch.agents.claude_code.sessions.facts.model import (
+from orchwatch.agents.sessions.facts.model import (
     ApiFailed,
     ApiUsage,
     Compacted,
@@ -23,7 +23,7 @@ from orchwatch.agents.claude_code.sessions.facts.model import (
     ModelAnswered,
     SessionCost,
 )
-from orchwatch.agents.claude_code.sessions.facts.session import (
+from orchwatch.agents.sessions.facts.session import (
     Activity,
     ClientLost,
     HookRan,
@@ -31,6 +31,7 @@ from orchwatch.agents.claude_code.sessions.facts.session import (
     ProjectSeen,
     PromptCopied,
     PromptSubmitted,
+    ProviderSeen,
     SessionEnded,
     SessionReady,
     SessionStarted,
@@ -38,10 +39,11 @@ from orchwatch.agents.claude_code.sessions.facts.session import (
     TurnEnded,
     TurnOver,
 )
-from orchwatch.agents.claude_code.sessions.facts.tools import (
+from orchwatch.agents.sessions.facts.tools import (
     AgentEnded,
     AgentStarted,
     AgentWorked,
+    CommandRan,
     InputAsked,
     PermissionAsked,
     ToolCut,
@@ -68,6 +70,7 @@ __all__ = [
     "ApiFailed",
     "ApiUsage",
     "ClientLost",
+    "CommandRan",
     "CompactStarted",
     "Compacted",
     "Fact",
@@ -79,6 +82,7 @@ __all__ = [
     "ProjectSeen",
     "PromptCopied",
     "PromptSubmitted",
+    "ProviderSeen",
     "SessionCost",
     "SessionEnded",
     "SessionReady",

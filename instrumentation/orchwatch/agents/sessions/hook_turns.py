@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from orchwatch.agents.claude_code.sessions import ids, places
-from orchwatch.agents.claude_code.sessions.facts import (
+from orchwatch.agents.sessions import ids, places
+from orchwatch.agents.sessions.facts import (
     PermissionAsked,
     PromptSubmitted,
     ToolEnded,
@@ -18,8 +18,8 @@ from orchwatch.agents.claude_code.sessions.facts import (
 )
 
 if TYPE_CHECKING:
-    from orchwatch.agents.claude_code.sessions.entities import Session
-    from orchwatch.agents.claude_code.sessions.facts import Fact
+    from orchwatch.agents.sessions.entities import Session
+    from orchwatch.agents.sessions.facts import Fact
 
 GRACE_NS = 5_000_000_000
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchwatch.agents.claude_code.sessions.entities import Agent, Session, Turn, turn_key
+from orchwatch.agents.sessions.entities import Agent, Session, Turn, turn_key
 
 if TYPE_CHECKING:
-    from orchwatch.agents.claude_code.sessions.facts import Fact
+    from orchwatch.agents.sessions.facts import Fact
 
 
 def turn_of(session: Session, fact: Fact) -> Turn | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchwatch.agents.claude_code.sessions.facts.base import Fact
+from orchwatch.agents.sessions.facts.base import Fact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,10 +14,12 @@ class ApiUsage(Fact):
     Attributes:
         message_id: The answer's id.
         model: Which model answered.
-        input_tokens: Without the cached ones, as the API counts.
-        output_tokens: All output.
+        input_tokens: Without the two kinds of cached ones; the span's sum holds all three.
+        output_tokens: All output, reasoning too.
         cache_read_tokens: Input that came from the cache.
         cache_creation_tokens: Input that went to the cache.
+        reasoning_tokens: How many of the output tokens were no part of the answer; None where the
+            source does not say.
         fresh: Nothing of it was read before. If the span of its turn was written already, it
             makes one of its own.
     """
@@ -28,6 +30,7 @@ class ApiUsage(Fact):
     output_tokens: int
     cache_read_tokens: int
     cache_creation_tokens: int
+    reasoning_tokens: int | None = None
     fresh: bool = False
 
 

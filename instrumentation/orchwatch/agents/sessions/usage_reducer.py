@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchwatch.agents.claude_code.sessions import ids, owners
-from orchwatch.agents.claude_code.sessions.entities import Agent, Session, Turn, turn_key
+from orchwatch.agents.sessions import ids, owners
+from orchwatch.agents.sessions.entities import Agent, Session, Turn, turn_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchwatch.agents.claude_code.sessions import facts
+    from orchwatch.agents.sessions import facts
 
 
 def add(session: Session, fact: facts.ApiUsage, written: Callable[[str], bool]) -> None:

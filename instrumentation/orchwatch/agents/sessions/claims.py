@@ -24,7 +24,7 @@ from orchwatch.recording.home import DIRECTORY_MODE, home
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from orchwatch.agents.claude_code.sessions.spans import Span
+    from orchwatch.agents.sessions.spans import Span
 
 _NAME = "claude-messages.sqlite"
 _DIGEST_BYTES = 8

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from orchwatch import semconv
-from orchwatch.agents.claude_code.sessions import ids, places, spans, waits
-from orchwatch.agents.claude_code.sessions.endings import SETTLE_NS, START_NS, End, Endings
-from orchwatch.agents.claude_code.sessions.entities import REMEMBER_NS
-from orchwatch.agents.claude_code.sessions.facts import (
+from orchwatch.agents.sessions import ids, places, spans, waits
+from orchwatch.agents.sessions.endings import SETTLE_NS, START_NS, End, Endings
+from orchwatch.agents.sessions.entities import REMEMBER_NS
+from orchwatch.agents.sessions.facts import (
     NO_START,
     SILENCE,
+    CommandRan,
     Compacted,
+    Fact,
     HookRan,
 )
-from orchwatch.agents.claude_code.sessions.spans import Place, Span
+from orchwatch.agents.sessions.spans import Place, Span
 
 if TYPE_CHECKING:
-    from orchwatch.agents.claude_code.sessions.entities import Agent, Session, Tool, Turn
+    from orchwatch.agents.sessions.entities import Agent, Session, Tool, Turn
 
 _INIT_NS = 60_000_000_000  # in which a short session ends, and its file then says when it began
 _MAX_REMEMBERED = 1000
@@ -72,7 +74,7 @@ class _Finalizer:
             ) or self._last_resort(tool.start_ns or end_ns, tool.agent_id, tool.agent_turn)
             if place is None:
                 continue
-            tool.start_ns = tool.start_ns or end_ns - (tool.duration_ns or 0)
+            tool.start_ns = tool.began_ns or tool.start_ns or end_ns - (tool.duration_ns or 0)
             del self._session.tools[tool.tool_use_id]
             self._wait(place, tool, end_ns)
             self._emit(spans.tool(place, tool, end_ns, reason))
@@ -118,7 +120,7 @@ class _Finalizer:
             if place is None:
                 session.events.append(fact)
                 continue
-            if isinstance(fact, HookRan) and fact.tool_use_id and fact.of_call:
+            if _is_of_call(fact):
                 place = place._replace(parent=ids.tool(session.session_id, fact.tool_use_id))
             self._emit(spans.event(place, fact, session.compact_starts))
 
@@ -262,3 +264,10 @@ class _Finalizer:
                 self._session.closed[key] = [turn.start_ns, turn.last_ns]
                 inner = place._replace(parent=ids.agent_run(place.session_id, agent.agent_id))
                 self._emit(spans.turn(inner, turn, turn.last_ns, turn.error_type, end.reason))
+
+
+def _is_of_call(fact: Fact) -> TypeGuard[HookRan | CommandRan]:
+    """Whether it is a part of a tool call."""
+    if isinstance(fact, HookRan):
+        return bool(fact.tool_use_id) and fact.of_call
+    return isinstance(fact, CommandRan) and bool(fact.tool_use_id)

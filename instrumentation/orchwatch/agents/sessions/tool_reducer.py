@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchwatch.agents.claude_code.sessions import facts, ids, owners
-from orchwatch.agents.claude_code.sessions.entities import Agent, Call, Session, Tool
+from orchwatch.agents.sessions import facts, ids, owners
+from orchwatch.agents.sessions.entities import Agent, Call, Session, Tool
 
 if TYPE_CHECKING:
     _AboutTool = facts.ToolStarted | facts.ToolEnded | facts.ToolCut | facts.PermissionAsked
@@ -101,13 +101,20 @@ def tool_ended(session: Session, fact: facts.ToolEnded) -> None:
             agent.end(fact.time_ns, fact.error_type, None, filed=fact.source == "file")
     tool = _tool(session, fact)
     if tool:
-        tool.end_ns = min(tool.end_ns or fact.time_ns, fact.time_ns)
-        tool.error_type = tool.error_type or fact.error_type or ""
-        if fact.outcome and (fact.source == "file" or not tool.outcome):
-            tool.outcome = fact.outcome
-        tool.by_person = tool.by_person or fact.by_person
-        if tool.duration_ns is None:
-            tool.duration_ns = fact.duration_ns
+        _answered(tool, fact)
+
+
+def _answered(tool: Tool, fact: facts.ToolEnded) -> None:
+    tool.end_ns = min(tool.end_ns or fact.time_ns, fact.time_ns)
+    tool.error_type = tool.error_type or fact.error_type or ""
+    if fact.outcome and (fact.source == "file" or not tool.outcome):
+        tool.outcome = fact.outcome
+    tool.by_person = tool.by_person or fact.by_person
+    if tool.duration_ns is None:
+        tool.duration_ns = fact.duration_ns
+    tool.began_ns = tool.began_ns or fact.began_ns
+    if tool.exit_code is None:
+        tool.exit_code = fact.exit_code
 
 
 def _link(session: Session, agent_id: str, tool_use_id: str) -> None:

@@ -17,8 +17,9 @@ import sqlite3
 from array import array
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from orchwatch.agents.sessions.databases import rows
 from orchwatch.errors import OrchwatchError
 from orchwatch.recording import spool
 from orchwatch.recording.files import descriptor, reader
@@ -33,6 +34,7 @@ _NAME = "claude-import"
 _IDS = "Q"  # of spans: 8 bytes each
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS seen (session TEXT PRIMARY KEY, open INTEGER, files TEXT);
+CREATE TABLE IF NOT EXISTS about (session TEXT PRIMARY KEY, agent TEXT, version TEXT, skipped TEXT);
 CREATE TABLE IF NOT EXISTS written (session TEXT, spans BLOB);
 CREATE INDEX IF NOT EXISTS written_session ON written (session);
 CREATE TABLE IF NOT EXISTS pending (segment INTEGER, "offset" INTEGER, lines BLOB);
@@ -50,8 +52,32 @@ class ImportedSession:
     """
 
     is_open: bool
-    files: dict[str, list[int]]
+    files: dict[str, list[int | str]]
     spans: set[int]
+
+
+class About(NamedTuple):
+    """Who wrote a session that was imported.
+
+    Attributes:
+        agent: The name of its reader.
+        version: That agent's version, as the session says; empty where it does not.
+        skipped: How many lines of it were passed over, by reason.
+    """
+
+    agent: str
+    version: str
+    skipped: dict[str, int]
+
+
+def imported() -> list[About]:
+    """What was imported by now, a session each; nothing where the record cannot be read."""
+    path = os.path.join(home(), f"{_NAME}.sqlite")
+    try:
+        found = rows(path, "SELECT agent, version, skipped FROM about")
+        return [About(row["agent"], row["version"], json.loads(row["skipped"])) for row in found]
+    except (OSError, sqlite3.Error, ValueError):
+        return []
 
 
 class ImportRecord:
@@ -153,6 +179,20 @@ class ImportRecord:
             raise OrchwatchError(f"{self._path}: {error}") from None
         if lines:
             self._append(lines)
+
+    def describe(self, session_id: str, about: About) -> None:
+        """Notes who wrote a session, and what of it is not understood.
+
+        Raises:
+            OrchwatchError: The record cannot be written.
+        """
+        try:
+            self._connection.execute(
+                "INSERT OR REPLACE INTO about VALUES (?, ?, ?, ?)",
+                [session_id, about.agent, about.version, json.dumps(about.skipped)],
+            )
+        except sqlite3.Error as error:
+            raise OrchwatchError(f"{self._path}: {error}") from None
 
     def _append(self, lines: Sequence[bytes]) -> None:
         if not spool.append(spool.HISTORY, b"".join(lines), len(lines)):

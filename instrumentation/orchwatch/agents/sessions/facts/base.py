@@ -32,7 +32,7 @@ class Fact:
     """What all facts have.
 
     Attributes:
-        session_id: Claude Code's id of the session.
+        session_id: The agent's id of the session.
         time_ns: When it happened.
         source: Whether a session file or a hook reported it.
         prompt_id: The user's prompt that it belongs to, where that is known.

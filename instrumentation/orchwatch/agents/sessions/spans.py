@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchwatch import semconv
-from orchwatch.agents.claude_code.sessions import ids
-from orchwatch.agents.claude_code.sessions.facts import (
+from orchwatch.agents.sessions import ids
+from orchwatch.agents.sessions.facts import (
     INTERRUPTED,
     ApiFailed,
+    CommandRan,
     Compacted,
     Fact,
     HookRan,
@@ -33,14 +34,12 @@ from orchwatch.recording.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from orchwatch.agents.claude_code.sessions.entities import Agent, Call, Task, Tool, Turn
-    from orchwatch.agents.claude_code.sessions.lifecycle import Usage
+    from orchwatch.agents.sessions.entities import Agent, Call, Task, Tool, Turn
+    from orchwatch.agents.sessions.lifecycle import Usage
     from orchwatch.recording.otlp_json import AttributeValue
 
 NS_PER_S = 1_000_000_000
-SERVICE_NAME = semconv.CLAUDE_CODE_SERVICE
 
-_PROVIDER = "anthropic"
 NOT_COUNTED = ""  # the operation of a span without one: the Collector stores it, and counts none
 _SPANS_PER_LINE = 50
 
@@ -61,11 +60,14 @@ class Span(NamedTuple):
     attributes: dict[str, AttributeValue]
     error_type: str = ""
 
-    def of_project(self, name: str) -> Span:
-        """The same, with the name of its session's project, where that is known."""
-        if not name:
-            return self
-        return self._replace(attributes={**self.attributes, semconv.PROJECT_NAME: name})
+    def of_session(self, project: str, provider: str) -> Span:
+        """The same, with the name of its session's project and that of whose models it asks."""
+        more: dict[str, AttributeValue] = {}
+        if project:
+            more[semconv.PROJECT_NAME] = project
+        if provider and self.name.startswith((semconv.AGENT_TURN, semconv.INVOKE_AGENT)):
+            more[semconv.GEN_AI_PROVIDER_NAME] = provider
+        return self._replace(attributes={**self.attributes, **more}) if more else self
 
     @property
     def status(self) -> int:
@@ -75,9 +77,14 @@ class Span(NamedTuple):
         return STATUS_UNSET if semconv.OUTCOME in self.attributes else STATUS_OK
 
 
-def encode(spans: Sequence[Span]) -> list[bytes]:
-    """Whole lines for the spool, several spans in each."""
-    resource = encode_attributes(resource_attributes(SERVICE_NAME))
+def encode(spans: Sequence[Span], service: str) -> list[bytes]:
+    """Whole lines for the spool, several spans in each.
+
+    Args:
+        spans: The spans.
+        service: The agent that they are about, as `service.name`.
+    """
+    resource = encode_attributes(resource_attributes(service))
     prefix = spans_prefix(resource, semconv.SCOPE, __version__)
     return [
         to_bytes(prefix + ",".join(map(_encode, spans[start : start + _SPANS_PER_LINE])))
@@ -156,7 +163,6 @@ def turn(place: Place, turn: Turn, end_ns: int, error_type: str, reason: str) ->
         span_id = ids.turn(place.session_id, turn.prompt_id)
     more: dict[str, AttributeValue] = {
         semconv.PROMPT_ID: prompt_id,
-        semconv.GEN_AI_PROVIDER_NAME: _PROVIDER,
         **_usage(turn.usage),
         **_unfinished(reason),
     }
@@ -172,7 +178,6 @@ def agent_run(place: Place, agent: Agent, end_ns: int, error_type: str, reason: 
     """A sub-agent's life, from its first sign to its end."""
     more: dict[str, AttributeValue] = {
         semconv.GEN_AI_OPERATION_NAME: semconv.INVOKE_AGENT,
-        semconv.GEN_AI_PROVIDER_NAME: _PROVIDER,
         **_usage(agent.usage),
         **_unfinished(reason),
     }
@@ -197,6 +202,8 @@ def tool(place: Place, tool: Tool, end_ns: int, reason: str) -> Span:
         semconv.GEN_AI_TOOL_CALL_ID: tool.tool_use_id,
         **_unfinished(reason),
     }
+    if tool.exit_code is not None:
+        more[semconv.PROCESS_EXIT_CODE] = tool.exit_code
     outcome = tool.outcome or (semconv.INTERRUPTED if reason == INTERRUPTED else "")
     if outcome:
         more[semconv.OUTCOME] = outcome
@@ -236,6 +243,8 @@ def event(place: Place, fact: Fact, compact_starts: Sequence[int]) -> Span:
         return _request(place, fact)
     if isinstance(fact, SessionCost):
         return _cost(place, fact)
+    if isinstance(fact, CommandRan):
+        return _command(place, fact)
     assert isinstance(fact, ApiFailed)
     more: dict[str, AttributeValue] = {}
     if fact.attempt:
@@ -264,6 +273,19 @@ def _request(place: Place, fact: ModelAnswered) -> Span:
     return _span(
         place, span_id, f"{semconv.CHAT} {fact.model}", "", fact.start_ns, fact.time_ns, more
     )
+
+
+def _command(place: Place, fact: CommandRan) -> Span:
+    """No operation that is counted: its time is its tool call's."""
+    more: dict[str, AttributeValue] = {}
+    if fact.tool_use_id:
+        more[semconv.GEN_AI_TOOL_CALL_ID] = fact.tool_use_id
+    if fact.exit_code is not None:
+        more[semconv.PROCESS_EXIT_CODE] = fact.exit_code
+    span_id = ids.event("command", place.session_id, fact.record_id)
+    name = semconv.COMMAND_RUN
+    span = _span(place, span_id, name, NOT_COUNTED, fact.time_ns, fact.end_ns, more)
+    return span._replace(error_type=fact.error_type)
 
 
 def _cost(place: Place, fact: SessionCost) -> Span:
@@ -320,8 +342,8 @@ def _usage(usage: Usage) -> dict[str, AttributeValue]:
     """By the GenAI conventions, whose input tokens include the cached ones."""
     if not usage.requests:
         return {}
-    fresh, output, cache_read, cache_creation = usage.sums()
-    return {
+    fresh, output, cache_read, cache_creation, reasoning = usage.sums()
+    counted: dict[str, AttributeValue] = {
         semconv.GEN_AI_REQUEST_MODEL: usage.model,
         semconv.GEN_AI_RESPONSE_MODEL: usage.model,
         semconv.API_REQUESTS: usage.requests,
@@ -330,6 +352,9 @@ def _usage(usage: Usage) -> dict[str, AttributeValue]:
         semconv.GEN_AI_USAGE_CACHE_READ_TOKENS: cache_read,
         semconv.GEN_AI_USAGE_CACHE_CREATION_TOKENS: cache_creation,
     }
+    if usage.reasons:
+        counted[semconv.GEN_AI_USAGE_REASONING_TOKENS] = reasoning
+    return counted
 
 
 def _unfinished(reason: str) -> dict[str, AttributeValue]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from orchwatch import semconv
 
 if TYPE_CHECKING:
-    from orchwatch.agents.claude_code.sessions.entities import Session, Tool
+    from orchwatch.agents.sessions.entities import Session, Tool
 
 # Tools that do nothing but ask a person.
 _ASKING = {"AskUserQuestion": semconv.WAIT_QUESTION, "ExitPlanMode": semconv.WAIT_PLAN}

@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from orchwatch.agents.claude_code.sessions import ids
-from orchwatch.agents.claude_code.sessions.entities import turn_key
-from orchwatch.agents.claude_code.sessions.spans import Place
+from orchwatch.agents.sessions import ids
+from orchwatch.agents.sessions.entities import turn_key
+from orchwatch.agents.sessions.spans import Place
 
 if TYPE_CHECKING:
-    from orchwatch.agents.claude_code.sessions.entities import Agent, Call, Session
+    from orchwatch.agents.sessions.entities import Agent, Call, Session
 
 # Claude Code's own helpers (compaction, suggestions) that no call started: agent-a<kind>-<hex>.
 _HELPER = re.compile("a([a-z_]+)-[0-9a-f]+")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchwatch.agents.claude_code.sessions.facts.base import Fact
+from orchwatch.agents.sessions.facts.base import Fact
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +26,17 @@ class ProjectSeen(Fact):
     """
 
     project: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProviderSeen(Fact):
+    """The session asks the models of someone.
+
+    Attributes:
+        provider: Who, as `gen_ai.provider.name`.
+    """
+
+    provider: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from orchwatch.agents.claude_code.sessions import facts, owners, tool_reducer, usage_reducer
-from orchwatch.agents.claude_code.sessions.entities import (
+from orchwatch.agents.sessions import facts, owners, tool_reducer, usage_reducer
+from orchwatch.agents.sessions.entities import (
     HOOK,
     REMEMBER_NS,
     Session,
@@ -15,7 +15,7 @@ from orchwatch.agents.claude_code.sessions.entities import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from orchwatch.agents.claude_code.sessions.facts import Fact
+    from orchwatch.agents.sessions.facts import Fact
 
 _MAX_COMPACT_STARTS = 16
 
@@ -64,6 +64,10 @@ def _session_ready(session: Session, fact: facts.SessionReady) -> None:
 
 def _project_seen(session: Session, fact: facts.ProjectSeen) -> None:
     session.project = session.project or fact.project
+
+
+def _provider_seen(session: Session, fact: facts.ProviderSeen) -> None:
+    session.provider = session.provider or fact.provider
 
 
 def _session_ended(session: Session, fact: facts.SessionEnded) -> None:
@@ -146,6 +150,7 @@ _REDUCERS: dict[type, Callable[[Session, Any], None]] = {
     facts.SessionStarted: _session_started,
     facts.SessionReady: _session_ready,
     facts.ProjectSeen: _project_seen,
+    facts.ProviderSeen: _provider_seen,
     facts.SessionEnded: _session_ended,
     facts.PromptSubmitted: _prompt_submitted,
     facts.PromptCopied: _prompt_copied,
@@ -166,6 +171,7 @@ _REDUCERS: dict[type, Callable[[Session, Any], None]] = {
     facts.ApiFailed: _event,
     facts.ModelAnswered: _event,
     facts.SessionCost: _event,
+    facts.CommandRan: _event,
     facts.CompactStarted: _compact_started,
     facts.Compacted: _event,
     facts.TaskChanged: _task_changed,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import heapq
 import json
 import os
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from orchwatch.agents.claude_code.sessions import records
-from orchwatch.agents.claude_code.sessions.fields import time_ns
+from orchwatch.agents.sessions import records
+from orchwatch.agents.sessions.fields import time_ns
 from orchwatch.recording import files
 
 if TYPE_CHECKING:
@@ -16,6 +16,25 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 MAX_LINE_BYTES = files.MAX_LINE_BYTES
+
+
+class Source(Protocol):
+    """The records of one file, in turn; `LineFile` where it holds lines of JSON.
+
+    Attributes:
+        time_ns: About when the record was written that is next in turn.
+    """
+
+    time_ns: int
+
+    def peek(self) -> bool:
+        """Reads the next records; False at the end."""
+
+    def take(self) -> tuple[list[dict[str, Any]], int]:
+        """What `peek` has read, and its bytes."""
+
+    def close(self) -> None:
+        """Closes the file; `peek` opens it again where it was."""
 
 
 class LineFile:
@@ -91,7 +110,7 @@ class LineFile:
         self.offset += size_bytes
 
 
-def merged(files: Sequence[LineFile]) -> Iterator[int]:
+def merged(files: Sequence[Source]) -> Iterator[int]:
     """The index of the file whose line is next in time; the caller must `take` it."""
     waiting = []
     for index, file in enumerate(files):

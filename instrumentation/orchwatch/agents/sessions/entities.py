@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from orchwatch.agents.claude_code.sessions import facts
-from orchwatch.agents.claude_code.sessions.lifecycle import Lifecycle, Usage
+from orchwatch.agents.sessions import facts
+from orchwatch.agents.sessions.lifecycle import Lifecycle, Usage
 
 if TYPE_CHECKING:
-    from orchwatch.agents.claude_code.sessions.facts import Fact
+    from orchwatch.agents.sessions.facts import Fact
 
 REMEMBER_NS = 600_000_000_000  # how long ids of written spans are kept
 
@@ -133,6 +133,7 @@ class Tool:
     """A tool call that has no span yet.
 
     Attributes:
+        began_ns: When it really began to run, where its end says so.
         asked_ns: When a hook said that a person is asked for permission.
         by_person: Its file says that a person has answered.
         waited: From when to when that person was waited for, once known.
@@ -149,6 +150,8 @@ class Tool:
     error_type: str = ""
     outcome: str = ""
     duration_ns: int | None = None
+    began_ns: int = 0
+    exit_code: int | None = None
     input_digest: int = 0
     by_person: bool = False
     asked_ns: int = 0
@@ -192,6 +195,7 @@ class Session:
         exited_ns: When Claude Code ended.
         lost_ns: The last sign of life when its process was no more.
         project: The name of the project that it works on.
+        provider: Whose models it asks.
         start_ns: When it was started, as its file says.
         process_ns: When that process was started, which a hook knows at once.
         ready_ns: When it could be asked for something, as its file says.
@@ -201,6 +205,7 @@ class Session:
 
     session_id: str
     project: str = ""
+    provider: str = ""
     start_ns: int = 0
     process_ns: int = 0
     ready_ns: int = 0

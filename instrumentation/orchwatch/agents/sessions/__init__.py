@@ -1,0 +1,1 @@
+"""Facts about sessions of any coding agent become spans: each once, with ids that are derived."""

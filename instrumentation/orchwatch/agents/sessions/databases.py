@@ -1,0 +1,73 @@
+"""A session in another program's SQLite database: read while it is written, and never changed."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from orchwatch.recording.files import descriptor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+_WAIT_S = 2.0
+
+
+def connect(path: str) -> sqlite3.Connection:
+    """Opens a database for reading only; to be closed by the caller.
+
+    Raises:
+        OSError: It is no regular file, or cannot be opened.
+        sqlite3.Error: It is no database.
+    """
+    os.close(descriptor(path))
+    return sqlite3.connect(
+        f"file:{quote(os.path.abspath(path))}?mode=ro", timeout=_WAIT_S, uri=True
+    )
+
+
+def rows(path: str, query: str, values: Iterable[Any] = ()) -> list[dict[str, Any]]:
+    """What a query finds, a row each by column.
+
+    Raises:
+        OSError: As for `connect`.
+        sqlite3.Error: As for `connect`, or a table or a column is not there.
+    """
+    with closing(connect(path)) as connection:
+        connection.row_factory = sqlite3.Row
+        return [dict(row) for row in connection.execute(query, tuple(values))]
+
+
+class Rows:
+    """A source of records (`lines.Source`) that a query gives.
+
+    Args:
+        read: Gives each record with its time in Unix nanoseconds, in that order; called once.
+    """
+
+    def __init__(self, read: Callable[[], Iterator[tuple[int, dict[str, Any]]]]) -> None:
+        self.time_ns = 0
+        self._read = read
+        self._rows: Iterator[tuple[int, dict[str, Any]]] | None = None
+        self._next: dict[str, Any] | None = None
+
+    def peek(self) -> bool:
+        """Reads the next record; False at the end."""
+        if self._rows is None:
+            self._rows = self._read()
+        found = next(self._rows, None)
+        if found is None:
+            return False
+        self.time_ns, self._next = found
+        return True
+
+    def take(self) -> tuple[list[dict[str, Any]], int]:
+        """What `peek` has read; a row has no size."""
+        found, self._next = self._next, None
+        return ([] if found is None else [found]), 0
+
+    def close(self) -> None:
+        """Nothing: `peek` goes on."""

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from orchwatch.agents import registry
+from orchwatch.cli.main import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("home")
+
+READER = """
+from collections import Counter
+
+from orchwatch.agents.reader import Reader, RecordedSession, SessionFile
+from orchwatch.agents.sessions import facts
+
+
+class _Log:
+    def __init__(self, session_id):
+        self.session_id, self.skipped, self.version = session_id, Counter(), "2.0"
+
+    def read_record(self, record):
+        common = {"session_id": self.session_id, "time_ns": record["ns"], "prompt_id": "p"}
+        if record["kind"] == "ask":
+            return [facts.PromptSubmitted(**common, record_id="p")]
+        if record["kind"] == "answer":
+            return [facts.TurnEnded(**common), facts.TurnOver(**common)]
+        self.skipped["unknown kind " + record["kind"]] += 1
+        return []
+
+    def state(self):
+        return {}
+
+
+class Mine(Reader):
+    name, title, provider, suffixes, knows = "mine", "My agent", "me", (".mine",), "1.0"
+
+    def places(self):
+        return []
+
+    def find(self, paths):
+        own = [path for path in paths if path.endswith(".mine")]
+        rest = [path for path in paths if path not in own]
+        files = [SessionFile(path, None, path) for path in own]
+        return [RecordedSession("s", "", (file,)) for file in files], rest
+
+    def file_reader(self, session, file, claims, state=None):
+        return _Log(session.session_id)
+
+
+class Broken(Mine):
+    def __init__(self):
+        raise ValueError("no \\x1b[31mluck")
+"""
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Another package, as it is installed, with a reader that works and one that does not."""
+    installed = tmp_path / "site"
+    about = installed / "other_agent-1.0.dist-info"
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: other-agent\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(
+        "[orchwatch.agents]\nmine = other_agent:Mine\nbad = other_agent:Broken\n"
+    )
+    (installed / "other_agent.py").write_text(READER)
+    monkeypatch.syspath_prepend(str(installed))
+    return installed
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    path = tmp_path / "log.mine"
+    start_ns = 1_780_000_000_000_000_000
+    lines = [
+        {"kind": "ask", "ns": start_ns},
+        {"kind": "novelty", "ns": start_ns + 1},
+        {"kind": "answer", "ns": start_ns + 2_000_000_000},
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+@pytest.mark.usefixtures("package")
+def test_another_package_adds_a_reader_by_an_entry_point(
+    log: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["import", str(log), "--format", "json"]) == 0
+    added = json.loads(capsys.readouterr().out)
+    assert (added["sessions"], added["turns"], added["spans"]) == (1, 1, 1)
+    assert added["skipped"] == {"unknown kind novelty": 1}
+    assert main(["import", str(log), "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["spans"] == 0
+
+
+@pytest.mark.usefixtures("package")
+def test_its_sessions_are_those_of_its_own_service(log: Path, home: Path) -> None:
+    assert main(["import", "--agent", "mine", str(log)]) == 0
+    spool = "".join(path.read_text() for path in (home / "spool").glob("history-*"))
+    assert '{"key":"service.name","value":{"stringValue":"mine"}}' in spool
+
+
+@pytest.mark.usefixtures("package")
+def test_doctor_says_what_of_its_sessions_is_not_understood(
+    log: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    main(["import", str(log)])
+    capsys.readouterr()
+    main(["doctor", "--format", "json"])
+    checks = json.loads(capsys.readouterr().out)["checks"]
+    mine = next(check for check in checks if check["name"] == "agent mine")
+    assert mine["state"] == "warn"
+    assert "1 session of My agent 2.0 (newer than 1.0" in mine["found"]
+    assert "unknown kind novelty 1" in mine["found"]
+    broken = next(check for check in checks if check["name"] == "agent")
+    assert "ValueError: no \\x1b[31mluck" in broken["found"]
+
+
+@pytest.mark.usefixtures("package")
+def test_a_broken_reader_is_named_and_the_others_read_on(
+    log: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["import", str(log)]) == 0
+    complaints = capsys.readouterr().err.splitlines()
+    assert any("bad (entry point other_agent:Broken): ValueError" in line for line in complaints)
+
+
+def test_every_reader_of_this_package_can_be_used() -> None:
+    readers, broken = registry.known()
+    assert not broken
+    assert [reader.name for reader in readers][-1] == "claude-code"
+    assert len({reader.name for reader in readers}) == len(readers)
+    for reader in readers:
+        assert reader.title
+        assert reader.suffixes
+        assert reader.places()
+        assert registry.named(reader.name).name == reader.name
+
+
+def test_an_unknown_agent_is_named_with_those_that_are_known(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["import", "--agent", "nobody"]) == 2
+    assert capsys.readouterr().err.startswith("orchwatch: no agent nobody; there are ")
+
+
+def test_a_path_that_is_not_there_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["import", "/nowhere/at/all"]) == 2
+    assert capsys.readouterr().err == "orchwatch: /nowhere/at/all: no such file or directory\n"
+
+
+def test_a_file_that_is_no_session_is_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes.jsonl").write_text('{"a": 1}\n')
+    assert main(["import", str(tmp_path), "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["skipped"] == {"file of no session": 1}

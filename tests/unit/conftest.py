@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
-from orchwatch.recording import otlp_json, spool
+from orchwatch.recording import in_flight, otlp_json, spool
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,6 +32,12 @@ class Record(Protocol):
         more: str = ...,
         name: str | None = ...,
     ) -> bytes: ...
+
+
+@pytest.fixture(autouse=True)
+def _as_in_a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which operations are short is known of none: the first of each name is noted."""
+    monkeypatch.setattr(in_flight, "_short", set())
 
 
 @pytest.fixture

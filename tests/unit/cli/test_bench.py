@@ -327,7 +327,8 @@ def test_progress_is_shown_on_a_terminal_and_nowhere_else(home: Path) -> None:
     words = ("run", "--component", "event", "--iterations", "3000")
     quiet = started(home, *words)
     _, err = quiet.communicate(timeout=120)
-    assert err == b""
+    # A busy machine may miss the target, which is said there too.
+    assert b"iterations" not in err
     ours, theirs = pty.openpty()
     with subprocess.Popen(
         [*BENCH, *words],

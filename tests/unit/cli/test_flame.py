@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
 
 import pytest
-from tests.unit.conftest import NOW_NS
 
 from orchwatch.cli.main import main
 
@@ -22,9 +22,10 @@ S = 10**9
 @pytest.fixture(autouse=True)
 def filled(record: Record) -> None:
     """Two sessions of one turn each, an hour ago and now; the second calls a tool for longer."""
+    now_ns = time.time_ns()
     for number, session in enumerate(("first", "second")):
         own: dict[str, AttributeValue] = {"session.id": session}
-        end_ns = NOW_NS - (3600 - 3600 * number) * S
+        end_ns = now_ns - (3600 - 3600 * number) * S
         place = {"trace_id": f"{number + 1:x}" * 32, "end_ns": end_ns, "attributes": own}
         record("agent.turn", duration_ns=10 * S, span_id="1" * 16, **place)  # type: ignore[arg-type]
         record(

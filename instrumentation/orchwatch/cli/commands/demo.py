@@ -55,9 +55,7 @@ def run(args: argparse.Namespace) -> int:
     if args.files < 1:
         raise UsageError(f"demo: --files must be at least 1, not {args.files}")
     from orchwatch.demo import program  # noqa: PLC0415 - slow, see `commands`
-    from orchwatch.runtime import query_plans  # noqa: PLC0415 - slow, too
 
-    query_plans.compiled("$")  # before anything is said: it needs an extra
     with program.opened(args.agents, args.files) as opened:
         if args.loop:
             opened.loop()

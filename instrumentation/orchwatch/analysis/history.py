@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
-from orchwatch.store import spans, views
+from orchwatch.store import spans, steps
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,11 +22,6 @@ COLUMNS = 24
 _STEPS_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200)
 _DAY_S = 86_400
 _RECENT = 3  # columns, as the requirements compare them with as many before
-_FIRST = "SELECT min(end_ns) FROM ({chosen})"
-_COLUMNS = """
-SELECT operation, (end_ns - $first_ns) // $step_ns, count(*), quantile_disc(duration_ns, 0.95)
-FROM ({chosen}) WHERE end_ns >= $first_ns AND end_ns <= $now_ns GROUP BY ALL
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,19 +54,19 @@ def measure(store: Store, selection: Selection, *, now_ns: int) -> History:
     Raises:
         OrchwatchError: The store's files cannot be read.
     """
-    sql, values = views.chosen(store, selection)
-    since_ns = store.query(_FIRST.format(chosen=sql), values)[0][0]
-    if since_ns is None or since_ns > now_ns:
+    reach = steps.reach_ns(store, selection)
+    if reach is None or reach[0] > now_ns:
         return History()
-    step_ns = _step_s((now_ns - since_ns) / spans.NS_PER_S / COLUMNS) * spans.NS_PER_S
-    first_ns = since_ns // step_ns * step_ns
-    asked = {**values, "first_ns": first_ns, "step_ns": step_ns, "now_ns": now_ns}
+    step_ns = _step_s((now_ns - reach[0]) / spans.NS_PER_S / COLUMNS) * spans.NS_PER_S
+    first_ns = reach[0] // step_ns * step_ns
     number = (now_ns - first_ns) // step_ns + 1
     p95_s: dict[str, list[float | None]] = {}
     counts: dict[str, list[int]] = {}
-    for operation, place, count, p95_ns in store.query(_COLUMNS.format(chosen=sql), asked):
-        p95_s.setdefault(operation, [None] * number)[place] = p95_ns / spans.NS_PER_S
-        counts.setdefault(operation, [0] * number)[place] = count
+    for start_ns, one in steps.read(store, selection, step_ns=step_ns, targets_s={}):
+        place = (start_ns - first_ns) // step_ns
+        if place < number:
+            p95_s.setdefault(one.operation, [None] * number)[place] = one.p95_s
+            counts.setdefault(one.operation, [0] * number)[place] = one.count
     return History(
         first_ns=first_ns,
         step_ns=step_ns,

@@ -12,7 +12,7 @@ from orchwatch.reporters.kpi_list import FIGURES
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from orchwatch.analysis.snapshot import Snapshot
+    from orchwatch.analysis.snapshot import OperationReading, Snapshot
     from orchwatch.store.spans import Summary
     from orchwatch.targets.target_table import Targets
 
@@ -44,18 +44,12 @@ def of_snapshot(taken: Snapshot, kpis: Mapping[str, float | None]) -> Rows:
     since = None if taken.since is None else _iso(taken.since)
     window = {"since": since, "until": _iso(taken.as_of)}
     rows: Rows = [
-        _row(
-            "operation",
+        _operation(
+            one,
             one.id,
             window,
-            count=one.count,
-            errors=one.errors,
-            p50_s=one.p50_s,
-            p95_s=one.p95_s,
-            p99_s=one.p99_s,
             under_target=one.under_target,
-            unit="s",
-            target=one.target_s,
+            target_s=one.target_s,
             status=one.status,
         )
         for one in taken.operations
@@ -87,18 +81,12 @@ def of_steps(steps: Iterable[tuple[int, Summary]], step_ns: int, targets: Target
         under = one.under_target
         window = {"since": _moment(start_ns), "until": _moment(start_ns + step_ns)}
         rows.append(
-            _row(
-                "operation",
+            _operation(
+                one,
                 one.operation,
                 window,
-                count=one.count,
-                errors=one.errors,
-                p50_s=one.p50_s,
-                p95_s=one.p95_s,
-                p99_s=one.p99_s,
                 under_target=None if under is None else under / one.count,
-                unit="s",
-                target=target.target_s if target else None,
+                target_s=target.target_s if target else None,
                 status=target.status(one.p95_s) if target else "unknown",
             )
         )
@@ -115,6 +103,31 @@ def render_csv(rows: Rows, file: TextIO) -> None:
     writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
+
+
+def _operation(
+    one: OperationReading | Summary,
+    name: str,
+    window: Mapping[str, str | None],
+    *,
+    under_target: float | None,
+    target_s: float | None,
+    status: str,
+) -> dict[str, Any]:
+    return _row(
+        "operation",
+        name,
+        window,
+        count=one.count,
+        errors=one.errors,
+        p50_s=one.p50_s,
+        p95_s=one.p95_s,
+        p99_s=one.p99_s,
+        under_target=under_target,
+        unit="s",
+        target=target_s,
+        status=status,
+    )
 
 
 def _row(kind: str, name: str, window: Mapping[str, str | None], **figures: Any) -> dict[str, Any]:

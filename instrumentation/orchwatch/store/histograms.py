@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import defaultdict
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
 
     from orchwatch.store.database import Store
     from orchwatch.store.selection import Selection
-    from orchwatch.store.small import Row
 
 _ASKED = """
 SELECT service, operation, status, error_type, {bucket} AS bucket, count(*),
@@ -59,14 +59,18 @@ def read(
         OrchwatchError: The store's files cannot be read.
     """
     if isinstance(store, SmallStore):
-        found = _of_rows(small_answers.chosen(store, selection), edges_ns)
+        counted: Iterable[tuple[Any, ...]] = (
+            (
+                *(row.service, row.operation or "", row.status, row.error_type),
+                *(bisect_left(edges_ns, row.duration_ns), 1, row.duration_ns),
+            )
+            for row in small_answers.chosen(store, selection)
+        )
     else:
         sql, values = views.chosen(store, selection)
         bucket = _bucket(edges_ns, 0, len(edges_ns))
-        found = _of_buckets(
-            store.query(_ASKED.format(chosen=sql, bucket=bucket), values), len(edges_ns)
-        )
-    return sorted(found, key=_order)
+        counted = store.query(_ASKED.format(chosen=sql, bucket=bucket), values)
+    return sorted(_of_buckets(counted, len(edges_ns)), key=_order)
 
 
 def _bucket(edges_ns: Sequence[int], low: int, high: int) -> str:
@@ -84,30 +88,11 @@ def _of_buckets(rows: Iterable[tuple[Any, ...]], edges: int) -> list[Histogram]:
     counts: defaultdict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0] * (edges + 1))
     sums: defaultdict[tuple[Any, ...], int] = defaultdict(int)
     for *key, bucket, number, sum_ns in rows:
-        counts[tuple(key)][bucket] = number
+        counts[tuple(key)][bucket] += number
         sums[tuple(key)] += int(sum_ns)
     return [
         Histogram._make((*key, sum(own), sums[key], tuple(accumulate(own[:-1]))))
         for key, own in counts.items()
-    ]
-
-
-def _of_rows(rows: list[Row], edges_ns: Sequence[int]) -> list[Histogram]:
-    groups: defaultdict[tuple[str | None, str, int, str | None], list[int]] = defaultdict(list)
-    for row in rows:
-        key = (row.service, row.operation or "", row.status, row.error_type)
-        groups[key].append(row.duration_ns)
-    return [
-        Histogram(
-            service=service,
-            operation=operation,
-            status=status,
-            error_type=error_type,
-            number=len(durations),
-            sum_ns=sum(durations),
-            within=tuple(sum(one <= edge_ns for one in durations) for edge_ns in edges_ns),
-        )
-        for (service, operation, status, error_type), durations in groups.items()
     ]
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from textual.app import ComposeResult
     from textual.binding import BindingType
 
-    from orchwatch.analysis.slowest import SlowTrace
+    from orchwatch.store.slowest import SlowTrace
     from orchwatch.tui.looker import Looker
     from orchwatch.tui.question import Question
 

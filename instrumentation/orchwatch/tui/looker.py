@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchwatch import semconv
-from orchwatch.analysis import at_work, history, listing, slowest
+from orchwatch.analysis import at_work, history, listing
 from orchwatch.analysis.status import BUSINESS_INTERVAL_S, Gatherer
 from orchwatch.errors import OrchwatchError
 from orchwatch.recording.operation import operation
-from orchwatch.store import outlines, own_metrics
+from orchwatch.store import outlines, own_metrics, slowest
 from orchwatch.store.database import Store
 from orchwatch.targets import target_table
 from orchwatch.tui import views
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from orchwatch.analysis.history import History, Trend
     from orchwatch.analysis.listing import Group
     from orchwatch.analysis.probes import Tree
-    from orchwatch.analysis.slowest import SlowTrace
     from orchwatch.analysis.status import Status
+    from orchwatch.store.slowest import SlowTrace
     from orchwatch.tui.question import Choose, Question
 
 TRACES = 50

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from orchwatch.analysis.health import Alert, State
     from orchwatch.analysis.history import Trend
     from orchwatch.analysis.probes import Tree
-    from orchwatch.analysis.slowest import SlowTrace
     from orchwatch.analysis.snapshot import LevelReading, OperationReading
+    from orchwatch.store.slowest import SlowTrace
     from orchwatch.targets.target_table import Severity, Status
     from orchwatch.tui.looker import Look
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 import pytest
 from tests.unit.conftest import NOW_NS
 
-from orchwatch.analysis import history, slowest
+from orchwatch.analysis import history
+from orchwatch.store import slowest
 from orchwatch.store.database import Store
 from orchwatch.store.selection import Selection
 

@@ -122,7 +122,7 @@ def test_the_page_has_every_part_and_names_nothing_outside_of_it(
 def test_a_chart_has_the_times_that_its_axis_reaches_from_and_to(
     record: Record, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    start_ns = NOW_NS // (86_400 * S) * 86_400 * S
+    start_ns = (time.time_ns() // (86_400 * S) - 1) * 86_400 * S  # yesterday: all of it is past
     for minute in (0, 7, 95):
         record("state.query", end_ns=start_ns + minute * 60 * S, duration_ns=17_200_000)
     record("hook.process", end_ns=start_ns + 90 * 60 * S, duration_ns=5_000_000)
@@ -144,7 +144,7 @@ def test_a_chart_has_the_times_that_its_axis_reaches_from_and_to(
 def test_what_ended_in_one_step_is_no_chart(
     record: Record, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    record("state.query", end_ns=NOW_NS // (60 * S) * 60 * S)
+    record("state.query", end_ns=time.time_ns() // (60 * S) * 60 * S)
     out = reported(capsys, "--since", "all")
     assert "<figure>" not in out
     assert "95th percentile, a point" not in out

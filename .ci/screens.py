@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from orchwatch.cli import filters
 from orchwatch.tui.app import Dashboard
 from orchwatch.tui.drill import TraceScreen
+from orchwatch.tui.outlook import Forecaster
 from orchwatch.tui.question import Question
 
 if TYPE_CHECKING:
@@ -35,7 +36,8 @@ def dashboard(home: Path) -> Dashboard:
     def choose(question: Question, store: Store) -> Chosen:
         return filters.chosen(Namespace(default_since="24h", **vars(question)), store, home)
 
-    return Dashboard(home, Path.cwd(), Question(), choose)
+    forecaster = Forecaster(home)
+    return Dashboard(home, Path.cwd(), Question(), choose, forecaster=forecaster)
 
 
 async def draw(home: Path, columns: int, lines: int, demo: subprocess.Popen[bytes]) -> None:

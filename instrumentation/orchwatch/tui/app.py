@@ -17,7 +17,7 @@ from textual.widgets import DataTable, Footer, Static
 
 from orchwatch.errors import OrchwatchError
 from orchwatch.recording.safe_text import safe
-from orchwatch.tui import panels, picker, question
+from orchwatch.tui import outlook, panels, picker, question
 from orchwatch.tui.drill import SlowestScreen, TraceScreen
 from orchwatch.tui.help import KEYS, Help
 from orchwatch.tui.looker import Looker
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from textual.screen import Screen
 
     from orchwatch.tui.looker import Look
+    from orchwatch.tui.outlook import Forecaster
     from orchwatch.tui.question import Choose, Question
 
 INTERVAL_S = 2.0
@@ -57,6 +58,7 @@ class Dashboard(App[BaseException | None]):
         asked: What to look at first.
         choose: Finds out what a question selects.
         live: Whether anything can happen there, see `Looker`.
+        forecaster: Who is asked where things go; None: nothing is said of it.
     """
 
     CSS = """
@@ -94,13 +96,21 @@ class Dashboard(App[BaseException | None]):
     ENABLE_COMMAND_PALETTE = True
 
     def __init__(
-        self, home: Path, project: Path, asked: Question, choose: Choose, *, live: bool = True
+        self,
+        home: Path,
+        project: Path,
+        asked: Question,
+        choose: Choose,
+        *,
+        live: bool = True,
+        forecaster: Forecaster | None = None,
     ) -> None:
         super().__init__()
         self.question = asked
         self.looker = Looker(home, project, choose, self._say, live=live)
         self.look: Look | None = None
         self.refreshes = 0
+        self._forecaster = forecaster
         self._home = str(home)
         self._first = asked
         self._paused = not live
@@ -128,6 +138,7 @@ class Dashboard(App[BaseException | None]):
                     ("alerts", "alerts"),
                     ("resources", "resources"),
                     ("business", "key figures"),
+                    *((("outlook", "forecasts"),) if self._forecaster else ()),
                 ):
                     part = Static(id=name, markup=False)
                     part.border_title = title
@@ -196,6 +207,9 @@ class Dashboard(App[BaseException | None]):
                 painted = asyncio.Event()
                 self.call_after_refresh(painted.set)
                 await painted.wait()
+            # Once a look is shown, so that none waits for it.
+            if self._forecaster and self._forecaster.is_due(self.question, anew=anew):
+                self.run_worker(self._forecast(self._forecaster), group="ahead", exclusive=True)
         except OrchwatchError as error:
             if self.look is None and self._first.filters():
                 self.exit(error)
@@ -210,6 +224,12 @@ class Dashboard(App[BaseException | None]):
         if self._again:
             self._again = False
             self.refresh_now(anew=True)
+
+    async def _forecast(self, forecaster: Forecaster) -> None:
+        part = self._base.query_one("#outlook", Static)
+        if forecaster.asked != self.question:
+            part.update(outlook.being_computed())
+        part.update(outlook.said(await forecaster.ask(self.question)))
 
     def _say(self, what: str) -> None:
         """From the reading thread."""

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from orchwatch.targets.target_table import Severity, Status
     from orchwatch.tui.looker import Look
 
-_STYLES: dict[Status | State, str] = {
+STYLES: dict[Status | State, str] = {
     "ok": "green", "warn": "yellow", "miss": "bold red", "unknown": "dim",
     "healthy": "bold green", "degraded": "bold yellow", "critical": "bold red",
 }  # fmt: skip
@@ -74,7 +74,7 @@ def header(look: Look, *, paused: bool, refreshes: int) -> Text:
     found = look.status
     score = units.ABSENT if found.health.score is None else f"{found.health.score:.2f}"
     text = Text(no_wrap=True, overflow="ellipsis")
-    text.append(f"{found.health.status}", _STYLES[found.health.status])
+    text.append(f"{found.health.status}", STYLES[found.health.status])
     text.append(f"  health {score}")
     active = found.business.kpis.active_agents
     text.append(f"  {counted(active or 0, 'active agent')}")
@@ -100,7 +100,7 @@ def operation_row(look: Look, reading: OperationReading, sparks: int) -> list[Te
     """A row of the performance table."""
     errors = Text(str(reading.errors), justify="right")
     if reading.error_status in ("warn", "miss"):
-        errors.stylize(_STYLES[reading.error_status])
+        errors.stylize(STYLES[reading.error_status])
     trend = _TRENDS[look.trends.get(reading.id)]
     line = sparkline(look.history.p95_s.get(reading.id, ())[-sparks:])
     state = units.ABSENT if reading.target_s is None else reading.status
@@ -111,7 +111,7 @@ def operation_row(look: Look, reading: OperationReading, sparks: int) -> list[Te
         Text(units.duration(reading.p95_s), justify="right"),
         Text(units.duration(reading.target_s), justify="right"),
         Text(f"{line:>{sparks}} {trend}", "cyan"),
-        Text(state, _STYLES[reading.status]),
+        Text(state, STYLES[reading.status]),
     ]
 
 
@@ -269,7 +269,7 @@ def _takes(tree: Tree | None) -> tuple[Text, Text]:
 def _level(reading: LevelReading, *, bar: bool) -> Text:
     text = Text(ljust(safe(reading.title, _TITLE_COLUMNS), _TITLE_COLUMNS))
     text.append(" ")
-    style = _STYLES[reading.status]
+    style = STYLES[reading.status]
     if bar:
         # A share fills its bar as it is; anything else, as far as it is from its target.
         value = reading.value or 0.0
@@ -286,13 +286,14 @@ def _level(reading: LevelReading, *, bar: bool) -> Text:
 
 def _alert(alert: Alert) -> Text:
     text = Text(f"{alert.severity} ", _SEVERITIES[alert.severity])
-    value, limit = (_amount(figure, alert.unit) for figure in (alert.value, alert.threshold))
+    value, limit = (amount(figure, alert.unit) for figure in (alert.value, alert.threshold))
     text.append(f"{safe(alert.title)}: {value}, alert at {limit}", "")
     text.append(f"\n  {safe(alert.recommendation)}", "dim")
     return text
 
 
-def _amount(value: float, unit: str) -> str:
+def amount(value: float, unit: str) -> str:
+    """As a person reads it."""
     return units.duration(value) if unit == "s" else units.level(value, unit)
 
 

@@ -56,6 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise OrchwatchError(
             "dashboard needs Textual; install it with: pip install 'orchwatch[tui]'"
         ) from error
+    from orchwatch.tui.outlook import Forecaster  # noqa: PLC0415
     from orchwatch.tui.question import Question  # noqa: PLC0415
 
     names = Question.__dataclass_fields__
@@ -72,7 +73,14 @@ def run(arguments: argparse.Namespace) -> int:
             given = Namespace(default_since=arguments.default_since, **vars(question))
             return filters.chosen(given, store, directory)
 
-        failed = Dashboard(directory, project, asked, choose, live=replay is None).run()
+        failed = Dashboard(
+            directory,
+            project,
+            asked,
+            choose,
+            live=replay is None,
+            forecaster=Forecaster(directory),
+        ).run()
     if failed is not None:
         raise failed
     return 0

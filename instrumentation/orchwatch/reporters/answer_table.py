@@ -49,7 +49,7 @@ def render_json(answer: Answer, file: TextIO) -> None:
         for name, kind in zip(answer.columns, answer.types, strict=True)
     ]
     rows = [[_plain(value) for value in row] for row in answer.rows]
-    json_document.render({"columns": columns, "rows": rows}, file)
+    json_document.answer("sql", {"columns": columns, "rows": rows}, file)
 
 
 def render_csv(answer: Answer, file: TextIO) -> None:

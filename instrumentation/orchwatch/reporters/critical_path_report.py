@@ -93,7 +93,7 @@ def render_json(tree: SpanTree, path: CriticalPath, file: TextIO) -> None:
         ],
         "segments": [_segment(tree, path, segment) for segment in path.segments],
     }
-    json_document.render(document, file)
+    json_document.answer("critical-path", document, file)
 
 
 def percentages(lengths: Sequence[int]) -> list[int]:

@@ -16,7 +16,7 @@ _NS = 1_000_000_000
 
 def render(snapshot: Snapshot, file: TextIO) -> None:
     """Writes one JSON object; null where nothing was measured."""
-    json_document.render(as_dict(snapshot), file)
+    json_document.answer("current", as_dict(snapshot), file)
 
 
 def as_dict(snapshot: Snapshot) -> dict[str, Any]:

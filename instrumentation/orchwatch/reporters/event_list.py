@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from orchwatch.analysis.event_stream import Event
 
 KEYS = """\
+schema_version  of these keys: docs/json.md says when it changes
 time            when, UTC: an alert's beginning or end, an operation's end
 kind            alert; failure (an operation that failed); slow (one beyond its warning)
 severity        info, warning or critical of an alert; error of a failure; warning of what is slow
@@ -85,7 +86,7 @@ def render_json(event: Event, file: TextIO) -> None:
     values = asdict(event)
     moment = datetime.fromtimestamp(values.pop("time_ns") / _NS, UTC)
     time = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    json_document.render({"time": time, **values}, file, indent=None)
+    json_document.answer("events", {"time": time, **values}, file, indent=None)
 
 
 class EventList:

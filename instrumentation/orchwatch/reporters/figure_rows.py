@@ -95,7 +95,7 @@ def of_steps(steps: Iterable[tuple[int, Summary]], step_ns: int, targets: Target
 
 def render_json(rows: Rows, file: TextIO) -> None:
     """Writes an object with all rows."""
-    json_document.render({"rows": rows}, file)
+    json_document.answer("export", {"rows": rows}, file)
 
 
 def render_csv(rows: Rows, file: TextIO) -> None:

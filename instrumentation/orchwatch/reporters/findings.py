@@ -52,7 +52,7 @@ def render_json(audit: Audit, resent: int, file: TextIO) -> None:
         },
         "explanations": list(explain(audit)),
     }
-    json_document.render(document, file)
+    json_document.answer("audit", document, file)
 
 
 def render_table(audit: Audit, resent: int, file: TextIO) -> None:

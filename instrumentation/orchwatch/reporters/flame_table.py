@@ -150,4 +150,4 @@ def render_json(flame: Flame, changes: Sequence[Change] | None, file: TextIO) ->
             for place, frame in enumerate(flame.frames)
         ],
     }
-    json_document.render(document, file)
+    json_document.answer("flame", document, file)

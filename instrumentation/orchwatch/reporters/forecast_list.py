@@ -55,7 +55,7 @@ def meaning(known: Sequence[Forecast]) -> str:
 
 def render_json(found: Sequence[Forecast], file: TextIO) -> None:
     """Writes one JSON object."""
-    json_document.render({"forecasts": list(map(as_dict, found))}, file)
+    json_document.answer("forecast", {"forecasts": list(map(as_dict, found))}, file)
 
 
 def as_dict(one: Forecast) -> dict[str, Any]:

@@ -94,9 +94,8 @@ def _write(heads: Sequence[str], rows: Sequence[Sequence[str]], file: TextIO, ro
 
 def render_json(kind: Kind, groups: Iterable[Group], of_all: int, file: TextIO) -> None:
     """Writes one JSON object: the list, named as the command, and how many there are in all."""
-    json_document.render(
-        {f"{kind}s": [as_dict(kind, group) for group in groups], "of_all": of_all}, file
-    )
+    document = {f"{kind}s": [as_dict(kind, group) for group in groups], "of_all": of_all}
+    json_document.answer(f"{kind}s", document, file)
 
 
 def as_dict(kind: Kind, group: Group) -> dict[str, Any]:

@@ -72,7 +72,7 @@ def render_json(found: Found, file: TextIO) -> None:
         "turns": found.turns,
         "of_all": found.of_all,
     }
-    json_document.render(document, file)
+    json_document.answer("hooks", document, file)
 
 
 def row(hook: Hook) -> tuple[str, ...]:

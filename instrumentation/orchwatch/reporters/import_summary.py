@@ -28,7 +28,8 @@ def render_json(summary: Summary, shown: str | None, to: TextIO) -> None:
         shown: The address that shows it, if there is something to show.
         to: Where to.
     """
-    json_document.render(
+    json_document.answer(
+        "claude import",
         {
             "sessions": summary.sessions,
             "unchanged": summary.unchanged,

@@ -14,6 +14,37 @@ _NS_PER_S = 1_000_000_000
 _FIRST_BEYOND_16_BITS = 0x10000
 
 
+SCHEMA_VERSION = "schema_version"
+"""The key; docs/json.md says when a version is raised."""
+
+_VERSIONS: dict[str, int] = {}
+"""By command, of those whose keys are no longer what they were at first."""
+
+
+def version(command: str) -> int:
+    """Of the keys that a command answers with."""
+    return _VERSIONS.get(command, 1)
+
+
+def answer(command: str, document: object, file: TextIO, *, indent: int | None = 2) -> None:
+    """Writes what a command answers with, as `render` does, and the version of its keys.
+
+    Args:
+        command: Such as `trace diff`.
+        document: An object, or a list of objects, each of which says its version.
+        file: Where to.
+        indent: As of `render`.
+    """
+    render(versioned(command, document), file, indent=indent)
+
+
+def versioned(command: str, document: Any) -> Any:
+    """A document with the version of its keys, which stands first."""
+    if isinstance(document, list):
+        return [versioned(command, one) for one in document]
+    return {SCHEMA_VERSION: version(command), **document}
+
+
 def render(value: object, file: TextIO, *, indent: int | None = 2) -> None:
     r"""Writes a value and a newline; what is not printable is written as `\uXXXX`.
 

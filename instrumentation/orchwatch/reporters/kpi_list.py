@@ -71,9 +71,8 @@ def render(system: System, business: Business, covered: str, file: TextIO) -> No
 
 def render_json(system: System, business: Business, file: TextIO) -> None:
     """Writes one JSON object: the figures by name, null where not measured, and the notes."""
-    json_document.render(
-        {"kpis": status.kpi_values(system, business), "notes": list(business.notes)}, file
-    )
+    document = {"kpis": status.kpi_values(system, business), "notes": list(business.notes)}
+    json_document.answer("kpi list", document, file)
 
 
 def _note(name: str, business: Business) -> str:

@@ -72,7 +72,7 @@ def render_json(report: Report, file: TextIO) -> None:
         "forecasts": list(map(forecast_list.as_dict, report.forecasts)),
         "not_forecast": report.not_forecast,
     }
-    json_document.render(told, file)
+    json_document.answer("report", told, file)
 
 
 def _slow(one: Slow) -> dict[str, Any]:

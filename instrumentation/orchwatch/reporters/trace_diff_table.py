@@ -67,7 +67,7 @@ def render_json(diff: TraceDiff, file: TextIO) -> None:
             for phase in diff.phases
         ],
     }
-    json_document.render(document, file)
+    json_document.answer("trace diff", document, file)
 
 
 def _side(side: Side) -> dict[str, Any]:

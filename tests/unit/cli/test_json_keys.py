@@ -41,6 +41,7 @@ ALERT = Alert(
     recommendation="look",
 )
 DOCS = Path(orchwatch.__file__).parents[2] / "docs" / "json.md"
+KEPT_KEYS = Path(__file__).parents[2] / "golden" / "json_keys.txt"
 SECTIONS = re.compile(r"^## (.+?)$(.*?)(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 SESSIONS = Path(__file__).parents[2] / "data" / "claude"
 # Keys of these are names of what was measured.
@@ -74,6 +75,15 @@ def documented() -> dict[str, set[str]]:
     for command, text in SECTIONS.findall(DOCS.read_text()):
         firsts = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
         found[command] = {key for first in firsts for key in re.findall("`(.+?)`", first)}
+        found[command].add("*.schema_version" if command == "trace" else "schema_version")
+    return found
+
+
+def versions() -> dict[str, int]:
+    found = {}
+    for command, text in SECTIONS.findall(DOCS.read_text()):
+        (version,) = re.findall(r"^Schema version ([0-9]+)\.$", text, re.MULTILINE)
+        found[command] = int(version)
     return found
 
 
@@ -132,7 +142,12 @@ def test_the_documented_keys_are_those_of_the_output(
         assert main([*command.split(), *words, "--format", "json"]) in (0, 3)
         out = capsys.readouterr().out
         documents = out.splitlines() if command == "events" else [out]
-        found |= {key for document in documents for key in keys(json.loads(document))}
+        answers = [json.loads(document) for document in documents]
+        found |= {key for answer in answers for key in keys(answer)}
+        objects = [
+            one for answer in answers for one in (answer if command == "trace" else [answer])
+        ]
+        assert {one["schema_version"] for one in objects} == {versions()[command]}
         if command == "status-line":  # now as the monitor leaves it, with an alert
             snapshot_file.write(str(home), snapshot(alerts=[asdict(ALERT)]))
     assert found == documented()[command]
@@ -151,3 +166,14 @@ def test_every_command_that_writes_json_is_documented(capsys: pytest.CaptureFixt
         usage = capsys.readouterr().out
         writes_json = "--format" in usage and "json" in usage
         assert (name in documented()) == writes_json, name
+
+
+def test_keys_are_what_they_were_or_their_version_is_another() -> None:
+    """A key may be added to this file; one that goes, or means something else, needs a version."""
+    lines = KEPT_KEYS.read_text().splitlines()[1:]
+    now = [
+        f"{command} {versions()[command]}: {key}"
+        for command, keys_ in documented().items()
+        for key in keys_
+    ]
+    assert sorted(now) == lines

@@ -115,7 +115,7 @@ def _show(arguments: argparse.Namespace, home: Path) -> int:
 
     baseline = baselines.load(home, arguments.name)
     if arguments.format == "json":
-        json_document.render(baseline_list.as_json(baseline), sys.stdout)
+        json_document.answer("baseline show", baseline_list.as_json(baseline), sys.stdout)
     else:
         baseline_list.render_one(baseline, sys.stdout)
     return 0
@@ -133,7 +133,7 @@ def _list(arguments: argparse.Namespace, home: Path) -> int:
         except OrchwatchError as error:
             damaged.append(str(error))
     if arguments.format == "json":
-        json_document.render(baseline_list.list_as_json(kept), sys.stdout)
+        json_document.answer("baseline list", baseline_list.list_as_json(kept), sys.stdout)
     else:
         baseline_list.render(kept, sys.stdout)
     sys.stderr.writelines(f"orchwatch: {safe(line)}\n" for line in damaged)
@@ -150,7 +150,8 @@ def _compare(arguments: argparse.Namespace, home: Path) -> int:
         )
     compared = _compared(arguments, home)
     if arguments.format == "json":
-        json_document.render(baseline_comparison.document(compared), sys.stdout)
+        document = baseline_comparison.document(compared)
+        json_document.answer("baseline compare", document, sys.stdout)
     elif arguments.format == "md":
         baseline_comparison.render_markdown(compared, sys.stdout)
     else:
@@ -245,7 +246,8 @@ def _history(arguments: argparse.Namespace, home: Path) -> int:
         )
     elsewhere = len(runs.kept) - len(change_points.here(runs.kept))
     if arguments.format == "json":
-        json_document.render(baseline_history.document(series, elsewhere), sys.stdout)
+        document = baseline_history.document(series, elsewhere)
+        json_document.answer("baseline history", document, sys.stdout)
     else:
         baseline_history.render(series, elsewhere, runs.unreadable, sys.stdout)
     return 0

@@ -187,7 +187,7 @@ def _print(arguments: argparse.Namespace, document: Any, render: Callable[..., N
     from orchwatch.reporters import colour, json_document  # noqa: PLC0415 - as above
 
     if arguments.format == "json":
-        json_document.render(document, sys.stdout)
+        json_document.answer(f"bench {arguments.action}", document, sys.stdout)
     else:
         render(sys.stdout, colour=colour.wanted(sys.stdout, arguments.color))
 

@@ -42,7 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
 
         from orchwatch.reporters import json_document  # noqa: PLC0415
 
-        json_document.render({"checks": [asdict(check) for check in checks]}, sys.stdout)
+        document = {"checks": [asdict(check) for check in checks]}
+        json_document.answer("doctor", document, sys.stdout)
     else:
         sys.stdout.write(_as_table(checks))
     failed = [check.name for check in checks if check.state == "fail"]

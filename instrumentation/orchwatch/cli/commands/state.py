@@ -88,7 +88,7 @@ def _answer(session: str, path: str, chosen: dict[str, str]) -> None:
     version, values = single_query.answer(file, path)
     if chosen["--format"] == "json":
         document = {"session": found, "path": path, "version": version, "values": values}
-        json_document.render(document, sys.stdout)
+        json_document.answer("state", document, sys.stdout)
     else:
         for value in values:
             json_document.render(value, sys.stdout, indent=None)

@@ -113,7 +113,7 @@ def _json(snapshot: dict[str, Any] | None) -> str:
             figures = status_line.structure(snapshot, age_s)
         except _BROKEN:
             pass  # what lies there is no snapshot
-    return json_document.dumps(figures)
+    return json_document.dumps(json_document.versioned("status-line", figures))
 
 
 def _columns() -> int:

@@ -87,7 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
             f"trace: no span of {trace_id} is stored in {directory}; orchwatch traces lists them"
         )
     if arguments.format == "json":
-        json_document.render([asdict(span) for span in found], sys.stdout)
+        json_document.answer("trace", [asdict(span) for span in found], sys.stdout)
     else:
         tree.render(found, sys.stdout)
     return 0

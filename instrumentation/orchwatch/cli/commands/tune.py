@@ -164,7 +164,7 @@ def _undo(arguments: argparse.Namespace, home: Path) -> int:
         done, now = tuner.undo(home)
     if arguments.format == "json":
         document = {"decision": report.as_json(done), "settings": report.settings_as_json(now)}
-        json_document.render(document, sys.stdout)
+        json_document.answer("tune undo", document, sys.stdout)
     else:
         sys.stdout.write(f"{done.knob} = {shown(done.after)} again, not {shown(done.before)}.\n")
     return 0
@@ -196,6 +196,7 @@ def _print(arguments: argparse.Namespace, document: Any, render: Callable[..., N
     from orchwatch.reporters import colour, json_document  # noqa: PLC0415 - as above
 
     if arguments.format == "json":
-        json_document.render(document, sys.stdout)
+        command = f"tune {arguments.action or ''}".rstrip()
+        json_document.answer(command, document, sys.stdout)
     else:
         render(sys.stdout, colour=colour.wanted(sys.stdout, arguments.color))

@@ -58,6 +58,7 @@ def test_every_path_selects_what_the_library_api_selects(
     assert json.loads(capsys.readouterr().out) == {
         "session": "s1",
         "path": path,
+        "schema_version": 1,
         "version": version,
         "values": expected,
     }

@@ -178,7 +178,8 @@ def test_the_json_document_is_what_others_build_on() -> None:
     document.render(taken, file)
     found = json.loads(file.getvalue())
     assert list(found) == [
-        *("operations", "levels", "as_of", "since", "earlier", "later", "metrics", "elsewhere")
+        *("schema_version", "operations", "levels", "as_of", "since", "earlier", "later"),
+        *("metrics", "elsewhere"),
     ]
     assert list(found["operations"]["state.query"]) == [
         "count",

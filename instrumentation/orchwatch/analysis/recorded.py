@@ -1,4 +1,4 @@
-"""Recorded operations as sides of a comparison: windows and versions."""
+"""Recorded operations as sides of a comparison: windows, versions and commits."""
 
 from __future__ import annotations
 
@@ -10,11 +10,18 @@ from orchwatch.errors import OrchwatchError
 from orchwatch.store import samples
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from orchwatch.store.database import Store
     from orchwatch.store.selection import Selection
     from orchwatch.store.small import SmallStore
 
 VERSION = "service.version"
+# https://opentelemetry.io/docs/specs/semconv/registry/attributes/vcs/
+REVISION = "vcs.ref.head.revision"
+# As short as git itself shortens a commit.
+_LEAST_DIGITS = 7
+_SHOWN_DIGITS = 12
 
 
 def side(
@@ -70,3 +77,45 @@ def versions(store: Store | SmallStore, selection: Selection) -> tuple[Side, Sid
         for value in known[-2:]
     )
     return before, after
+
+
+def commits(
+    store: Store | SmallStore, selection: Selection, head: str, ancestors: Sequence[str]
+) -> tuple[Side, Side]:
+    """A commit's nearest ancestor of which operations were recorded, and that commit.
+
+    Args:
+        store: What is asked.
+        selection: A window and filters.
+        head: The commit, in full.
+        ancestors: Those before it, the nearest first.
+
+    Raises:
+        OrchwatchError: Nothing was recorded of one of the two.
+    """
+    known = [
+        value
+        for value in samples.values_of(store, selection, REVISION)
+        if len(value) >= _LEAST_DIGITS
+    ]
+
+    def recorded_as(commit: str) -> str | None:
+        return next((value for value in known if commit.startswith(value)), None)
+
+    shown = head[:_SHOWN_DIGITS]
+    after = recorded_as(head)
+    if after is None:
+        raise OrchwatchError(
+            f"no operation of commit {shown} is recorded: set {REVISION} in"
+            " OTEL_RESOURCE_ATTRIBUTES where it runs"
+        )
+    before = next((value for value in map(recorded_as, ancestors) if value is not None), None)
+    if before is None:
+        raise OrchwatchError(f"no operation of a commit before {shown} is recorded")
+    first, second = (
+        side(
+            store, selection, f"operations of commit {value[:_SHOWN_DIGITS]}", of=(REVISION, value)
+        )
+        for value in (before, after)
+    )
+    return first, second

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import subprocess
@@ -13,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from tests.unit.analysis.test_change_points import MACHINE, history, narrow, run
-from tests.unit.store.test_samples import of_version
+from tests.unit.store.test_samples import of_resource, of_version
 
 import orchwatch
 from orchwatch.analysis import benchmark_runs
 from orchwatch.cli.main import main
+from orchwatch.store import small
 
 if TYPE_CHECKING:
     from tests.unit.conftest import Record
@@ -113,6 +115,9 @@ def test_baselines_are_listed_shown_and_replaced(
         (["compare", "--by", "version"], 1, "two versions are needed, and none recorded"),
         (["compare", "--by", "commit"], 1, "no git repository"),
         (["compare", "--by", "commit", "--since", "1d"], 2, "is for recorded operations"),
+        (["compare", "--by", "commit", "--recorded"], 1, "no git repository"),
+        (["compare", "--by", "week", "--recorded"], 2, "goes with --by commit"),
+        (["compare", "main", "--recorded"], 2, "goes with --by commit"),
         (["save", "main"], 1, "no benchmark was run yet"),
         (["save", "main", "--since", "1d"], 2, "goes with --recorded"),
         (["save", "main", "--recorded"], 1, "nothing to compare"),
@@ -178,14 +183,19 @@ def git(*words: str) -> str:
     return subprocess.check_output(["git", *identity, *words], text=True).strip()
 
 
+def committed(number: int) -> list[str]:
+    git("init", "--quiet")
+    commits = []
+    for each in range(number):
+        git("commit", "--quiet", "--allow-empty", "-m", str(each))
+        commits.append(git("rev-parse", "HEAD"))
+    return commits
+
+
 def test_this_commit_is_held_against_the_nearest_before_it_that_was_benchmarked(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    git("init", "--quiet")
-    commits = []
-    for number in range(3):
-        git("commit", "--quiet", "--allow-empty", "-m", str(number))
-        commits.append(git("rev-parse", "HEAD"))
+    commits = committed(3)
     kept(home, STEADY, commit=commits[0])
     assert main(["baseline", "compare", "--by", "commit"]) == 1
     assert f"no benchmark run of commit {commits[2][:12]}" in capsys.readouterr().err
@@ -195,6 +205,38 @@ def test_this_commit_is_held_against_the_nearest_before_it_that_was_benchmarked(
     assert main(["baseline", "compare", "--by", "commit"]) == 3
     out = capsys.readouterr().out
     assert f"run of commit {commits[0][:12]}" in " ".join(out.split())
+
+
+@pytest.mark.parametrize("is_small", [True, False])
+def test_what_was_recorded_of_this_commit_is_held_against_the_nearest_before_it(
+    is_small: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not is_small:
+        monkeypatch.setattr(small, "read", lambda _home: None)
+    first, _, last = committed(3)
+    compare = ["baseline", "compare", "--by", "commit", "--recorded"]
+    assert main(compare) == 1
+    said = capsys.readouterr().err
+    assert f"no operation of commit {last[:12]} is recorded: set vcs.ref.head.revision" in said
+    ends_ns = itertools.count(time.time_ns() - 600 * SECOND_NS, SECOND_NS)
+
+    def recorded(revision: str, factor: int) -> None:
+        for number, end_ns in zip(range(60), ends_ns, strict=False):
+            duration_ns = (10 + number % 5) * factor * MS_NS
+            of_resource({"vcs.ref.head.revision": revision}, duration_ns, end_ns)
+
+    recorded(last[:10], 2)  # as `git rev-parse --short` has it
+    # Neither says which commit it is.
+    recorded(f"{first}-dirty", 9)
+    recorded(first[:3], 9)
+    assert main(compare) == 1
+    assert f"no operation of a commit before {last[:12]}" in capsys.readouterr().err
+    recorded(first, 1)
+    assert main(compare) == 3
+    out = capsys.readouterr().out
+    assert re.search(r"state\.query +12ms +24ms +\+100\.0%", out)
+    assert f"operations of commit {first[:12]}" in " ".join(out.split())
+    assert main([*compare, "--operation", "state.query", "--since", "1h"]) == 3
 
 
 def test_the_history_names_the_commit(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,6 +20,10 @@ SECOND_NS = 1_000_000_000
 
 
 def of_version(version: str | None, duration_ns: int, end_ns: int) -> None:
+    of_resource({} if version is None else {"service.version": version}, duration_ns, end_ns)
+
+
+def of_resource(said: dict[str, str], duration_ns: int, end_ns: int) -> None:
     span = otlp_json.encode_span(
         trace_id=f"{end_ns:032x}",
         span_id=f"{end_ns:016x}",
@@ -30,9 +34,7 @@ def of_version(version: str | None, duration_ns: int, end_ns: int) -> None:
         attributes=otlp_json.encode_attributes({"orchestration.operation.name": "state.query"}),
         status=otlp_json.STATUS_OK,
     )
-    resource: dict[str, otlp_json.AttributeValue] = {"service.name": "shop"}
-    if version is not None:
-        resource["service.version"] = version
+    resource: dict[str, otlp_json.AttributeValue] = {"service.name": "shop", **said}
     prefix = otlp_json.spans_prefix(otlp_json.encode_attributes(resource), "orchwatch", "0.1.0")
     assert spool.append(spool.OPERATIONS, otlp_json.to_bytes(prefix + span + otlp_json.LINE_SUFFIX))
 

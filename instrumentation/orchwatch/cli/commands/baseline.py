@@ -60,6 +60,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         " commit that is checked out against those of its parent",
     )
     compare.add_argument(
+        "--recorded",
+        action="store_true",
+        help="with --by commit: recorded operations instead, by their vcs.ref.head.revision",
+    )
+    compare.add_argument(
         "--format",
         choices=_FORMATS,
         default="table",
@@ -167,17 +172,14 @@ def _compared(arguments: argparse.Namespace, home: Path) -> Compared:
     from orchwatch.analysis import baselines  # noqa: PLC0415 - as above
 
     given = filters.given(arguments)
+    if arguments.recorded and arguments.by != "commit":
+        raise UsageError("baseline compare: --recorded goes with --by commit")
     if arguments.by == "week":
         if window_given := [name for name in given if name in ("--since", "--until")]:
             raise UsageError(f"baseline compare: {window_given[0]} does not go with --by week")
         return baselines.compare(*_weeks(arguments, home))
-    if arguments.by == "version":
-        from orchwatch.analysis import recorded  # noqa: PLC0415
-
-        arguments.since = window.ALL if arguments.since is None else arguments.since
-        with filters.opened(home) as store:
-            chosen = filters.chosen(arguments, store, home)
-            return baselines.compare(*recorded.versions(store, chosen.selection))
+    if arguments.by == "version" or arguments.recorded:
+        return baselines.compare(*_of_resource(arguments, home))
     if arguments.by is None:
         before = baselines.load(home, arguments.name)
         if before.kind == baselines.RECORDED:
@@ -208,14 +210,33 @@ def _weeks(arguments: argparse.Namespace, home: Path) -> tuple[Side, Side]:
         )
 
 
-def _commits(home: Path) -> Compared:
-    from orchwatch.analysis import baselines, benchmark_runs  # noqa: PLC0415 - as above
-    from orchwatch.bench import machine  # noqa: PLC0415
+def _of_resource(arguments: argparse.Namespace, home: Path) -> tuple[Side, Side]:
+    """Recorded operations by what their resource says of the program: its version, its commit."""
+    from orchwatch.analysis import recorded  # noqa: PLC0415 - as above
+
+    arguments.since = window.ALL if arguments.since is None else arguments.since
+    listed = _checked_out() if arguments.recorded else []
+    with filters.opened(home) as store:
+        selection = filters.chosen(arguments, store, home).selection
+        if arguments.recorded:
+            return recorded.commits(store, selection, listed[0], listed[1:])
+        return recorded.versions(store, selection)
+
+
+def _checked_out() -> list[str]:
+    """The commit that is checked out, and those before it, the nearest first."""
+    from orchwatch.bench import machine  # noqa: PLC0415 - as above
 
     listed = machine.git("rev-list", f"--max-count={_ANCESTORS}", "HEAD")
     if not listed:
         raise OrchwatchError("baseline compare: --by commit: no git repository with commits here")
-    head, *ancestors = listed.splitlines()
+    return listed.splitlines()
+
+
+def _commits(home: Path) -> Compared:
+    from orchwatch.analysis import baselines, benchmark_runs  # noqa: PLC0415 - as above
+
+    head, *ancestors = _checked_out()
     runs = benchmark_runs.read(home)
     measured = baselines.commits(runs.kept)
     if head not in measured:

@@ -32,6 +32,14 @@ TUNED = {
     "agent": (f"{_HERE}.agents:AgentBatch",),
     "event": (f"{_HERE}.events:EventWrite",),
 }
+# The components that each setting of the runtime reaches.
+REACHED = {
+    "cache_bytes": ("state",),
+    "flush_interval_s": ("event",),
+    "batch_size": ("event",),
+    "checkpoint_pages": tuple(name for name in COMPONENTS if name not in ("hook", "dashboard")),
+    "pool_size": ("agent", "recovery"),
+}
 
 
 class IterationError(OrchwatchError):

@@ -1,9 +1,9 @@
 """What `orchwatch tune` does: one knob after the other, one change at a time.
 
 Of each knob it tries the default, then eight times as much and an eighth, and goes on in the
-direction that helped. A change is measured before and after; where an operation became faster, it
-is measured again, the other way round, and kept only if both times agree and no operation became
-slower.
+direction that helped. A change is measured before and after, by what the knob reaches; where an
+operation became faster, the whole workload is measured, the other way round, and the change kept
+only if both times agree and no operation became slower.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import contextlib
 import os
 import sys
 import time
-from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,8 @@ from orchwatch.analysis import baselines, comparison, tuning
 from orchwatch.analysis.comparison import MIN_SAMPLES
 from orchwatch.analysis.tuning import Decision
 from orchwatch.bench import program
+from orchwatch.bench.case import REACHED
+from orchwatch.bench.search import Search
 from orchwatch.bench.workers import BenchmarkError, EndedEarlyError
 from orchwatch.errors import OrchwatchError
 from orchwatch.recording import files, locks
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from orchwatch.analysis.comparison import Change
     from orchwatch.targets.knobs import Knob, Settings
 
-STEP = 8
 SILENCE_S = 120.0
 _LOCK_FILE = "tuning.lock"
 # Of one operation, in one measurement: what spawns processes would take the whole time.
@@ -88,18 +88,23 @@ class Workload:
         more = {"tuned": True, "iterations": iterations, "warmup": _WARMUP, "limit_s": _LIMIT_S}
         self._tasks = [{**task, **more} for task in tasks]
 
-    def __call__(self, found: Mapping[str, Tuned], tell: Callable[[], None]) -> list[Result]:
+    def __call__(
+        self, found: Mapping[str, Tuned], tell: Callable[[], None], knob: Knob | None = None
+    ) -> list[Result]:
         """Measures it once.
 
         Args:
             found: The settings.
             tell: Called now and then.
+            knob: Measure only what this one reaches, where that is any of it.
 
         Raises:
             BenchmarkError: It cannot be done.
         """
         collected = program.Collected()
-        for task in self._tasks:
+        reached = REACHED[knob.name] if knob else ()
+        tasks = [task for task in self._tasks if task["component"] in reached]
+        for task in tasks or self._tasks:
             for samples in program.measured(self._home, task, found, self._silence_s):
                 collected.add(samples)
                 tell()
@@ -111,7 +116,7 @@ class Tuner:
 
     Args:
         home: Where the settings and the log of decisions lie.
-        workload: What is measured.
+        workload: What is measured, called as a `Workload`.
         knobs: Which are tried.
         limit_s: Begin nothing new after so many seconds.
         dry_run: Keep nothing.
@@ -120,7 +125,7 @@ class Tuner:
     def __init__(
         self,
         home: Path,
-        workload: Callable[[Mapping[str, Tuned], Callable[[], None]], list[Result]],
+        workload: Callable[..., list[Result]],
         *,
         knobs: Sequence[Knob] = KNOBS,
         limit_s: float,
@@ -148,9 +153,16 @@ class Tuner:
         outcome = self._outcome
         try:
             with ProgressBar(sys.stderr, self._limit_s, self._words) as self._bar:
-                for knob in self._knobs:
-                    if not self._tune(knob, until_s):
-                        outcome.untried.append(knob.name)
+                searches = [Search(knob, knob.of(self._settings())) for knob in self._knobs]
+                unfinished = []
+                for place, search in enumerate(searches):
+                    now_s = time.monotonic()
+                    share_s = (until_s - now_s) / (len(searches) - place)
+                    if not self._tune(search, now_s + share_s, until_s):
+                        unfinished.append(search)
+                for search in unfinished:
+                    if not self._tune(search, until_s, until_s):
+                        outcome.untried.append(search.knob.name)
         except KeyboardInterrupt:
             kept = sum(one.decision == "kept" for one in outcome.decisions)
             changed = f"{kept} of its changes stay" if kept else "nothing was changed"
@@ -158,26 +170,23 @@ class Tuner:
         outcome.took_s = time.monotonic() - self._began_s
         return outcome
 
-    def _tune(self, knob: Knob, until_s: float) -> bool:
-        """Whether there was time for all of a knob's values."""
-        value = knob.of(self._settings())
-        tried = {value}
-        values = deque([knob.default, _stepped(knob, value, STEP), _stepped(knob, value, 1 / STEP)])
+    def _tune(self, search: Search, share_until_s: float, until_s: float) -> bool:
+        """Whether there was time for all of a knob's values; at least for one in each turn."""
+        if not search.values:
+            return True
         if time.monotonic() >= until_s:
             return False
-        before = self._measured(self._found)
+        before = self._measured(self._found, search.knob)
         _check(before)
-        while values:
-            candidate = values.popleft()
-            if candidate in tried:
-                continue
-            if time.monotonic() >= until_s:
+        tries_until_s = until_s
+        while search.values:
+            if time.monotonic() >= tries_until_s:
                 return False
-            tried.add(candidate)
-            if after := self._try(knob, value, candidate, before):
-                values.clear()
-                values.append(_stepped(knob, candidate, STEP if candidate > value else 1 / STEP))
-                value, before = candidate, after
+            candidate = search.next()
+            if after := self._try(search.knob, search.value, candidate, before):
+                search.keep(candidate)
+                before = after
+            tries_until_s = share_until_s
         return True
 
     def _try(
@@ -189,7 +198,7 @@ class Tuner:
         after: list[Result] = []
         changes: list[Change] = []
         try:
-            after = self._measured(found)
+            after = self._measured(found, knob)
             changes = self._compared(before, after)
             why = _objection(changes, tuning.faster(changes))
             if not why:
@@ -198,8 +207,8 @@ class Tuner:
                 again_before = self._measured(self._found)
                 again = self._compared(again_before, again_after)
                 agreed = tuning.faster(changes) & tuning.faster(again)
+                changes = self._compared(_joined(again_before, before), _joined(again_after, after))
                 after = _joined(after, again_after)
-                changes = self._compared(_joined(before, again_before), after)
                 why = _objection(changes, agreed)
                 if why == tuning.NO_GAIN:
                     why = "what became faster did not each time that it was measured"
@@ -231,8 +240,8 @@ class Tuner:
             tuning.append(self._home, decision)
         self._outcome.decisions.append(decision)
 
-    def _measured(self, found: dict[str, Tuned]) -> list[Result]:
-        return self._workload(found, self._tell)
+    def _measured(self, found: dict[str, Tuned], knob: Knob | None = None) -> list[Result]:
+        return self._workload(found, self._tell, knob)
 
     def _tell(self) -> None:
         now_s = time.monotonic()
@@ -314,12 +323,6 @@ def numbered(home: Path, decision: Decision) -> Decision:
     return replace(decision, number=max(numbers, default=0) + 1)
 
 
-def _stepped(knob: Knob, value: float, factor: float) -> float:
-    """The value that many times, within the bounds."""
-    wanted = min(max(value * factor, knob.lowest), knob.highest)
-    return round(wanted) if knob.is_whole else wanted
-
-
 def _objection(changes: list[Change], faster: set[tuple[str, str]]) -> str:
     """Why a change is not kept; empty where nothing speaks against it.
 
@@ -344,18 +347,20 @@ def _check(results: list[Result]) -> None:
 
 
 def _joined(first: list[Result], second: list[Result]) -> list[Result]:
-    """Two measurements of the same as one."""
+    """Two measurements of the same as one; an operation that only the first has stays as it is."""
     others = {(result.operation, result.component): result for result in second}
-    return [
-        replace(
-            result,
-            samples_s=result.samples_s + other.samples_s,
-            loops_s=result.loops_s + other.loops_s,
-            errors={
-                said: result.errors.get(said, 0) + other.errors.get(said, 0)
-                for said in (*result.errors, *other.errors)
-            },
-        )
-        for result in first
-        if (other := others.get((result.operation, result.component)))
-    ]
+    return [_both(one, others.get((one.operation, one.component))) for one in first]
+
+
+def _both(one: Result, other: Result | None) -> Result:
+    if other is None:
+        return one
+    return replace(
+        one,
+        samples_s=one.samples_s + other.samples_s,
+        loops_s=one.loops_s + other.loops_s,
+        errors={
+            said: one.errors.get(said, 0) + other.errors.get(said, 0)
+            for said in (*one.errors, *other.errors)
+        },
+    )

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import psutil
@@ -16,6 +17,7 @@ import pytest
 from orchwatch.analysis import tuning
 from orchwatch.analysis.benchmark_runs import Result
 from orchwatch.bench import tuner
+from orchwatch.bench.case import COMPONENTS, REACHED
 from orchwatch.bench.workers import BenchmarkError
 from orchwatch.cli.main import main
 from orchwatch.runtime import settings
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from orchwatch.runtime.settings import Tuned
+    from orchwatch.targets.knobs import Knob
 
 TUNE = [sys.executable, "-m", "orchwatch.cli", "tune"]
 OWN = "# mine\n[tuning]\n\ncache_bytes   = 1_000 # far too small\n"
@@ -216,7 +219,9 @@ def measured(took_s: Callable[[Settings, int], Mapping[str, float]]) -> Any:
     """A workload whose operations take what the settings and the number of the turn make of it."""
     turns = iter(range(1_000))
 
-    def measure(found: Mapping[str, Tuned], tell: Callable[[], None]) -> list[Result]:
+    def measure(
+        found: Mapping[str, Tuned], tell: Callable[[], None], _knob: Knob | None
+    ) -> list[Result]:
         tell()
         now = settings.of({}, found)
         return [
@@ -296,6 +301,58 @@ def test_without_time_nothing_is_begun(home: Path) -> None:
     outcome = tuner.Tuner(home, measured(lambda _now, _turn: {}), limit_s=0).run()
     assert outcome.untried == [knob.name for knob in KNOBS]
     assert not outcome.decisions
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("limit_s", [150, 1_000_000])
+def test_no_knob_is_left_out_because_others_before_it_took_long(
+    home: Path, monkeypatch: pytest.MonkeyPatch, limit_s: int
+) -> None:
+    turns_s = [0]
+    monkeypatch.setattr(tuner, "time", SimpleNamespace(monotonic=lambda: turns_s[-1]))
+
+    def took_s(now: Settings, _turn: int) -> Mapping[str, float]:
+        turns_s.append(turns_s[-1] + 10)  # seconds that a measurement takes
+        return {"o": 1 / (now.cache_bytes * now.pool_size)}  # better with every step
+
+    workload = measured(took_s)
+    outcome = tuner.Tuner(home, workload, limit_s=limit_s).run()
+    assert {one.knob for one in outcome.decisions} == set(KNOB)
+    assert bool(outcome.untried) == (limit_s == 150)
+    assert settings.current().pool_size > Settings().pool_size
+
+
+def test_what_a_knob_does_not_reach_is_not_measured_at_first(home: Path) -> None:
+    tasks = [{"component": name} for name in ("session", "event")]
+    workload = tuner.Workload(home, tasks, iterations=10)
+
+    def components(knob: Knob | None) -> set[str]:
+        return {one.component for one in workload({}, lambda: None, knob)}
+
+    assert components(KNOB["batch_size"]) == {"event"}
+    assert components(None) == components(KNOB["pool_size"]) == {"session", "event"}
+
+
+def test_each_knob_reaches_a_component() -> None:
+    assert set(REACHED) == set(KNOB)
+    assert all(reached and set(reached) <= set(COMPONENTS) for reached in REACHED.values())
+
+
+def test_what_only_the_whole_workload_shows_is_undone(home: Path) -> None:
+    def measure(
+        found: Mapping[str, Tuned], _tell: Callable[[], None], knob: Knob | None
+    ) -> list[Result]:
+        size = settings.of({}, found).batch_size
+        took_s = {"event.write": 1 / size} | ({} if knob else {"state.set": 1 + size / 10_000})
+        return [
+            Result(operation=name, component="c", samples_s=(seconds,) * 50)
+            for name, seconds in took_s.items()
+        ]
+
+    assert list(decided(home, measure)) == [(2048, "undone"), (32, "undone")]
+    first = tuning.read(home).decisions[0]
+    assert first.why == "state.set became slower"
+    assert [change.operation for change in first.operations] == ["event.write", "state.set"]
 
 
 def test_a_change_that_was_set_aside_by_hand_is_not_taken_back(

@@ -131,6 +131,10 @@ bench-freshness: setup ## Measure how soon the monitor shows what a real client 
 bench-dashboards: setup stack ## Measure the dashboards' queries on a month of data and a thousand sessions
 	@PYTHONPATH=stack:. $(BIN)/python -m benchmarks.dashboard_queries
 
+.PHONY: bench-agents
+bench-agents: setup ## Measure how fast another agent's sessions are imported
+	@$(BIN)/python benchmarks/codex_import.py
+
 .PHONY: bench-monitor
 bench-monitor: setup ## Measure refresh, query, compaction, report, flame, status line over up to ten million operations
 	@$(BIN)/python benchmarks/monitor.py
@@ -150,7 +154,7 @@ bench-runtime: setup ## Measure state, queries, tasks, events, messages and agen
 
 .PHONY: lock
 lock: setup ## Pin the dependencies anew
-	$(BIN)/uv pip compile pyproject.toml --extra local --extra grafana --extra history --extra tui --extra forecast --group dev --universal --fork-strategy fewest --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra local --extra grafana --extra history --extra tui --extra forecast --extra codex --group dev --universal --fork-strategy fewest --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements/dev.txt
 	# The image builds the package too; nothing in it may differ from what was tested.
 	echo hatchling | $(BIN)/uv pip compile pyproject.toml - --extra local --universal --python-version 3.11 \

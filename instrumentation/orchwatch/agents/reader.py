@@ -75,8 +75,10 @@ class FileReader(Protocol):
 
     skipped: Counter[str]
     """What was passed over, by reason: of kinds that mean no loss with a `_HARMLESS` start."""
-    version: str
-    """The agent's own version, as the file says; empty where it does not."""
+
+    @property
+    def version(self) -> str:
+        """The agent's own version, as the file says; empty where it does not."""
 
     def read_record(self, record: dict[str, Any]) -> list[Fact]:
         """The facts of one record; never raises."""

@@ -58,7 +58,7 @@ class LineFile:
         """Reads the next line; False at the end, or where only half a line is left."""
         if self._stream is None:
             try:
-                self._stream = files.reader(self._path)
+                self._stream = self._opened()
             except OSError:  # deleted since it was found
                 return False
             self._stream.seek(self.offset)
@@ -93,6 +93,9 @@ class LineFile:
         if self._stream is not None:
             self._stream.close()
             self._stream = None
+
+    def _opened(self) -> BinaryIO:
+        return files.reader(self._path)
 
     def _pass_over(self, size_bytes: int) -> None:
         """Skips a line that is too long, to its end."""

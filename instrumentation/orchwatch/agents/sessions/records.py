@@ -51,8 +51,8 @@ def _salvaged(line: bytes, skipped: Counter[str]) -> list[dict[str, Any]]:
             value, end = _DECODER.raw_decode(text, at)
         except (ValueError, RecursionError):
             value, end = None, at
-        # Inside a damaged record lie whole objects too: only what names its session is a record.
-        if isinstance(value, dict) and (not damaged or isinstance(value.get("sessionId"), str)):
+        # Inside a damaged record lie whole objects too.
+        if isinstance(value, dict) and (not damaged or _is_record(value)):
             found.append(value)
             at = _past_blank(text, end)
             damaged = False
@@ -62,6 +62,13 @@ def _salvaged(line: bytes, skipped: Counter[str]) -> list[dict[str, Any]]:
         start = _START.search(text, max(end, at + 1))
         at = start.start() if start else len(text)
     return found
+
+
+def _is_record(value: dict[str, Any]) -> bool:
+    """Whether it names its session, or has a time and what happened then."""
+    return isinstance(value.get("sessionId"), str) or (
+        isinstance(value.get("payload"), dict) and isinstance(value.get("timestamp"), str)
+    )
 
 
 def _past_blank(text: str, at: int) -> int:

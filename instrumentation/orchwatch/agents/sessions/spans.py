@@ -283,8 +283,7 @@ def _command(place: Place, fact: CommandRan) -> Span:
     if fact.exit_code is not None:
         more[semconv.PROCESS_EXIT_CODE] = fact.exit_code
     span_id = ids.event("command", place.session_id, fact.record_id)
-    name = semconv.COMMAND_RUN
-    span = _span(place, span_id, name, NOT_COUNTED, fact.time_ns, fact.end_ns, more)
+    span = _span(place, span_id, fact.name, NOT_COUNTED, fact.time_ns, fact.end_ns, more)
     return span._replace(error_type=fact.error_type)
 
 

@@ -28,13 +28,13 @@ class ToolStarted(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CommandRan(Fact):
-    """A command that ran inside a tool call, as a script that the model wrote starts several.
+    """A command ran inside a tool call, as a script that the model wrote starts several.
 
-    It is an operation of its own, and no tool call: the model asked for the script. `time_ns` is
-    its start.
+    It is no tool call: the model asked for the script. `time_ns` is its start.
 
     Attributes:
         record_id: Its own id.
+        name: The name of its span.
         end_ns: When it ended.
         tool_use_id: The call that it ran in, empty where that is not known.
         exit_code: Its exit code, where the source says so.
@@ -42,6 +42,7 @@ class CommandRan(Fact):
     """
 
     record_id: str
+    name: str
     end_ns: int
     tool_use_id: str = ""
     exit_code: int | None = None

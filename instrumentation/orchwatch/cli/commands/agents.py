@@ -1,7 +1,8 @@
-"""`orchwatch agents`: the agents that are stored on this machine, the latest first."""
+"""`orchwatch agents`: the agents that are stored on this machine, or what coding agents keep."""
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from orchwatch.cli import list_command
@@ -15,8 +16,25 @@ HELP = "list agents, latest first: session, duration, failures, where the time w
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declares the command's options."""
     list_command.add_arguments(parser)
+    parser.add_argument(
+        "--found",
+        action="store_true",
+        help="instead, which coding agents keep sessions on this machine: where, how many, of"
+        " which version, how many were imported and what of them is not understood",
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Prints them."""
-    return list_command.run("agent", arguments)
+    if not arguments.found:
+        return list_command.run("agent", arguments)
+    from orchwatch.agents import inventory, registry  # noqa: PLC0415 - slow, see `commands`
+    from orchwatch.reporters import agent_inventory  # noqa: PLC0415 - as above
+
+    readers, broken = registry.known()
+    readers.sort(key=lambda reader: reader.title)
+    found = inventory.kept(readers)
+    as_json = arguments.format == "json"
+    render = agent_inventory.render_json if as_json else agent_inventory.render
+    render(found, broken, sys.stdout)
+    return 0

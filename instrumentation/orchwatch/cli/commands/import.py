@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--agent",
         metavar="NAME",
-        help="only this agent's sessions, as claude-code",
+        help="only this agent's sessions; `orchwatch agents --found` lists them",
     )
     parser.add_argument(
         "--since",

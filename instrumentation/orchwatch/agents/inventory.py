@@ -1,0 +1,98 @@
+"""What coding agents keep on this machine, and how much of it was imported and understood."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from orchwatch.agents.reader import session_files
+from orchwatch.agents.registry import written_ns
+from orchwatch.agents.sessions.claims import Claims
+from orchwatch.agents.sessions.import_record import imported
+from orchwatch.agents.sessions.lines import size_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from orchwatch.agents.reader import Reader, RecordedSession
+
+_MAX_RECORDS = 200  # by which a file has said of which version it is
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What one agent keeps.
+
+    Attributes:
+        reader: Who reads it.
+        places: Where it keeps its sessions, and whether anything is there.
+        sessions: How many there are.
+        files: In how many files.
+        size_bytes: How large these are.
+        latest_ns: When the last one was written to, Unix nanoseconds; 0 where there is none.
+        version: The agent's version, as that one says; empty where it does not.
+        strange: Files among them that are no session's.
+        imported: How many sessions were imported, gone ones too.
+        skipped: Lines of those that were passed over, by reason.
+    """
+
+    reader: Reader
+    places: dict[str, bool]
+    sessions: int
+    files: int
+    size_bytes: int
+    latest_ns: int
+    version: str
+    strange: int
+    imported: int
+    skipped: Counter[str]
+
+
+def kept(readers: Iterable[Reader]) -> list[Kept]:
+    """Looks at what each agent keeps."""
+    records = imported()
+    found = []
+    for reader in readers:
+        places = {place: os.path.exists(place) for place in reader.places()}
+        there = [place for place, exists in places.items() if exists]
+        sessions, strange = reader.find(session_files(there, reader.suffixes))
+        paths = {file.path for session in sessions for file in session.files}
+        latest = max(sessions, key=written_ns, default=None)
+        own = [about for about in records if about.agent == reader.name]
+        skipped: Counter[str] = Counter()
+        for about in own:
+            skipped.update(about.skipped)
+        found.append(
+            Kept(
+                reader,
+                places,
+                sessions=len(sessions),
+                files=len(paths),
+                size_bytes=sum(map(size_bytes, paths)),
+                latest_ns=written_ns(latest) if latest else 0,
+                version=_version(reader, latest) if latest else "",
+                strange=len(strange),
+                imported=len(own),
+                skipped=skipped,
+            )
+        )
+    return found
+
+
+def _version(reader: Reader, session: RecordedSession) -> str:
+    file = session.files[0]
+    source = reader.source(file, Counter())
+    reading = reader.file_reader(session, file, Claims())
+    version = ""
+    with suppress(OSError):
+        for _ in range(_MAX_RECORDS):
+            if version or not source.peek():
+                break
+            for record in source.take()[0]:
+                reading.read_record(record)
+            version = reading.version
+    source.close()
+    return version

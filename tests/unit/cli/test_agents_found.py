@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from tests.unit.agents.codex.conftest import Rollout, thread_id
+
+from orchwatch.cli.main import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("home")
+
+
+@pytest.fixture
+def codex(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of Codex with one session, of which one line is not understood."""
+    place = tmp_path / "codex"
+    monkeypatch.setenv("CODEX_HOME", str(place))
+    monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(tmp_path / "nothing"))
+    thread = thread_id(1)
+    one = Rollout(place / "sessions" / "2026" / f"rollout-x-{thread}.jsonl", thread)
+    one.meta()
+    one.begin(1)
+    one.write(2, "novelty\x1b[31m")
+    one.end(3)
+    return place
+
+
+def test_what_is_found_where_is_listed(codex: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["agents", "--found", "--format", "json"]) == 0
+    found = {one["agent"]: one for one in json.loads(capsys.readouterr().out)["found"]}
+    mine = found["codex"]
+    assert mine["places"][0] == {"path": str(codex / "sessions"), "there": True}
+    assert (mine["sessions"], mine["files"], mine["version"]) == (1, 1, "0.171.0")
+    assert (mine["imported"], mine["skipped"]) == (0, {})
+    assert found["claude-code"]["places"][0]["there"] is False
+    assert main(["import", "--agent", "codex"]) == 0
+    capsys.readouterr()
+    assert main(["agents", "--found", "--format", "json"]) == 0
+    found = {one["agent"]: one for one in json.loads(capsys.readouterr().out)["found"]}
+    assert found["codex"]["imported"] == 1
+    assert found["codex"]["skipped"] == {"unknown kind ?": 1}
+
+
+@pytest.mark.usefixtures("codex")
+def test_it_fits_a_terminal_and_obeys_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["import"]) == 0
+    assert main(["agents", "--found"]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "Codex CLI (codex)" in out
+    assert all(len(line) <= 80 for line in out.splitlines() if "/" not in line)

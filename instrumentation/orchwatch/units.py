@@ -11,6 +11,7 @@ _HOUR_S = 3600
 _DAY_S = 24 * _HOUR_S
 _FINEST_PERCENT = 0.01
 _BINARY_STEP = 1024
+_DECIMAL_STEP = 1000
 
 
 def duration(seconds: float | None) -> str:
@@ -76,6 +77,16 @@ def level(value: float | None, unit: str) -> str:
 def counted(number: int, noun: str) -> str:
     """`1 segment`, `2 segments`."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def amount(number: int) -> str:
+    """`532`, `12.3k`, `31.9M`: how many, by thousands."""
+    value = float(number)
+    for unit in ("", "k", "M"):
+        if float(three_digits(value)) < _DECIMAL_STEP:
+            return three_digits(value) + unit
+        value /= _DECIMAL_STEP
+    return three_digits(value) + "G"
 
 
 def size(value_bytes: float) -> str:

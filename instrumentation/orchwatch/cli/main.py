@@ -36,6 +36,7 @@ COMMANDS = (
     "critical-path",
     "flame",
     "hooks",
+    "tokens",
     "state",
     "events",
     "status-line",

@@ -25,6 +25,8 @@ _USERS: Final = {
     "tui": ("orchwatch.tui.app",),
     "history": ("orchwatch.analysis.segmentation",),
     "forecast": ("orchwatch.analysis.projection",),
+    "codex": ("zstandard",),  # which its reader imports at the first file that is packed
+    "prices": ("orchwatch.analysis.prices",),
 }
 _IMPORT: Final = """
 import importlib, sys

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.unit.analysis.test_change_points import history, narrow
 from tests.unit.analysis.test_forecasts import fill
+from tests.unit.analysis.test_token_use import used
 from tests.unit.analysis.test_tuning import KEPT
 from tests.unit.diagnosis.test_audit import Servers
 from tests.unit.reporters.test_status_line import snapshot
@@ -123,6 +124,8 @@ def test_the_documented_keys_are_those_of_the_output(
     otlp_services.begin("shop", "http://localhost:4318")
     if command == "state":
         SessionStateManager(home / "sessions", "s").close()
+    if command == "tokens":
+        used(record, "gpt-5")
     if command.startswith("tune "):
         settings.keep(home, {KEPT.knob: Tuned(KEPT.after, None)})
         tuning.append(home, KEPT)

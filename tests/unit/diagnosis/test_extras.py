@@ -56,6 +56,8 @@ def test_what_is_installed_is_imported_and_fine() -> None:
         ("extra tui", "ok"),
         ("extra history", "ok"),
         ("extra forecast", "ok"),
+        ("extra codex", "ok"),
+        ("extra prices", "ok"),
     }
 
 

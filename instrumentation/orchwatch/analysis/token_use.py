@@ -1,0 +1,260 @@
+"""Tokens that models used, and what they cost: by model, agent, session, service or day.
+
+They stand on the spans of turns and sub-agents, a turn's without its sub-agents'. What a resumed or
+forked session repeats of another is on one span only.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from orchwatch import semconv
+from orchwatch.errors import MissingExtraError
+from orchwatch.store import outlines, small_answers
+from orchwatch.store.small import SmallStore
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import ModuleType
+
+    from orchwatch.store.database import Store
+    from orchwatch.store.selection import Selection
+
+_NS = 1_000_000_000
+_DAY_NS = 86_400 * _NS
+# All time zones of today differ from UTC by multiples of it.
+_QUARTER_NS = 900 * _NS
+_OPERATIONS = (semconv.AGENT_TURN, semconv.AGENT_RUN)
+_COUNTS = (
+    semconv.API_REQUESTS,
+    semconv.GEN_AI_USAGE_INPUT_TOKENS,
+    semconv.GEN_AI_USAGE_CACHE_READ_TOKENS,
+    semconv.GEN_AI_USAGE_CACHE_CREATION_TOKENS,
+    semconv.GEN_AI_USAGE_OUTPUT_TOKENS,
+    semconv.GEN_AI_USAGE_REASONING_TOKENS,
+)
+
+
+def _integer_of(key: str) -> str:
+    """An integer among the OTLP/JSON attributes, in SQL; 0 where there is none."""
+    pattern = rf'"{key.replace(".", "[.]")}","value":\s*\{{\s*"intValue"\s*:\s*"?(\d{{1,15}})\b'
+    return f"coalesce(try_cast(regexp_extract(attributes, '{pattern}', 1) AS BIGINT), 0)"
+
+
+# What a request costs may depend on its size: those of about one size are priced together.
+_SIZE = "floor(log2(greatest(input_tokens / greatest(requests, 1), 1)))::INTEGER"
+_NAMES = ("requests", "input_tokens", "cache_read", "cache_creation", "output_tokens", "reasoning")
+_ASKED = f"""
+SELECT key, model, provider, slot, count(*), {", ".join(f"sum({name})::BIGINT" for name in _NAMES)}
+FROM (
+    SELECT DISTINCT ON (trace_id, span_id) {{key}} AS key, end_ns // $slot_ns AS slot,
+        {outlines.text_of("attributes", semconv.GEN_AI_RESPONSE_MODEL)} AS model,
+        {outlines.text_of("attributes", semconv.GEN_AI_PROVIDER_NAME)} AS provider,
+        {
+    ", ".join(f"{_integer_of(key)} AS {name}" for key, name in zip(_COUNTS, _NAMES, strict=True))
+}
+    FROM span WHERE family IN (SELECT unnest($families)) AND operation IN (SELECT unnest($names))
+        AND {{where}}
+) WHERE model IS NOT NULL GROUP BY key, model, provider, slot, {_SIZE}
+"""  # noqa: S608 - no value stands in it
+_KEYS = {
+    "model": "NULL",
+    "day": "NULL",
+    "agent": "agent",
+    "session": "session_id",
+    "service": "service",
+}
+
+
+@dataclass(kw_only=True)
+class Use:
+    """What was used under one key.
+
+    Attributes:
+        key: The model, agent, session, service or local day; None where a span names none, as an
+            agent's own turns name no agent.
+        turns: How many turns and runs of sub-agents asked a model.
+        requests: How often they did.
+        input_tokens: All input, cached or not.
+        cache_read_tokens: How much of it came from the cache.
+        cache_creation_tokens: How much of it went to the cache.
+        output_tokens: All output.
+        reasoning_tokens: How much of it was reasoning, where it is told; else 0.
+        cost_usd: By the price list; None where nothing of it could be priced.
+        unpriced_tokens: Input and output of models that the list does not have.
+    """
+
+    key: str | None
+    turns: int = 0
+    requests: int = 0
+    input_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_creation_tokens: int = 0
+    output_tokens: int = 0
+    reasoning_tokens: int = 0
+    cost_usd: float | None = None
+    unpriced_tokens: int = 0
+
+    def add(self, group: _Group, cost_usd: float | None) -> None:
+        """Adds what of it was used of one model, on one day, in requests of one size."""
+        self.turns += group.turns
+        self.requests += group.requests
+        self.input_tokens += group.input_tokens
+        self.cache_read_tokens += group.cache_read_tokens
+        self.cache_creation_tokens += group.cache_creation_tokens
+        self.output_tokens += group.output_tokens
+        self.reasoning_tokens += group.reasoning_tokens
+        if cost_usd is None:
+            self.unpriced_tokens += group.input_tokens + group.output_tokens
+        else:
+            self.cost_usd = (self.cost_usd or 0.0) + cost_usd
+
+
+class Found(NamedTuple):
+    """What was used within a selection.
+
+    Attributes:
+        uses: By key, the most expensive first; days in their order.
+        total: All together; its key is None.
+        unpriced: The models that the price list does not have, by name.
+        prices: Which price list it is; None where none is installed.
+        why: What to do about that; None where there is one.
+    """
+
+    uses: list[Use]
+    total: Use
+    unpriced: list[str]
+    prices: str | None
+    why: str | None
+
+
+class _Group(NamedTuple):
+    """Of the same key, model, provider, slot of time and size of a request."""
+
+    key: str | None
+    model: str
+    provider: str
+    slot: int
+    turns: int
+    requests: int
+    input_tokens: int
+    cache_read_tokens: int
+    cache_creation_tokens: int
+    output_tokens: int
+    reasoning_tokens: int
+
+
+def measure(store: Store | SmallStore, selection: Selection, by: str = "model") -> Found:
+    """What was used, by `model`, `agent`, `session`, `service` or `day`.
+
+    A price that depends on how large a request is, is taken of the average request of turns whose
+    requests are about as large. Where a turn asked several models, the last one stands for it.
+
+    Raises:
+        OrchwatchError: The store's files cannot be read.
+    """
+    prices, why = _prices()
+    slot_ns = _QUARTER_NS if by == "day" else _DAY_NS
+    groups = _groups(store, selection, by, slot_ns)
+    uses: dict[str | None, Use] = {}
+    total = Use(key=None)
+    unpriced = set()
+    for group in sorted(groups, key=repr):  # as the order of a sum decides its last digit
+        cost_usd = None
+        if prices:
+            requests = max(group.requests, 1)
+            each = prices.cost_usd(
+                group.model,
+                group.provider,
+                group.slot * slot_ns // _DAY_NS,
+                input_tokens=group.input_tokens / requests,
+                cache_read_tokens=group.cache_read_tokens / requests,
+                cache_creation_tokens=group.cache_creation_tokens / requests,
+                output_tokens=group.output_tokens / requests,
+            )
+            cost_usd = None if each is None else each * requests
+            if cost_usd is None:
+                unpriced.add(group.model)
+        key = group.key
+        if by == "model":
+            key = group.model
+        elif by == "day":
+            key = f"{datetime.fromtimestamp(group.slot * slot_ns // _NS):%Y-%m-%d}"  # noqa: DTZ006
+        uses.setdefault(key, Use(key=key)).add(group, cost_usd)
+        total.add(group, cost_usd)
+    found = sorted(uses.values(), key=_by_day if by == "day" else _by_cost)
+    source = prices.source() if prices else None
+    return Found(found, total, sorted(unpriced), source, why)
+
+
+def _prices() -> tuple[ModuleType | None, str | None]:
+    """The module that knows them, else why there is none."""
+    try:
+        from orchwatch.analysis import prices  # noqa: PLC0415 - slow, and may be missing
+    except MissingExtraError as error:
+        return None, str(error)
+    return prices, None
+
+
+def _by_day(use: Use) -> str:
+    return use.key or ""
+
+
+def _by_cost(use: Use) -> tuple[float, int, str]:
+    return -(use.cost_usd or 0.0), -use.input_tokens - use.output_tokens, use.key or ""
+
+
+def _groups(
+    store: Store | SmallStore, selection: Selection, by: str, slot_ns: int
+) -> Iterable[_Group]:
+    if isinstance(store, SmallStore):
+        return _of_small(store, selection, by, slot_ns)
+    where, values = selection.where()
+    asked = {
+        **values,
+        "families": list(selection.families),
+        "names": list(_OPERATIONS),
+        "slot_ns": slot_ns,
+    }
+    return [
+        _Group(
+            key,
+            outlines.unescaped(model) or "",
+            outlines.unescaped(provider) or "",
+            slot,
+            *counts,
+        )
+        for key, model, provider, slot, *counts in store.query(
+            _ASKED.replace("{key}", _KEYS[by]).replace("{where}", where), asked
+        )
+    ]
+
+
+def _of_small(store: SmallStore, selection: Selection, by: str, slot_ns: int) -> Iterator[_Group]:
+    sums: defaultdict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0] * (len(_COUNTS) + 1))
+    for row in small_answers.distinct(selection.held(store.rows)):
+        if row.operation not in _OPERATIONS or not row.attributes:
+            continue
+        values = {one["key"]: one["value"] for one in json.loads(row.attributes)}
+        model = values.get(semconv.GEN_AI_RESPONSE_MODEL, {}).get("stringValue")
+        if not model:
+            continue
+        provider = values.get(semconv.GEN_AI_PROVIDER_NAME, {}).get("stringValue") or ""
+        counts = [int(values.get(key, {}).get("intValue", 0)) for key in _COUNTS]
+        size = max(counts[1] // max(counts[0], 1), 1).bit_length() - 1
+        key = None
+        if by == "agent":
+            key = row.agent
+        elif by == "session":
+            key = row.session_id
+        elif by == "service":
+            key = row.service
+        of_group = sums[key, model, provider, row.end_ns // slot_ns, size]
+        for place, number in enumerate((1, *counts)):
+            of_group[place] += number
+    for (key, model, provider, slot, _), numbers in sums.items():
+        yield _Group(key, model, provider, slot, *numbers)

@@ -24,6 +24,7 @@ GROUP = "orchwatch.agents"
 # Asked in this order which files are theirs: those first that recognise theirs without doubt.
 _BUILT_IN = {
     "codex": "orchwatch.agents.codex.reader:Codex",
+    "gemini-cli": "orchwatch.agents.gemini.reader:Gemini",
     "claude-code": "orchwatch.agents.claude_code.reader:ClaudeCode",
 }
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _WIDTH = 80
 _NS = 1_000_000_000
 _ID_LENGTH = 8
+_MAX_ID_LENGTH = 13  # of a UUID of version 7 so many are its time, which is all that differs soon
 _CENT = 0.01
 _NAME_COLUMNS = 40
 _SHARES = ("tools", "model", "hooks")
@@ -53,7 +54,9 @@ def render(
     import textwrap  # noqa: PLC0415 - slow, and JSON does without
 
     heads = _HEADS[kind]
-    rows = [heads, *(_row(kind, group, _dates(groups)) for group in groups)]
+    sessions = [group.session_id for group in groups if group.session_id]
+    lengths = _length([group.id for group in groups]), _length(sessions)
+    rows = [heads, *(_row(kind, group, _dates(groups), lengths) for group in groups)]
     if kind == "session" and not any(group.project for group in groups):
         heads, *rows = (row[:-1] for row in rows)
         rows.insert(0, heads)
@@ -130,7 +133,16 @@ def _cost(cost: Cost | None) -> dict[str, Any]:
     }
 
 
-def _row(kind: Kind, group: Group, date: str) -> tuple[str, ...]:
+def _length(ids: Iterable[str]) -> int:
+    """How much of each tells them apart, as far as there is room."""
+    found = {safe(one) for one in ids}
+    length = _ID_LENGTH
+    while length < _MAX_ID_LENGTH and len({one[:length] for one in found}) < len(found):
+        length += 1
+    return length
+
+
+def _row(kind: Kind, group: Group, date: str, lengths: tuple[int, int]) -> tuple[str, ...]:
     started = f"{_moment(group.start_ns):{date}%H:%M:%S}"
     took = units.duration((group.end_ns - group.start_ns) / _NS)
     counts = (str(group.operations), str(group.errors))
@@ -138,7 +150,7 @@ def _row(kind: Kind, group: Group, date: str) -> tuple[str, ...]:
         units.whole_share(group.share(part))
         for part in (group.tools_ns, group.model_ns, group.hooks_ns)
     )
-    short = safe(group.id)[:_ID_LENGTH]
+    short = safe(group.id)[: lengths[0]]
     if kind == "trace":
         return (short, started, took, *counts, *shares, safe(group.name or "", _NAME_COLUMNS))
     busy = units.duration(group.busy_ns / _NS)
@@ -147,7 +159,7 @@ def _row(kind: Kind, group: Group, date: str) -> tuple[str, ...]:
         return (short, started, took, busy, *counts, *shares, _dollars(group.cost), project)
     name = safe(group.name or "", _NAME_COLUMNS // 2)
     who = name if group.name == group.id else f"{name} {short}".strip()
-    session = safe(group.session_id or units.ABSENT)[:_ID_LENGTH]
+    session = safe(group.session_id or units.ABSENT)[: lengths[1]]
     return (who if group.name != "main" else "main", session, started, took, busy, *counts, *shares)
 
 

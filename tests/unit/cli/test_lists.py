@@ -194,3 +194,18 @@ def test_an_empty_home_says_so(home: Path, capsys: pytest.CaptureFixture[str]) -
         assert shown(capsys, command)["of_all"] == 0
     assert main(["sessions", "--limit", "-1"]) == 2
     assert not home.exists()
+
+
+def test_ids_that_begin_alike_are_shown_as_far_as_they_differ(
+    record: Record, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Ids of version 7 of UUIDs begin with the time."""
+    for session in ("01a22962-e3c1-7000", "01a22962-e3d5-7000", "2f"):
+        record("agent.turn", attributes={"session.id": session})
+    assert main(["sessions"]) == 0
+    _, *rows = capsys.readouterr().out.split("\n\n")[0].splitlines()
+    assert {row.split()[0] for row in rows} == {"01a22962-e3c", "01a22962-e3d", "2f"}
+    assert main(["agents"]) == 0
+    out = capsys.readouterr().out
+    assert "01a22962-e3c " in out
+    assert "01a22962-e3d " in out

@@ -25,6 +25,7 @@ GROUP = "orchwatch.agents"
 _BUILT_IN = {
     "codex": "orchwatch.agents.codex.reader:Codex",
     "gemini-cli": "orchwatch.agents.gemini.reader:Gemini",
+    "opencode": "orchwatch.agents.opencode.reader:OpenCode",
     "claude-code": "orchwatch.agents.claude_code.reader:ClaudeCode",
 }
 

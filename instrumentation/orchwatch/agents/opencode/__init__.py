@@ -1,0 +1,1 @@
+"""opencode: the sessions in its database become facts."""

@@ -1,0 +1,175 @@
+"""Where opencode keeps its sessions, and which of them belong together."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from orchwatch.agents.opencode import rows
+from orchwatch.agents.opencode.conversation import Conversation
+from orchwatch.agents.reader import Reader, RecordedSession, SessionFile
+from orchwatch.agents.sessions.databases import Rows, connect
+from orchwatch.agents.sessions.fields import count, moment_ns, project_name, text
+from orchwatch.recording import files
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Iterable, Mapping
+
+    from orchwatch.agents.sessions.claims import Claims
+    from orchwatch.agents.sessions.lines import Source
+
+_MAGIC = b"SQLite format 3\0"
+_MAX_DEPTH = 64
+_TABLES = {
+    "session": {"id", "parent_id", "directory", "version", "time_created", "time_updated"},
+    "message": {"id", "session_id", "time_created", "time_updated", "data"},
+    "part": {"id", "message_id", "session_id", "time_created", "time_updated", "data"},
+}
+# A session whose own row is damaged is known by its messages.
+_SESSIONS = """
+SELECT s.id, s.parent_id, s.directory, s.time_created, s.time_updated FROM session AS s
+UNION ALL
+SELECT DISTINCT m.session_id, NULL, NULL, NULL, NULL FROM message AS m
+WHERE NOT EXISTS (SELECT 1 FROM session WHERE id = m.session_id)
+"""
+_MESSAGES = "SELECT session_id, count(*), max(time_updated) FROM message GROUP BY session_id"
+_PARTS = "SELECT session_id, count(*) FROM part GROUP BY session_id"
+_EVENTS = "SELECT aggregate_id, seq FROM event_sequence"
+
+
+class _Row(NamedTuple):
+    session_id: str
+    parent_id: str
+    directory: str
+    began_ns: int
+    stamp: str
+
+
+class OpenCode(Reader):
+    """Reads the databases `opencode*.db` in `~/.local/share/opencode`, or `OPENCODE_DB`.
+
+    A session that another one has started is a sub-agent of that one. A database is read while it
+    is written to; a session is as it was at one moment.
+    """
+
+    name = "opencode"
+    title = "opencode"
+    suffixes = (".db",)
+    knows = "1.18.33"
+
+    def places(self) -> list[str]:
+        data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
+        home = os.path.abspath(os.path.join(data, "opencode"))
+        named = os.environ.get("OPENCODE_DB")
+        if named:
+            return [os.path.join(home, named)]
+        found = glob.glob(os.path.join(glob.escape(home), "opencode*.db"))
+        return sorted(found) or [os.path.join(home, "opencode.db")]
+
+    def find(self, paths: Iterable[str]) -> tuple[list[RecordedSession], list[str]]:
+        recorded: list[RecordedSession] = []
+        strange = []
+        for path in paths:
+            try:
+                found = _sessions(path)
+            except (OSError, sqlite3.Error):
+                found = None
+            if found is None:
+                strange.append(path)
+            else:
+                recorded += found
+        return sorted(recorded, key=lambda one: (one.began_ns, one.session_id)), strange
+
+    def file_reader(
+        self,
+        session: RecordedSession,
+        file: SessionFile,
+        claims: Claims,
+        state: dict[str, Any] | None = None,
+    ) -> Conversation:
+        return Conversation(session.session_id, file.agent_id, claims, state)
+
+    def source(self, file: SessionFile, skipped: Counter[str]) -> Source:
+        return Rows(lambda: rows.read(file.path, file.identity, skipped))
+
+
+def _sessions(path: str) -> list[RecordedSession] | None:
+    """The sessions of a database, None if it is not opencode's."""
+    with files.reader(path) as stream:
+        if stream.read(len(_MAGIC)) != _MAGIC:
+            return None
+    with closing(connect(path)) as connection:
+        connection.text_factory = rows.decoded
+        if not _is_opencode(connection):
+            return None
+        found = {row.session_id: row for row in _read(connection)}
+    trees: dict[str, list[_Row]] = {}
+    for row in found.values():
+        trees.setdefault(_root(row, found), []).append(row)
+    size_bytes = os.stat(path).st_size
+    return [_recorded(path, root, tree, size_bytes) for root, tree in trees.items()]
+
+
+def _is_opencode(connection: sqlite3.Connection) -> bool:
+    for table, columns in _TABLES.items():
+        there = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
+        if not columns <= there:
+            return False
+    return True
+
+
+def _read(connection: sqlite3.Connection) -> list[_Row]:
+    try:
+        written = dict(connection.execute(_EVENTS).fetchall())
+    except sqlite3.Error:  # older ones have no such table
+        written = {}
+    messages = {row[0]: row[1:] for row in connection.execute(_MESSAGES)}
+    parts = dict(connection.execute(_PARTS).fetchall())
+    return [
+        _Row(
+            session_id=session_id,
+            parent_id=text(parent_id),
+            directory=text(directory),
+            began_ns=moment_ns(created),
+            stamp=f"{count(updated)}{messages.get(session_id)}{parts.get(session_id)}"
+            f"/{written.get(session_id)}",
+        )
+        for session_id, parent_id, directory, created, updated in connection.execute(_SESSIONS)
+        if text(session_id)
+    ]
+
+
+def _root(row: _Row, found: Mapping[str, _Row]) -> str:
+    for _ in range(_MAX_DEPTH):
+        parent = found.get(row.parent_id)
+        if parent is None:
+            break
+        row = parent
+    return row.session_id
+
+
+def _recorded(path: str, root: str, tree: list[_Row], size_bytes: int) -> RecordedSession:
+    tree.sort(key=lambda row: (row.session_id != root, row.began_ns, row.session_id))
+    stamps = "\n".join(f"{row.session_id} {row.stamp}" for row in tree)
+    # One for all: a session is read as a whole when any of its sub-agents has gone on.
+    version = hashlib.blake2b(stamps.encode("utf-8", "replace"), digest_size=16).hexdigest()
+    return RecordedSession(
+        session_id=root,
+        project=project_name(tree[0].directory),
+        files=tuple(
+            SessionFile(
+                path=path,
+                agent_id=None if row.session_id == root else row.session_id,
+                identity=row.session_id,
+                size_bytes=0 if number else size_bytes,
+                version=version,
+            )
+            for number, row in enumerate(tree)
+        ),
+        began_ns=tree[0].began_ns,
+    )

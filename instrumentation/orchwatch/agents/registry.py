@@ -93,7 +93,7 @@ def find(readers: Sequence[Reader], paths: Sequence[str]) -> tuple[list[Found], 
     for reader in readers:
         own = strange
         if not paths:
-            own = list(session_files(_existing(reader), reader.suffixes))
+            own = list(session_files(existing(reader), reader.suffixes))
         sessions, rest = reader.find(own)
         found += [Found(reader, session) for session in sessions]
         strange = rest if paths else [*strange, *rest]
@@ -109,7 +109,8 @@ def written_ns(session: RecordedSession) -> int:
     return max(times)
 
 
-def _existing(reader: Reader) -> list[str]:
+def existing(reader: Reader) -> list[str]:
+    """The places of an agent's sessions that are there."""
     return [path for path in reader.places() if os.path.exists(path)]
 
 

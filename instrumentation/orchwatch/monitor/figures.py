@@ -112,7 +112,7 @@ class Figures:
     def _business(self) -> None:
         business = self._gatherer.measure_business(self._following.unfinished())
         kpi_export.export(kpi_export.of_business(business))
-        self._following.tokens.export()
+        self._following.export_tokens()
 
     def _snapshot(self) -> None:
         started_s = time.process_time()

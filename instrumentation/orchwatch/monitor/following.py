@@ -14,6 +14,7 @@ from orchwatch.errors import OrchwatchError
 from orchwatch.monitor import open_work
 from orchwatch.monitor.ended_clients import LostClients
 from orchwatch.monitor.hook_events import HookEvents
+from orchwatch.monitor.other_agents import OtherAgents
 from orchwatch.monitor.session_files import SessionFiles
 from orchwatch.monitor.span_recorder import LIVE_S, SpanRecorder
 from orchwatch.monitor.tokens import Tokens
@@ -23,10 +24,13 @@ from orchwatch.recording import losses
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from orchwatch.agents.reader import Reader
+    from orchwatch.agents.sessions.entities import Session
     from orchwatch.agents.sessions.facts import Fact
     from orchwatch.analysis.at_work import Working
     from orchwatch.analysis.busy import Interval
     from orchwatch.monitor.checkpoint import Checkpoint
+    from orchwatch.monitor.other_agents import OtherAgent
     from orchwatch.monitor.tail import Tail
 
 _CHECKPOINT_INTERVAL_S = 5.0
@@ -43,14 +47,18 @@ class Following:
 
     Args:
         checkpoint: The previous process' checkpoint, updated from now on.
-        roots: The projects folders.
+        roots: The projects folders of Claude Code.
+        readers: Of other agents, which are followed too.
 
     Attributes:
         spans: How many spans were recorded.
         tokens: The tokens that they used.
     """
 
-    def __init__(self, checkpoint: Checkpoint, roots: Sequence[str]) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, roots: Sequence[str], readers: Sequence[Reader] = ()
+    ) -> None:
+        self._readers = readers
         self._checkpoint = checkpoint
         self._save_at_s = 0.0
         self._complained: str | None = None
@@ -78,6 +86,9 @@ class Following:
         self._hooks = HookEvents(saved.get("hooks", {}))
         self._transcripts = Transcripts(saved.get("transcripts", {}), self._claims)
         self._clients = LostClients(roots, saved.get("clients", ()))
+        self._since_s: float = saved.get("since_s", since_s)
+        others = saved.get("others", {})
+        self._others = OtherAgents(self._readers, self._claims, self._since_s, others)
         self._recorded = SpanRecorder(saved.get("spool"), saved.get("missed", ()))
         self._assembler = Assembler(written=self._claims.is_marked, provider=ClaudeCode.provider)
         self._assembler.restore(saved.get("assembler", {}))
@@ -104,6 +115,7 @@ class Following:
             except RewrittenError as rewritten:
                 self._read_anew(str(rewritten))
         self._add(self._transcripts.named(time.time_ns()))
+        self._unsaved = self._others.step(time.monotonic()) or self._unsaved
         # Before every file was read once, a session may look silent that is not.
         if self._files.complete:
             self._add(self._clients.poll(time.monotonic()))
@@ -129,11 +141,20 @@ class Following:
 
     def unfinished(self) -> list[Interval]:
         """The intervals of agents at work now, for the key figures."""
-        return open_work.intervals(self._assembler.open_sessions(), time.time_ns())
+        return open_work.intervals(self._open_sessions(), time.time_ns())
 
     def at_work(self) -> list[Working]:
         """Which agents are at work now, and what they do."""
-        return open_work.agents(self._assembler.open_sessions(), time.time_ns())
+        return open_work.agents(self._open_sessions(), time.time_ns())
+
+    def _open_sessions(self) -> list[Session]:
+        return [*self._assembler.open_sessions(), *self._others.open_sessions()]
+
+    def export_tokens(self) -> None:
+        """Appends what models used to the spool's metrics, where that is due."""
+        self.tokens.export()
+        for agent in self._others:
+            agent.tokens.export()
 
     def save(self) -> None:
         """Stores how far all is read and what is open.
@@ -175,6 +196,8 @@ class Following:
             "anew": self._anew,
             "clients": self._clients.save(),
             "tokens": self.tokens.save(),
+            "since_s": self._since_s,
+            "others": self._others.save(),
         }
 
     def _read(self, tails: Iterable[Tail]) -> None:
@@ -221,8 +244,23 @@ class Following:
             self._unsaved = True
             self.tokens.add(self._recorded.append(finished, now_ns))
             self.spans += len(finished)
+        for agent in self._others:
+            self._record_of(agent, now_ns)
         for session_id, heard_ns in list(self._heard_ns.items()):
             if now_ns - heard_ns > _FORGET_NS:
                 self._assembler.forget(session_id)
                 del self._heard_ns[session_id]
                 self._anew.pop(session_id, None)
+
+    def _record_of(self, agent: OtherAgent, now_ns: int) -> None:
+        finished = agent.finished(now_ns)
+        if not finished:
+            return
+        if agent.looks_back:
+            self._recorded.look_back()
+            agent.looks_back = False
+        self._claims.mark(finished)
+        self._keep_claims()
+        self._unsaved = True
+        agent.tokens.add(self._recorded.append(finished, now_ns, agent.service))
+        self.spans += len(finished)

@@ -30,6 +30,8 @@ from orchwatch.store import unfinished
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from orchwatch.agents.reader import Reader
+
 _INTERVAL_S = 0.25
 # So that an event's answer does not wait for a long step of the other thread.
 _SWITCH_INTERVAL_S = 0.0005
@@ -39,11 +41,12 @@ _DAY_S = 24 * 3600
 _logger = logging.getLogger(__name__)
 
 
-def run(roots: Sequence[str], project: Path) -> None:
+def run(roots: Sequence[str], readers: Sequence[Reader], project: Path) -> None:
     """Follows until SIGTERM or SIGINT.
 
     Args:
         roots: The projects folders of Claude Code.
+        readers: Of other agents, whose sessions are followed too.
         project: The project whose coverage and quality are looked for.
 
     Raises:
@@ -55,7 +58,7 @@ def run(roots: Sequence[str], project: Path) -> None:
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     exports = _set_interval()
     checkpoint = Checkpoint()
-    with closing(Following(checkpoint, roots)) as following:
+    with closing(Following(checkpoint, roots, readers)) as following:
         stream = AlertStream()
         figures = Figures(project, following, stream, exports=exports)
         rounds = Heartbeat()
@@ -64,7 +67,8 @@ def run(roots: Sequence[str], project: Path) -> None:
         endpoint.start()
         try:
             configure(service_name=SERVICE_NAME)
-            _logger.info("following %s; hooks post to port %d", ", ".join(roots), endpoint.port)
+            followed = [*roots, *(reader.title for reader in readers)]
+            _logger.info("following %s; hooks post to port %d", ", ".join(followed), endpoint.port)
             while not shutdown.is_set:
                 started_s = time.monotonic()
                 unfinished.close(where)
@@ -77,7 +81,7 @@ def run(roots: Sequence[str], project: Path) -> None:
             figures.close()
         following.step(_INTERVAL_S)
         following.save()
-        following.tokens.export()
+        following.export_tokens()
     checkpoint.close()
     _logger.info("ended; %d spans recorded", following.spans)
 

@@ -41,19 +41,14 @@ class SpanRecorder:
     Args:
         since: What `ends` returned at the last checkpoint; None reads the whole spool back.
         missed: What `missed` returned then.
-        service: The agent whose sessions they are.
 
     Raises:
         OrchwatchError: The spool cannot be read.
     """
 
     def __init__(
-        self,
-        since: Mapping[str, Sequence[int]] | None,
-        missed: Iterable[str] = (),
-        service: str = semconv.CLAUDE_CODE_SERVICE,
+        self, since: Mapping[str, Sequence[int]] | None, missed: Iterable[str] = ()
     ) -> None:
-        self._service = service
         self._since = since or {}
         try:
             self._before = self._read_back()  # in the spool, and not in what the checkpoint holds
@@ -66,7 +61,8 @@ class SpanRecorder:
         self._missed = set(missed) if since is None else set(self._before)
         self._latest: dict[str, None] = {}
         self._past: set[str] = set()  # in the spool, looked up since something was read anew
-        self._waiting: dict[str, list[Span]] = {family: [] for family in FAMILIES}
+        # By family and service.
+        self._waiting: dict[tuple[str, str], list[Span]] = {}
         self._retry_at_s = 0.0
 
     @property
@@ -74,8 +70,15 @@ class SpanRecorder:
         """How many spans could not be appended so far."""
         return sum(map(len, self._waiting.values()))
 
-    def append(self, spans: Iterable[Span], now_ns: int) -> list[Span]:
+    def append(
+        self, spans: Iterable[Span], now_ns: int, service: str = semconv.CLAUDE_CODE_SERVICE
+    ) -> list[Span]:
         """Appends those that are not there yet, after those that wait.
+
+        Args:
+            spans: Finished spans.
+            now_ns: Unix time in nanoseconds.
+            service: The agent whose sessions they are of.
 
         Returns:
             Those that happened now and are not in what the checkpoint holds.
@@ -91,7 +94,7 @@ class SpanRecorder:
             if family == spool.OPERATIONS:
                 happened.append(span)
             if span.span_id not in self._before:
-                self._waiting[family].append(span)
+                self._waiting.setdefault((family, service), []).append(span)
         if time.monotonic() >= self._retry_at_s and not self._flush():
             self._retry_at_s = time.monotonic() + _RETRY_INTERVAL_S
         while len(self._latest) > _MAX_REMEMBERED:
@@ -137,19 +140,16 @@ class SpanRecorder:
                 there = self._read_back()
             except OSError:
                 return False
-            for family, spans in self._waiting.items():
-                self._waiting[family] = [span for span in spans if span.span_id not in there]
-        for family, spans in self._waiting.items():
+            for key, spans in self._waiting.items():
+                self._waiting[key] = [span for span in spans if span.span_id not in there]
+        for (family, service), spans in self._waiting.items():
             while spans:
                 # Whatever fails is tried again, so that nothing is lost by it.
-                if not spool.append(family, self._lines(spans[:_SPANS_PER_WRITE]), 0):
+                if not spool.append(family, b"".join(encode(spans[:_SPANS_PER_WRITE], service)), 0):
                     return False
                 del spans[:_SPANS_PER_WRITE]
         self._retry_at_s = 0.0
         return True
-
-    def _lines(self, spans: Sequence[Span]) -> bytes:
-        return b"".join(encode(spans, self._service))
 
     def _read_back(self) -> set[str]:
         """The spans in the spool since the checkpoint."""

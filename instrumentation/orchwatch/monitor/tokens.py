@@ -43,9 +43,13 @@ class Tokens:
 
     Args:
         saved: What `save` returned in the process before.
+        service: The agent that asked them.
     """
 
-    def __init__(self, saved: Mapping[str, Any] | None) -> None:
+    def __init__(
+        self, saved: Mapping[str, Any] | None, service: str = semconv.CLAUDE_CODE_SERVICE
+    ) -> None:
+        self._service = service
         saved = saved or {"since_ns": time.time_ns(), "totals": {}}
         self._since_ns: int = saved["since_ns"]
         self._totals: dict[str, dict[str, int]] = saved["totals"]
@@ -92,7 +96,7 @@ class Tokens:
         ]
         if not points:
             return
-        resource = encode_attributes({semconv.SERVICE_NAME: semconv.CLAUDE_CODE_SERVICE})
+        resource = encode_attributes({semconv.SERVICE_NAME: self._service})
         prefix = metrics_prefix(resource, semconv.SCOPE, __version__)
         metric = encode_counter(semconv.TOKEN_USAGE, _UNIT, ",".join(points), CUMULATIVE)
         if spool.append(spool.METRICS, to_bytes(f"{prefix}{metric}{LINE_SUFFIX}"), 0):

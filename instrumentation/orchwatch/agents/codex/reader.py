@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _NAME = re.compile(rf"rollout-.*?({_UUID})\.jsonl(?:\.zst)?")
+_FIRST_BYTES = 1 << 16
 _HEAD_BYTES = 1 << 20  # the first line holds the instructions: 22 kB by default
 # What the first line says, where it is damaged.
 _ROOT = re.compile(rf'"session_id":"({_UUID})"')
@@ -134,7 +135,7 @@ def _thread(path: str) -> _Thread | None:
         head = _head(path)
     except OSError:
         return None
-    first = head.split(b"\n", 1)[0]
+    first = head.lstrip().split(b"\n", 1)[0]
     try:
         record = mapping(json.loads(first))
     except (ValueError, RecursionError):
@@ -173,4 +174,7 @@ def _head(path: str) -> bytes:
     if path.endswith(compressed.SUFFIX):
         return compressed.head(path, _HEAD_BYTES)
     with files.reader(path) as stream:
-        return stream.readline(_HEAD_BYTES)
+        head = stream.read(_FIRST_BYTES)
+        if b"\n" not in head.lstrip():
+            head += stream.read(_HEAD_BYTES)
+    return head

@@ -253,6 +253,7 @@ class Rollout:
             facts.append(
                 ApiFailed(**common, record_id=record_id, error_type=error_type, status=status)
             )
+        facts.append(Activity(**common))
         facts.append(TurnEnded(**common, error_type=error_type or None, reason=reason or None))
         facts.append(TurnOver(**common, reason=reason))
         self._state["turn"] = None

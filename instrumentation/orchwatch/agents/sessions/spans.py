@@ -84,7 +84,10 @@ def encode(spans: Sequence[Span], service: str) -> list[bytes]:
         spans: The spans.
         service: The agent that they are about, as `service.name`.
     """
-    resource = encode_attributes(resource_attributes(service))
+    told = resource_attributes(service)
+    if service != semconv.CLAUDE_CODE_SERVICE:
+        del told[semconv.PROCESS_PID]  # of who writes this, not of the agent
+    resource = encode_attributes(told)
     prefix = spans_prefix(resource, semconv.SCOPE, __version__)
     return [
         to_bytes(prefix + ",".join(map(_encode, spans[start : start + _SPANS_PER_LINE])))

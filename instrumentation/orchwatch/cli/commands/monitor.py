@@ -7,12 +7,13 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from orchwatch import semconv
 from orchwatch.errors import CheckFailedError
 
 if TYPE_CHECKING:
     import argparse
 
-HELP = "follow Claude Code's sessions and hooks, and export key figures, until interrupted"
+HELP = "follow coding agents' sessions and hooks, and export key figures, until interrupted"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--projects",
         nargs="+",
         metavar="PATH",
-        help="folders of session files (default: projects in CLAUDE_CONFIG_DIR or ~/.claude)",
+        help="only these folders of Claude Code's session files (default: what each agent keeps)",
     )
     parser.add_argument(
         "--check",
@@ -36,6 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         return _check()
     from pathlib import Path  # noqa: PLC0415 - slow, see `commands`, and so are the next ones
 
+    from orchwatch.agents import registry  # noqa: PLC0415
     from orchwatch.agents.claude_code.sessions import session_files  # noqa: PLC0415
     from orchwatch.monitor import process  # noqa: PLC0415
 
@@ -44,7 +46,11 @@ def run(arguments: argparse.Namespace) -> int:
     roots = [
         os.path.abspath(path) for path in arguments.projects or [session_files.projects_directory()]
     ]
-    process.run(roots, Path.cwd())
+    readers, broken = ([], []) if arguments.projects else registry.known()
+    for line in broken:
+        logging.getLogger("orchwatch").warning("agent left out: %s", line)
+    others = [reader for reader in readers if reader.name != semconv.CLAUDE_CODE_SERVICE]
+    process.run(roots, others, Path.cwd())
     return 0
 
 

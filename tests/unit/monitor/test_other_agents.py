@@ -1,0 +1,227 @@
+"""What is followed as it is written comes to the spans of an import of the end."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.unit.agents.codex.conftest import SHARED, Rollout, ns, thread_id
+
+from orchwatch.agents.codex.reader import Codex
+from orchwatch.agents.sessions.claims import Claims
+from orchwatch.agents.sessions.fields import time_ns
+from orchwatch.monitor.checkpoint import Checkpoint
+from orchwatch.monitor.following import Following
+from orchwatch.monitor.other_agents import OtherAgent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from orchwatch.agents.sessions.spans import Span
+
+pytestmark = pytest.mark.usefixtures("home")
+
+_HOURS_NS = 5 * 3600 * 1_000_000_000
+_LATER_NS = 300_000_000
+
+
+@pytest.fixture
+def codex(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    place = tmp_path / "codex"
+    monkeypatch.setenv("CODEX_HOME", str(place))
+    (place / "sessions").mkdir(parents=True)
+    return place
+
+
+class Live:
+    """The monitor's part that follows one agent, by a clock of its own."""
+
+    def __init__(self) -> None:
+        self.claims = Claims()
+        self.agent = OtherAgent(Codex(), self.claims, 0, {})
+        self.spans: dict[str, Span] = {}
+        self._moments = count(1_000_000_000, 1000)
+
+    def look(self, now_ns: int) -> None:
+        self.agent.step(next(self._moments))
+        found = self.agent.finished(now_ns)
+        self.claims.mark(found)
+        for span in found:
+            self.spans.setdefault(span.span_id, span)
+
+    def restart(self) -> None:
+        saved = json.loads(json.dumps(self.agent.save()))
+        self.agent = OtherAgent(Codex(), self.claims, 0, saved)
+
+
+def at_once(now_ns: int) -> dict[str, Span]:
+    live = Live()
+    live.look(now_ns + _HOURS_NS)
+    return live.spans
+
+
+def written(place: Path) -> list[tuple[int, str, str]]:
+    """The lines below a folder by their times, each with its file's name."""
+    lines = [
+        (time_ns(json.loads(line)["timestamp"]) or 0, str(path.relative_to(place)), line)
+        for path in sorted(place.rglob("*.jsonl"))
+        for line in path.read_text().splitlines(keepends=True)
+    ]
+    return sorted(lines, key=lambda line: line[0])
+
+
+def append(place: Path, name: str, line: str, now_ns: int) -> Path:
+    path = place / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        file.write(line)
+    os.utime(path, ns=(now_ns, now_ns))
+    return path
+
+
+def told(spans: Iterable[Span]) -> dict[str, Any]:
+    return {span.span_id: span for span in spans}
+
+
+def some_lines(place: Path) -> list[tuple[int, str, str]]:
+    """A session with a tool, a sub-agent with a tool, and a second turn."""
+    parent, child = thread_id(1), thread_id(2, 3)
+    main = Rollout(place / f"rollout-a-{parent}.jsonl", parent)
+    main.meta()
+    main.begin(1)
+    main.used(2, "r1", input_tokens=100, output_tokens=5, reasoning_output_tokens=1)
+    main.call(3, "spawn", "spawn_agent")
+    own = {"receiver_thread_ids": [child], "tool": "spawn_agent", "status": "completed"}
+    main.item(3.2, 3.1, "CollabAgentToolCall", "spawn", **own)
+    main.output(3.3, "spawn")
+    main.end(30)
+    main.begin(60)
+    main.used(62, "r3", input_tokens=50, output_tokens=5)
+    main.end(63)
+    sub = Rollout(place / f"rollout-b-{child}.jsonl", child)
+    sub.meta(3.2, session_id=parent, parent_thread_id=parent, agent_role="helper")
+    sub.begin(3.4)
+    sub.used(5, "r2", input_tokens=70, output_tokens=7)
+    sub.call(6, "c1")
+    sub.item(8, 6.5, "CommandExecution", "c1", exit_code=0, status="completed")
+    sub.output(8.1, "c1")
+    sub.end(20)
+    return written(place)
+
+
+@pytest.fixture(params=["made here", "codex-0.171.0", "codex-0.120.0"])
+def lines(request: pytest.FixtureRequest, tmp_path: Path) -> list[tuple[int, str, str]]:
+    if request.param == "made here":
+        return some_lines(tmp_path / "made")
+    if not SHARED.is_dir():
+        pytest.skip("the whole homes are not here")
+    return written(SHARED / request.param / "home" / ".codex" / "sessions")
+
+
+@pytest.mark.parametrize("every", [1, 7])
+def test_a_file_that_grows_gives_the_spans_of_its_end(
+    codex: Path, lines: list[tuple[int, str, str]], every: int
+) -> None:
+    live = Live()
+    for number, (now_ns, name, line) in enumerate(lines):
+        append(codex / "sessions", name, line, now_ns)
+        if number % every == 0:
+            live.look(now_ns + _LATER_NS)
+        if number % 23 == 0:
+            live.restart()
+    live.look(lines[-1][0] + _HOURS_NS)
+    assert told(live.spans.values()) == at_once(lines[-1][0])
+
+
+def test_a_file_that_is_moved_or_rewritten_adds_nothing(codex: Path, tmp_path: Path) -> None:
+    lines = some_lines(tmp_path / "made")
+    live = Live()
+    for now_ns, name, line in lines:
+        append(codex / "sessions", name, line, now_ns)
+        live.look(now_ns + _LATER_NS)
+    wanted = at_once(lines[-1][0])
+    live.look(lines[-1][0] + _HOURS_NS)
+    (codex / "archived_sessions").mkdir()
+    for path in (codex / "sessions").iterdir():
+        path.rename(codex / "archived_sessions" / path.name)
+    live.look(lines[-1][0] + _HOURS_NS)
+    for path in (codex / "archived_sessions").iterdir():
+        content = path.read_bytes()
+        path.write_bytes(b"\n" + content)
+    live.look(lines[-1][0] + _HOURS_NS)
+    assert live.spans == wanted
+
+
+def test_a_file_that_is_cut_short_and_written_again_gives_the_same(
+    codex: Path, tmp_path: Path
+) -> None:
+    lines = some_lines(tmp_path / "made")
+    live = Live()
+    for number, (now_ns, name, line) in enumerate(lines):
+        path = append(codex / "sessions", name, line, now_ns)
+        live.look(now_ns + _LATER_NS)
+        if number % 6 == 5:
+            content = path.read_bytes()
+            path.write_bytes(content[: len(content) // 2])
+            live.look(now_ns + _LATER_NS)
+            path.write_bytes(content)
+            os.utime(path, ns=(now_ns, now_ns))
+            live.look(now_ns + _LATER_NS)
+    live.look(lines[-1][0] + _HOURS_NS)
+    assert live.spans == at_once(lines[-1][0])
+
+
+def test_the_monitor_records_them_as_their_own_service_and_counts_their_tokens(
+    codex: Path, home: Path, tmp_path: Path
+) -> None:
+    for _, name, line in some_lines(tmp_path / "made"):
+        append(codex / "sessions", name, line, ns(0))
+        modified_s = time.time() - 600
+        os.utime(codex / "sessions" / name, (modified_s, modified_s))
+    follow(lambda following: following.export_tokens())
+    spool = home / "spool"
+    spans = "".join(path.read_text() for path in spool.glob("history-*"))
+    assert '"service.name","value":{"stringValue":"codex"}' in spans
+    assert spans.count('"spanId"') == len(at_once(time.time_ns()))
+    metrics = "".join(path.read_text() for path in spool.glob("metrics-*"))
+    assert "gpt-5.5" in metrics or not metrics
+    follow(lambda _: None)
+    again = "".join(path.read_text() for path in spool.glob("history-*"))
+    assert again == spans
+
+
+def follow(then: Callable[[Following], None]) -> None:
+    checkpoint = Checkpoint()
+    following = Following(checkpoint, [], [Codex()])
+    while not following.spans and not following._files.complete:
+        following.step(10)
+    following.step(10)
+    then(following)
+    following.save()
+    following.close()
+    checkpoint.close()
+
+
+def test_a_reader_that_breaks_does_not_end_the_others(
+    capsys: pytest.CaptureFixture[str], codex: Path
+) -> None:
+    some_lines(codex / "sessions")
+
+    class Broken(Codex):
+        def places(self) -> list[str]:
+            raise ValueError("no luck")
+
+    checkpoint = Checkpoint()
+    following = Following(checkpoint, [], [Broken(), Codex()])
+    while not following._files.complete:
+        following.step(10)
+    following.step(10)
+    assert following.spans
+    following.close()
+    checkpoint.close()
+    assert "Traceback" not in capsys.readouterr().out

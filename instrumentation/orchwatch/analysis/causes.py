@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 # Less than this part of it was left.
 _NEARLY_OVER = 100
+_Step = tuple[int, int, int, int, int, int]
+# The group of a time that passes whatever is left out.
+_NOBODY = -2
 
 
 class Causes:
@@ -63,10 +66,11 @@ class Replay:
     """
 
     def __init__(self, tree: SpanTree, causes: Causes, groups: Sequence[int]) -> None:
-        self._tree = tree
-        self._causes = causes
-        self._groups = groups
-        self._events = _events(tree)
+        self._root = tree.root
+        self._start = tree.start
+        self._steps: list[_Step]
+        self._was: list[int]
+        self._steps, self._was = _program(tree, causes, groups)
 
     def saved_ns(self, group: int, place: int | None = None) -> int:
         """How much sooner all, or the span in a place, would have ended.
@@ -75,45 +79,56 @@ class Replay:
             group: What takes no time of its own.
             place: Of the span; None for all.
         """
-        tree, groups = self._tree, self._groups
-        start, end = tree.start, tree.end
-        waiting, starting = self._causes.waiting, self._causes.starting
-        root = tree.root
-        # Where each span's program is: when that was, and when it would be.
-        was = list(start)
-        now = list(start)
-        # What the whole waits for last of all that has started, and when that would have started.
-        last, last_ns = root, start[root]
-        for event in self._events:
-            if event >= 0:
-                above, at = starting[event], start[event]
-                before = above
-                if above == root and last != root and end[last] > at:
-                    before = last
-                if before != above and end[last] - at > (end[last] - start[last]) // _NEARLY_OVER:
-                    moment = last_ns + at - start[last]
-                elif groups[before] == group:
-                    moment = now[before]
-                else:
-                    moment = now[before] + at - was[before]
-                was[above] = at
-                now[above] = now[event] = moment
-                if waiting[event] == root and (last == root or end[event] > end[last]):
-                    last, last_ns = event, moment
-                if end[event] > at:
-                    continue
-                ended = event
-            else:
-                ended = ~event
-                at = end[ended]
-                moment = now[ended] if groups[ended] == group else now[ended] + at - was[ended]
-                was[ended] = at
-                now[ended] = moment
-            above = waiting[ended]
-            was[above] = at
-            now[above] = max(now[above], moment)
-        of = root if place is None else place
-        return was[of] - now[of]
+        # Where each span's program would be; beyond the root, when each would have started.
+        now = self._start * 2
+        for source, own, lasted_ns, place_, above, waits in self._steps:
+            moment = now[source] if own == group else now[source] + lasted_ns
+            now[place_] = moment
+            if above >= 0:
+                now[above] = moment
+            if waits >= 0 and now[waits] < moment:
+                now[waits] = moment
+        of = self._root if place is None else place
+        return self._was[of] - now[of]
+
+
+def _program(
+    tree: SpanTree, causes: Causes, groups: Sequence[int]
+) -> tuple[list[_Step], list[int]]:
+    """What is the same whatever is left out: who goes on when, and where each program was last.
+
+    A step is where its moment is counted from, the group whose time passes until then, how long
+    that was, what goes on then, what else does (-1 for nothing), and what waits for it (likewise).
+    """
+    start, end, root = tree.start, tree.end, tree.root
+    waiting, starting = causes.waiting, causes.starting
+    was = list(start)
+    steps: list[_Step] = []
+    # What the whole waits for last of all that has started.
+    last = root
+    for event in _events(tree):
+        if event < 0:
+            ended = ~event
+            at, above = end[ended], waiting[ended]
+            steps.append((ended, groups[ended], at - was[ended], ended, -1, above))
+            was[ended] = was[above] = at
+            continue
+        above, at = starting[event], start[event]
+        source, own, since_ns = above, groups[above], was[above]
+        if above == root and last != root and end[last] > at:
+            source, own, since_ns = last, groups[last], was[last]
+            if end[last] - at > (end[last] - start[last]) // _NEARLY_OVER:
+                # As long after that one's start as it was.
+                source, own, since_ns = root + 1 + last, _NOBODY, start[last]
+        over = end[event] <= at
+        steps.append((source, own, at - since_ns, event, above, waiting[event] if over else -1))
+        was[above] = at
+        if over:
+            was[waiting[event]] = at
+        if waiting[event] == root and (last == root or end[event] > end[last]):
+            last = event
+            steps.append((event, _NOBODY, 0, root + 1 + event, -1, -1))
+    return steps, was
 
 
 def _events(tree: SpanTree) -> list[int]:

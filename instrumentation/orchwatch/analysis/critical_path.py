@@ -141,7 +141,9 @@ def _walk(tree: SpanTree, causes: Causes) -> Iterator[Segment]:
     start, end, root = tree.start, tree.end, tree.root
     # What each span waited for, the one that ended last at the end; of equals the longest.
     waited_for: list[list[int]] = [[] for _ in range(root + 1)]
-    for place in sorted(range(root), key=lambda place: (end[place], -start[place])):
+    by_end = sorted(range(root), key=start.__getitem__, reverse=True)
+    by_end.sort(key=end.__getitem__)
+    for place in by_end:
         waited_for[causes.waiting[place]].append(place)
     place, now = root, end[root]
     while True:

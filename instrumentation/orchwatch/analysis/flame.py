@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
 from orchwatch.analysis import self_time
 from orchwatch.analysis.span_tree import SpanTree, kind, label
@@ -25,6 +26,9 @@ DEEPEST = 100
 
 DEEPER = "… deeper"
 _STATUS_ERROR = 2  # OTLP
+_TRACE, _AGENT = attrgetter("trace_id"), attrgetter("agent")
+# What the name of a span's frame is made of, besides its caller's agent.
+_LOOK = attrgetter("name", "operation", "agent", "hook", "hook_event")
 
 
 @dataclass(kw_only=True)
@@ -90,12 +94,17 @@ def of_spans(spans: Sequence[Outline]) -> Flame:
     own_ns = self_time.self_ns(tree)
     graph = Graph()
     at: list[int | None] = [None] * (tree.root + 1)
+    looks, agents = list(map(_LOOK, spans)), [*map(_AGENT, spans), None]
+    known: dict[tuple[int | None, Any, str | None], int] = {}
     for place in tree.order:
-        span, above = spans[place], tree.parent[place]
-        agent = spans[above].agent if above != tree.root else None
-        at[place] = number = graph.place(at[above], span, agent)
-        graph.add(number, 1, int(span.status == _STATUS_ERROR), own_ns[place])
-    traces = len({span.trace_id for span in spans})
+        above = tree.parent[place]
+        key = at[above], looks[place], agents[above]
+        number = known.get(key)
+        if number is None:
+            number = known[key] = graph.place(at[above], spans[place], agents[above])
+        at[place] = number
+        graph.add(number, 1, spans[place].status == _STATUS_ERROR, own_ns[place])
+    traces = len(set(map(_TRACE, spans)))
     return graph.finished(traces=traces, spans=len(spans), ran_ns=_ran_ns(spans))
 
 

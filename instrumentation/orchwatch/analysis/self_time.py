@@ -32,7 +32,12 @@ def pieces(tree: SpanTree, place: int) -> Iterator[tuple[int, int]]:
 
 def self_ns(tree: SpanTree) -> list[int]:
     """Each span's own time in nanoseconds, by place in the tree, without the root's."""
-    return [sum([end - start for start, end in pieces(tree, place)]) for place in range(tree.root)]
+    start, end = tree.start, tree.end
+    own = [ends - starts for starts, ends in zip(start, end, strict=True)]
+    for place, children in enumerate(tree.children):
+        if children:
+            own[place] = sum([last - first for first, last in pieces(tree, place)])
+    return own[: tree.root]
 
 
 def of_agents(tree: SpanTree) -> dict[tuple[str, str], int]:
@@ -51,7 +56,10 @@ def of_agents(tree: SpanTree) -> dict[tuple[str, str], int]:
             session = span.session_id or session
             agent = span.agent_id or span.agent or ""
         agents[place] = session, agent
-        own[session, agent] += pieces(tree, place)
+        if tree.children[place]:
+            own[session, agent] += pieces(tree, place)
+        elif tree.start[place] < tree.end[place]:
+            own[session, agent].append((tree.start[place], tree.end[place]))
     return {agent: length for agent, parts in own.items() if (length := _length(parts))}
 
 

@@ -6,6 +6,8 @@ Nothing here calls itself: a trace may be 100,000 calls deep.
 from __future__ import annotations
 
 from bisect import bisect_left
+from itertools import repeat
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from orchwatch import semconv
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
     from orchwatch.store.outlines import Outline
 
+_START, _END, _HOST = attrgetter("start_ns"), attrgetter("end_ns"), attrgetter("host")
+_ID, _CALLER = attrgetter("trace_id", "span_id"), attrgetter("trace_id", "parent_span_id")
 # Session files have times in whole milliseconds: what follows seems to overlap by up to one.
 _ROUNDING_NS = 1_000_000
 _ROUNDING_PART = 10
@@ -92,8 +96,8 @@ class SpanTree:
         """
         self.spans = spans
         self.root = root = len(spans)
-        self.start = [span.start_ns for span in spans]
-        self.end = [span.end_ns for span in spans]
+        self.start: list[int] = list(map(_START, spans))
+        self.end: list[int] = list(map(_END, spans))
         self.parent, self.loops = _parents(spans)
         self.children: list[list[int]] = [[] for _ in range(root + 1)]
         for place, above in enumerate(self.parent):
@@ -112,7 +116,7 @@ class SpanTree:
         return order
 
     def _moved(self) -> int:
-        if len({span.host for span in self.spans}) == 1:
+        if len(set(map(_HOST, self.spans))) == 1:
             return 0
         start, end = self.start, self.end
         moves = [0] * (self.root + 1)
@@ -136,16 +140,22 @@ class SpanTree:
         start, end = self.start, self.end
         for above in (self.root, *self.order):
             children = self.children[above]
+            if not children:
+                continue
             starts = [start[place] for place in children]
+            count, over = len(starts), end[above]
             for number, place in enumerate(children, 1):
-                ends = end[place]
-                slack = min(_ROUNDING_NS, (ends - starts[number - 1]) // _ROUNDING_PART)
-                if end[above] < ends <= end[above] + slack:
-                    ends = end[above]
-                following = bisect_left(starts, ends - slack, number)
-                if following < len(starts) and starts[number - 1] < starts[following] < ends:
-                    ends = starts[following]
-                end[place] = ends
+                ends, starts_ns = end[place], starts[number - 1]
+                slack = min(_ROUNDING_NS, (ends - starts_ns) // _ROUNDING_PART)
+                if over < ends <= over + slack:
+                    end[place] = ends = over
+                if number == count:
+                    break
+                following = number
+                if starts[number] < ends - slack:
+                    following = bisect_left(starts, ends - slack, number)
+                if following < count and starts_ns < starts[following] < ends:
+                    end[place] = starts[following]
 
 
 def below(spans: Sequence[Outline], operation: str) -> list[Outline]:
@@ -164,8 +174,10 @@ def _parents(spans: Sequence[Outline]) -> tuple[list[int], int]:
     """The place of each span's caller, `len(spans)` where it has none; and how many circles."""
     root = len(spans)
     places: dict[tuple[str, int | None], int]
-    places = {span[:2]: place for place, span in enumerate(spans)}
-    parents = [places.get((span.trace_id, span.parent_span_id), root) for span in spans]
+    places = dict(zip(map(_ID, spans), range(root), strict=True))
+    parents = list(map(places.get, map(_CALLER, spans), repeat(root)))
+    if not any(place <= above < root for place, above in enumerate(parents)):
+        return parents, 0  # each comes after its caller
     loops = 0
     seen = [0] * root + [-1]
     for first in range(root):

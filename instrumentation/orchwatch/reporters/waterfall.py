@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from heapq import nsmallest
+from operator import sub
 from typing import TYPE_CHECKING, TextIO
 
 from orchwatch import units
@@ -61,15 +63,22 @@ def render(tree: SpanTree, path: Iterable[Segment], file: TextIO, columns: int) 
 
 def _rows(tree: SpanTree) -> Iterator[tuple[int, int]]:
     """Which spans are shown, in order, and how far to the right."""
-    longest = sorted(range(tree.root), key=lambda place: tree.start[place] - tree.end[place])
-    shown = set(longest[:_MOST_ROWS])
-    waiting = [(place, 0) for place in reversed(tree.children[tree.root])]
+    shorter_ns = list(map(sub, tree.start, tree.end))
+    shown = set(nsmallest(_MOST_ROWS, range(tree.root), key=shorter_ns.__getitem__))
+    # Those and all above them: no other has a row below it.
+    leading = {tree.root}
+    for place in shown:
+        while place not in leading:
+            leading.add(place)
+            place = tree.parent[place]  # noqa: PLW2901 - upwards
+    waiting = [(tree.root, 0)]
     while waiting:
         place, level = waiting.pop()
         if place in shown:
             yield place, level
             level += 1
-        waiting += [(child, level) for child in reversed(tree.children[place])]
+        below = [(child, level) for child in tree.children[place] if child in leading]
+        waiting += reversed(below)
 
 
 def _title(tree: SpanTree, place: int, level: int) -> str:

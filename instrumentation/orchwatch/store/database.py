@@ -142,8 +142,16 @@ class Store:
         Raises:
             OrchwatchError: The store's files cannot be read.
         """
+        return self.asked(lambda connection: connection.execute(sql, parameters).fetchall())
+
+    def asked(self, ask: Callable[[engine.Connection], _Answer]) -> _Answer:
+        """The same for several questions that belong together; see `using`.
+
+        Raises:
+            OrchwatchError: The store's files cannot be read.
+        """
         try:
-            return self.using(lambda connection: connection.execute(sql, parameters).fetchall())
+            return self.using(ask)
         except engine.Error as error:
             raise self._unusable(error) from error
 

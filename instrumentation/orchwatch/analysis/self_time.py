@@ -8,6 +8,7 @@ then as much was at work at once.
 from __future__ import annotations
 
 from collections import defaultdict
+from operator import sub
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,27 +17,33 @@ if TYPE_CHECKING:
     from orchwatch.analysis.span_tree import SpanTree
 
 
-def pieces(tree: SpanTree, place: int) -> Iterator[tuple[int, int]]:
-    """When a span was at work itself: from when to when, in Unix nanoseconds, in order."""
+def _pieces(tree: SpanTree, place: int) -> tuple[list[int], list[int]]:
+    """When a span was at work itself: all beginnings and all ends, in order."""
     start, end = tree.start, tree.end
     now, last = start[place], end[place]
+    starts, ends = [], []
     for child in tree.children[place]:
-        if start[child] > now:
-            if start[child] >= last:
+        begins = start[child]
+        if begins > now:
+            if begins >= last:
                 break
-            yield now, start[child]
+            starts.append(now)
+            ends.append(begins)
+            now = begins
         now = max(now, end[child])
     if now < last:
-        yield now, last
+        starts.append(now)
+        ends.append(last)
+    return starts, ends
 
 
 def self_ns(tree: SpanTree) -> list[int]:
     """Each span's own time in nanoseconds, by place in the tree, without the root's."""
-    start, end = tree.start, tree.end
-    own = [ends - starts for starts, ends in zip(start, end, strict=True)]
+    own = list(map(sub, tree.end, tree.start))
     for place, children in enumerate(tree.children):
         if children:
-            own[place] = sum([last - first for first, last in pieces(tree, place)])
+            starts, ends = _pieces(tree, place)
+            own[place] = sum(ends) - sum(starts)
     return own[: tree.root]
 
 
@@ -47,7 +54,8 @@ def of_agents(tree: SpanTree) -> dict[tuple[str, str], int]:
     another one is not. What names a session and no agent is that session's main agent's, what names
     neither its caller's.
     """
-    own: defaultdict[tuple[str, str], list[tuple[int, int]]] = defaultdict(list)
+    # When each was at work: all beginnings, and all ends.
+    own: defaultdict[tuple[str, str], tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
     agents: list[tuple[str, str]] = [("", "")] * (tree.root + 1)
     for place in tree.order:
         span = tree.spans[place]
@@ -56,20 +64,25 @@ def of_agents(tree: SpanTree) -> dict[tuple[str, str], int]:
             session = span.session_id or session
             agent = span.agent_id or span.agent or ""
         agents[place] = session, agent
+        starts, ends = own[session, agent]
         if tree.children[place]:
-            own[session, agent] += pieces(tree, place)
+            some_starts, some_ends = _pieces(tree, place)
+            starts += some_starts
+            ends += some_ends
         elif tree.start[place] < tree.end[place]:
-            own[session, agent].append((tree.start[place], tree.end[place]))
-    return {agent: length for agent, parts in own.items() if (length := _length(parts))}
+            starts.append(tree.start[place])
+            ends.append(tree.end[place])
+    return {agent: length for agent, times in own.items() if (length := _length(*times))}
 
 
-def _length(parts: list[tuple[int, int]]) -> int:
-    """Of the union of intervals."""
-    parts.sort()
-    length = 0
-    reached = parts[0][0] if parts else 0
-    for start, end in parts:
-        if end > reached:
-            length += end - max(start, reached)
-            reached = end
-    return length
+def _length(starts: list[int], ends: list[int]) -> int:
+    """Of the union of intervals, of which it does not matter which end belongs to which start.
+
+    Nothing goes on before the next start exactly where as many have ended as had started.
+    """
+    if not starts:
+        return 0
+    starts.sort()
+    ends.sort()
+    gaps: Iterator[int] = map(sub, starts[1:], ends)
+    return ends[-1] - starts[0] - sum([gap for gap in gaps if gap > 0])

@@ -8,7 +8,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from itertools import repeat
 from operator import attrgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchwatch import semconv
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from orchwatch.store.outlines import Outline
 
 _START, _END, _HOST = attrgetter("start_ns"), attrgetter("end_ns"), attrgetter("host")
-_ID, _CALLER = attrgetter("trace_id", "span_id"), attrgetter("trace_id", "parent_span_id")
+_TRACE, _ID, _CALLER = attrgetter("trace_id"), attrgetter("span_id"), attrgetter("parent_span_id")
+_IDS, _CALLERS = attrgetter("trace_id", "span_id"), attrgetter("trace_id", "parent_span_id")
 # Session files have times in whole milliseconds: what follows seems to overlap by up to one.
 _ROUNDING_NS = 1_000_000
 _ROUNDING_PART = 10
@@ -173,9 +174,9 @@ def below(spans: Sequence[Outline], operation: str) -> list[Outline]:
 def _parents(spans: Sequence[Outline]) -> tuple[list[int], int]:
     """The place of each span's caller, `len(spans)` where it has none; and how many circles."""
     root = len(spans)
-    places: dict[tuple[str, int | None], int]
-    places = dict(zip(map(_ID, spans), range(root), strict=True))
-    parents = list(map(places.get, map(_CALLER, spans), repeat(root)))
+    own, callers = (_ID, _CALLER) if len(set(map(_TRACE, spans))) == 1 else (_IDS, _CALLERS)
+    places: dict[Any, int] = dict(zip(map(own, spans), range(root), strict=True))
+    parents = list(map(places.get, map(callers, spans), repeat(root)))
     if not any(place <= above < root for place, above in enumerate(parents)):
         return parents, 0  # each comes after its caller
     loops = 0

@@ -143,8 +143,8 @@ def _ordered(rows: Iterable[Row]) -> list[Outline]:
 
 def _once(ordered: list[Outline]) -> list[Outline]:
     """Each span as it comes first: the earlier start, then the later end."""
-    if len(set(map(itemgetter(0, 1), ordered))) == len(ordered):
-        return ordered
+    if len(set(map(itemgetter(1), ordered))) == len(ordered):
+        return ordered  # as nearly always: not even two of several traces have the same id
     once: dict[tuple[str, int], Outline] = {}
     for span in ordered:
         once.setdefault(span[:2], span)

@@ -86,7 +86,9 @@ class OtherAgent:
         self._versions: dict[str, str] = saved.get("versions", {})
         self._looks: dict[str, list[int]] = {}
         self._next_s = 0.0
-        self.looks_back = False  # something was read again: what is written must be looked up
+        self._began_ns = time.time_ns()
+        self.looks_back = False  # something may be written already: it must be looked up
+        self._looked_back = False
 
     def save(self) -> dict[str, Any]:
         """Everything that has to survive the process; JSON."""
@@ -107,9 +109,11 @@ class OtherAgent:
         """
         if now_s < self._next_s:
             return False
-        places = existing(self._reader)
+        known = {followed.tail.path for followed in self._files.values()}
         changed = [
-            path for path in session_files(places, self._reader.suffixes) if self._is_new(path)
+            path
+            for path in session_files(existing(self._reader), self._reader.suffixes)
+            if self._is_new(path, known)
         ]
         if changed:
             self._read(changed)
@@ -129,7 +133,7 @@ class OtherAgent:
         """Those in which something may still run."""
         return self._assembler.open_sessions()
 
-    def _is_new(self, path: str) -> bool:
+    def _is_new(self, path: str, known: set[str]) -> bool:
         """Whether a file has changed, or is new and not of the past."""
         look = [_stamp(path), _stamp(path + "-wal")]  # SQLite writes there first
         stamps = [part for one in look for part in one]
@@ -138,7 +142,6 @@ class OtherAgent:
         if stamps == before:
             return False
         modified_s = max(one[1] for one in look) / 1e9
-        known = {followed.tail.path for followed in self._files.values()} if not before else ()
         return before is not None or modified_s >= self._since_s or path in known
 
     def _read(self, changed: list[str]) -> None:
@@ -173,6 +176,7 @@ class OtherAgent:
         key = f"{session.session_id}/{file.agent_id or ''}"
         followed = self._files.get(key)
         if followed is None:
+            self._look_back_once(session)
             followed = self._files[key] = _Followed(session.session_id, Tail(path=file.path), None)
         tail = followed.tail
         tail.path = file.path  # it may have been moved
@@ -214,7 +218,7 @@ class OtherAgent:
         is_past = before is None and session.began_ns < self._since_s * 1e9
         if version == before or is_past:
             return
-        self.looks_back = True
+        self._look_back_once(session)
         self._assembler.forget(session.session_id)
         now_ns = time.time_ns()
         skipped: Counter[str] = Counter()
@@ -228,6 +232,14 @@ class OtherAgent:
             skipped.update(reading.skipped)
         if before is None:
             _count(skipped, 0)
+
+    def _look_back_once(self, session: RecordedSession) -> None:
+        """Of what began before this process did, another one may have written spans.
+
+        What this one has written the recorder remembers.
+        """
+        if not self._looked_back and session.began_ns < self._began_ns:
+            self.looks_back = self._looked_back = True
 
     def _add(self, reading: FileReader, record: dict[str, Any], arrived_ns: int) -> None:
         for fact in reading.read_record(record):

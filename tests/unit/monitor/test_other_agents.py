@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import time
+from contextlib import closing
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,8 @@ import pytest
 from tests.unit.agents.codex.conftest import SHARED, Rollout, ns, thread_id
 
 from orchwatch.agents.codex.reader import Codex
+from orchwatch.agents.gemini.reader import Gemini
+from orchwatch.agents.opencode.reader import OpenCode
 from orchwatch.agents.sessions.claims import Claims
 from orchwatch.agents.sessions.fields import time_ns
 from orchwatch.monitor.checkpoint import Checkpoint
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from orchwatch.agents.reader import Reader
     from orchwatch.agents.sessions.spans import Span
 
 pytestmark = pytest.mark.usefixtures("home")
@@ -41,9 +46,10 @@ def codex(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 class Live:
     """The monitor's part that follows one agent, by a clock of its own."""
 
-    def __init__(self) -> None:
+    def __init__(self, reader: Reader | None = None) -> None:
         self.claims = Claims()
-        self.agent = OtherAgent(Codex(), self.claims, 0, {})
+        self.reader = reader or Codex()
+        self.agent = OtherAgent(self.reader, self.claims, 0, {})
         self.spans: dict[str, Span] = {}
         self._moments = count(1_000_000_000, 1000)
 
@@ -56,22 +62,24 @@ class Live:
 
     def restart(self) -> None:
         saved = json.loads(json.dumps(self.agent.save()))
-        self.agent = OtherAgent(Codex(), self.claims, 0, saved)
+        self.agent = OtherAgent(self.reader, self.claims, 0, saved)
 
 
-def at_once(now_ns: int) -> dict[str, Span]:
-    live = Live()
+def at_once(now_ns: int, reader: Reader | None = None) -> dict[str, Span]:
+    live = Live(reader)
     live.look(now_ns + _HOURS_NS)
     return live.spans
 
 
 def written(place: Path) -> list[tuple[int, str, str]]:
     """The lines below a folder by their times, each with its file's name."""
-    lines = [
-        (time_ns(json.loads(line)["timestamp"]) or 0, str(path.relative_to(place)), line)
-        for path in sorted(place.rglob("*.jsonl"))
-        for line in path.read_text().splitlines(keepends=True)
-    ]
+    lines = []
+    for path in sorted(place.rglob("*.jsonl")):
+        at_ns = 0
+        for line in path.read_text().splitlines(keepends=True):
+            record = json.loads(line)
+            at_ns = time_ns(record.get("timestamp") or record.get("startTime")) or at_ns
+            lines.append((at_ns, str(path.relative_to(place)), line))
     return sorted(lines, key=lambda line: line[0])
 
 
@@ -193,6 +201,52 @@ def test_the_monitor_records_them_as_their_own_service_and_counts_their_tokens(
     follow(lambda _: None)
     again = "".join(path.read_text() for path in spool.glob("history-*"))
     assert again == spans
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the whole homes are not here")
+def test_the_lines_of_another_agent_are_followed_likewise(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GEMINI_CLI_HOME", str(tmp_path))
+    live = Live(Gemini())
+    lines = written(SHARED / "gemini-0.61.0" / "home")
+    for now_ns, name, line in lines:
+        append(tmp_path, name, line, now_ns)
+        live.look(now_ns + _LATER_NS)
+    live.look(lines[-1][0] + _HOURS_NS)
+    assert live.spans == at_once(lines[-1][0], Gemini())
+    assert len(live.spans) > 20
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="the whole homes are not here")
+def test_a_database_is_read_again_where_a_session_has_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    source = SHARED / "opencode-1.18.33" / "home" / ".local" / "share" / "opencode" / "opencode.db"
+    place = tmp_path / "opencode" / "opencode.db"
+    place.parent.mkdir()
+    live = Live(OpenCode())
+    with closing(sqlite3.connect(f"file:{source}?mode=ro&immutable=1", uri=True)) as whole:
+        moments = sorted(at for (at,) in whole.execute("SELECT time_updated FROM part"))
+    for until in moments[::20]:
+        part = tmp_path / "part.db"
+        part.write_bytes(source.read_bytes())
+        with closing(sqlite3.connect(part)) as cut:
+            for table in ("session", "part", "message"):
+                cut.execute(f"DELETE FROM {table} WHERE time_created > ?", [until])
+            for table in ("part", "message"):
+                cut.execute(f"DELETE FROM {table} WHERE session_id NOT IN (SELECT id FROM session)")
+            cut.commit()
+        part.replace(place)
+        live.look(until * 1_000_000 + _LATER_NS)
+    place.unlink()
+    place.write_bytes(source.read_bytes())
+    now_ns = time.time_ns() + _HOURS_NS
+    live.look(now_ns)
+    whole_spans = at_once(now_ns, OpenCode())
+    assert live.spans == whole_spans
+    assert len(whole_spans) > 20
 
 
 def follow(then: Callable[[Following], None]) -> None:

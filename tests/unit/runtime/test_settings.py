@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from typing import TYPE_CHECKING
+import re
+import sqlite3
+import tomllib
+from pathlib import Path
 
 import pytest
 
+import orchwatch
 from orchwatch.runtime import settings
 from orchwatch.runtime.agents import Limits
 from orchwatch.runtime.event import Event
@@ -19,8 +24,7 @@ from orchwatch.runtime.state import StateError
 from orchwatch.targets.config import ConfigError
 from orchwatch.targets.knobs import KNOBS, Settings
 
-if TYPE_CHECKING:
-    from pathlib import Path
+PAGE = Path(orchwatch.__file__).parents[2] / "docs" / "benchmarks.md"
 
 
 @pytest.fixture
@@ -38,6 +42,26 @@ def test_every_setting_has_a_knob_and_a_default_within_its_bounds() -> None:
         assert knob.broken_rule(knob.default) is None
         for beyond in (knob.lowest - 1, knob.highest + 1, True, "1", None, float("nan")):
             assert knob.broken_rule(beyond) is not None
+
+
+def test_the_page_names_the_defaults() -> None:
+    (table,) = re.findall(
+        r"^```toml\n(\[tuning\].*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE
+    )
+    assert tomllib.loads(table)["tuning"] == dataclasses.asdict(Settings())
+
+
+def test_by_default_a_state_s_log_is_written_back_as_seldom_as_sqlite_does_it(
+    tmp_path: Path,
+) -> None:
+    with SessionStateManager(tmp_path, "s") as state, state.database.reading() as connection:
+        (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
+        (pages,) = connection.execute("PRAGMA wal_autocheckpoint").fetchone()
+    plain = sqlite3.connect(tmp_path / "plain.sqlite3")
+    (plain_bytes,) = plain.execute("PRAGMA page_size").fetchone()
+    (plain_pages,) = plain.execute("PRAGMA wal_autocheckpoint").fetchone()
+    plain.close()
+    assert pages * page_bytes == plain_pages * plain_bytes
 
 
 def test_the_runtime_takes_each_setting_from_the_user_s_file(own: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from orchwatch.errors import OrchwatchError, UsageError
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
+    from typing import TextIO
 
 
 def add_argument(parser: argparse.ArgumentParser) -> None:
@@ -29,6 +30,44 @@ def write(command: str, arguments: argparse.Namespace, text: str) -> None:
         sys.stdout.write(text)
         return
     put(command, arguments.output, text.encode("utf-8", "replace"))
+
+
+def stream(
+    command: str, arguments: argparse.Namespace, write_to: Callable[[TextIO], object]
+) -> None:
+    """The same for what is too large to be held: it is written as it is made.
+
+    Args:
+        command: Who asks.
+        arguments: The options.
+        write_to: Writes it all to a file.
+
+    Raises:
+        OrchwatchError: The file cannot be written; a plain one is as it was.
+    """
+    from orchwatch.recording import files  # noqa: PLC0415 - slow, see `commands`
+
+    if arguments.output is None:
+        write_to(sys.stdout)
+        return
+    path = os.path.realpath(arguments.output)
+    temporary = f"{path}.{os.getpid()}.tmp" if _is_plain(arguments.output) else None
+    try:
+        if temporary is None:
+            descriptor = os.open(arguments.output, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY)
+        else:
+            descriptor = files.create(temporary)
+        try:
+            with open(descriptor, "w", encoding="utf-8", errors="replace") as file:
+                write_to(file)
+            if temporary is not None:
+                os.replace(temporary, path)
+        except BaseException:
+            if temporary is not None:
+                os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise _unwritable(command, arguments.output, error) from error
 
 
 def put(command: str, path: str, content: bytes) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 _NAME_COLUMNS = 1000
 _SPEEDSCOPE = "https://www.speedscope.app/file-format-schema.json"
 _PROCESS = 1
+_AT_ONCE = 1000
 _US_PER_NS = 1000
 _STATUS_ERROR = 2  # OTLP
 
@@ -96,13 +97,19 @@ def chrome(tree: SpanTree, title: str, file: TextIO) -> None:
     for (agent, number), thread in threads.items():
         name = safe(agent, _NAME_COLUMNS) or "main"
         events.append(_metadata("thread_name", thread, f"{name} {number + 1}" if number else name))
-    events += [_event(tree, place, threads[lane], first_ns) for place, lane in enumerate(placed)]
-    document: dict[str, Any] = {
-        "displayTimeUnit": "ns",
-        "otherData": {"exporter": f"orchwatch {__version__}", "first_start_ns": str(first_ns)},
-        "traceEvents": events,
-    }
-    json_document.render(document, file, indent=None)
+    about = {"exporter": f"orchwatch {__version__}", "first_start_ns": str(first_ns)}
+    in_ascii = json_document.ascii_only(file)
+    head = json_document.dumps({"displayTimeUnit": "ns", "otherData": about, "traceEvents": []})
+    file.write(head.removesuffix("]}"))
+    file.write(json_document.dumps(events, ascii_only=in_ascii)[1:-1])
+    # Piece by piece: as one text, a million spans take more memory than all else.
+    for first in range(0, len(placed), _AT_ONCE):
+        piece = [
+            _event(tree, place, threads[placed[place]], first_ns)
+            for place in range(first, min(first + _AT_ONCE, len(placed)))
+        ]
+        file.write(", " + json_document.dumps(piece, ascii_only=in_ascii)[1:-1])
+    file.write("]}\n")
 
 
 def _metadata(name: str, thread: int, value: str) -> dict[str, Any]:

@@ -51,8 +51,13 @@ def render(value: object, file: TextIO, *, indent: int | None = 2) -> None:
     Infinity and NaN, which JSON has no word for, become null. Where the file cannot hold every
     character (`LC_ALL=C`), all but ASCII is escaped.
     """
+    file.write(dumps(value, indent=indent, ascii_only=ascii_only(file)) + "\n")
+
+
+def ascii_only(file: TextIO) -> bool:
+    """Whether a file cannot hold every character."""
     encoding = (getattr(file, "encoding", None) or "utf-8").lower().replace("-", "")
-    file.write(dumps(value, indent=indent, ascii_only=encoding != "utf8") + "\n")
+    return encoding != "utf8"
 
 
 def moment(time_ns: int) -> str:

@@ -50,6 +50,7 @@ _KEY = f"hash({_SHARED})"
 _OWN = f"SELECT {_KEY}, span_id, parent_span_id, end_ns - duration_ns, end_ns FROM span WHERE "  # noqa: S608 - no value stands in it
 _COMMON = f"SELECT DISTINCT {_KEY}, {_SHARED} FROM span WHERE "  # noqa: S608
 _HOOK = 8
+_AT_ONCE = 10_000
 _OF_TRACE = "trace_id = try_cast($trace_id AS UUID)"
 _OF_TRACES = "trace_id IN (SELECT unnest($trace_ids::VARCHAR[])::UUID)"
 _OF_FAMILIES = "family IN (SELECT unnest($families)) AND "
@@ -154,21 +155,21 @@ def _once(ordered: list[Outline]) -> list[Outline]:
 def _asked(store: Store, where: str, values: Mapping[str, Any]) -> list[Outline]:
     """The spans that an SQL condition selects, by start."""
 
-    def ask(connection: engine.Connection) -> tuple[list[tuple[Any, ...]], dict[int, Any]]:
-        # Both at once: a store that is read anew in between may hold more.
-        own = connection.execute(_OWN + where + _ORDER, values).fetchall()
-        common = connection.execute(_COMMON + where, values).fetchall()
-        return own, {key: texts for key, *texts in common}
+    def ask(connection: engine.Connection) -> list[Outline]:
+        # Both in one: a store that is read anew in between may hold more.
+        shared = {}
+        for key, *texts in connection.execute(_COMMON + where, values).fetchall():
+            texts[_HOOK:] = map(unescaped, texts[_HOOK:])
+            shared[key] = texts[0], texts[1:3], texts[3:]
+        make, found = Outline._make, []
+        answer = connection.execute(_OWN + where + _ORDER, values)
+        while rows := answer.fetchmany(_AT_ONCE):
+            for key, span_id, parent_id, start_ns, end_ns in rows:
+                trace_id, names, rest = shared[key]
+                found.append(make((trace_id, span_id, parent_id, *names, start_ns, end_ns, *rest)))
+        return found
 
-    own, common = store.asked(ask)
-    for texts in common.values():
-        texts[_HOOK:] = map(unescaped, texts[_HOOK:])
-    made = {key: (texts[0], tuple(texts[1:3]), tuple(texts[3:])) for key, texts in common.items()}
-    make, found = Outline._make, []
-    for key, span_id, parent_span_id, start_ns, end_ns in own:
-        trace_id, names, rest = made[key]
-        found.append(make((trace_id, span_id, parent_span_id, *names, start_ns, end_ns, *rest)))
-    return found
+    return store.asked(ask)
 
 
 def unescaped(written: str | None) -> str | None:

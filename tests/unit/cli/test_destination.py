@@ -23,6 +23,7 @@ COMMANDS = {
     "export": ["export", "--format", "csv", "--since", "all", "-o"],
     "bundle": ["export", "--since", "all", "--bundle"],
     "sql": ["sql", "select 1 as one", "-o"],
+    "flame": ["flame", "--format", "chrome", "--since", "all", "-o"],
 }
 WORDS = pytest.mark.parametrize("words", COMMANDS.values(), ids=COMMANDS)
 
@@ -91,3 +92,24 @@ def test_ctrl_c_ends_a_question_that_would_take_years() -> None:
         else:
             process.kill()
     assert process.returncode in (130, -signal.SIGINT)
+
+
+@WORDS
+def test_what_cannot_be_written_leaves_the_file_as_it_was_and_nothing_beside_it(
+    words: list[str], tmp_path: Path
+) -> None:
+    path = tmp_path / "out"
+    path.write_text("before")
+    before = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (8, 8))\n"
+    run = "import sys; from orchwatch.cli.main import main; sys.exit(main(sys.argv[1:]))"
+    ended = subprocess.run(
+        [sys.executable, "-c", before + run, *words, str(path)],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.endswith(f"{path} cannot be written: File too large\n")
+    assert path.read_text() == "before"
+    assert [one.name for one in tmp_path.iterdir() if one.name.startswith("out")] == ["out"]

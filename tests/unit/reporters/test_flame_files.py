@@ -89,7 +89,11 @@ def test_speedscope_has_a_weight_for_each_stack_and_frames_that_are_there() -> N
     assert all(frame["name"].isprintable() for frame in found["shared"]["frames"])
 
 
-def test_chrome_has_each_span_once_in_microseconds_and_a_name_for_each_thread() -> None:
+@pytest.mark.parametrize("at_once", [1, 7, 1000])
+def test_chrome_has_each_span_once_in_microseconds_and_a_name_for_each_thread(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(flame_files, "_AT_ONCE", at_once)
     made = SpanTree(spans(), as_recorded=True)
     found = json.loads(written(flame_files.chrome, made, "title"))
     complete = [event for event in found["traceEvents"] if event["ph"] == "X"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orchwatch.cli import destination, filters, which_spans, window
@@ -76,9 +77,11 @@ def run(arguments: argparse.Namespace) -> int:
             from orchwatch.analysis.span_tree import SpanTree  # noqa: PLC0415
             from orchwatch.reporters import flame_files  # noqa: PLC0415
 
-            flame_files.chrome(SpanTree(now.spans(), as_recorded=True), now.title, file)
-        else:
-            _write(arguments.format, [one for one in (now, before) if one], store, file)
+            tree = SpanTree(now.spans(), as_recorded=True)
+            write = partial(flame_files.chrome, tree, now.title)
+            destination.stream(_NAME, arguments, write)
+            return 0
+        _write(arguments.format, [one for one in (now, before) if one], store, file)
     destination.write(_NAME, arguments, file.getvalue())
     return 0
 

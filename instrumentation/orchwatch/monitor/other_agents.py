@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from orchwatch.agents.sessions.spans import Span
 
 _INTERVAL_S = 1.0
-_SHARE = 0.02  # of the time may go into looking, however many files there are
+_SHARE = 0.02  # of the time may go into looking for new files, however many there are
+_HOT_S = 1800.0  # after which a file that was not written to is looked at with all others
 _MAX_FILES = 5000
 _FORGET_NS = 24 * 3600 * 1_000_000_000
 _HARMLESS = ("blank", "unknown", "half-written", "compressed")  # reasons that mean no loss
@@ -85,7 +86,8 @@ class OtherAgent:
             self._files[key] = _Followed(session_id, Tail.restored(path, position), state)
         self._versions: dict[str, str] = saved.get("versions", {})
         self._looks: dict[str, list[int]] = {}
-        self._next_s = 0.0
+        self._hot: dict[str, float] = {}  # files that were written to lately, and when that was
+        self._next_s = self._round_s = 0.0
         self._began_ns = time.time_ns()
         self.looks_back = False  # something may be written already: it must be looked up
         self._looked_back = False
@@ -109,16 +111,23 @@ class OtherAgent:
         """
         if now_s < self._next_s:
             return False
+        self._next_s = now_s + _INTERVAL_S
+        begun_s = time.monotonic()
+        is_round = now_s >= self._round_s
+        paths: Iterable[str] = list(self._hot)
+        if is_round:
+            paths = session_files(existing(self._reader), self._reader.suffixes)
         known = {followed.tail.path for followed in self._files.values()}
-        changed = [
-            path
-            for path in session_files(existing(self._reader), self._reader.suffixes)
-            if self._is_new(path, known)
-        ]
+        changed = [path for path in paths if self._is_new(path, known)]
+        if is_round:
+            took_s = time.monotonic() - begun_s
+            self._round_s = now_s + max(_INTERVAL_S, took_s / _SHARE)
+        self._hot.update(dict.fromkeys(changed, now_s))
+        for path, changed_s in list(self._hot.items()):
+            if now_s - changed_s > _HOT_S:
+                del self._hot[path]
         if changed:
             self._read(changed)
-        took_s = time.monotonic() - now_s
-        self._next_s = now_s + max(_INTERVAL_S, took_s / _SHARE)
         return bool(changed)
 
     def finished(self, now_ns: int) -> list[Span]:

@@ -203,6 +203,21 @@ def test_the_monitor_records_them_as_their_own_service_and_counts_their_tokens(
     assert again == spans
 
 
+def test_a_file_that_was_written_to_lately_does_not_wait_for_all_others(
+    codex: Path, tmp_path: Path
+) -> None:
+    live = Live()
+    lines = some_lines(tmp_path / "made")
+    append(codex / "sessions", *lines[0][1:], lines[0][0])
+    live.agent.step(10)
+    live.agent._round_s = 1000.0  # as if there were very many
+    for now_ns, name, line in lines[1:3]:
+        append(codex / "sessions", name, line, now_ns)
+    assert not live.agent.step(10.5)
+    assert live.agent.step(11)
+    assert not live.agent.step(12)
+
+
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the whole homes are not here")
 def test_the_lines_of_another_agent_are_followed_likewise(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -149,6 +149,7 @@ INHERITED_ATTRIBUTES = (SESSION_ID, GEN_AI_AGENT_NAME, GEN_AI_CONVERSATION_ID)
 
 # Resource attributes.
 SERVICE_NAME = "service.name"
+UNKNOWN_SERVICE = "unknown_service"  # as the SDK calls one without a name
 SERVICE_INSTANCE_ID = "service.instance.id"
 PROCESS_PID = "process.pid"
 HOST_NAME = "host.name"
@@ -185,6 +186,13 @@ CONSISTENCY_VIOLATIONS = "orchestration.state.consistency.violations"
 STORAGE_SIZE = "orchestration.storage.size"
 STORAGE_GROWTH = "orchestration.storage.growth"
 TOKEN_USAGE = "orchestration.token.usage"  # noqa: S105 - as above
+# Of call paths, with and without what they call; their order sorts callers before what they call.
+CALL_SELF_TIME = "orchestration.call.self.time"
+CALL_TIME = "orchestration.call.time"
+CALL_PATH = "orchestration.call.path"
+CALL_ORDER = "orchestration.call.order"
+CALL_LEVEL = "orchestration.call.level"
+CALL_SEPARATOR = ";"  # between the names of a path
 TASK_THROUGHPUT = "orchestration.task.throughput"
 TASK_SUCCESS_RATIO = "orchestration.task.success.ratio"
 TASK_ERROR_RATIO = "orchestration.task.error.ratio"

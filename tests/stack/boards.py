@@ -91,11 +91,20 @@ def panel(name: str, title: str) -> Json:
 def shown(stack: Stack, name: str, title: str, span: Span, **chosen: str) -> list[Frame]:
     """What a panel shows: each frame that its transformations leave."""
     one = panel(name, title)
+    return evaluated(_frames(stack, name, one, span, chosen), one.get("transformations", []))
+
+
+def flame(stack: Stack, name: str, title: str, span: Span, **chosen: str) -> list[Json]:
+    """The bars of a flame graph, see `bars`."""
+    one = panel(name, title)
+    return bars(_frames(stack, name, one, span, chosen), one["transformations"])
+
+
+def _frames(
+    stack: Stack, name: str, one: Json, span: Span, chosen: Mapping[str, str]
+) -> list[Json]:
     values = variables(stack, name, span, chosen)
-    frames = [
-        frame for target in one["targets"] for frame in asked(stack, one, target, span, values)
-    ]
-    return evaluated(frames, one.get("transformations", []))
+    return [frame for target in one["targets"] for frame in asked(stack, one, target, span, values)]
 
 
 def rows(stack: Stack, name: str, title: str, span: Span, **chosen: str) -> list[Json]:
@@ -321,6 +330,13 @@ def evaluated(
 def _evaluated(asked: str, pins: Path) -> list[Frame]:
     found = json.loads(_run("evaluate.mjs", pins, asked=asked))
     return [Frame(one["name"], one["length"], one["columns"]) for one in found]
+
+
+def bars(frames: list[Json], transformations: list[Json]) -> list[Json]:
+    """What Grafana's flame graph draws of frames: each bar, see `flame.mjs`."""
+    asked = json.dumps({"frames": frames, "transformations": transformations})
+    found: list[Json] = json.loads(_run("flame.mjs", EVALUATION, asked=asked))
+    return found
 
 
 def faults(pages: list[Path], pins: Path) -> list[str]:

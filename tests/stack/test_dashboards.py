@@ -52,6 +52,7 @@ EXCEPTIONS = {
     ("operations", "Operations a second", "before"): NO_PAST,
     ("hooks", "Failures by type", "A"): NONE_FAILED,
     ("hooks", "p50, p95 and p99 against the target", "before"): NO_PAST,
+    ("flame", "What took longest of its own", "before"): NO_PAST,
     ("agents", "Messages a second, by what became of them", "C"): "no message need be late",
     ("agents", "Messages a second, by what became of them", "D"): "no message is given up",
     ("session", "Tokens by model", "A"): NO_MODEL,

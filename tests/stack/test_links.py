@@ -33,6 +33,7 @@ SHOWN = {
     "operations": "p95 against target",
     "agents": "Who was busy",
     "hooks": "Each hook",
+    "flame": "This time range",
     "session": "Turns and orchestrations",
     "resources": "CPU",
     "kpis": "Tasks that succeed over time",

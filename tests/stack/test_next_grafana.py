@@ -67,11 +67,18 @@ def answers(panel: Json) -> list[Json]:
 def _answer(target: Json) -> list[Json]:
     if target["datasource"]["type"] == "tempo":
         return [_found(target)]
-    labels = dict.fromkeys(re.findall(r"by \((\w+)\)", target["expr"]), "a")
+    grouped = ", ".join(re.findall(r"by \(([\w, ]+)\)", target["expr"]))
+    labels = dict.fromkeys(grouped.split(", "), "a") if grouped else {}
+    named = re.findall(r', "(\w+)", "\$1", "', target["expr"])
+    labels |= dict.fromkeys(named, "a")
     labels |= {"orchestration_operation_name": "a", "target": "b", "alertname": "c"}
     ref = target["refId"]
     if target.get("format") == "table":
-        found = [{"metric": labels | {"target": str(i)}, "value": [1.0, str(i)]} for i in (1, 2)]
+        apart = ("target", semconv.CALL_ORDER.replace(".", "_"))
+        found = [
+            {"metric": labels | dict.fromkeys(apart, str(i)), "value": [1.0, str(i)]}
+            for i in (1, 2)
+        ]
         return [boards.as_table(ref, found, f"Value #{ref}")]
     return [boards.as_series(ref, {"metric": labels, "values": [[1, "1"], [2, "3"]]}, target)]
 

@@ -1,4 +1,4 @@
-"""Ended operations, as figures need them: from lines of the spool or rows of the store."""
+"""Ended spans, as figures need them: from lines of the spool or rows of the store."""
 
 from __future__ import annotations
 
@@ -24,21 +24,23 @@ _NO_SPAN = "0" * 16
 _SPANS = b'"spans":[{"traceId":"'
 _REST = re.compile(
     rb'([0-9a-f]{32})","spanId":"([0-9a-f]{16})",(?:"parentSpanId":"([0-9a-f]{16})",)?'
-    rb'"name":"[^"\\\x00-\x1f]*","kind":\d,"startTimeUnixNano":"(\d{1,19})",'
+    rb'"name":"([^"\\\x00-\x1f]*)","kind":\d,"startTimeUnixNano":"(\d{1,19})",'
     rb'"endTimeUnixNano":"(\d{1,19})","attributes":(\[.*\]),"status":\{"code":(\d)\}\}\]\}\]\}\]\}'
 )
 _SPANS_END = b'"spans":[]}]}]}'
 _MAX_PARSED = 4096
 
 _Process = tuple[str | None, str | None, str | None]
-_Attributes = tuple[str | None, str | None, str | None, str | None]
+_Attributes = tuple[
+    str | None, str | None, str | None, str | None, str | None, str | None
+]  # as `_of_attributes` returns them
 
 
 class EndedOperation(NamedTuple):
-    """An operation that ended.
+    """A span that ended, an operation or not.
 
     Attributes:
-        operation: Its name.
+        operation: The operation's name; empty where the span is none.
         end_ns: When it ended, in Unix nanoseconds.
         duration_ns: How long it took.
         failed: Whether it failed.
@@ -50,6 +52,11 @@ class EndedOperation(NamedTuple):
         service: Which service recorded it.
         host: On which host.
         pid: By which process.
+        trace_id: 32 hexadecimal digits; empty, as the following, where the store had it.
+        name: The span's name.
+        hook: What a hook is called; None of anything else, and where unknown.
+        hook_event: The event that the hook ran for, likewise.
+        is_operation: Whether it is an operation.
     """
 
     operation: str
@@ -64,6 +71,11 @@ class EndedOperation(NamedTuple):
     service: str | None
     host: str | None
     pid: str | None
+    trace_id: str = ""
+    name: str = ""
+    hook: str | None = None
+    hook_event: str | None = None
+    is_operation: bool = True
 
 
 class Reader:
@@ -74,7 +86,7 @@ class Reader:
         self._attributes: dict[bytes, _Attributes] = {}
 
     def read(self, line: bytes) -> list[EndedOperation]:
-        """The operations of a line; unreadable ones are left out.
+        """The spans of a line; unreadable ones are left out.
 
         `store.lines` counts what is unreadable, and reads the same out of the same line.
         """
@@ -98,7 +110,7 @@ class Reader:
             if process is None:
                 return None
             _keep(self._processes, before, process)
-        _, span_id, parent, start, end, encoded, status = rest.groups()
+        trace_id, span_id, parent, name, start, end, encoded, status = rest.groups()
         attributes = self._attributes.get(encoded)
         if attributes is None:
             try:
@@ -107,13 +119,13 @@ class Reader:
                 return None
             attributes = _of_attributes(pairs)
             _keep(self._attributes, encoded, attributes)
-        operation, session_id, agent, agent_id = attributes
+        operation, session_id, agent, agent_id, hook, event = attributes
         end_ns = int(end)
-        if operation is None or end_ns > _MAX_NS:
+        if end_ns > _MAX_NS:
             return []
         return [
             EndedOperation(
-                operation,
+                operation or "",
                 end_ns,
                 max(0, end_ns - int(start)),
                 status == b"2",
@@ -123,6 +135,11 @@ class Reader:
                 span_id.decode(),
                 None if parent is None or parent == b"0000000000000000" else parent.decode(),
                 *process,
+                trace_id.decode(),
+                name.decode(),
+                hook,
+                event,
+                operation is not None,
             )
         ]
 
@@ -160,15 +177,16 @@ def _process(of_resource: dict[str, Any]) -> _Process:
 
 
 def _of_span(span: dict[str, Any], process: _Process) -> EndedOperation | None:
-    operation, session_id, agent, agent_id = _of_attributes(span.get("attributes"))
+    operation, session_id, agent, agent_id, hook, event = _of_attributes(span.get("attributes"))
     end_ns = int(span["endTimeUnixNano"])
     duration_ns = max(0, end_ns - int(span["startTimeUnixNano"]))
     is_span = _ID.fullmatch(span["spanId"]) and _TRACE_ID.fullmatch(span["traceId"])
-    if operation is None or not is_span or not duration_ns <= end_ns <= _MAX_NS:
+    if not is_span or not duration_ns <= end_ns <= _MAX_NS:
         return None
     parent = span.get("parentSpanId")
+    name = span.get("name")
     return EndedOperation(
-        operation,
+        operation or "",
         end_ns,
         duration_ns,
         int((span.get("status") or {}).get("code") or 0) == _STATUS_ERROR,
@@ -178,17 +196,24 @@ def _of_span(span: dict[str, Any], process: _Process) -> EndedOperation | None:
         span["spanId"].lower(),
         parent.lower() if parent and parent != _NO_SPAN else None,
         *process,
+        span["traceId"].lower(),
+        name if isinstance(name, str) else "",
+        hook,
+        event,
+        operation is not None,
     )
 
 
 def _of_attributes(pairs: Iterable[dict[str, Any]] | None) -> _Attributes:
-    """Operation, session, agent's name and id."""
+    """Operation, session, agent's name and id, a hook's name and event."""
     attributes = _pairs(pairs)
     return (
         _text(attributes.get(semconv.OPERATION_NAME)),
         _text(attributes.get(semconv.SESSION_ID)),
         _text(attributes.get(semconv.GEN_AI_AGENT_NAME)),
         _text(attributes.get(semconv.GEN_AI_AGENT_ID)),
+        _text(attributes.get(semconv.HOOK_NAME)),
+        _text(attributes.get(semconv.HOOK_EVENT_NAME)),
     )
 
 

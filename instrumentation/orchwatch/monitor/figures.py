@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -57,12 +58,12 @@ class Figures:
         self._following = following
         self._looker = spool_backlog.BacklogReader()
         # For the first time when the first figures are ready.
-        self._done_s = {self._export: time.monotonic()}
+        self._done_s = dict.fromkeys((self._export, self._call_times), time.monotonic())
         self._exposed = b"", 0.0
         self._complaints: dict[Callable[[], None], str] = {}
         self._snapshot_interval_s = SNAPSHOT_INTERVAL_S
         self._exports = exports
-        self._export_interval_s = _UNREAD_INTERVAL_S
+        self._export_interval_s = self._call_interval_s = _UNREAD_INTERVAL_S
 
     def measure(self, now_s: float) -> None:
         """Measures what is due, by the monotonic clock."""
@@ -72,6 +73,7 @@ class Figures:
             (self._business, status.BUSINESS_INTERVAL_S),
             (self._snapshot, self._snapshot_interval_s),
             (self._spool, _SPOOL_INTERVAL_S),
+            (self._call_times, self._call_interval_s),
             (self._export, self._export_interval_s),
             (self._patterns.look, patterns.INTERVAL_S),
         ):
@@ -95,8 +97,10 @@ class Figures:
         return said != str(error)
 
     def close(self) -> None:
-        """Stops everything that still runs."""
+        """Stops everything that still runs, and says what is not said yet."""
         self._gatherer.close()
+        with suppress(OSError):  # the next process reads again what could not be stored
+            self._call_times()
 
     def exposition(self) -> bytes:
         """What Prometheus fetches; may be called from any thread."""
@@ -114,6 +118,9 @@ class Figures:
         kpi_export.export(kpi_export.of_business(business))
         self._following.export_tokens()
 
+    def _call_times(self) -> None:
+        self._gatherer.call_times.export(time.time_ns())
+
     def _snapshot(self) -> None:
         started_s = time.process_time()
         taken = self._gatherer.take()
@@ -128,14 +135,19 @@ class Figures:
         backlogs = self._looker.look()
         text = exposition.text(backlogs, spool_backlog.budget_bytes(), losses.read())
         self._exposed = text, time.monotonic()
-        is_read = any(
-            one.family == spool.METRICS
-            and one.age_s is not None
-            and one.age_s < 2 * status.BUSINESS_INTERVAL_S
+        read = {
+            one.family
             for one in backlogs
-        )
-        self._export_interval_s = status.BUSINESS_INTERVAL_S if is_read else _UNREAD_INTERVAL_S
+            if one.age_s is not None and one.age_s < 2 * status.BUSINESS_INTERVAL_S
+        }
+        self._export_interval_s = _interval_s(spool.METRICS in read)
+        # Of whoever measures nothing but operations there are no other metrics in the spool.
+        self._call_interval_s = _interval_s(not read.isdisjoint((spool.METRICS, spool.OPERATIONS)))
 
     def _export(self) -> None:
         if self._exports:
             export_metrics()
+
+
+def _interval_s(is_read: bool) -> float:  # noqa: FBT001 - says what it is about
+    return status.BUSINESS_INTERVAL_S if is_read else _UNREAD_INTERVAL_S

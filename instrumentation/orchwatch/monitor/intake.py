@@ -2,6 +2,8 @@
 
 The spool is read line by line as it grows, whether or not it is compacted meanwhile. It is also
 compacted from here, as by every reader of the store: an uncompacted spool loses its oldest lines.
+What goes into the window goes into the times of call paths, too, which go on from where the process
+before had read to: where the store is ahead of that, the spool still holds the difference.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
+from itertools import starmap
 from typing import TYPE_CHECKING, Any
 
 from orchwatch.monitor.ended_operations import EndedOperation, Reader
@@ -23,7 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from orchwatch.monitor.call_times import CallTimes
     from orchwatch.monitor.window import Window
+    from orchwatch.store.segments import Segment
 
 LOOK_INTERVAL_S = 5.0
 _COMPACT_INTERVAL_S = 60.0
@@ -47,14 +53,16 @@ class Intake:
     Args:
         home: The home directory.
         window: Where operations go.
+        call_times: Where spans go that are not in it yet.
 
     Attributes:
         is_complete: Whether all stored operations are in the window.
     """
 
-    def __init__(self, home: Path, window: Window) -> None:
+    def __init__(self, home: Path, window: Window, call_times: CallTimes) -> None:
         self._home = home
         self._window = window
+        self._call_times = call_times
         self._reader = Reader()
         # Sent again, or sent by another way: spans that wait to be counted, and that are.
         self._late: dict[str, EndedOperation] = {}
@@ -115,9 +123,9 @@ class Intake:
                 continue
             is_late, rows = frame
             if is_late:
-                self._count_late(map(EndedOperation._make, rows))
+                self._count_late(starmap(EndedOperation, rows))
             else:
-                self._add(map(EndedOperation._make, rows))
+                self._add(starmap(EndedOperation, rows))
 
     def _end_compaction(self) -> None:
         """Counts what was late, but for what was counted before."""
@@ -156,24 +164,37 @@ class Intake:
         """Takes in what is new, and lets its caller see to other things after each piece."""
         found = segments.find(self._home / "spool", _FAMILIES)
         for segment in found:
-            offset = self._offsets.get(segment.id, 0)
-            if offset >= segment.size_bytes:
-                continue
             try:
-                for piece, end in segments.read(segment, offset):
-                    rows = (one for line in _lines(piece) for one in self._reader.read(line))
-                    if segment.family == spool.UNDELIVERED:
-                        self._keep_late(rows)
-                    else:
-                        self._add(rows)
-                    self._offsets[segment.id] = end
+                for piece, end in self._pieces_of(segment):
+                    spans = [one for line in _lines(piece) for one in self._reader.read(line)]
+                    if end > self._offsets.get(segment.id, 0):
+                        rows = (one for one in spans if one.is_operation)
+                        if segment.family == spool.UNDELIVERED:
+                            self._keep_late(rows)
+                        else:
+                            self._add(rows)
+                        self._offsets[segment.id] = end
+                    if segment.family == spool.OPERATIONS:
+                        self._call_times.add(spans, segment.id, end)
                     yield
             except OSError:  # dropped meanwhile
                 continue
         known = {segment.id for segment in found}
         self._offsets = {one: offset for one, offset in self._offsets.items() if one in known}
+        self._call_times.looked(known)
         self._compacted &= known
         self._closed = {segment.id for segment in found if segment.closed} - self._compacted
+
+    def _pieces_of(self, segment: Segment) -> Iterator[tuple[bytes, int]]:
+        """What is new of it to the window or the call paths; first what is new to one of them."""
+        offsets = [self._offsets.get(segment.id, 0)]
+        if segment.family == spool.OPERATIONS:
+            offsets.append(self._call_times.offset(segment.id))
+        first, both = min(offsets), max(offsets)
+        if first < both:
+            yield from segments.read(replace(segment, size_bytes=both, closed=False), first)
+        if both < segment.size_bytes:
+            yield from segments.read(segment, both)
 
     def _keep_late(self, rows: Iterable[EndedOperation]) -> None:
         for one in rows:

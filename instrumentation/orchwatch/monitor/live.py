@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from orchwatch.analysis import kpis, probes, snapshot, status
+from orchwatch.monitor.call_times import CallTimes
 from orchwatch.monitor.intake import Intake
 from orchwatch.monitor.window import Window
 from orchwatch.store.selection import Selection
@@ -31,6 +32,9 @@ class LiveGatherer(status.GathererBase):
     Args:
         home: The home directory.
         project: Where coverage and state files are looked for.
+
+    Attributes:
+        call_times: Where time went by call path.
     """
 
     def __init__(self, home: Path, project: Path) -> None:
@@ -38,7 +42,8 @@ class LiveGatherer(status.GathererBase):
         length_ns = kpis.WINDOW_S * NS_PER_S
         self._window = Window(self._targets, length_ns)
         self._window.move_on(time.time_ns())
-        self._intake = Intake(home, self._window)
+        self.call_times = CallTimes(home)
+        self._intake = Intake(home, self._window, self.call_times)
 
     def step(self, now_s: float) -> None:
         """Takes in operations that ended, as is due by the monotonic clock."""

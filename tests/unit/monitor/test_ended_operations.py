@@ -47,7 +47,8 @@ def test_a_line_is_read_alike_whether_or_not_it_is_of_our_own_form(
     for _ in range(2):  # the second time from what was parsed before
         line = record(**{"end_ns": NOW_NS, **changed}).rstrip(b"\n")
         assert reader.read(line) == _slowly(line)
-        assert len(reader.read(line)) == (changed.get("operation", "") is not None)
+        (found,) = reader.read(line)
+        assert found.is_operation == (changed.get("operation", "") is not None)
 
 
 def test_a_line_of_several_spans_gives_each(record: Record) -> None:
@@ -66,9 +67,11 @@ def test_what_is_parsed_once_says_who_it_was(record: Record) -> None:
         duration_ns=5,
         end_ns=NOW_NS,
         failed=True,
+        trace_id="e" * 32,
         span_id="c" * 16,
         parent_span_id="d" * 16,
-        attributes=WHO,
+        attributes=WHO | {semconv.HOOK_NAME: "lint.sh", semconv.HOOK_EVENT_NAME: "Stop"},
+        name="a name",
     ).rstrip(b"\n")
     reader = Reader()
     assert reader.read(line) == [
@@ -85,6 +88,10 @@ def test_what_is_parsed_once_says_who_it_was(record: Record) -> None:
             service="orchestration",
             host=None,
             pid="42",
+            trace_id="e" * 32,
+            name="a name",
+            hook="lint.sh",
+            hook_event="Stop",
         )
     ]
     assert reader._read_own(line) is not None

@@ -14,6 +14,7 @@ from orchwatch import semconv
 from orchwatch.analysis import kpis
 from orchwatch.analysis.busy import Interval
 from orchwatch.monitor import agents, durations, intake, window
+from orchwatch.monitor.call_times import CallTimes
 from orchwatch.monitor.ended_operations import EndedOperation
 from orchwatch.monitor.intake import Intake
 from orchwatch.monitor.window import Window
@@ -56,7 +57,7 @@ class Both:
         # At a whole minute both windows begin at the same nanosecond.
         self.now_ns = -(-time.time_ns() // (60 * S)) * 60 * S
         self.window.move_on(self.now_ns)
-        self.intake = Intake(home, self.window)
+        self.intake = Intake(home, self.window, CallTimes(home))
 
     def take_in(self) -> None:
         """What is there, and what is late: that is asked about once more is there to be counted."""
@@ -327,7 +328,7 @@ def test_a_store_that_cannot_be_read_costs_what_was_before_and_is_said_once(
     record(end_ns=time.time_ns())
     watched = Window(TABLE, HOUR_NS)
     watched.move_on(time.time_ns())
-    taking_in = Intake(home, watched)
+    taking_in = Intake(home, watched, CallTimes(home))
     deadline = time.monotonic() + 60
     while not watched.durations.summaries() and time.monotonic() < deadline:
         taking_in.step(time.monotonic())

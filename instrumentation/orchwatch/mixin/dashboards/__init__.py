@@ -25,6 +25,7 @@ PAGES: Final = (
     "operations",
     "agents",
     "hooks",
+    "flame",
     "session",
     "resources",
     "kpis",

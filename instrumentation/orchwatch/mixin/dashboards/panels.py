@@ -232,6 +232,19 @@ def whole_trace(text: Text, target: Query) -> dashboard.Panel:
     return panel.options({"spanFilters": {"query": "$span", "matchesOnly": False}})
 
 
+def flame(
+    text: Text, *targets: Query, transformations: Sequence[Transformation]
+) -> dashboard.Panel:
+    """A flame graph; the library has no builder for it.
+
+    It takes one frame, whose columns are called `level`, `label`, `value` and `self`: callers
+    first, each followed by all below it, and one row at the top. Another title does not count: the
+    columns must be called so.
+    """
+    panel = _dressed(dashboard.Panel().type("flamegraph"), text, targets, units.NANOSECONDS, None)
+    return panel.options({}).transformations(list(transformations))
+
+
 def column(panel: P, name: str, **properties: Any) -> P:
     """What a column, or a line, has otherwise than the panel."""
     found = [

@@ -50,6 +50,7 @@ _PER: Final = {
 }
 # For how long a report may have been missing before all that it counts is taken for new.
 _REMEMBERED: Final = "1h"
+_REPORTED_WITHIN: Final = "1d"
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -126,6 +127,18 @@ def at_ends(counter: str, window: str, by: str = "") -> str:
     """
     before = f"{counter} offset {window}"
     return f"sum {by}({counter} - ({before} <= {counter} or {counter} * 0))"
+
+
+def grown(counter: str, window: str) -> str:
+    """The same of a counter that outlives its process and is reported when it changes.
+
+    It is reported twice a day at least, so what it was before the window is found within a day
+    before. Where it is not, nobody reported it, and the first report says what it was: 0 where it
+    began in the window. `increase` would extrapolate from the few reports there are.
+    """
+    now = f"last_over_time({counter}[{window}])"
+    before = f"last_over_time({counter}[{_REPORTED_WITHIN}] offset {window})"
+    return f"{now} - ({before} <= {now} or min_over_time({counter}[{window}]))"
 
 
 def all_of(*conditions: str) -> str:

@@ -39,22 +39,48 @@ _Alike = tuple[str, str, str | None, str | None, str | None, str | None]
 
 
 class _Trace:
-    """A trace.
+    """A trace; most have one span.
 
     Attributes:
-        spans: By id, as they came.
-        counted: How many of them are counted, the first ones.
+        first: The span that came first.
+        more: The others by id, as they came; None without any.
+        counted: How many of all are counted, the first ones.
         heard_s: When one came last, by the monotonic clock.
         waits: Whether a caller was missing when that was looked at last.
     """
 
-    __slots__ = ("counted", "heard_s", "spans", "waits")
+    __slots__ = ("counted", "first", "heard_s", "more", "waits")
 
-    def __init__(self) -> None:
-        self.spans: dict[str, EndedOperation] = {}
+    def __init__(self, span: EndedOperation, now_s: float) -> None:
+        self.first = span
+        self.more: dict[str, EndedOperation] | None = None
         self.counted = 0
-        self.heard_s = 0.0
+        self.heard_s = now_s
         self.waits = False
+
+    def take(self, span: EndedOperation, now_s: float) -> bool:
+        """Takes one more; False where it is known."""
+        if self.more is None:
+            self.more = {}
+        if span.span_id in self.more or span.span_id == self.first.span_id:
+            return False
+        self.more[span.span_id] = span
+        self.heard_s, self.waits = now_s, False
+        return True
+
+    def spans(self) -> list[EndedOperation]:
+        """All, as they came."""
+        return [self.first, *self.more.values()] if self.more else [self.first]
+
+    def is_whole(self) -> bool:
+        """Whether the callers of what is not counted are there."""
+        if not self.more:
+            self.waits = self.first.parent_span_id is not None
+        else:
+            known = {None, self.first.span_id, *self.more}
+            uncounted = self.spans()[self.counted :]
+            self.waits = any(one.parent_span_id not in known for one in uncounted)
+        return not self.waits
 
 
 class CallTraces:
@@ -67,25 +93,23 @@ class CallTraces:
     def __init__(self, paths: CallPaths) -> None:
         self._paths = paths
         self._traces: dict[str, _Trace] = {}  # the longest silent first
-        self._open: dict[str, None] = {}  # of which something is not counted
+        self._open: dict[str, _Trace] = {}  # of which something is not counted
         self._number = 0
 
     def add(self, spans: Iterable[EndedOperation], now_s: float) -> None:
         """Takes spans that ended; each counts once."""
-        traces, number = self._traces, 0
+        traces, opened = self._traces, self._open
         for span in spans:
             trace_id = span.trace_id
-            trace = traces.pop(trace_id, None)
+            trace = traces.get(trace_id)
             if trace is None:
-                trace = _Trace()
-            traces[trace_id] = trace
-            if span.span_id in trace.spans:
+                traces[trace_id] = opened[trace_id] = _Trace(span, now_s)
+            elif trace.take(span, now_s):
+                del traces[trace_id]
+                traces[trace_id] = opened[trace_id] = trace
+            else:
                 continue
-            trace.spans[span.span_id] = span
-            trace.heard_s, trace.waits = now_s, False
-            self._open[trace_id] = None
-            number += 1
-        self._number += number
+            self._number += 1
 
     def count(self, now_s: float, now_ns: int, *, quiet_s: float = QUIET_S) -> bool:
         """Counts the traces that are whole, those that waited for too long, and those too many.
@@ -99,11 +123,12 @@ class CallTraces:
             Whether there were any.
         """
         too_many = self._too_many()
-        due = {one: self._traces[one] for one in too_many if one in self._open}
-        for trace_id in self._open:
-            trace = self._traces[trace_id]
+        due = {one: self._open[one] for one in too_many if one in self._open}
+        for trace_id, trace in self._open.items():
             silent_s = now_s - trace.heard_s
-            if silent_s >= WAIT_S or (not trace.waits and silent_s >= quiet_s and _is_whole(trace)):
+            if silent_s >= quiet_s and (
+                silent_s >= WAIT_S or (not trace.waits and trace.is_whole())
+            ):
                 due[trace_id] = trace
         self._count(due, now_ns)
         for trace_id in too_many:
@@ -117,11 +142,7 @@ class CallTraces:
 
     def uncounted(self) -> list[EndedOperation]:
         """The spans that are not counted yet."""
-        return [
-            span
-            for trace_id in self._open
-            for span in _since(self._traces[trace_id], self._traces[trace_id].counted)
-        ]
+        return [one for trace in self._open.values() for one in trace.spans()[trace.counted :]]
 
     def _too_many(self) -> list[str]:
         found, number = [], self._number
@@ -129,7 +150,7 @@ class CallTraces:
             if number <= MAX_SPANS:
                 break
             found.append(trace_id)
-            number -= len(trace.spans)
+            number -= len(trace.spans())
         return found
 
     def _count(self, due: dict[str, _Trace], now_ns: int) -> None:
@@ -137,19 +158,21 @@ class CallTraces:
         now: defaultdict[str, list[Outline]] = defaultdict(list)
         alone: defaultdict[_Alike, int] = defaultdict(int)  # their times together
         for trace_id, trace in due.items():
-            spans = _since(trace, trace.counted)
-            latest_ns = spans[0].end_ns if len(spans) == 1 else max(one.end_ns for one in spans)
+            latest_ns = trace.first.end_ns
+            if trace.more:
+                latest_ns = max(one.end_ns for one in trace.spans()[trace.counted :])
             if latest_ns > now_ns + AHEAD_NS:
                 continue  # has not happened
             if latest_ns < now_ns - _LIVE_NS:
                 self._forget(trace_id)  # does not happen now
                 continue
             del self._open[trace_id]
-            number, trace.counted = trace.counted, len(trace.spans)
-            if trace.counted == 1:
-                alone[_alike(spans[0])] += spans[0].duration_ns
+            if not trace.more:
+                trace.counted = 1
+                alone[_alike(trace.first)] += trace.first.duration_ns
                 continue
-            spans = list(trace.spans.values())
+            spans = trace.spans()
+            number, trace.counted = trace.counted, len(spans)
             if number:
                 _divide(spans[:number], before)
             _divide(spans, now)
@@ -163,20 +186,7 @@ class CallTraces:
     def _forget(self, trace_id: str) -> None:
         self._open.pop(trace_id, None)
         trace = self._traces.pop(trace_id, None)
-        self._number -= len(trace.spans) if trace else 0
-
-
-def _since(trace: _Trace, number: int) -> Sequence[EndedOperation]:
-    return list(trace.spans.values())[number:]
-
-
-def _is_whole(trace: _Trace) -> bool:
-    spans = trace.spans
-    for span in _since(trace, trace.counted):
-        if span.parent_span_id is not None and span.parent_span_id not in spans:
-            trace.waits = True
-            return False
-    return True
+        self._number -= len(trace.spans()) if trace else 0
 
 
 def _flame(outlines: list[Outline]) -> flame.Flame:

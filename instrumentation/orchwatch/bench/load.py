@@ -80,7 +80,7 @@ class _Reports:
                 (self.done, "to an end") if self.going else (self.ready, "as far as ready")
             )
             raise BenchmarkError(
-                f"bench: {arrived} of {self.processes} processes came {where}, and then nothing"
+                f"{arrived} of {self.processes} processes came {where}, and then nothing"
                 f" happened for {_SILENCE_S:g} s"
             )
 

@@ -26,6 +26,7 @@ _BUILT_IN = {
     "codex": "orchwatch.agents.codex.reader:Codex",
     "gemini-cli": "orchwatch.agents.gemini.reader:Gemini",
     "opencode": "orchwatch.agents.opencode.reader:OpenCode",
+    "qwen-code": "orchwatch.agents.qwen.reader:Qwen",
     "claude-code": "orchwatch.agents.claude_code.reader:ClaudeCode",
 }
 

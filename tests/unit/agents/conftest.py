@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SHARED = Path(__file__).parents[5] / "shared" / "data" / "agents"
+_LEAST_CHARS = 12  # of a text that is no chance
 KINDS = {
     "requests": "orchestration.api.requests",
     "input": "gen_ai.usage.input_tokens",
@@ -71,6 +73,18 @@ def used(*spans: Span) -> Counter[str]:
     for span in spans:
         total.update({kind: span.attributes.get(key, 0) for kind, key in KINDS.items()})
     return total
+
+
+def said(truth: dict[str, Any]) -> set[str]:
+    """What conversations were about, as it would stand in JSON if it were long enough to tell."""
+    secrets = {str(run["args"][-1]) for run in truth["runs"]}
+    secrets |= {request["text"] for request in truth["requests"] if request.get("text")}
+    for call in truth["tools"]:
+        secrets |= set(map(str, call["args"].values()))
+        secrets |= set(str(call.get("result_head")).splitlines())
+    wanted = {json.dumps(one)[1:-1] for one in secrets if len(one) >= _LEAST_CHARS}
+    assert len(wanted) > _LEAST_CHARS
+    return wanted
 
 
 @pytest.fixture

@@ -47,7 +47,7 @@ class Usage:
         known = self.recent.get(fact.message_id)
         self.requests += known is None
         self.recent[fact.message_id] = list(map(max, counts, known)) if known else counts
-        if fact.time_ns >= self.model_ns:
+        if fact.model and fact.time_ns >= self.model_ns:
             self.model, self.model_ns = fact.model, fact.time_ns
         if len(self.recent) > _MAX_MESSAGES:
             oldest = next(iter(self.recent))

@@ -132,6 +132,14 @@ def _event(session: Session, fact: Fact) -> None:
     session.events.append(fact)
 
 
+def _model_answered(session: Session, fact: facts.ModelAnswered) -> None:
+    """Names the model of a sub-agent too, where its own file does not."""
+    _event(session, fact)
+    if fact.agent_id:
+        usage = owners.agent_of(session, fact).usage
+        usage.model = usage.model or fact.model
+
+
 def _compact_started(session: Session, fact: facts.CompactStarted) -> None:
     starts = {*session.compact_starts, fact.time_ns}
     session.compact_starts = sorted(starts)[-_MAX_COMPACT_STARTS:]
@@ -169,7 +177,7 @@ _REDUCERS: dict[type, Callable[[Session, Any], None]] = {
     facts.AgentEnded: tool_reducer.agent_ended,
     facts.HookRan: _event,
     facts.ApiFailed: _event,
-    facts.ModelAnswered: _event,
+    facts.ModelAnswered: _model_answered,
     facts.SessionCost: _event,
     facts.CommandRan: _event,
     facts.CompactStarted: _compact_started,

@@ -346,14 +346,15 @@ def _usage(usage: Usage) -> dict[str, AttributeValue]:
         return {}
     fresh, output, cache_read, cache_creation, reasoning = usage.sums()
     counted: dict[str, AttributeValue] = {
-        semconv.GEN_AI_REQUEST_MODEL: usage.model,
-        semconv.GEN_AI_RESPONSE_MODEL: usage.model,
         semconv.API_REQUESTS: usage.requests,
         semconv.GEN_AI_USAGE_INPUT_TOKENS: fresh + cache_read + cache_creation,
         semconv.GEN_AI_USAGE_OUTPUT_TOKENS: output,
         semconv.GEN_AI_USAGE_CACHE_READ_TOKENS: cache_read,
         semconv.GEN_AI_USAGE_CACHE_CREATION_TOKENS: cache_creation,
     }
+    if usage.model:
+        counted[semconv.GEN_AI_REQUEST_MODEL] = usage.model
+        counted[semconv.GEN_AI_RESPONSE_MODEL] = usage.model
     if usage.reasons:
         counted[semconv.GEN_AI_USAGE_REASONING_TOKENS] = reasoning
     return counted

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.unit.agents.conftest import SHARED, used
+from tests.unit.agents.conftest import SHARED, said, used
 from tests.unit.agents.damage import damaged, unreadable
 
 from orchwatch.agents.sessions.fields import time_ns
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 HERE = SHARED / "gemini-0.61.0"
 MS = 1_000_000
-_LEAST_CHARS = 12
 
 pytestmark = [
     pytest.mark.usefixtures("home"),
@@ -131,18 +130,6 @@ def test_an_exit_code_is_no_error_of_the_call(
     }
     assert codes == wanted
     assert len(codes) == 2
-
-
-def said(truth: dict[str, Any]) -> set[str]:
-    """What a conversation was about, as far as it is long enough to be no chance."""
-    secrets = {str(run["args"][-1]) for run in truth["runs"]}
-    secrets |= {request["text"] for request in truth["requests"] if request.get("text")}
-    for call in truth["tools"]:
-        secrets |= set(map(str, call["args"].values()))
-        secrets |= set(str(call.get("result_head")).splitlines())
-    wanted = {json.dumps(one)[1:-1] for one in secrets if len(one) >= _LEAST_CHARS}
-    assert len(wanted) > 20
-    return wanted
 
 
 def test_nothing_of_the_conversation_is_kept(

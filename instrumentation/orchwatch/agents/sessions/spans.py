@@ -42,6 +42,7 @@ NS_PER_S = 1_000_000_000
 
 NOT_COUNTED = ""  # the operation of a span without one: the Collector stores it, and counts none
 _SPANS_PER_LINE = 50
+_UNKNOWN = "unknown"
 
 
 class Span(NamedTuple):
@@ -345,16 +346,16 @@ def _usage(usage: Usage) -> dict[str, AttributeValue]:
     if not usage.requests:
         return {}
     fresh, output, cache_read, cache_creation, reasoning = usage.sums()
+    model = usage.model or _UNKNOWN  # tokens of no model would be counted nowhere
     counted: dict[str, AttributeValue] = {
+        semconv.GEN_AI_REQUEST_MODEL: model,
+        semconv.GEN_AI_RESPONSE_MODEL: model,
         semconv.API_REQUESTS: usage.requests,
         semconv.GEN_AI_USAGE_INPUT_TOKENS: fresh + cache_read + cache_creation,
         semconv.GEN_AI_USAGE_OUTPUT_TOKENS: output,
         semconv.GEN_AI_USAGE_CACHE_READ_TOKENS: cache_read,
         semconv.GEN_AI_USAGE_CACHE_CREATION_TOKENS: cache_creation,
     }
-    if usage.model:
-        counted[semconv.GEN_AI_REQUEST_MODEL] = usage.model
-        counted[semconv.GEN_AI_RESPONSE_MODEL] = usage.model
     if usage.reasons:
         counted[semconv.GEN_AI_USAGE_REASONING_TOKENS] = reasoning
     return counted

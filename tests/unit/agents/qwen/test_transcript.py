@@ -145,6 +145,17 @@ def test_a_sub_agents_tokens_are_counted_by_its_own_file(
     assert not summary.skipped
 
 
+def test_tokens_of_a_model_that_nothing_names_are_counted_too(
+    agent: Make, import_of: Import, imported: Spans
+) -> None:
+    one = agent("Explore-c1", "Explore")
+    one.prompt(1)
+    one.answer(2)
+    import_of("qwen-code", one.path)
+    (run,) = [span for span in imported() if span.is_agent]
+    assert (run.attributes["gen_ai.response.model"], used(run)["input"]) == ("unknown", 100)
+
+
 def test_an_agent_without_a_file_is_counted_once_by_its_events(
     session: Recording, import_of: Import, imported: Spans
 ) -> None:

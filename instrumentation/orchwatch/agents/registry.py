@@ -27,6 +27,7 @@ _BUILT_IN = {
     "gemini-cli": "orchwatch.agents.gemini.reader:Gemini",
     "opencode": "orchwatch.agents.opencode.reader:OpenCode",
     "qwen-code": "orchwatch.agents.qwen.reader:Qwen",
+    "copilot-cli": "orchwatch.agents.copilot.reader:Copilot",
     "claude-code": "orchwatch.agents.claude_code.reader:ClaudeCode",
 }
 

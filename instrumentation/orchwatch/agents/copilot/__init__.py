@@ -1,0 +1,1 @@
+"""Copilot CLI: its files of events become facts."""

@@ -1,0 +1,138 @@
+"""Where Copilot CLI keeps its sessions, and the table of what their requests used."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from orchwatch.agents.copilot.events import USAGE_TABLE, Events
+from orchwatch.agents.reader import Reader, RecordedSession, SessionFile
+from orchwatch.agents.sessions import records
+from orchwatch.agents.sessions.databases import rows
+from orchwatch.agents.sessions.fields import mapping, project_name, text, time_ns, word
+from orchwatch.agents.sessions.lines import LineFile, size_bytes
+from orchwatch.recording import files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from orchwatch.agents.sessions.claims import Claims
+    from orchwatch.agents.sessions.lines import Source
+
+_NAME = "events.jsonl"
+_STORE = "session-store.db"
+_HEAD_BYTES = 1 << 16
+_USED = """
+SELECT id, agent_id, model, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens,
+  reasoning_tokens, created_at
+FROM assistant_usage_events WHERE session_id = ? ORDER BY id
+"""
+
+
+class Copilot(Reader):
+    """Reads `session-state/*/events.jsonl` in `COPILOT_HOME` or `~/.copilot`."""
+
+    name = "copilot-cli"
+    title = "Copilot CLI"
+    provider = "github"
+    knows = "1.0.102"
+
+    def places(self) -> list[str]:
+        home = os.environ.get("COPILOT_HOME") or os.path.expanduser("~/.copilot")
+        return [os.path.join(os.path.abspath(home), "session-state")]
+
+    def find(self, paths: Iterable[str]) -> tuple[list[RecordedSession], list[str]]:
+        found: dict[str, RecordedSession] = {}
+        strange = []
+        for path in paths:
+            if _is_store(path):
+                continue  # read with the sessions that it is about
+            one = _session(path)
+            if one is None:
+                strange.append(path)
+                continue
+            known = found.get(one.session_id)
+            if known is None or known.files[0].size_bytes < one.files[0].size_bytes:
+                found[one.session_id] = one
+        return sorted(found.values(), key=lambda one: (one.began_ns, one.session_id)), strange
+
+    def file_reader(
+        self,
+        session: RecordedSession,
+        file: SessionFile,
+        claims: Claims,
+        state: dict[str, Any] | None = None,
+    ) -> Events:
+        return Events(session.session_id, claims, state)
+
+    def source(self, file: SessionFile, skipped: Counter[str]) -> Source:
+        return _EventFile(file, skipped)
+
+
+class _EventFile(LineFile):
+    """A session's events, behind what the table says of its requests."""
+
+    def __init__(self, file: SessionFile, skipped: Counter[str]) -> None:
+        super().__init__(file.path, skipped)
+        self._session_id = file.identity
+        self._is_begun = False
+
+    def peek(self) -> bool:
+        if not self._is_begun:
+            self._is_begun = True
+            used = self._used()
+            if used:
+                self._records, self._next_offset = [{"type": USAGE_TABLE, "rows": used}], 0
+                return True
+        return super().peek()
+
+    def _used(self) -> list[dict[str, Any]]:
+        folder = os.path.dirname(os.path.abspath(self._path))
+        store = os.path.join(os.path.dirname(os.path.dirname(folder)), _STORE)
+        if not os.path.exists(store):
+            return []
+        try:
+            return rows(store, _USED, [self._session_id])
+        except sqlite3.OperationalError:  # an older one, without the table
+            return []
+        except (OSError, sqlite3.Error):
+            self._skipped[f"unreadable {_STORE}"] += 1
+            return []
+
+
+def _is_store(path: str) -> bool:
+    if os.path.basename(path) != _STORE:
+        return False
+    try:
+        rows(path, "SELECT session_id FROM assistant_usage_events LIMIT 1")
+    except (OSError, sqlite3.Error):
+        return False
+    return True
+
+
+def _session(path: str) -> RecordedSession | None:
+    try:
+        with files.reader(path) as stream:
+            head = stream.read(_HEAD_BYTES)
+    except OSError:
+        return None
+    folder = os.path.basename(os.path.dirname(os.path.abspath(path)))
+    session_id, is_known, began_ns, project = "", False, 0, ""
+    for line in head.split(b"\n"):
+        for record in records.parse(line, Counter()):
+            data = mapping(record.get("data"))
+            begins = record.get("type") == "session.start" and "copilotVersion" in data
+            if begins:
+                session_id = session_id or text(data.get("sessionId"))
+                project = project or project_name(mapping(data.get("context")).get("cwd"))
+            # Where the first line is damaged: the others, in a file of that name.
+            is_event = {"type", "data", "id", "parentId"} <= record.keys()
+            is_known = is_known or begins or (is_event and os.path.basename(path) == _NAME)
+            began_ns = began_ns or (time_ns(record.get("timestamp")) or 0)
+    session_id = session_id or (word(folder) if is_known else "")
+    if not session_id:
+        return None
+    file = SessionFile(path, None, session_id, size_bytes(path))
+    return RecordedSession(session_id, project, (file,), began_ns)

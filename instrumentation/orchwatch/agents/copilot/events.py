@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchwatch.agents.copilot import usage
 from orchwatch.agents.copilot.calls import Calls
+from orchwatch.agents.copilot.incidents import Incidents
+from orchwatch.agents.copilot.kinds import ALIVE, SILENT
 from orchwatch.agents.sessions.claims import Ownership
 from orchwatch.agents.sessions.facts import (
     INTERRUPTED,
@@ -22,11 +24,7 @@ from orchwatch.agents.sessions.facts import (
     AgentStarted,
     AgentWorked,
     ApiFailed,
-    Compacted,
-    CompactStarted,
     Fact,
-    HookRan,
-    InputAsked,
     ProcessEnded,
     ProjectSeen,
     PromptSubmitted,
@@ -41,48 +39,8 @@ if TYPE_CHECKING:
 
     from orchwatch.agents.sessions.claims import Claims
 
+    _Table = Callable[[int, Counter[str]], list[dict[str, Any]]]
     _Read = Callable[[dict[str, Any], dict[str, Any], dict[str, Any]], list[Fact]]
-
-USAGE_TABLE = "orchwatch.usage_table"  # the record that stands for the table's rows
-_MAX_KEPT = 1000
-_SILENT = frozenset(
-    f"session.{kind}"
-    for kind in (
-        "idle",
-        "info",
-        "warning",
-        "model_change",
-        "mode_changed",
-        "plan_changed",
-        "workspace_file_changed",
-        "handoff",
-        "truncation",
-        "snapshot_rewind",
-        "usage_info",
-        "context_changed",
-        "title_changed",
-        "task_complete",
-    )
-) | frozenset(
-    {
-        "system.message",
-        "system.notification",
-        "pending_messages.modified",
-        "skill.invoked",
-        "subagent.configured",
-        "subagent.selected",
-        "subagent.deselected",
-    }
-)
-_ALIVE = frozenset(
-    {
-        "assistant.intent",
-        "assistant.reasoning",
-        "tool.execution_partial_result",
-        "tool.execution_progress",
-        "tool.user_requested",
-    }
-)
 
 
 class Events:
@@ -91,6 +49,8 @@ class Events:
     Args:
         session_id: The session.
         claims: Who owns what several sessions hold.
+        table: Reads the rows about the session's requests that come after one, and counts what it
+            cannot read.
         state: What `state` returned.
 
     Attributes:
@@ -98,11 +58,16 @@ class Events:
     """
 
     def __init__(
-        self, session_id: str, claims: Claims, state: dict[str, Any] | None = None
+        self,
+        session_id: str,
+        claims: Claims,
+        table: _Table,
+        state: dict[str, Any] | None = None,
     ) -> None:
         self.skipped: Counter[str] = Counter()
         self._session_id = session_id
         self._claims = claims
+        self._table = table
         self._state: dict[str, Any] = state or {
             "version": "",
             "turn": None,
@@ -114,7 +79,8 @@ class Events:
             "calls": {},
             "permissions": {},  # requests: the call that asks
             "hooks": {},
-            "rows": [],  # of the table, as long as no record of the file says the same
+            "told": False,  # requests have records in this file
+            "row": 0,  # the last one of the table that was read instead
             "used": usage.nothing(),  # by all records
         }
         self._calls = Calls(self._state)
@@ -124,8 +90,6 @@ class Events:
             "session.shutdown": self._shutdown,
             "session.error": self._error,
             "session.usage_record": self._used,
-            "session.compaction_start": self._compacting,
-            "session.compaction_complete": self._compacted,
             "abort": self._abort,
             "user.message": self._asked,
             "assistant.turn_start": self._request,
@@ -135,15 +99,10 @@ class Events:
             "tool.execution_complete": self._calls.ended,
             "permission.requested": self._calls.asked,
             "permission.completed": self._calls.permitted,
-            "user_input.requested": self._input,
-            "user_input.completed": self._input,
-            "elicitation.requested": self._input,
-            "elicitation.completed": self._input,
             "subagent.started": self._agent_started,
             "subagent.completed": self._agent_ended,
             "subagent.failed": self._agent_ended,
-            "hook.start": self._hook_started,
-            "hook.end": self._hook_ended,
+            **Incidents(self._state).readers(),
         }
 
     @property
@@ -165,12 +124,9 @@ class Events:
             return []
 
     def _read(self, kind: str, record: dict[str, Any]) -> list[Fact]:
-        if kind == USAGE_TABLE:
-            self._state["rows"] = record["rows"]
-            return []
         reader = self._readers.get(kind)
-        if reader is None and kind not in _ALIVE:
-            if kind not in _SILENT:
+        if reader is None and kind not in ALIVE:
+            if kind not in SILENT:
                 self.skipped[f"unknown kind {word(kind) or '?'}"] += 1
             return []
         at, data = time_ns(record.get("timestamp")), record.get("data")
@@ -306,7 +262,7 @@ class Events:
         if found is None:
             self.skipped["unreadable session.usage_record"] += 1
             return []
-        self._state["rows"] = []
+        self._state["told"] = True
         own = text(record.get("id")) or text(about.get("apiCallId"))
         facts = self._counted(own, word(about.get("model")), found, common)
         provider = word(about.get("providerType"))
@@ -316,10 +272,13 @@ class Events:
 
     def _tabled(self, common: dict[str, Any]) -> list[Fact]:
         """What the table says of requests by now, where the file has no records of them."""
+        if self._state["told"]:
+            return []
         facts: list[Fact] = []
-        rows = self._state["rows"]
-        while rows and (time_ns(rows[0].get("created_at")) or 0) <= common["time_ns"]:
-            row = rows.pop(0)
+        for row in self._table(self._state["row"], self.skipped):
+            if (time_ns(row.get("created_at")) or 0) > common["time_ns"]:
+                break
+            self._state["row"] = count(row.get("id"))
             agent = text(row.get("agent_id"))
             whose = {**self._of_session(common), "prompt_id": self._state["turn"]}
             if agent:
@@ -373,55 +332,3 @@ class Events:
         failed = "agent_failed" if record.get("type") == "subagent.failed" else None
         ended = {**self._of_session(common), "agent_id": agent}
         return [AgentEnded(**ended, error_type=failed)] if agent else []
-
-    def _compacting(
-        self, _record: dict[str, Any], _data: dict[str, Any], common: dict[str, Any]
-    ) -> list[Fact]:
-        return [CompactStarted(**common)]
-
-    def _compacted(
-        self, record: dict[str, Any], data: dict[str, Any], common: dict[str, Any]
-    ) -> list[Fact]:
-        if data.get("success") is False:
-            return []
-        return [
-            Compacted(
-                **common,
-                record_id=text(record.get("id")),
-                trigger=word(data.get("trigger")),
-                tokens=count(data.get("preCompactionTokens")),
-            )
-        ]
-
-    def _input(
-        self, record: dict[str, Any], data: dict[str, Any], common: dict[str, Any]
-    ) -> list[Fact]:
-        own, is_answer = text(data.get("requestId")), str(record["type"]).endswith("completed")
-        return [InputAsked(**common, input_id=own, answered=is_answer)] if own else []
-
-    def _hook_started(
-        self, _record: dict[str, Any], data: dict[str, Any], common: dict[str, Any]
-    ) -> list[Fact]:
-        hooks = self._state["hooks"]
-        hooks[text(data.get("hookInvocationId"))] = common["time_ns"]
-        while len(hooks) > _MAX_KEPT:
-            del hooks[next(iter(hooks))]
-        return []
-
-    def _hook_ended(
-        self, _record: dict[str, Any], data: dict[str, Any], common: dict[str, Any]
-    ) -> list[Fact]:
-        own, event = text(data.get("hookInvocationId")), word(data.get("hookType"))
-        start_ns = self._state["hooks"].pop(own, None)
-        if start_ns is None:
-            self.skipped["unreadable hook.end"] += 1
-            return []
-        ran = HookRan(
-            **{**common, "time_ns": start_ns},
-            record_id=own,
-            event=event,
-            name=event,
-            end_ns=common["time_ns"],
-            error_type="hook_error" if data.get("success") is False else None,
-        )
-        return [ran]

@@ -7,19 +7,18 @@ import sqlite3
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from orchwatch.agents.copilot.events import USAGE_TABLE, Events
+from orchwatch.agents.copilot.events import Events
 from orchwatch.agents.reader import Reader, RecordedSession, SessionFile
 from orchwatch.agents.sessions import records
 from orchwatch.agents.sessions.databases import rows
 from orchwatch.agents.sessions.fields import mapping, project_name, text, time_ns, word
-from orchwatch.agents.sessions.lines import LineFile, size_bytes
+from orchwatch.agents.sessions.lines import size_bytes
 from orchwatch.recording import files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from orchwatch.agents.sessions.claims import Claims
-    from orchwatch.agents.sessions.lines import Source
 
 _NAME = "events.jsonl"
 _STORE = "session-store.db"
@@ -27,7 +26,7 @@ _HEAD_BYTES = 1 << 16
 _USED = """
 SELECT id, agent_id, model, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens,
   reasoning_tokens, created_at
-FROM assistant_usage_events WHERE session_id = ? ORDER BY id
+FROM assistant_usage_events WHERE session_id = ? AND id > ? ORDER BY id
 """
 
 
@@ -65,41 +64,27 @@ class Copilot(Reader):
         claims: Claims,
         state: dict[str, Any] | None = None,
     ) -> Events:
-        return Events(session.session_id, claims, state)
-
-    def source(self, file: SessionFile, skipped: Counter[str]) -> Source:
-        return _EventFile(file, skipped)
+        table = _table(file.path, session.session_id)
+        return Events(session.session_id, claims, table, state)
 
 
-class _EventFile(LineFile):
-    """A session's events, behind what the table says of its requests."""
+def _table(path: str, session_id: str) -> Callable[[int, Counter[str]], list[dict[str, Any]]]:
+    """Reads what the table says of a session's requests, after the row of that number."""
+    folder = os.path.dirname(os.path.abspath(path))
+    store = os.path.join(os.path.dirname(os.path.dirname(folder)), _STORE)
 
-    def __init__(self, file: SessionFile, skipped: Counter[str]) -> None:
-        super().__init__(file.path, skipped)
-        self._session_id = file.identity
-        self._is_begun = False
-
-    def peek(self) -> bool:
-        if not self._is_begun:
-            self._is_begun = True
-            used = self._used()
-            if used:
-                self._records, self._next_offset = [{"type": USAGE_TABLE, "rows": used}], 0
-                return True
-        return super().peek()
-
-    def _used(self) -> list[dict[str, Any]]:
-        folder = os.path.dirname(os.path.abspath(self._path))
-        store = os.path.join(os.path.dirname(os.path.dirname(folder)), _STORE)
+    def read(after: int, skipped: Counter[str]) -> list[dict[str, Any]]:
         if not os.path.exists(store):
             return []
         try:
-            return rows(store, _USED, [self._session_id])
+            return rows(store, _USED, [session_id, after])
         except sqlite3.OperationalError:  # an older one, without the table
             return []
         except (OSError, sqlite3.Error):
-            self._skipped[f"unreadable {_STORE}"] += 1
+            skipped[f"unreadable {_STORE}"] += 1
             return []
+
+    return read
 
 
 def _is_store(path: str) -> bool:

@@ -64,7 +64,7 @@ def test_each_component_is_measured_with_no_failure(
 ) -> None:
     words = ("run", "--component", component, "--iterations", "2", "--warmup", "1")
     document = asked(*words, capsys=capsys)
-    assert list(document) == ["results", "machine", "version", "commit", "at"]
+    assert list(document) == ["schema_version", "results", "machine", "version", "commit", "at"]
     for result in document["results"]:
         assert list(result) == KEYS
         assert (result["component"], result["iterations"]) == (component, 2)

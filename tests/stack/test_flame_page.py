@@ -216,3 +216,24 @@ def test_frames_are_nested_whatever_they_are_called() -> None:
     for path, one in expected.items():
         assert (found[path]["value"], found[path]["self"]) == (one.total_ns, one.told_ns)
         assert found[path]["level"] == one.level
+
+
+def test_what_one_query_knows_and_the_other_does_not_draws_no_odd_bar() -> None:
+    # Counters that arrive between the two, into a time range that was empty.
+    def answer(ref: str, *rows: dict[str, str]) -> Json:
+        found = [{"metric": row, "value": [0, "7"]} for row in rows]
+        return boards.as_table(ref, found, f"Value #{ref}")
+
+    top = {ORDER: "a", "level": "0", "label": ALL}
+    one = {ORDER: "ab", "level": "1", "label": "turn"}
+    none = {ORDER: "-", "level": "0", "label": "nothing"}
+    transformations = boards.panel("flame", THIS)["transformations"]
+
+    def labels(total: Json, own: Json) -> list[str]:
+        return [bar["label"] for bar in boards.bars([total, own], transformations)]
+
+    of_both = answer("own", {ORDER: "a"}, {ORDER: "ab"})
+    assert labels(answer("total", one, top), of_both) == [ALL, "turn"]
+    assert labels(answer("total", none), of_both) == ["nothing"]
+    assert labels(answer("total", top, one), answer("own", {ORDER: "-"})) == [ALL, "turn"]
+    assert labels(answer("total", top), of_both) == [ALL]

@@ -49,9 +49,11 @@ def run(kind: Kind, arguments: argparse.Namespace) -> int:
 
 def nothing(what: str, chosen: filters.Chosen, directory: str) -> str:
     """One line that says where nothing was found, and what shows more."""
-    if chosen.words:
-        return f"{what} is stored in {safe(directory)} {chosen.words}.\n"
-    return (
-        f"{what} is stored in {safe(directory)} yet; orchwatch demo shows how it looks, and"
-        " orchwatch claude import takes in recorded sessions.\n"
+    within = f" {chosen.words}" if chosen.words else " yet"
+    hint = (
+        "--since all looks at all there is"
+        if chosen.selection.since_ns is not None
+        else "orchwatch demo shows how it looks, and orchwatch claude import takes in recorded"
+        " sessions"
     )
+    return f"{what} is stored in {safe(directory)}{within}; {hint}.\n"

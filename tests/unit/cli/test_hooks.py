@@ -41,7 +41,9 @@ def test_hooks_are_listed_with_what_a_turn_would_take_without(
 
 def test_without_a_hook_one_line_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["hooks"]) == 0
-    assert capsys.readouterr().out.startswith("No hook is stored in ")
+    said = capsys.readouterr().out
+    assert said.startswith("No hook is stored in ")
+    assert said.endswith("in the last 24h; --since all looks at all there is.\n")
     with operation("state.query"):
         pass
     assert main(["hooks", "--operation", "state.query"]) == 0

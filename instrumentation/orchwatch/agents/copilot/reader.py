@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections import Counter
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from orchwatch.agents.copilot import spans
 from orchwatch.agents.copilot.events import Events
 from orchwatch.agents.reader import Reader, RecordedSession, SessionFile
 from orchwatch.agents.sessions import records
@@ -18,6 +20,7 @@ from orchwatch.recording import files
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from orchwatch.agents.reader import FileReader
     from orchwatch.agents.sessions.claims import Claims
 
 _NAME = "events.jsonl"
@@ -40,21 +43,36 @@ class Copilot(Reader):
 
     def places(self) -> list[str]:
         home = os.environ.get("COPILOT_HOME") or os.path.expanduser("~/.copilot")
-        return [os.path.join(os.path.abspath(home), "session-state")]
+        spans_file = os.environ.get("COPILOT_OTEL_FILE_EXPORTER_PATH")
+        own = [os.path.join(os.path.abspath(home), "session-state")]
+        return [*own, os.path.abspath(spans_file)] if spans_file else own
 
     def find(self, paths: Iterable[str]) -> tuple[list[RecordedSession], list[str]]:
         found: dict[str, RecordedSession] = {}
         strange = []
+        traced: list[tuple[str, set[str]]] = []
         for path in paths:
             if _is_store(path):
                 continue  # read with the sessions that it is about
-            one = _session(path)
+            head = _head(path)
+            one = _session(path, head)
             if one is None:
-                strange.append(path)
+                failed = _failed_requests(path, head)
+                if failed is None:
+                    strange.append(path)
+                else:
+                    traced.append((path, failed))
                 continue
             known = found.get(one.session_id)
             if known is None or known.files[0].size_bytes < one.files[0].size_bytes:
                 found[one.session_id] = one
+        for path, failed in traced:
+            for session_id in sorted(failed & found.keys()):
+                one = found[session_id]
+                file = SessionFile(path, spans.FILE, session_id, size_bytes(path))
+                found[session_id] = replace(one, files=(*one.files, file))
+            # Of sessions that are not here it is all there is, and more than can be read.
+            strange += [path] if failed - found.keys() else []
         return sorted(found.values(), key=lambda one: (one.began_ns, one.session_id)), strange
 
     def file_reader(
@@ -63,9 +81,10 @@ class Copilot(Reader):
         file: SessionFile,
         claims: Claims,
         state: dict[str, Any] | None = None,
-    ) -> Events:
-        table = _table(file.path, session.session_id)
-        return Events(session.session_id, claims, table, state)
+    ) -> FileReader:
+        if file.agent_id == spans.FILE:
+            return spans.Spans(session.session_id, state)
+        return Events(session.session_id, claims, _table(file.path, session.session_id), state)
 
 
 def _table(path: str, session_id: str) -> Callable[[int, Counter[str]], list[dict[str, Any]]]:
@@ -97,12 +116,22 @@ def _is_store(path: str) -> bool:
     return True
 
 
-def _session(path: str) -> RecordedSession | None:
+def _head(path: str) -> bytes:
     try:
         with files.reader(path) as stream:
-            head = stream.read(_HEAD_BYTES)
+            return stream.read(_HEAD_BYTES)
+    except OSError:
+        return b""
+
+
+def _failed_requests(path: str, head: bytes) -> set[str] | None:
+    try:
+        return spans.sessions(path, head)
     except OSError:
         return None
+
+
+def _session(path: str, head: bytes) -> RecordedSession | None:
     folder = os.path.basename(os.path.dirname(os.path.abspath(path)))
     session_id, is_known, began_ns, project = "", False, 0, ""
     for line in head.split(b"\n"):

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from tests.unit.agents.imported import add, by_id, in_memory, spans_of, times_ms, tools, used
 
+from orchwatch import semconv
 from orchwatch.agents.copilot.reader import Copilot
 from orchwatch.cli.main import main
 
@@ -347,3 +348,46 @@ def test_other_files_are_not_its(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["import", str(tmp_path), "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["skipped"] == {"file of no session": 2}
     assert Copilot().places()[0].endswith("session-state")
+
+
+def test_a_request_that_was_tried_again_is_told_by_the_clients_own_spans(
+    log: Log, tmp_path: Path, lines: Lines
+) -> None:
+    def span(own: str, second: float, *, failed: bool, interaction: str = "t1") -> dict[str, Any]:
+        attributes = {
+            "gen_ai.operation.name": "chat",
+            "gen_ai.conversation.id": SESSION,
+            "github.copilot.interaction_id": interaction,
+            **({"error.type": "ModelCallError"} if failed else {}),
+        }
+        return {
+            "type": "span",
+            "spanId": own,
+            "name": "chat big-1",
+            "endTime": [int(log.start_s + second), 0],
+            "attributes": attributes,
+            "status": {"code": 2 if failed else 0, "message": "a secret"},
+            "resource": {"attributes": {"service.name": "github-copilot"}},
+        }
+
+    log.ask(1, "t1")
+    log.answer(9)
+    log.ask(20, "t2")
+    log.write(23, "session.error", errorType="query", statusCode=503)
+    spans = [
+        span("s1", 3, failed=True),
+        span("s2", 5, failed=True),
+        span("s3", 8, failed=False),
+        span("s4", 22, failed=True, interaction="t2"),
+    ]
+    own = tmp_path / "spans.jsonl"
+    own.write_text("".join(json.dumps(one) + "\n" for one in spans))
+    add(Copilot(), log.path, own)
+    found = [one for one in spans_of(lines("history")[0]) if one["name"] == "api.error"]
+    assert [times_ms(one)[1] for one in found] == [log.ms(3), log.ms(5), log.ms(23)]
+    assert [one["attributes"].get(semconv.RETRY_ATTEMPT) for one in found] == [1, 2, None]
+    assert add(Copilot(), log.path, own).spans == 0
+    own.write_text(own.read_text().replace('"t2"', '"t2'))
+    assert Copilot().find([str(log.path), str(own)])[1] == [str(own)]  # a line that is damaged
+    # Of a session that is not here it says too little to make one.
+    assert Copilot().find([str(own)]) == ([], [str(own)])

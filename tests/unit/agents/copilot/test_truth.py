@@ -76,6 +76,24 @@ def test_all_is_as_the_models_side_saw_it(own: Path, truth: dict[str, Any], line
     assert add(Copilot(), own).spans == 0
 
 
+def test_its_file_of_spans_tells_of_requests_that_were_tried_again(
+    own: Path, truth: dict[str, Any]
+) -> None:
+    """The one that ends its turn is in the events too, and counts once."""
+    before, _, _ = in_memory(Copilot(), own)
+    shutil.copyfile(SHARED / "home" / "otel-file.jsonl", own / "mine.jsonl")
+    after, skipped, _ = in_memory(Copilot(), own)
+    assert not skipped
+    (retried,) = {span.span_id: span for span in after}.keys() - {one.span_id for one in before}
+    (span,) = [one for one in after if one.span_id == retried]
+    (failed,) = [one for one in truth["requests"] if one["status"] == 503]
+    assert span.name == "api.error"
+    assert span.end_ns >= (time_ns(failed["time"]) or 0)
+    turn = next(one for one in after if one.span_id == span.parent_span_id)
+    assert turn.attributes["orchestration.api.requests"] == 7
+    assert len(after) == len(before) + 1
+
+
 def test_a_call_lasts_and_ends_as_the_events_say(own: Path, lines: Lines) -> None:
     at: dict[str, list[int]] = {}
     ends: dict[str, dict[str, Any]] = {}

@@ -1,0 +1,142 @@
+"""The spans that Copilot CLI writes to a file itself: only they tell of requests tried again.
+
+All else in them is in a session's events too, and read there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from orchwatch.agents.sessions.facts import ApiFailed, Fact
+from orchwatch.agents.sessions.fields import mapping, text, word
+from orchwatch.recording import files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FILE = "spans"  # in the place of a sub-agent's id: it tells a session's two files apart
+_SERVICE = "github-copilot"
+_FAILED = 2
+_PAIR = 2  # seconds and nanoseconds
+_NS = 1_000_000_000
+_LATEST_NS = 4_102_444_800 * _NS  # the year 2100
+_SESSION = "gen_ai.conversation.id"
+_INTERACTION = "github.copilot.interaction_id"
+
+
+def sessions(path: str, head: bytes) -> set[str] | None:
+    """The sessions of which a file has failed requests; None if it is no such file.
+
+    An empty one among them stands for a request that cannot be read.
+
+    Args:
+        path: The file.
+        head: Its first bytes.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    first = head.split(b"\n", 1)[0]
+    if b'"type"' not in first or _SERVICE.encode() not in first:
+        return None
+    record = _parsed(first)
+    resource = mapping(mapping(record.get("resource")).get("attributes"))
+    if record.get("type") not in ("span", "metric") or resource.get("service.name") != _SERVICE:
+        return None
+    return set(_failed(path))
+
+
+class Spans:
+    """Reads the failed requests of one session that were tried again.
+
+    One that was not ends its turn, and the session's events say so.
+
+    Args:
+        session_id: The session.
+        state: What `state` returned.
+
+    Attributes:
+        skipped: What was passed over, by reason.
+    """
+
+    version = ""
+
+    def __init__(self, session_id: str, state: dict[str, Any] | None = None) -> None:
+        self.skipped: Counter[str] = Counter()
+        self._session_id = session_id
+        # By interaction: the failed request after which none has come yet, and which one it is.
+        self._state: dict[str, Any] = state or {"failed": {}}
+
+    def state(self) -> dict[str, Any]:
+        """What has to be kept to go on reading later; JSON."""
+        return self._state
+
+    def read_record(self, record: dict[str, Any]) -> list[Fact]:
+        """The facts of one record; never raises."""
+        if not _is_request(record) or _session_id(record) != self._session_id:
+            return []
+        attributes = mapping(record.get("attributes"))
+        interaction = text(attributes.get(_INTERACTION))
+        waiting = self._state["failed"]
+        before = waiting.pop(interaction, None)
+        facts: list[Fact] = []
+        if before:
+            own, at, error_type, attempt = before
+            facts.append(
+                ApiFailed(
+                    session_id=self._session_id,
+                    time_ns=at,
+                    prompt_id=interaction or None,
+                    passive=True,
+                    record_id=own,
+                    error_type=error_type,
+                    attempt=attempt,
+                )
+            )
+        if mapping(record.get("status")).get("code") != _FAILED:
+            return facts
+        own, at = text(record.get("spanId")), _time_ns(record.get("endTime"))
+        if not (own and at):
+            self.skipped["unreadable span"] += 1
+            return facts
+        error_type = word(attributes.get("error.type")) or "other"
+        waiting[interaction] = [own, at, error_type, before[3] + 1 if before else 1]
+        return facts
+
+
+def _is_request(record: dict[str, Any]) -> bool:
+    operation = mapping(record.get("attributes")).get("gen_ai.operation.name")
+    return record.get("type") == "span" and operation == "chat"
+
+
+def _failed(path: str) -> Iterator[str]:
+    with files.reader(path) as stream:
+        for line in files.lines(stream):
+            if b'"chat"' not in line or b'"error.type"' not in line:
+                continue
+            record = _parsed(line)
+            if _is_request(record) or not record:
+                yield _session_id(record)
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    try:
+        return mapping(json.loads(line))
+    except (ValueError, RecursionError):
+        return {}
+
+
+def _session_id(record: dict[str, Any]) -> str:
+    return text(mapping(record.get("attributes")).get(_SESSION))
+
+
+def _time_ns(value: object) -> int:
+    if not isinstance(value, list) or len(value) != _PAIR:
+        return 0
+    seconds, rest = value
+    if type(seconds) is not int or type(rest) is not int:
+        return 0
+    found = seconds * _NS + rest
+    return found if 0 < found < _LATEST_NS else 0

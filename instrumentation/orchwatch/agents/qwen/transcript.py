@@ -285,7 +285,8 @@ class Transcript:
     ) -> list[Fact]:
         """A sub-agent of which there are nothing but its events."""
         began = {**common, "time_ns": events.began_ns(event, common["time_ns"])}
-        started = AgentStarted(**began, agent_type=word(event.get("subagent_type")))
+        kind = word(event.get("subagent_type"))
+        started = AgentStarted(**began, agent_type=kind, helper=True)
         used = events.usage(event)
         if not used:
             return [started, *facts]

@@ -92,6 +92,7 @@ class Agent(Lifecycle):
         run: The run of several sub-agents that it is one of.
         part: Its own key where it continues an agent whose span was written already.
         glimpsed_ns: When its session's file showed it first; its own file knows better.
+        helper: No call has started it.
         worked_ns: When it first asked its model, or was answered.
         spawned: Its `agent.spawn` was written.
         done: Its `agent.run` was written.
@@ -104,6 +105,7 @@ class Agent(Lifecycle):
     hinted: str | None = None
     run: str = ""
     part: str = ""
+    helper: bool = False
     task_digest: str = ""
     stopped_ns: int = 0
     glimpsed_ns: int = 0

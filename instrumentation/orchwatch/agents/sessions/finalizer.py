@@ -152,7 +152,7 @@ class _Finalizer:
                 self._adopt(agent, ended=end is not None)
             self._spawn(agent)
             # Its call's answer may be all that will name that call, and comes a little later.
-            linked = agent.call in self._session.calls or places.is_helper(agent.agent_id)
+            linked = agent.call in self._session.calls or places.is_helper(agent)
             late = self._endings.is_late(agent)
             if end is None or not (linked or late):
                 continue

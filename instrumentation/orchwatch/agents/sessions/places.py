@@ -94,15 +94,15 @@ def _prompt_of_agent(session: Session, agent: Agent, *, last: bool) -> str | Non
 
 def _has_caller(session: Session, agent: Agent) -> bool:
     """Whether it is known who started a sub-agent, and of what type it is."""
-    if is_helper(agent.agent_id):
+    if is_helper(agent):
         return True
     call = session.calls.get(agent.call) or likely_call(session, agent)
     return call is not None and bool(agent.agent_type or call.agent_type)
 
 
-def is_helper(agent_id: str) -> bool:
+def is_helper(agent: Agent) -> bool:
     """Whether it is one that no call starts."""
-    return _HELPER.fullmatch(agent_id) is not None
+    return agent.helper or _HELPER.fullmatch(agent.agent_id) is not None
 
 
 def type_of(session: Session, agent_id: str) -> str:
@@ -128,7 +128,7 @@ def prompt_of(session: Session, agent_id: str) -> str | None:
         if call is None:
             hinted = agent.hinted if agent.hinted and is_known(session, agent.hinted) else None
             found = agent.prompt_id or found or hinted
-            if found is None and is_helper(agent.agent_id):
+            if found is None and is_helper(agent):
                 found = turn_at(session, agent.start_ns)
             break
         found = call.prompt_id or agent.prompt_id or found
@@ -145,7 +145,7 @@ def likely_call(session: Session, agent: Agent, *, guess: bool = False) -> Call 
         guess: Of several calls that fit alike, take the first. Otherwise only one will do, or
             several of one type from one place, which are as good for finding the trace.
     """
-    if is_helper(agent.agent_id):
+    if is_helper(agent):
         return None
     hinted = agent.hinted if agent.hinted and is_known(session, agent.hinted) else None
     known = agent.prompt_id or hinted

@@ -155,6 +155,7 @@ def agent_started(session: Session, fact: facts.AgentStarted) -> None:
     if fact.passive:
         agent.glimpsed_ns = min(agent.glimpsed_ns or fact.time_ns, fact.time_ns)
     agent.run = agent.run or fact.run
+    agent.helper = agent.helper or fact.helper
     if fact.tool_use_id:
         _link(session, agent.agent_id, fact.tool_use_id)
     elif agent.run:

@@ -55,6 +55,7 @@ def _usage_of_agent(session: Session, fact: facts.ApiUsage, written: Callable[[s
             call=agent.call,
             prompt_id=agent.prompt_id,
             part=part,
+            helper=agent.helper,
             spawned=True,
         )
         agent = session.agents[part]

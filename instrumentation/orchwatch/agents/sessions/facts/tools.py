@@ -130,12 +130,14 @@ class AgentStarted(Fact):
         tool_use_id: The call that started it, where known.
         task_digest: See `ToolStarted`.
         run: The run of several sub-agents that it is one of.
+        helper: No call has started it, but the host itself.
     """
 
     agent_type: str = ""
     tool_use_id: str = ""
     task_digest: str = ""
     run: str = ""
+    helper: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

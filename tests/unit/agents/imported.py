@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +15,16 @@ from orchwatch.agents.sessions.lines import merged
 from orchwatch.agents.sessions.spans import encode
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from orchwatch.agents.reader import Reader
     from orchwatch.agents.sessions.spans import Span
+    from orchwatch.monitor.other_agents import OtherAgent
 
 
 _LATER_NS = 4_000_000_000 * 1_000_000_000
+_SILENT_NS = 7200 * 1_000_000_000
 _USAGE = {
     "requests": "orchestration.api.requests",
     "input": "gen_ai.usage.input_tokens",
@@ -57,6 +61,23 @@ def in_memory(reader: Reader, *paths: Path) -> tuple[list[Span], Counter[str], s
             skipped += one.skipped
     lines = b"".join(encode(spans, reader.name)).decode() if spans else ""
     return spans, +skipped, lines
+
+
+def followed(agent: OtherAgent, written: Iterable[object]) -> dict[str, Span]:
+    """What the monitor records while something is written, by span id.
+
+    Args:
+        agent: What follows it.
+        written: Writes on with each step.
+    """
+    spans: dict[str, Span] = {}
+    for number, _ in enumerate(written, 1):
+        agent.step(number * 100.0)
+        for span in agent.finished(time.time_ns()):
+            spans.setdefault(span.span_id, span)
+    for span in agent.finished(time.time_ns() + _SILENT_NS):
+        spans.setdefault(span.span_id, span)
+    return spans
 
 
 def spans_of(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:

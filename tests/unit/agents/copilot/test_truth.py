@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.unit.agents.imported import add, in_memory, spans_of, times_ms, tools, used
+from tests.unit.agents.imported import add, followed, in_memory, spans_of, times_ms, tools, used
 
 from orchwatch.agents.copilot.reader import Copilot
+from orchwatch.agents.sessions.claims import Claims
 from orchwatch.agents.sessions.fields import time_ns
+from orchwatch.monitor.other_agents import OtherAgent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     Lines = Callable[[str], tuple[list[dict[str, Any]], int]]
 
@@ -92,6 +94,30 @@ def test_its_file_of_spans_tells_of_requests_that_were_tried_again(
     turn = next(one for one in after if one.span_id == span.parent_span_id)
     assert turn.attributes["orchestration.api.requests"] == 7
     assert len(after) == len(before) + 1
+
+
+def test_events_that_are_followed_as_they_come_give_the_same(
+    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _, _ = in_memory(Copilot(), own)
+    grown = tmp_path / "grown"
+    monkeypatch.setenv("COPILOT_HOME", str(grown))
+    files = {
+        grown / path.relative_to(own): path.read_bytes().splitlines(keepends=True)
+        for path in own.rglob("events.jsonl")
+    }
+    for path in files:
+        path.parent.mkdir(parents=True)
+
+    def written() -> Iterator[int]:
+        for number in range(max(map(len, files.values()))):
+            for path, content in files.items():
+                with path.open("ab") as file:
+                    file.writelines(content[number : number + 1])
+            yield number
+
+    spans = followed(OtherAgent(Copilot(), Claims(), 0.0, {}), written())
+    assert spans == {span.span_id: span for span in whole}
 
 
 def test_a_call_lasts_and_ends_as_the_events_say(own: Path, lines: Lines) -> None:

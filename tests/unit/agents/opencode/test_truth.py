@@ -8,17 +8,20 @@ import shutil
 import sqlite3
 from collections import Counter
 from contextlib import closing
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.unit.agents.imported import add, in_memory, spans_of, times_ms, tools, used
+from tests.unit.agents.imported import add, followed, in_memory, spans_of, times_ms, tools, used
 
 from orchwatch import semconv
 from orchwatch.agents.opencode.reader import OpenCode
+from orchwatch.agents.sessions.claims import Claims
+from orchwatch.monitor.other_agents import OtherAgent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from orchwatch.agents.sessions.spans import Span
 
@@ -84,6 +87,42 @@ def test_all_is_as_the_models_side_saw_it(
     errors = [span for span in spans if span["name"] == "api.error"]
     assert [one["attributes"]["http.response.status_code"] for one in errors] == [400]
     assert add(OpenCode(), database).spans == 0
+
+
+def test_a_database_that_is_followed_as_it_is_written_gives_the_same(
+    database: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, _, _ = in_memory(OpenCode(), database)
+    grown = tmp_path / "grown.db"
+    monkeypatch.setenv("OPENCODE_DB", str(grown))
+    with (
+        closing(sqlite3.connect(database)) as source,
+        closing(sqlite3.connect(grown, isolation_level=None)) as target,
+    ):
+        target.execute("PRAGMA journal_mode = WAL")
+        began = dict(source.execute("SELECT id, time_created FROM session").fetchall())
+        rows: list[tuple[int, int, str, tuple[Any, ...]]] = []
+        for rank, (table, key) in enumerate(
+            {"session": "id", "message": "session_id", "part": "session_id"}.items()
+        ):
+            (schema,) = source.execute(
+                "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?", [table]
+            ).fetchone()
+            target.execute(schema)
+            # What a fork has copied is as old as its original, and was written later.
+            query = f"SELECT {key}, time_created, * FROM {table}"
+            for session, at, *row in source.execute(query):
+                rows.append((max(at, began[session]), rank, table, tuple(row)))
+        rows.sort(key=itemgetter(0, 1))
+
+        def written() -> Iterator[int]:
+            for number, (*_, table, row) in enumerate(rows):
+                target.execute(f"INSERT INTO {table} VALUES ({','.join('?' * len(row))})", row)
+                if number % 3 == 0 or row is rows[-1][-1]:
+                    yield number
+
+        spans = followed(OtherAgent(OpenCode(), Claims(), 0.0, {}), written())
+    assert spans == {span.span_id: span for span in whole}
 
 
 def test_a_call_lasts_and_ends_as_the_database_says(

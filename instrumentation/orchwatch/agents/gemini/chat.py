@@ -14,6 +14,7 @@ from orchwatch.agents.gemini import tool_calls
 from orchwatch.agents.sessions.claims import Ownership
 from orchwatch.agents.sessions.current_turn import CurrentTurn
 from orchwatch.agents.sessions.facts import (
+    INTERRUPTED,
     SESSION_ENDED,
     Activity,
     AgentStarted,
@@ -101,7 +102,8 @@ class Chat:
     def _changed(self, operator: str, value: object) -> list[Fact]:
         """What was said of the conversation as a whole."""
         if operator == "$rewindTo":
-            return self._turn.leave(self._common(0))
+            # While it runs nothing can be taken back.
+            return self._turn.leave(self._common(0), INTERRUPTED)
         if operator == "$set":
             unknown = [f"$set/{word(key) or '?'}" for key in mapping(value).keys() - _MEMBERS]
         else:

@@ -118,7 +118,7 @@ def test_what_is_taken_back_has_happened(
     session.answer(12, "m2")
     import_of("gemini-cli", session.path)
     first, second = [span for span in imported() if span.is_turn]
-    assert (first.end_ns, first.unfinished) == (ns(3), "next_prompt")
+    assert (first.end_ns, first.unfinished) == (ns(3), "interrupted")
     assert (second.start_ns, second.end_ns, second.unfinished) == (ns(10), ns(12), "")
     assert used(first, second)["requests"] == 2
 

@@ -28,6 +28,7 @@ ALLOWED = {
     ): "what `files` has just opened there",
     ("agents/sessions/claims.py", "sqlite3.connect"): "as above",
     ("agents/codex/compressed.py", "os.fdopen"): "of a file that is open",
+    ("cli/destination.py", "os.fdopen"): "as above",
     ("agents/codex/compressed.py", "tempfile.TemporaryFile"): "a new file without a name",
     ("agents/sessions/databases.py", "sqlite3.connect"): "for reading only, of what is a file",
     ("runtime/database.py", "sqlite3.connect"): "as above",

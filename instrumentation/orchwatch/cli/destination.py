@@ -53,12 +53,9 @@ def stream(
     path = os.path.realpath(arguments.output)
     temporary = f"{path}.{os.getpid()}.tmp" if _is_plain(arguments.output) else None
     try:
-        if temporary is None:
-            descriptor = os.open(arguments.output, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY)
-        else:
-            descriptor = files.create(temporary)
+        descriptor = files.create(temporary) if temporary else files.writer_into(arguments.output)
         try:
-            with open(descriptor, "w", encoding="utf-8", errors="replace") as file:
+            with os.fdopen(descriptor, "w", encoding="utf-8", errors="replace") as file:
                 write_to(file)
             if temporary is not None:
                 os.replace(temporary, path)

@@ -196,13 +196,22 @@ def replace(path: StrPath, content: bytes, *, mode: int = FILE_MODE, sync: bool 
         raise
 
 
-def write_into(path: StrPath, content: bytes) -> None:
-    """Writes into a pipe or a device that is there, after waiting for a pipe's reader.
+def writer_into(path: StrPath) -> int:
+    """A descriptor of a pipe or a device that is there, after waiting for a pipe's reader.
 
     Raises:
         OSError: It cannot be written, or nothing is there.
     """
-    file = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY)
+    return os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY)
+
+
+def write_into(path: StrPath, content: bytes) -> None:
+    """Writes into such a one.
+
+    Raises:
+        OSError: It cannot be written, or nothing is there.
+    """
+    file = writer_into(path)
     try:
         write_all(file, content)
     finally:

@@ -104,7 +104,7 @@ def test_no_directory_at_all_is_refused_and_nothing_is_written(tmp_path: Path) -
     ended = run(tmp_path, "--output", "")
     assert (ended.returncode, ended.stdout) == (2, "")
     (line,) = ended.stderr.splitlines()
-    assert line.endswith("--output must name a directory, not ''")
+    assert line == "orchwatch: generate: --output must not be empty"
     assert list(tmp_path.iterdir()) == []
 
 

@@ -17,7 +17,7 @@ from orchwatch.agents.sessions.import_record import ImportRecord
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SHARED = Path(__file__).parents[6] / "shared" / "data" / "agents"
+SHARED = Path(__file__).parents[5] / "shared" / "data" / "agents"
 START_MS = 1_780_000_000_000
 
 

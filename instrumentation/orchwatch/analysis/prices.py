@@ -9,6 +9,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
+from typing import TYPE_CHECKING
 
 from orchwatch.errors import MissingExtraError
 
@@ -18,6 +19,9 @@ except ModuleNotFoundError as error:
     raise MissingExtraError(
         "costs need a price list; install it with: pip install 'orchwatch[prices]'"
     ) from error
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 _PACKAGE = "genai-prices"
 # `gen_ai.provider.name` of the conventions, where the list has another name.
@@ -44,10 +48,10 @@ def cost_usd(
     provider: str,
     day: int,
     *,
-    input_tokens: float,
-    cache_read_tokens: float,
-    cache_creation_tokens: float,
-    output_tokens: float,
+    input_tokens: Decimal,
+    cache_read_tokens: Decimal,
+    cache_creation_tokens: Decimal,
+    output_tokens: Decimal,
 ) -> float | None:
     """What one request costs in US dollars; None where the list does not have the model.
 
@@ -55,7 +59,7 @@ def cost_usd(
         model: As the provider names it.
         provider: `gen_ai.provider.name`; empty where unknown.
         day: Days since 1970, as prices change.
-        input_tokens: All, the cached ones too.
+        input_tokens: All, the cached ones too; at least as many as those are.
         cache_read_tokens: How many of them came from the cache.
         cache_creation_tokens: How many of them went to the cache.
         output_tokens: All, reasoning too.

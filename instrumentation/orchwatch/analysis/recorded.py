@@ -100,7 +100,8 @@ def commits(
     ]
 
     def recorded_as(commit: str) -> str | None:
-        return next((value for value in known if commit.startswith(value)), None)
+        fitting = [value for value in known if commit.startswith(value.lower())]
+        return max(fitting, key=len, default=None)  # in full, where it is there in full and short
 
     shown = head[:_SHOWN_DIGITS]
     after = recorded_as(head)

@@ -7,9 +7,11 @@ forked session repeats of another is on one span only.
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchwatch import semconv
@@ -28,6 +30,7 @@ _NS = 1_000_000_000
 _DAY_NS = 86_400 * _NS
 # All time zones of today differ from UTC by multiples of it.
 _QUARTER_NS = 900 * _NS
+_COUNT = re.compile(r"[0-9]{1,15}\b")
 _OPERATIONS = (semconv.AGENT_TURN, semconv.AGENT_RUN)
 _COUNTS = (
     semconv.API_REQUESTS,
@@ -166,17 +169,7 @@ def measure(store: Store | SmallStore, selection: Selection, by: str = "model") 
     for group in sorted(groups, key=repr):  # as the order of a sum decides its last digit
         cost_usd = None
         if prices:
-            requests = max(group.requests, 1)
-            each = prices.cost_usd(
-                group.model,
-                group.provider,
-                group.slot * slot_ns // _DAY_NS,
-                input_tokens=group.input_tokens / requests,
-                cache_read_tokens=group.cache_read_tokens / requests,
-                cache_creation_tokens=group.cache_creation_tokens / requests,
-                output_tokens=group.output_tokens / requests,
-            )
-            cost_usd = None if each is None else each * requests
+            cost_usd = _cost_usd(prices, group, group.slot * slot_ns // _DAY_NS)
             if cost_usd is None:
                 unpriced.add(group.model)
         key = group.key
@@ -189,6 +182,27 @@ def measure(store: Store | SmallStore, selection: Selection, by: str = "model") 
     found = sorted(uses.values(), key=_by_day if by == "day" else _by_cost)
     source = prices.source() if prices else None
     return Found(found, total, sorted(unpriced), source, why)
+
+
+def _cost_usd(prices: ModuleType, group: _Group, day: int) -> float | None:
+    """That of one request of average size, as often as there were requests."""
+    requests = max(group.requests, group.turns)  # each made one at least
+
+    def each(tokens: int) -> Decimal:
+        return Decimal(tokens * 1000 // requests) / 1000  # as decimals, these add up
+
+    read, written = each(group.cache_read_tokens), each(group.cache_creation_tokens)
+    price: float | None = prices.cost_usd(
+        group.model,
+        group.provider,
+        day,
+        # A program of one's own may tell its input without the cached one.
+        input_tokens=max(each(group.input_tokens), read + written),
+        cache_read_tokens=read,
+        cache_creation_tokens=written,
+        output_tokens=each(group.output_tokens),
+    )
+    return None if price is None else price * requests
 
 
 def _prices() -> tuple[ModuleType | None, str | None]:
@@ -239,12 +253,16 @@ def _of_small(store: SmallStore, selection: Selection, by: str, slot_ns: int) ->
     for row in small_answers.distinct(selection.held(store.rows)):
         if row.operation not in _OPERATIONS or not row.attributes:
             continue
-        values = {one["key"]: one["value"] for one in json.loads(row.attributes)}
+        # Of a key that is there twice, the first one, as the other store's pattern finds.
+        pairs = reversed(json.loads(row.attributes))
+        values = {one["key"]: one["value"] for one in pairs if isinstance(one.get("value"), dict)}
         model = values.get(semconv.GEN_AI_RESPONSE_MODEL, {}).get("stringValue")
-        if not model:
+        if not isinstance(model, str) or not model:
             continue
-        provider = values.get(semconv.GEN_AI_PROVIDER_NAME, {}).get("stringValue") or ""
-        counts = [int(values.get(key, {}).get("intValue", 0)) for key in _COUNTS]
+        provider = values.get(semconv.GEN_AI_PROVIDER_NAME, {}).get("stringValue")
+        if not isinstance(provider, str):
+            provider = ""
+        counts = [_whole(values.get(key, {}).get("intValue")) for key in _COUNTS]
         size = max(counts[1] // max(counts[0], 1), 1).bit_length() - 1
         key = None
         if by == "agent":
@@ -258,3 +276,9 @@ def _of_small(store: SmallStore, selection: Selection, by: str, slot_ns: int) ->
             of_group[place] += number
     for (key, model, provider, slot, _), numbers in sums.items():
         yield _Group(key, model, provider, slot, *numbers)
+
+
+def _whole(written: object) -> int:
+    """A count as `_integer_of` finds it."""
+    found = _COUNT.match(str(written))
+    return int(found[0]) if found else 0

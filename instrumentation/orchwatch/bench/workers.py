@@ -136,7 +136,7 @@ class Workers:
             try:
                 process = subprocess.Popen(
                     [
-                        *(sys.executable, "-m", "orchwatch.bench.worker"),
+                        *(sys.executable, "-P", "-m", "orchwatch.bench.worker"),
                         *(json.dumps(told), str(theirs_in), str(theirs_out)),
                     ],
                     stdin=subprocess.DEVNULL,

@@ -21,7 +21,7 @@ OPTION = "--no-pager"
 PAGED = frozenset(
     {
         "agents", "baseline", "critical-path", "current", "events", "flame", "forecast", "hooks",
-        "kpi", "sessions", "sql", "trace", "traces",
+        "kpi", "sessions", "sql", "tokens", "trace", "traces",
     }
 )  # fmt: skip
 """The commands that answer, and end. The others speak while they work."""

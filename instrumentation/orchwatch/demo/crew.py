@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from orchwatch.demo.session import Session
     from orchwatch.runtime.message import Message
 
-_WORKER = (sys.executable, "-m", "orchwatch.demo.worker")
+_WORKER = (sys.executable, "-P", "-m", "orchwatch.demo.worker")
 WORK = "work"
 STARTED = "started"
 REPORT = "report"

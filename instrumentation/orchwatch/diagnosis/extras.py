@@ -116,7 +116,8 @@ def _import_error(modules: list[str]) -> str:
     In another process: what is broken may end it, or print what it likes.
     """
     ended = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _IMPORT, *modules],
+        # Not with the working directory on its path, which may be an untrusted checkout.
+        [sys.executable, "-P", "-W", "ignore", "-c", _IMPORT, *modules],
         check=False,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

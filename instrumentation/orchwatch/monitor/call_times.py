@@ -70,7 +70,13 @@ class CallTimes:
             self._traces = CallTraces(self._paths)
             self._traces.add((EndedOperation(*row) for row in saved["waiting"]), time.monotonic())
             self._offsets = {str(one): int(offset) for one, offset in saved["offsets"].items()}
-        except (LookupError, TypeError, ValueError, AttributeError):  # of another version, say
+        except (
+            LookupError,
+            TypeError,
+            ValueError,
+            AttributeError,
+            OverflowError,
+        ):  # of another version, say
             _logger.warning("%s is of no use: call paths are counted anew", self._path)
             self._paths = CallPaths()
             self._traces = CallTraces(self._paths)
@@ -118,7 +124,7 @@ class CallTimes:
             OSError: It cannot be stored; then nothing is told either.
         """
         # What is whole need not be stored span by span.
-        self._traces.count(time.monotonic(), now_ns, quiet_s=0.0)
+        self._has_read |= self._traces.count(time.monotonic(), now_ns, quiet_s=0.0)
         told = self._paths.told()
         if self._has_read:
             self._save()

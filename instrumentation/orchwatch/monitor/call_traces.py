@@ -120,7 +120,7 @@ class CallTraces:
             quiet_s: For how long nothing must have come.
 
         Returns:
-            Whether there were any.
+            Whether anything was, or was forgotten.
         """
         too_many = self._too_many()
         due = {one: self._open[one] for one in too_many if one in self._open}
@@ -130,10 +130,10 @@ class CallTraces:
                 silent_s >= WAIT_S or (not trace.waits and trace.is_whole())
             ):
                 due[trace_id] = trace
-        self._count(due, now_ns)
+        has_counted = self._count(due, now_ns)
         for trace_id in too_many:
             self._forget(trace_id)
-        return bool(due)
+        return has_counted or bool(too_many)
 
     @property
     def is_full(self) -> bool:
@@ -153,7 +153,9 @@ class CallTraces:
             number -= len(trace.spans())
         return found
 
-    def _count(self, due: dict[str, _Trace], now_ns: int) -> None:
+    def _count(self, due: dict[str, _Trace], now_ns: int) -> bool:
+        """Whether any of them has happened."""
+        any_happened = False
         before: defaultdict[str, list[Outline]] = defaultdict(list)
         now: defaultdict[str, list[Outline]] = defaultdict(list)
         alone: defaultdict[_Alike, int] = defaultdict(int)  # their times together
@@ -163,6 +165,7 @@ class CallTraces:
                 latest_ns = max(one.end_ns for one in trace.spans()[trace.counted :])
             if latest_ns > now_ns + AHEAD_NS:
                 continue  # has not happened
+            any_happened = True
             if latest_ns < now_ns - _LIVE_NS:
                 self._forget(trace_id)  # does not happen now
                 continue
@@ -182,6 +185,7 @@ class CallTraces:
             self._paths.add(service, _flame(outlines), now_ns)
         for service, outlines in before.items():
             self._paths.add(service, _flame(outlines), now_ns, sign=-1)
+        return any_happened
 
     def _forget(self, trace_id: str) -> None:
         self._open.pop(trace_id, None)

@@ -136,7 +136,7 @@ class Reader:
                 None if parent is None or parent == b"0000000000000000" else parent.decode(),
                 *process,
                 trace_id.decode(),
-                name.decode(),
+                name.decode("utf-8", "replace"),
                 hook,
                 event,
                 operation is not None,

@@ -18,16 +18,20 @@ if TYPE_CHECKING:
 _NS = 1_000_000_000
 _COLUMNS = 80
 _INDENT = 14
+_LEAST_COLUMNS = 16
 _MAX_REASONS = 8
 
 
-def render(found: Sequence[Kept], broken: Sequence[str], to: TextIO) -> None:
+def render(
+    found: Sequence[Kept], broken: Sequence[str], to: TextIO, columns: int = _COLUMNS
+) -> None:
     """As text, an agent a paragraph.
 
     Args:
         found: What each keeps.
         broken: A line about each reader that cannot be used.
         to: Where to.
+        columns: How many the terminal has.
     """
     import textwrap  # noqa: PLC0415 - slow, and JSON does without
 
@@ -36,7 +40,7 @@ def render(found: Sequence[Kept], broken: Sequence[str], to: TextIO) -> None:
         for head, words in _rows(one):
             text = textwrap.fill(
                 words,
-                _COLUMNS - _INDENT,
+                max(min(columns, _COLUMNS) - _INDENT, _LEAST_COLUMNS),
                 break_on_hyphens=False,
                 break_long_words=False,
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import sys
 import time
@@ -71,22 +72,25 @@ class Forecaster:
 
     async def ask(self, question: Question) -> Outlook:
         """Where things go, by the past that the question is about, else that of the command."""
-        self.asked, self._due_s = question, time.monotonic() + EVERY_S
+        self.asked, self._due_s = question, math.inf  # until this one is answered
         given = {name: value for name, value in asdict(question).items() if value is not None}
         try:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "orchwatch.cli", "forecast", "--format", "json"),
+                # Not with the working directory on its path, which may be an untrusted checkout.
+                *(sys.executable, "-P", "-m", "orchwatch.cli", "forecast", "--format", "json"),
                 *(f"--{name}={value}" for name, value in given.items()),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=asyncio.subprocess.PIPE,
                 env={**os.environ, "ORCHWATCH_HOME": str(self._home)},
             )
-        except OSError as error:
-            return Outlook(why_none=f"orchwatch forecast cannot be started: {error.strerror}")
+        except (OSError, ValueError) as error:  # a name with a null byte, say
+            why = getattr(error, "strerror", None) or error
+            return Outlook(why_none=f"orchwatch forecast cannot be started: {why}")
         try:
             out, err = await process.communicate()
         finally:
+            self._due_s = time.monotonic() + EVERY_S
             # Another question, or the dashboard was left: nobody waits for this answer.
             if process.returncode is None:
                 with suppress(ProcessLookupError):

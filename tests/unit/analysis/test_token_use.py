@@ -117,6 +117,55 @@ def test_a_price_that_depends_on_the_size_of_a_request_is_taken_of_one_request(
     assert use.cost_usd == pytest.approx(10 * cost(100_000) + cost(1_000_000))
 
 
+@pytest.mark.parametrize(
+    ("requests", "tokens"),
+    [
+        (29, (736859, 636945, 99914, 10)),  # all of it cached: as floats, more than there was
+        (1, (5, 900, 0, 1)),  # input told without the cached one
+        (3, (0, 0, 0, 0)),
+    ],
+)
+def test_whatever_a_span_says_has_a_price(
+    home: Path, record: Record, requests: int, tokens: tuple[int, int, int, int]
+) -> None:
+    used(record, SONNET, requests=requests, tokens=tokens)
+    (use,) = measured(home).uses
+    assert use.cost_usd is not None
+    assert (use.cost_usd > 0) == any(tokens)
+
+
+def test_turns_that_tell_no_number_of_requests_are_one_each(home: Path, record: Record) -> None:
+    for requests in (0, 1):
+        for _ in range(300):
+            used(record, "gemini-2.5-pro", provider="gcp.gemini", requests=requests)
+    (use,) = measured(home).uses
+    alone = genai_prices.Usage(
+        input_tokens=1000, cache_read_tokens=400, cache_write_tokens=100, output_tokens=50
+    )
+    price = genai_prices.calc_price(alone, "gemini-2.5-pro", provider_id="google").total_price
+    assert use.cost_usd == pytest.approx(600 * float(price))
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '{"intValue":"-1"}', '{"intValue":"1.5"}', '{"intValue":"abc"}', '{"intValue":null}',
+        '{"intValue":[1]}', '{"intValue":"1000000000000000000"}', '{"doubleValue":7.5}',
+        '{"stringValue":"7"}', '{"intValue":7}',
+    ],
+)  # fmt: skip
+def test_a_count_that_is_none_is_the_same_in_both_stores(
+    home: Path, record: Record, value: str
+) -> None:
+    used(record, SONNET)
+    (segment,) = (home / "spool").glob("operations-*.jsonl")
+    text = segment.read_text()
+    assert '{"intValue":"1000"}' in text
+    segment.write_text(text.replace('{"intValue":"1000"}', value))
+    (use,) = measured(home).uses
+    assert use.requests == 1
+
+
 def test_a_span_counts_once_and_what_is_no_turn_or_run_not_at_all(
     home: Path, record: Record
 ) -> None:

@@ -46,10 +46,23 @@ def test_what_is_found_where_is_listed(codex: Path, capsys: pytest.CaptureFixtur
 
 
 @pytest.mark.usefixtures("codex")
-def test_it_fits_a_terminal_and_obeys_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_fits_a_terminal_and_obeys_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert main(["import"]) == 0
     assert main(["agents", "--found"]) == 0
     out = capsys.readouterr().out
     assert "\x1b" not in out
     assert "Codex CLI (codex)" in out
     assert all(len(line) <= 80 for line in out.splitlines() if "/" not in line)
+    monkeypatch.setenv("COLUMNS", "40")
+    assert main(["agents", "--found"]) == 0
+    out = capsys.readouterr().out
+    assert all(len(line) <= 40 for line in out.splitlines() if "/" not in line)
+
+
+@pytest.mark.usefixtures("codex")
+@pytest.mark.parametrize("given", ["--session=s", "--since=1h", "--agent=a"])
+def test_a_filter_does_not_go_with_it(given: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["agents", "--found", given]) == 2
+    assert f"{given.partition('=')[0]} does not go with --found" in capsys.readouterr().err

@@ -225,7 +225,8 @@ def test_what_was_recorded_of_this_commit_is_held_against_the_nearest_before_it(
             duration_ns = (10 + number % 5) * factor * MS_NS
             of_resource({"vcs.ref.head.revision": revision}, duration_ns, end_ns)
 
-    recorded(last[:10], 2)  # as `git rev-parse --short` has it
+    recorded(last[:10], 9)  # as `git rev-parse --short` has it
+    recorded(last.upper(), 2)  # in full, that is what is taken
     # Neither says which commit it is.
     recorded(f"{first}-dirty", 9)
     recorded(first[:3], 9)

@@ -11,7 +11,7 @@ import pytest
 
 from orchwatch import semconv
 from orchwatch.analysis import flame_query
-from orchwatch.monitor import call_times
+from orchwatch.monitor import call_times, call_traces
 from orchwatch.monitor.call_paths import MAX_PATHS
 from orchwatch.monitor.call_times import CallTimes
 from orchwatch.monitor.intake import Intake
@@ -244,6 +244,25 @@ def test_what_they_take_of_the_disk_is_bounded(
     # What was saved up, and the share of 1,000 minutes; the last line may go beyond.
     assert 40_000 < written < 50_000 * (1 + 1000 / 1440) + 2_000
     assert len(counters(lines)) < 900
+
+
+def test_what_is_counted_as_it_is_told_is_stored(
+    home: Path, record: Record, lines: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A caller that never came is given up between two looks."""
+    record("state.query", duration_ns=S, end_ns=time.time_ns(), parent_span_id="e" * 16)
+    process = Process(home)
+    process.read()
+    process.times.export(time.time_ns())
+    later_s = time.monotonic() + call_traces.WAIT_S
+    with monkeypatch.context() as patch:
+        patch.setattr(time, "monotonic", lambda: later_s)
+        process.times.export(time.time_ns())
+    process.kill()
+    told = [{"all": 0.0, "state.query": 1.0}]
+    assert counters(lines) == told
+    Process(home).kill()
+    assert counters(lines) == 2 * told
 
 
 def test_what_cannot_be_stored_is_not_told(

@@ -155,6 +155,8 @@ def test_what_is_dated_in_the_future_waits_and_is_not_remembered_without_bound(
     watched.add(*(span("a", -500, 1, trace=number) for number in range(30)))
     assert watched.count() == {}
     assert len(watched.traces._traces) == 10
+    # Nothing that would have to be stored.
+    assert not watched.traces.count(watched.now_s, NOW_NS)
     watched.traces.count(watched.now_s, NOW_NS + 600 * S)
     assert {one.text: one.told_ns for one in watched.paths.told()}["a"] == 10 * S
 

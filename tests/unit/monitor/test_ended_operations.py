@@ -140,3 +140,10 @@ def test_what_was_parsed_is_not_kept_without_bound(record: Record) -> None:
         assert len(reader.read(own)) == 1
     assert len(reader._attributes) <= ended_operations._MAX_PARSED
     assert len(reader._processes) <= ended_operations._MAX_PARSED
+
+
+def test_a_byte_that_is_no_utf_8_costs_that_character(record: Record) -> None:
+    line = (
+        record("state.query", name="caf_", end_ns=NOW_NS).rstrip(b"\n").replace(b"caf_", b"caf\xe9")
+    )
+    assert [found.name for found in Reader().read(line)] == ["caf\ufffd"]

@@ -169,3 +169,32 @@ def test_another_question_has_another_answer(record: Record, looking: Callable[.
         assert text_of(app) == "not enough data for 1 figure; see orchwatch forecast"
 
     looking(act)
+
+
+def test_a_checkout_that_it_is_started_in_is_not_run(
+    home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "orchwatch").mkdir()
+    (tmp_path / "orchwatch" / "__init__.py").write_text("open('ran', 'w')")
+    monkeypatch.chdir(tmp_path)
+    assert asyncio.run(Forecaster(home).ask(Question())).why_none is None
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_name_that_no_command_line_takes_is_one_line(home: Path) -> None:
+    found = asyncio.run(Forecaster(home).ask(Question(service="a\0b")))
+    assert "cannot be started: embedded null byte" in (found.why_none or "")
+
+
+def test_the_next_one_comes_after_the_answer(home: Path) -> None:
+    forecaster = Forecaster(home)
+
+    async def ask() -> None:
+        asking = asyncio.create_task(forecaster.ask(Question()))
+        await asyncio.sleep(0)
+        assert not forecaster.is_due(Question(), anew=False)
+        assert math.isinf(forecaster._due_s)
+        await asking
+        assert math.isfinite(forecaster._due_s)
+
+    asyncio.run(ask())

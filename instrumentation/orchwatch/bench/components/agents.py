@@ -27,7 +27,7 @@ def pool(purpose: str) -> AgentPool:
 
 def command(role: str, *arguments: str) -> list[str]:
     """What an agent runs, see `agent_process`."""
-    return [sys.executable, "-m", "orchwatch.bench.agent_process", role, *arguments]
+    return [sys.executable, "-P", "-m", "orchwatch.bench.agent_process", role, *arguments]
 
 
 class AgentSpawn(Case):

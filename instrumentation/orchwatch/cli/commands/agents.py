@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from orchwatch.cli import list_command
+from orchwatch.cli import filters, list_command
+from orchwatch.errors import UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -25,16 +26,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Prints them."""
+    """Prints them.
+
+    Raises:
+        UsageError: `--found` is given with a filter.
+    """
     if not arguments.found:
         return list_command.run("agent", arguments)
+    if given := filters.given(arguments):
+        raise UsageError(f"agents: {given[0]} does not go with --found")
     from orchwatch.agents import inventory, registry  # noqa: PLC0415 - slow, see `commands`
+    from orchwatch.cli.parser import columns  # noqa: PLC0415 - as above
     from orchwatch.reporters import agent_inventory  # noqa: PLC0415 - as above
 
     readers, broken = registry.known()
     readers.sort(key=lambda reader: reader.title)
     found = inventory.kept(readers)
-    as_json = arguments.format == "json"
-    render = agent_inventory.render_json if as_json else agent_inventory.render
-    render(found, broken, sys.stdout)
+    if arguments.format == "json":
+        agent_inventory.render_json(found, broken, sys.stdout)
+    else:
+        agent_inventory.render(found, broken, sys.stdout, columns())
     return 0

@@ -278,20 +278,20 @@ class AgentPool(Closing):
             kind: EventKind = "timeout" if not ended else "ended" if not status or told else "lost"
             self._tell(agent, kind, status)
             if kind == "ended":
-                break
+                return
             if time.monotonic() - started_s > self._limits.max_backoff_s:
                 failures = 0
             if not self._restart(agent, failures):
-                break
+                return
             failures += 1
-        self._give_up_place(agent)
 
     def _restart(self, agent: Agent, failures: int) -> bool:
-        """Whether there is a process again, after as many attempts as are left."""
+        """Whether there is a process again, after as many attempts as are left; else it is over."""
         reason = f"{self._limits.restarts} restarts in a row did not help"
         for attempt in range(failures, self._limits.restarts):
             pause_s = min(self._limits.max_backoff_s, self._limits.backoff_s * 2**attempt)
             if agent.stopping.wait(pause_s):
+                self._give_up_place(agent)
                 return False
             count(semconv.AGENT_RESTARTS, unit="{restart}")
             deadline = time.monotonic() + self._limits.ready_s
@@ -302,6 +302,8 @@ class AgentPool(Closing):
                 reason = str(error) or type(error).__name__
             else:
                 return True
+        # Before it is told: another one of that name may be started then.
+        self._give_up_place(agent)
         self.events.put(
             AgentEvent(agent.name, "failed", agent.process.pid, agent.process.returncode, reason)
         )
@@ -344,6 +346,8 @@ class AgentPool(Closing):
             # Its span is recorded as failed; OSError: the current directory is gone.
             with contextlib.suppress(hooks.HookError, OSError):
                 hooks.process(self._after, "SubagentStop", told)
+        if kind == "ended":
+            self._give_up_place(agent)  # before it is told, as in `_restart`
         self.events.put(AgentEvent(agent.name, kind, agent.process.pid, status))
 
     def _spawning(self, name: str) -> operation:

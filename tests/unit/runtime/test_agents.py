@@ -378,6 +378,14 @@ def test_a_hundred_failures_leave_no_descriptor_open(pool: AgentPool) -> None:
     assert open_descriptors() == before
 
 
+def test_once_an_end_is_told_another_one_of_that_name_may_be_started() -> None:
+    quick = ("sh", "-c", "echo ready >/dev/fd/$ORCHWATCH_READY_FD")
+    with AgentPool("session-1", Limits(ready_s=TIMEOUT_S, agents=1)) as pool:
+        for _ in range(10):
+            pool.spawn("a", quick)
+            assert [next_event(pool).kind for _ in range(2)] == ["ready", "ended"]
+
+
 def test_a_restart_that_the_callers_code_refuses_ends_the_agent_and_says_why() -> None:
     starts: list[str] = []
 

@@ -13,7 +13,7 @@ from orchwatch.agents.sessions.assembler import SILENCE_S, Assembler
 from orchwatch.agents.sessions.claims import StoredClaims
 from orchwatch.agents.sessions.facts import ClientLost
 from orchwatch.agents.sessions.import_record import About
-from orchwatch.agents.sessions.lines import merged, size_bytes
+from orchwatch.agents.sessions.lines import is_unread, merged, size_bytes
 from orchwatch.agents.sessions.recorded_spans import FAMILIES, span_ids
 from orchwatch.agents.sessions.spans import NS_PER_S, encode
 
@@ -163,7 +163,10 @@ class _SessionImport:
         is_lost = self._is_lost()  # before it is read, so that nothing is written after
         # Until all is read: an import that is killed before has to read it again.
         self._seen.files = {path: look for path, look in known.items() if path not in looks}
-        self._read()
+        if not self._read():
+            # What is missing may belong to any span: the next import reads it all again.
+            self._summary.sessions += self._summary.spans > begun
+            return
         now_ns = max(time.time_ns(), self._clock_ns)
         if now_ns - self._clock_ns < SILENCE_S * NS_PER_S:
             # It may be running: then an apparent end counts only once the files are quiet.
@@ -188,7 +191,8 @@ class _SessionImport:
             return False
         return self._reader.is_lost(self._session)
 
-    def _read(self) -> None:
+    def _read(self) -> bool:
+        """Whether all that is there could be read; what could not may be later."""
         found = self._session.files
         skipped: Counter[str] = Counter()
         files = [self._reader.source(file, skipped) for file in found]
@@ -201,15 +205,22 @@ class _SessionImport:
                     self._clock_ns = max(self._clock_ns, fact.time_ns)
                     self._assembler.add(fact)
             if number % _LINES_PER_PASS == 0:
+                if is_unread(why for one in readers for why in one.skipped) or is_unread(skipped):
+                    break
                 self._spans += self._assembler.finished(self._clock_ns, reading=True)
                 if len(self._spans) >= _SPANS_PER_WRITE or self._unkept_bytes >= _BYTES_PER_WRITE:
                     self._keep()
         for reader in readers:
             skipped += reader.skipped
         self._summary.skipped += skipped
+        for file in files:
+            file.close()
+        if is_unread(+skipped):
+            return False
         version = next((one.version for one in reversed(readers) if one.version), "")
         about = About(self._reader.name, version, dict(+skipped))
         self._record.describe(self._session.session_id, about)
+        return True
 
     def _is_written(self, span_id: str) -> bool:
         number = int(span_id, 16)

@@ -14,6 +14,9 @@ is the same for all agents, and made by `sessions`:
   command in it are two members of `sessions.facts.ToolEnded`.
 - A kind of line that a reader does not know, or a schema newer than it knows, is counted in
   `FileReader.skipped` by reason, and shown by `orchwatch doctor`: never fatal.
+- What could not be read but may be later, as behind a lock, is counted there with a reason that
+  begins with `sessions.lines.UNREAD`: then nothing more is written of the session, and the next
+  import reads it again.
 """
 
 from __future__ import annotations

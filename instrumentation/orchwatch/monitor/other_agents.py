@@ -17,7 +17,7 @@ from orchwatch.agents.reader import session_files
 from orchwatch.agents.registry import existing
 from orchwatch.agents.sessions import records
 from orchwatch.agents.sessions.assembler import Assembler
-from orchwatch.agents.sessions.lines import LineFile
+from orchwatch.agents.sessions.lines import LineFile, is_unread
 from orchwatch.monitor.tail import Tail
 from orchwatch.monitor.tokens import Tokens
 from orchwatch.recording import losses
@@ -35,7 +35,13 @@ _SHARE = 0.02  # of the time may go into looking for new files, however many the
 _HOT_S = 1800.0  # after which a file that was not written to is looked at with all others
 _MAX_FILES = 5000
 _FORGET_NS = 24 * 3600 * 1_000_000_000
-_HARMLESS = ("blank", "unknown", "half-written", "compressed")  # reasons that mean no loss
+_HARMLESS = (
+    "blank",
+    "unknown",
+    "half-written",
+    "compressed",
+    "unread for now",
+)  # reasons that mean no loss
 
 _logger = logging.getLogger(__name__)
 
@@ -223,9 +229,9 @@ class OtherAgent:
         """A session in a database: read again as a whole where it has changed."""
         version = "/".join(file.version for file in session.files)
         before = self._versions.get(session.session_id)
-        self._versions[session.session_id] = version
-        is_past = before is None and session.began_ns < self._since_s * 1e9
-        if version == before or is_past:
+        if before is None and session.began_ns < self._since_s * 1e9:
+            before = self._versions[session.session_id] = version
+        if version == before:
             return
         self._look_back_once(session)
         self._assembler.forget(session.session_id)
@@ -239,6 +245,11 @@ class OtherAgent:
                     self._add(reading, record, now_ns)
             source.close()
             skipped.update(reading.skipped)
+        if is_unread(skipped):
+            for file in session.files:
+                self._looks.pop(file.path, None)  # so that it is read at the next step
+            return
+        self._versions[session.session_id] = version
         if before is None:
             _count(skipped, 0)
 

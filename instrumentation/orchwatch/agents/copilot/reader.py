@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 from orchwatch.agents.copilot import spans
 from orchwatch.agents.copilot.events import Events
 from orchwatch.agents.reader import Reader, RecordedSession, SessionFile
-from orchwatch.agents.sessions import records
-from orchwatch.agents.sessions.databases import rows
+from orchwatch.agents.sessions import databases, records
 from orchwatch.agents.sessions.fields import mapping, project_name, text, time_ns, word
-from orchwatch.agents.sessions.lines import size_bytes
+from orchwatch.agents.sessions.lines import UNREAD, size_bytes
 from orchwatch.recording import files
 
 if TYPE_CHECKING:
@@ -92,16 +91,24 @@ def _table(path: str, session_id: str) -> Callable[[int, Counter[str]], list[dic
     folder = os.path.dirname(os.path.abspath(path))
     store = os.path.join(os.path.dirname(os.path.dirname(folder)), _STORE)
 
+    wait_s = databases.WAIT_S
+
     def read(after: int, skipped: Counter[str]) -> list[dict[str, Any]]:
+        nonlocal wait_s
         if not os.path.exists(store):
             return []
         try:
-            return rows(store, _USED, [session_id, after])
-        except sqlite3.OperationalError:  # an older one, without the table
+            found = databases.rows(store, _USED, [session_id, after], wait_s)
+        except (OSError, sqlite3.Error) as error:
+            if databases.is_passing(error):
+                wait_s = 0.0  # or each answer in the file would wait again
+                skipped[f"{UNREAD}{_STORE}"] = 1
+            elif not isinstance(error, sqlite3.OperationalError):
+                skipped[f"unreadable {_STORE}"] += 1
+            # Else it is an older one, without the table.
             return []
-        except (OSError, sqlite3.Error):
-            skipped[f"unreadable {_STORE}"] += 1
-            return []
+        wait_s = databases.WAIT_S
+        return found
 
     return read
 
@@ -110,7 +117,7 @@ def _is_store(path: str) -> bool:
     if os.path.basename(path) != _STORE:
         return False
     try:
-        rows(path, "SELECT session_id FROM assistant_usage_events LIMIT 1")
+        databases.rows(path, "SELECT session_id FROM assistant_usage_events LIMIT 1")
     except (OSError, sqlite3.Error):
         return False
     return True

@@ -7,8 +7,9 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from orchwatch.agents.sessions.databases import connect
+from orchwatch.agents.sessions.databases import connect, is_passing
 from orchwatch.agents.sessions.fields import moment_ns
+from orchwatch.agents.sessions.lines import UNREAD
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -46,8 +47,8 @@ def read(path: str, session_id: str, skipped: Counter[str]) -> Iterator[tuple[in
             connection.text_factory = decoded
             connection.execute("BEGIN")  # all that follows is of one moment
             yield from _Session(connection, session_id, skipped).records()
-    except (OSError, sqlite3.Error):
-        skipped["unreadable database"] += 1
+    except (OSError, sqlite3.Error) as error:
+        skipped[f"{UNREAD}database" if is_passing(error) else "unreadable database"] += 1
 
 
 class _Session:
@@ -88,7 +89,9 @@ class _Session:
             cursor = self._connection.execute(_SESSION, [self._session_id])
             names = [column[0] for column in cursor.description]
             row = cursor.fetchone()
-        except sqlite3.Error:
+        except sqlite3.Error as error:
+            if is_passing(error):
+                raise
             row = None
         if row is None:
             self._skipped[_DAMAGED] += 1
@@ -109,7 +112,9 @@ class _Session:
     def _rows(self, query: str, key: object) -> list[tuple[Any, ...]]:
         try:
             return self._connection.execute(query, [key]).fetchall()
-        except sqlite3.Error:
+        except sqlite3.Error as error:
+            if is_passing(error):
+                raise
             self._skipped[_DAMAGED] += 1
             return []
 

@@ -13,10 +13,10 @@ from orchwatch.recording.files import descriptor
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-_WAIT_S = 2.0
+WAIT_S = 2.0
 
 
-def connect(path: str) -> sqlite3.Connection:
+def connect(path: str, wait_s: float = WAIT_S) -> sqlite3.Connection:
     """Opens a database for reading only; to be closed by the caller.
 
     Raises:
@@ -24,19 +24,36 @@ def connect(path: str) -> sqlite3.Connection:
         sqlite3.Error: It is no database.
     """
     os.close(descriptor(path))
-    return sqlite3.connect(
-        f"file:{quote(os.path.abspath(path))}?mode=ro", timeout=_WAIT_S, uri=True
-    )
+    return sqlite3.connect(f"file:{quote(os.path.abspath(path))}?mode=ro", timeout=wait_s, uri=True)
 
 
-def rows(path: str, query: str, values: Iterable[Any] = ()) -> list[dict[str, Any]]:
+def is_passing(error: OSError | sqlite3.Error) -> bool:
+    """Whether the same may succeed later: a lock, a full disk, a lack of permission.
+
+    Not where there is no such file, table or column, and not where the database is damaged.
+    """
+    if isinstance(error, OSError):
+        return not isinstance(error, FileNotFoundError)
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)  # the module's own have none
+    return isinstance(error, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR
+
+
+def rows(
+    path: str, query: str, values: Iterable[Any] = (), wait_s: float = WAIT_S
+) -> list[dict[str, Any]]:
     """What a query finds, a row each by column.
+
+    Args:
+        path: The database.
+        query: Its text.
+        values: Of its parameters.
+        wait_s: For how long another program's lock is waited for.
 
     Raises:
         OSError: As for `connect`.
         sqlite3.Error: As for `connect`, or a table or a column is not there.
     """
-    with closing(connect(path)) as connection:
+    with closing(connect(path, wait_s)) as connection:
         connection.row_factory = sqlite3.Row
         return [dict(row) for row in connection.execute(query, tuple(values))]
 

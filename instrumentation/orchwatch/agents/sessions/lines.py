@@ -13,9 +13,11 @@ from orchwatch.recording import files
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
 MAX_LINE_BYTES = files.MAX_LINE_BYTES
+UNREAD = "unread for now: "
+"""How the reasons begin for which what is there could not be read, but may be at another time."""
 
 
 class Source(Protocol):
@@ -59,7 +61,10 @@ class LineFile:
         if self._stream is None:
             try:
                 self._stream = self._opened()
-            except OSError:  # deleted since it was found
+            except OSError as error:
+                is_gone = isinstance(error, FileNotFoundError) and not os.path.exists(self._path)
+                if not is_gone:
+                    self._skipped[f"{UNREAD}file"] += 1
                 return False
             self._stream.seek(self.offset)
         while True:
@@ -129,6 +134,11 @@ def merged(files: Sequence[Source]) -> Iterator[int]:
             heapq.heapreplace(waiting, (files[index].time_ns, index))
         else:
             heapq.heappop(waiting)
+
+
+def is_unread(skipped: Iterable[str]) -> bool:
+    """Whether one of these reasons says that something has to be read again."""
+    return any(why.startswith(UNREAD) for why in skipped)
 
 
 def size_bytes(path: str) -> int:

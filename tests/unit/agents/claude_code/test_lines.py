@@ -66,3 +66,15 @@ def test_a_line_that_no_memory_should_hold_is_passed_over(
     assert [file.take() for _ in merged([file])] == [([{}], 3)] * 3
     assert skipped.total() == 2
     assert file.offset == path.stat().st_size
+
+
+def test_a_file_that_is_gone_holds_nothing_and_one_that_cannot_be_read_is_counted(
+    tmp_path: Path,
+) -> None:
+    skipped: Counter[str] = Counter()
+    assert not LineFile(str(tmp_path / "gone"), skipped).peek()
+    assert not skipped
+    assert not LineFile(str(tmp_path), skipped).peek()
+    assert skipped == {"unread for now: file": 1}
+    assert lines.is_unread(skipped)
+    assert not lines.is_unread({"unreadable message": 1})

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -321,6 +322,24 @@ def test_a_compressed_file_that_is_cut_off_is_counted(rollout: Make, add: Add) -
     packed.write_bytes(content[: len(content) // 2])
     one.path.unlink()
     assert add(packed).skipped["unreadable end of a compressed file"] == 1
+
+
+def test_a_compressed_file_without_room_to_unpack_it_is_read_later(
+    rollout: Make, add: Add, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = rollout(ONE)
+    one.meta()
+    one.begin(1)
+    one.end(4)
+    packed = one.path.with_name(one.path.name + ".zst")
+    packed.write_bytes(zstandard.ZstdCompressor().compress(one.path.read_bytes()))
+    one.path.unlink()
+    with monkeypatch.context() as full:
+        full.setattr(tempfile, "tempdir", str(tmp_path / "none"))
+        summary = add(packed)
+    assert summary.skipped == {"unread for now: file": 1}
+    assert (summary.sessions, summary.unchanged, summary.spans) == (0, 0, 0)
+    assert add(packed).spans == 1
 
 
 def test_without_the_library_one_line_says_what_to_do(

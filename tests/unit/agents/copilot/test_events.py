@@ -222,7 +222,8 @@ def test_totals_are_the_sessions_however_often_it_was_resumed(log: Log, imported
     assert sum(used([turn])["output"] for turn in turns) == 26
 
 
-def test_the_table_is_read_where_the_events_have_no_records(log: Log, imported: Imported) -> None:
+def tabled(log: Log) -> Path:
+    """A session of two turns whose requests only the table knows of."""
     store = log.path.parents[2] / "session-store.db"
     with closing(sqlite3.connect(store)) as connection, connection:
         connection.execute(
@@ -239,11 +240,28 @@ def test_the_table_is_read_where_the_events_have_no_records(log: Log, imported: 
     for number, second in enumerate((1, 20)):
         log.ask(second, f"t{number}")
         log.answer(second + 3)
+    return store
+
+
+def test_the_table_is_read_where_the_events_have_no_records(log: Log, imported: Imported) -> None:
+    store = tabled(log)
     turns = [span for span in imported() if span["name"] == "agent.turn"]
     wanted = {"requests": 1, "input": 50, "cached": 20, "output": 5, "reasoning": 1}
     assert [used([turn]) for turn in turns] == [wanted, wanted]
     _, strange = Copilot().find([str(store), str(log.path)])
     assert strange == []
+
+
+def test_while_the_table_is_locked_nothing_is_written_of_its_session(
+    log: Log, imported: Imported
+) -> None:
+    with closing(sqlite3.connect(tabled(log), isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        summary = add(Copilot(), log.path)
+        other.execute("ROLLBACK")
+    assert summary.skipped == {"unread for now: session-store.db": 1}
+    assert (summary.unchanged, summary.spans) == (0, 0)
+    assert [used([span])["input"] for span in imported()] == [50, 50]
 
 
 def test_what_a_person_stops_is_interrupted(log: Log, imported: Imported) -> None:

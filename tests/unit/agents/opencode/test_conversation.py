@@ -7,16 +7,23 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.unit.agents.imported import add, by_id, spans_of, times_ms, tools, used
+from tests.unit.agents.imported import add, by_id, followed, spans_of, times_ms, tools, used
 from tests.unit.agents.opencode.conftest import Database, step, tokens
 
 from orchwatch import semconv
+from orchwatch.agents.importer import import_sessions
 from orchwatch.agents.opencode.reader import OpenCode
+from orchwatch.agents.sessions.claims import Claims
+from orchwatch.agents.sessions.import_record import ImportRecord
 from orchwatch.cli.main import main
+from orchwatch.monitor.other_agents import OtherAgent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from orchwatch.agents.reader import SessionFile
+    from orchwatch.agents.sessions.lines import Source
 
     Lines = Callable[[str], tuple[list[dict[str, Any]], int]]
     Imported = Callable[[], list[dict[str, Any]]]
@@ -352,6 +359,49 @@ def test_a_session_is_read_as_it_was_at_one_moment(database: Database) -> None:
     assert not skipped
     (later,), _ = OpenCode().find([str(database.path)])
     assert later.files[0].version != session.files[0].version
+
+
+def asked_once(database: Database) -> None:
+    """One turn, in a database that another program can lock as a whole."""
+    database.connection.execute("PRAGMA journal_mode = DELETE")
+    database.session("ses_a")
+    database.user("ses_a", "u1", 1)
+    database.assistant("ses_a", "a1", "u1", 2, step(1, 1), done=5)
+
+
+def test_what_was_locked_when_it_was_to_be_read_is_no_loss(database: Database) -> None:
+    asked_once(database)
+    found, _ = OpenCode().find([str(database.path)])
+    database.connection.execute("BEGIN EXCLUSIVE")
+    with ImportRecord(lambda: None) as record:
+        summary = import_sessions([(OpenCode(), one) for one in found], record, lambda _: None)
+    database.connection.execute("ROLLBACK")
+    assert summary.skipped == {"unread for now: database": 1}
+    assert (summary.sessions, summary.unchanged, summary.spans) == (0, 0, 0)
+    assert add(OpenCode(), database.path).spans == 1
+    assert add(OpenCode(), database.path).unchanged == 1
+
+
+def test_the_monitor_reads_again_what_was_locked_when_it_was_to_be_read(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENCODE_DB", str(database.path))
+    asked_once(database)
+    holds = [True]
+
+    class Locked(OpenCode):
+        def source(self, file: SessionFile, skipped: Counter[str]) -> Source:
+            if holds.pop():
+                database.connection.execute("BEGIN EXCLUSIVE")
+            return super().source(file, skipped)
+
+    def steps() -> Iterator[None]:
+        yield
+        database.connection.execute("ROLLBACK")
+        holds.append(False)
+        yield
+
+    assert len(followed(OtherAgent(Locked(), Claims(), 0.0, {}), steps())) == 1
 
 
 def test_another_programs_database_is_not_its(

@@ -22,11 +22,14 @@ is the same for all agents, and made by `sessions`:
 from __future__ import annotations
 
 import os
+import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from orchwatch.agents.sessions import databases
 from orchwatch.agents.sessions.lines import LineFile, Source
 from orchwatch.errors import UsageError
+from orchwatch.recording import files
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -153,18 +156,49 @@ class Reader:
 def session_files(paths: Iterable[str], suffixes: Sequence[str]) -> Iterator[str]:
     """The files with such endings in files and folders, by name; a file itself whatever its end.
 
+    A folder that cannot be listed is given itself, so that it can be said.
+
     Raises:
         UsageError: A path does not exist.
     """
-    endings = tuple(suffixes)
     for path in paths:
         if os.path.isdir(path):
-            for parent, directories, names in os.walk(path):
-                directories.sort()
-                for name in sorted(names):
-                    if name.endswith(endings):
-                        yield os.path.join(parent, name)
+            yield from below(path, suffixes)
         elif os.path.exists(path):
             yield path
         else:
             raise UsageError(f"{path}: no such file or directory")
+
+
+def below(directory: str, suffixes: Sequence[str]) -> Iterator[str]:
+    """The files with such endings in a folder, see `session_files`; nothing where it is gone."""
+    endings = tuple(suffixes)
+    unlisted: list[str] = []
+
+    def note(error: OSError) -> None:
+        if not isinstance(error, FileNotFoundError | NotADirectoryError):
+            unlisted.append(error.filename)
+
+    for parent, directories, names in os.walk(directory, onerror=note):
+        directories.sort()
+        for name in sorted(names):
+            if name.endswith(endings):
+                yield os.path.join(parent, name)
+    yield from unlisted
+
+
+def why_strange(path: str) -> str:
+    """Why a file, or a folder that could not be listed, is no session's."""
+    if os.path.isdir(path):
+        return "unreadable folder"
+    try:
+        with files.reader(path) as stream:
+            is_database = stream.read(len(databases.MAGIC)) == databases.MAGIC
+    except OSError:
+        return "unreadable file"
+    if is_database:
+        try:
+            databases.rows(path, "SELECT 1 FROM sqlite_master LIMIT 1")
+        except (OSError, sqlite3.Error):
+            return "unreadable database"
+    return "file of no session"

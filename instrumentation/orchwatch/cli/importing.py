@@ -23,6 +23,7 @@ def add(found: Sequence[Found], strange: Sequence[str], layout: str) -> None:
         OrchwatchError: The home cannot be written.
     """
     from orchwatch.agents import importer  # noqa: PLC0415 - slow, and so are the next ones
+    from orchwatch.agents.reader import why_strange  # noqa: PLC0415
     from orchwatch.agents.sessions.import_record import ImportRecord  # noqa: PLC0415
     from orchwatch.agents.sessions.lines import size_bytes  # noqa: PLC0415
     from orchwatch.mixin import dashboards  # noqa: PLC0415
@@ -34,8 +35,7 @@ def add(found: Sequence[Found], strange: Sequence[str], layout: str) -> None:
     total_bytes = sum(size_bytes(file.path) for one in found for file in one.session.files)
     with ProgressBar(sys.stderr, total_bytes) as bar, ImportRecord(_say_waiting) as record:
         summary = importer.import_sessions(found, record, bar.advance)
-    if strange:
-        summary.skipped["file of no session"] += len(strange)
+    summary.skipped.update(map(why_strange, strange))
     shown = None
     if summary.start_ns is not None:
         times = summary.start_ns, summary.end_ns

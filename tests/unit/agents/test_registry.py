@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from orchwatch.agents import registry
+from orchwatch.agents.reader import session_files, why_strange
 from orchwatch.cli.main import main
 
 if TYPE_CHECKING:
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("home")
 
+NOBODY = 65534  # a user without rights
 READER = """
 from collections import Counter
 
@@ -161,3 +164,58 @@ def test_a_file_that_is_no_session_is_counted(
     (tmp_path / "notes.jsonl").write_text('{"a": 1}\n')
     assert main(["import", str(tmp_path), "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out)["skipped"] == {"file of no session": 1}
+
+
+def test_what_cannot_be_read_is_counted_and_the_rest_is_read(
+    log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], package: Path
+) -> None:
+    assert package.is_dir()
+    (tmp_path / "gone.jsonl").symlink_to("nowhere")
+    (tmp_path / "loop.jsonl").symlink_to("loop.jsonl")
+    (tmp_path / "device.jsonl").symlink_to("/dev/null")
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    (tmp_path / "notes.jsonl").write_text('{"a": 1}\n')
+    assert main(["import", str(log.parent), "--format", "json"]) == 0
+    added = json.loads(capsys.readouterr().out)
+    assert added["spans"] == 1
+    wanted = {"unknown kind novelty": 1, "unreadable file": 4, "file of no session": 1}
+    assert added["skipped"] == wanted
+    assert main(["claude", "import", str(tmp_path / "pipe.jsonl"), "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out)["skipped"] == {"unreadable file": 1}
+
+
+def test_a_broken_link_among_an_agents_own_files_ends_no_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CLAUDE_CONFIG_DIR", str(tmp_path))
+    (tmp_path / "projects").mkdir()
+    (tmp_path / "projects" / "a.jsonl").symlink_to("nowhere")
+    for command in (["agents", "--found"], ["import"], ["claude", "import"]):
+        assert main(command) == 0, command
+    assert main(["claude", "import", "/nowhere/at/all"]) == 2
+    assert capsys.readouterr().err.endswith("/nowhere/at/all: no such file or directory\n")
+
+
+def test_a_folder_that_cannot_be_listed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in (1, 2):
+        (tmp_path / f"{number}.jsonl").touch()
+    (tmp_path / "shut").mkdir(0)
+    (tmp_path / "2.jsonl").chmod(0)
+    tmp_path.chmod(0o755)
+    monkeypatch.chdir(tmp_path)  # another user may not get there by its path
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(NOBODY)
+    try:
+        found = list(session_files(["."], (".jsonl",)))
+        assert found == ["./1.jsonl", "./2.jsonl", "./shut"]
+        reasons = ["file of no session", "unreadable file", "unreadable folder"]
+        assert [why_strange(path) for path in found] == reasons
+        _, strange = registry.named("claude-code").find(["."])
+        assert strange == ["./2.jsonl", "./shut"]
+    finally:
+        if is_root:
+            os.seteuid(0)
+        (tmp_path / "shut").chmod(0o700)

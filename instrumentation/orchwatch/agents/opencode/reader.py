@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from orchwatch.agents.opencode import rows
 from orchwatch.agents.opencode.conversation import Conversation
 from orchwatch.agents.reader import Reader, RecordedSession, SessionFile
-from orchwatch.agents.sessions.databases import Rows, connect
+from orchwatch.agents.sessions.databases import MAGIC, Rows, connect
 from orchwatch.agents.sessions.fields import count, moment_ns, project_name, text
 from orchwatch.recording import files
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from orchwatch.agents.sessions.claims import Claims
     from orchwatch.agents.sessions.lines import Source
 
-_MAGIC = b"SQLite format 3\0"
 _MAX_DEPTH = 64
 _TABLES = {
     "session": {"id", "parent_id", "directory", "version", "time_created", "time_updated"},
@@ -101,7 +100,7 @@ class OpenCode(Reader):
 def _sessions(path: str) -> list[RecordedSession] | None:
     """The sessions of a database, None if it is not opencode's."""
     with files.reader(path) as stream:
-        if stream.read(len(_MAGIC)) != _MAGIC:
+        if stream.read(len(MAGIC)) != MAGIC:
             return None
     with closing(connect(path)) as connection:
         connection.text_factory = rows.decoded

@@ -13,6 +13,8 @@ from orchwatch.recording.files import descriptor
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+MAGIC = b"SQLite format 3\0"
+"""How a database's file begins."""
 WAIT_S = 2.0
 
 

@@ -44,12 +44,13 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from orchwatch.agents.claude_code.reader import ClaudeCode  # noqa: PLC0415 - slow, see `commands`
     from orchwatch.agents.claude_code.sessions import session_files  # noqa: PLC0415 - slow, see `commands`
+    from orchwatch.agents.reader import session_files as files_in  # noqa: PLC0415 - as above
     from orchwatch.agents.registry import Found  # noqa: PLC0415 - as above
 
     since_ns = window.since_ns(arguments.since)
     paths = arguments.paths or [session_files.projects_directory()]
-    sessions, strange = session_files.find(paths)
     reader = ClaudeCode()
+    sessions, strange = reader.find(files_in(paths, reader.suffixes))
     found = [
         Found(reader, session)
         for session in sessions

@@ -7,7 +7,6 @@ import pytest
 
 from orchwatch.agents.claude_code.sessions import session_files
 from orchwatch.agents.reader import RecordedSession
-from orchwatch.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,9 +66,9 @@ def test_files_of_no_session_are_named_and_empty_ones_are_nothing(tmp_path: Path
     assert left == [str(strange)]
 
 
-def test_a_missing_path_is_a_usage_error(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no such file"):
-        session_files.find([str(tmp_path / "none")])
+def test_a_path_that_is_gone_since_it_was_listed_is_of_no_session(tmp_path: Path) -> None:
+    gone = str(tmp_path / "none.jsonl")
+    assert session_files.find([gone]) == ([], [gone])
 
 
 @pytest.mark.parametrize(

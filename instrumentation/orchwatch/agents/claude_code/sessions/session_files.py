@@ -12,12 +12,12 @@ import json
 import os
 import re
 from collections import Counter, defaultdict
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from orchwatch.agents.reader import RecordedSession, SessionFile
+from orchwatch.agents.reader import RecordedSession, SessionFile, below
 from orchwatch.agents.sessions import records
 from orchwatch.agents.sessions.fields import mapping, text, time_ns
-from orchwatch.errors import UsageError
 from orchwatch.recording.files import MAX_LINE_BYTES, reader
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ def projects_directory() -> str:
 def find(paths: Iterable[str]) -> tuple[list[RecordedSession], list[str]]:
     """The sessions in these files and directories, by age; and the files that belong to none.
 
-    Raises:
-        UsageError: A path does not exist.
+    Among these are those that cannot be read, and paths that are gone.
     """
     sessions: dict[str, dict[str, SessionFile]] = defaultdict(dict)
     projects: dict[str, str] = {}
@@ -52,6 +51,9 @@ def find(paths: Iterable[str]) -> tuple[list[RecordedSession], list[str]]:
     strange = []
     for path in _expand(paths):
         head = _head(path)
+        if head is None:
+            strange.append(path)
+            continue
         if not head.strip() or _is_journal(path, head):
             continue
         session_id, agent_id = _owner(path, head)
@@ -149,27 +151,23 @@ def _last_time_ns(path: str) -> int:
 
 
 def _expand(paths: Iterable[str]) -> Iterator[str]:
+    """The files in them, each once, with those of their sub-agents."""
+    seen: set[str] = set()
     for path in paths:
         if os.path.isdir(path):
-            yield from _below(path)
-        elif os.path.exists(path):
-            yield path
-            yield from _below(os.path.join(path.removesuffix(_SUFFIX), _SUBAGENTS))
+            found = below(path, (_SUFFIX,))
         else:
-            raise UsageError(f"{path}: no such file or directory")
-
-
-def _below(directory: str) -> Iterator[str]:
-    for parent, directories, files in os.walk(directory):
-        directories.sort()
-        for name in sorted(files):
-            if name.endswith(_SUFFIX):
-                yield os.path.join(parent, name)
+            agents = os.path.join(path.removesuffix(_SUFFIX), _SUBAGENTS)
+            found = chain([path], below(agents, (_SUFFIX,)))
+        for one in found:
+            if one not in seen:
+                seen.add(one)
+                yield one
 
 
 def owner(path: str) -> tuple[str, str | None]:
     """The session and the sub-agent of a file, by its first lines or else by its name."""
-    return _owner(path, _head(path))
+    return _owner(path, _head(path) or b"")
 
 
 def _owner(path: str, head: bytes) -> tuple[str, str | None]:
@@ -220,8 +218,8 @@ def _records(head: bytes) -> Iterator[dict[str, Any]]:
             yield from records.parse(line, ignored)
 
 
-def _head(path: str) -> bytes:
-    """The first lines, so many that one names the session if that can be had."""
+def _head(path: str) -> bytes | None:
+    """The first lines, so many that one names the session if that can be had; None unread."""
     try:
         with reader(path) as stream:
             head = _whole_lines(stream.read(_FIRST_BYTES))
@@ -229,7 +227,7 @@ def _head(path: str) -> bytes:
                 stream.seek(0)
                 head = _whole_lines(stream.read(_HEAD_BYTES))
     except OSError:
-        return b""
+        return None
     return head
 
 

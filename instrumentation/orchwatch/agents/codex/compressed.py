@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SUFFIX = ".zst"
 MISSING = "compressed: pip install 'orchwatch[codex]' to read them"
 _DAMAGED = "unreadable end of a compressed file"
-_CHUNK_BYTES = 1 << 18
+_CHUNK_BYTES = 1 << 10  # four of them may stand for 128 KiB: all is in memory at once
 _MAX_BYTES = 8 << 30  # of one file, plain: more was written by no agent
 
 
@@ -83,7 +83,9 @@ class CompressedLines(LineFile):
                         break
             except zstandard.ZstdError:
                 pass
-        if not unpacker.eof:
+        if plain.tell() > _MAX_BYTES:
+            self._skipped[f"more than {_MAX_BYTES >> 30} GiB in a compressed file"] += 1
+        elif not unpacker.eof:
             self._skipped[_DAMAGED] += 1
         plain.flush()
         return plain

@@ -4,6 +4,8 @@ import json
 import os
 import tempfile
 import time
+import tracemalloc
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +13,7 @@ import zstandard
 from tests.unit.agents.codex.conftest import ns, thread_id
 
 from orchwatch.agents.codex import compressed
+from orchwatch.agents.sessions.lines import merged
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -322,6 +325,31 @@ def test_a_compressed_file_that_is_cut_off_is_counted(rollout: Make, add: Add) -
     packed.write_bytes(content[: len(content) // 2])
     one.path.unlink()
     assert add(packed).skipped["unreadable end of a compressed file"] == 1
+
+
+def test_what_a_small_compressed_file_stands_for_is_never_in_memory_as_a_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = tmp_path / "rollout.jsonl.zst"
+    packer = zstandard.ZstdCompressor().compressobj()
+    size_bytes = 160 << 20
+    line = b" " * ((1 << 20) - 1) + b"\n"
+    parts = [packer.compress(line) for _ in range(size_bytes >> 20)]
+    packed.write_bytes(b"".join([*parts, packer.flush()]))
+    assert packed.stat().st_size < 1 << 20
+    skipped: Counter[str] = Counter()
+    tracemalloc.start()
+    try:
+        list(merged([compressed.CompressedLines(str(packed), skipped)]))
+        assert tracemalloc.get_traced_memory()[1] < size_bytes / 2
+    finally:
+        tracemalloc.stop()
+    assert +skipped == {"blank": size_bytes >> 20}
+    skipped.clear()
+    monkeypatch.setattr(compressed, "_MAX_BYTES", 1 << 20)
+    list(merged([compressed.CompressedLines(str(packed), skipped)]))
+    assert skipped.pop("more than 0 GiB in a compressed file") == 1
+    assert (+skipped).keys() == {"blank"}
 
 
 def test_a_compressed_file_without_room_to_unpack_it_is_read_later(

@@ -26,7 +26,9 @@ def connect(path: str, wait_s: float = WAIT_S) -> sqlite3.Connection:
         sqlite3.Error: It is no database.
     """
     os.close(descriptor(path))
-    return sqlite3.connect(f"file:{quote(os.path.abspath(path))}?mode=ro", timeout=wait_s, uri=True)
+    return sqlite3.connect(
+        f"file:{quote(os.fsencode(os.path.abspath(path)))}?mode=ro", timeout=wait_s, uri=True
+    )
 
 
 def is_passing(error: OSError | sqlite3.Error) -> bool:

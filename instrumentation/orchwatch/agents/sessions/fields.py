@@ -31,8 +31,14 @@ def mapping(value: object) -> dict[str, Any]:
 
 
 def text(value: object) -> str:
-    """A short text such as an id or a name, or an empty one."""
-    return value[:_MAX_LENGTH] if isinstance(value, str) else ""
+    """A short text such as an id or a name, or an empty one.
+
+    Half of a surrogate pair, which JSON and file names may hold, becomes a question mark: neither
+    a database nor a span takes it.
+    """
+    if not isinstance(value, str):
+        return ""
+    return value[:_MAX_LENGTH].encode("utf-8", "replace").decode()
 
 
 def project_name(directory: object) -> str:

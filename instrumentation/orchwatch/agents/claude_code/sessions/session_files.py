@@ -104,7 +104,7 @@ def agent_origin(path: str) -> dict[str, str]:
     folder, _ = os.path.split(os.path.abspath(path))
     above, run = os.path.split(folder)
     return {
-        "run": run if os.path.basename(above) == _WORKFLOWS else "",
+        "run": text(run) if os.path.basename(above) == _WORKFLOWS else "",
         "agent_type": text(described.get("agentType")),
         "tool_use_id": text(described.get("toolUseId") or described.get("toolUseID")),
     }
@@ -171,7 +171,7 @@ def owner(path: str) -> tuple[str, str | None]:
 
 
 def _owner(path: str, head: bytes) -> tuple[str, str | None]:
-    name = os.path.basename(path).removesuffix(_SUFFIX)
+    name = text(os.path.basename(path).removesuffix(_SUFFIX))
     agent_id = name.removeprefix(_AGENT) if name.startswith(_AGENT) else None
     parents = os.path.abspath(path).split(os.sep)[:-1]
     session_id = ""
@@ -191,7 +191,7 @@ def _owner(path: str, head: bytes) -> tuple[str, str | None]:
         return session_id, agent_id
     if _SUBAGENTS in parents:
         at = len(parents) - 1 - parents[::-1].index(_SUBAGENTS)
-        return parents[at - 1], agent_id or name
+        return text(parents[at - 1]), agent_id or name
     if agent_id is None and _SESSION_ID.fullmatch(name):
         return name, None
     return "", agent_id

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from orchwatch.agents.reader import session_files
-from orchwatch.agents.registry import written_ns
+from orchwatch.agents.registry import guarded, written_ns
 from orchwatch.agents.sessions.claims import Claims
 from orchwatch.agents.sessions.import_record import imported
 from orchwatch.agents.sessions.lines import size_bytes
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from orchwatch.agents.reader import Reader, RecordedSession
+    from orchwatch.agents.sessions.import_record import About
 
 _MAX_RECORDS = 200  # by which a file has said of which version it is
 
@@ -51,35 +52,42 @@ class Kept:
     skipped: Counter[str]
 
 
-def kept(readers: Iterable[Reader]) -> list[Kept]:
-    """Looks at what each agent keeps."""
+def kept(readers: Iterable[Reader], broken: list[str] | None = None) -> list[Kept]:
+    """Looks at what each agent keeps.
+
+    Args:
+        readers: Who reads it.
+        broken: As for `registry.find`.
+    """
     records = imported()
     found = []
     for reader in readers:
-        places = {place: os.path.exists(place) for place in reader.places()}
-        there = [place for place, exists in places.items() if exists]
-        sessions, strange = reader.find(session_files(there, reader.suffixes))
-        paths = {file.path for session in sessions for file in session.files}
-        latest = max(sessions, key=written_ns, default=None)
-        own = [about for about in records if about.agent == reader.name]
-        skipped: Counter[str] = Counter()
-        for about in own:
-            skipped.update(about.skipped)
-        found.append(
-            Kept(
-                reader,
-                places,
-                sessions=len(sessions),
-                files=len(paths),
-                size_bytes=sum(map(size_bytes, paths)),
-                latest_ns=written_ns(latest) if latest else 0,
-                version=_version(reader, latest) if latest else "",
-                strange=len(strange),
-                imported=len(own),
-                skipped=skipped,
-            )
-        )
+        with guarded(reader, broken):
+            found.append(_kept(reader, [about for about in records if about.agent == reader.name]))
     return found
+
+
+def _kept(reader: Reader, records: list[About]) -> Kept:
+    places = {place: os.path.exists(place) for place in reader.places()}
+    there = [place for place, exists in places.items() if exists]
+    sessions, strange = reader.find(session_files(there, reader.suffixes))
+    paths = {file.path for session in sessions for file in session.files}
+    latest = max(sessions, key=written_ns, default=None)
+    skipped: Counter[str] = Counter()
+    for about in records:
+        skipped.update(about.skipped)
+    return Kept(
+        reader,
+        places,
+        sessions=len(sessions),
+        files=len(paths),
+        size_bytes=sum(map(size_bytes, paths)),
+        latest_ns=written_ns(latest) if latest else 0,
+        version=_version(reader, latest) if latest else "",
+        strange=len(strange),
+        imported=len(records),
+        skipped=skipped,
+    )
 
 
 def _version(reader: Reader, session: RecordedSession) -> str:

@@ -7,17 +7,18 @@ Another package adds one by an entry point of the group `orchwatch.agents` that 
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchwatch.agents.reader import Reader, RecordedSession, session_files
+from orchwatch.agents.sessions.fields import text
 from orchwatch.errors import UsageError
 from orchwatch.recording.safe_text import safe
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 GROUP = "orchwatch.agents"
 
@@ -55,10 +56,12 @@ def known() -> Known:
         try:
             reader = point.load()()
         except Exception as error:  # noqa: BLE001 - other people's code: theirs must not end ours
-            broken.append(f"{whose}: {safe(f'{type(error).__name__}: {error}')}")
+            broken.append(f"{whose}: {_said(error)}")
             continue
         if not isinstance(reader, Reader):
             broken.append(f"{whose}: it is no {Reader.__module__}.{Reader.__name__}")
+        elif lacking := [name for name in ("name", "title") if not text(getattr(reader, name, ""))]:
+            broken.append(f"{whose}: it has no {lacking[0]}")
         elif reader.name in (*_BUILT_IN, *readers):
             broken.append(f"{whose}: there is a reader named {safe(reader.name)} already")
         else:
@@ -80,12 +83,16 @@ def named(name: str) -> Reader:
     return readers[name]
 
 
-def find(readers: Sequence[Reader], paths: Sequence[str]) -> tuple[list[Found], list[str]]:
+def find(
+    readers: Sequence[Reader], paths: Sequence[str], broken: list[str] | None = None
+) -> tuple[list[Found], list[str]]:
     """The sessions of these agents, the oldest first; and the files that are none of theirs.
 
     Args:
         readers: Who may read them.
         paths: Files and folders; where there are none, each agent's own.
+        broken: Gets a line about each of another package's readers that fails, which is then left
+            out; without it, that raises.
 
     Raises:
         UsageError: A path does not exist.
@@ -93,13 +100,25 @@ def find(readers: Sequence[Reader], paths: Sequence[str]) -> tuple[list[Found], 
     found: list[Found] = []
     strange = list(session_files(paths, [end for one in readers for end in one.suffixes]))
     for reader in readers:
-        own = strange
-        if not paths:
-            own = list(session_files(existing(reader), reader.suffixes))
-        sessions, rest = reader.find(own)
-        found += [Found(reader, session) for session in sessions]
-        strange = rest if paths else [*strange, *rest]
+        with guarded(reader, broken):
+            own = strange
+            if not paths:
+                own = list(session_files(existing(reader), reader.suffixes))
+            sessions, rest = reader.find(own)
+            found += [Found(reader, session) for session in sessions]
+            strange = rest if paths else [*strange, *rest]
     return found, strange
+
+
+@contextmanager
+def guarded(reader: Reader, broken: list[str] | None) -> Iterator[None]:
+    """What another package's reader raises in it ends it, and becomes a line of `broken`."""
+    try:
+        yield
+    except Exception as error:
+        if broken is None or reader.name in _BUILT_IN:
+            raise
+        broken.append(f"{safe(reader.name)}: {_said(error)}")
 
 
 def written_ns(session: RecordedSession) -> int:
@@ -114,6 +133,10 @@ def written_ns(session: RecordedSession) -> int:
 def existing(reader: Reader) -> list[str]:
     """The places of an agent's sessions that are there."""
     return [path for path in reader.places() if os.path.exists(path)]
+
+
+def _said(error: Exception) -> str:
+    return safe(f"{type(error).__name__}: {error}")
 
 
 def _built_in(name: str) -> Reader:

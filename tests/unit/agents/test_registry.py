@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
 from orchwatch.agents import registry
 from orchwatch.agents.reader import session_files, why_strange
+from orchwatch.agents.sessions import databases
+from orchwatch.agents.sessions.fields import text
 from orchwatch.cli.main import main
 
 if TYPE_CHECKING:
@@ -132,6 +136,95 @@ def test_a_broken_reader_is_named_and_the_others_read_on(
     assert main(["import", str(log)]) == 0
     complaints = capsys.readouterr().err.splitlines()
     assert any("bad (entry point other_agent:Broken): ValueError" in line for line in complaints)
+
+
+FAILING = """
+from other_agent import Mine
+
+
+class Nameless(Mine):
+    name = None
+
+
+class Untitled(Mine):
+    name, title = "untitled", ""
+
+
+class Fails(Mine):
+    name, title = "fails", "Fails"
+
+    def find(self, paths):
+        raise RuntimeError("no luck")
+
+
+class Nowhere(Mine):
+    name, title = "nowhere", "Nowhere"
+
+    def places(self):
+        raise OSError("no home")
+"""
+
+
+def test_a_reader_that_fails_is_named_and_the_others_read_on(
+    package: Path, log: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (package / "failing_agent.py").write_text(FAILING)
+    names = ("Nameless", "Untitled", "Fails", "Nowhere")
+    points = "".join(f"{name.lower()} = failing_agent:{name}\n" for name in names)
+    (package / "other_agent-1.0.dist-info" / "entry_points.txt").write_text(
+        f"[orchwatch.agents]\nmine = other_agent:Mine\n{points}"
+    )
+    lacking = [
+        f"{name.lower()} (entry point failing_agent:{name}): it has no {what}"
+        for name, what in (("Nameless", "name"), ("Untitled", "title"))
+    ]
+    assert main(["import", str(log), "--format", "json"]) == 0
+    output = capsys.readouterr()
+    assert json.loads(output.out)["spans"] == 1
+    lines = [*lacking, "fails: RuntimeError: no luck"]
+    assert output.err.splitlines() == [f"orchwatch: agent left out: {line}" for line in lines]
+    assert main(["import"]) == 0
+    assert "agent left out: nowhere: OSError: no home\n" in capsys.readouterr().err
+    assert main(["agents", "--found", "--format", "json"]) == 0
+    left_out = json.loads(capsys.readouterr().out)["left_out"]
+    assert left_out == [*lacking, "fails: RuntimeError: no luck", "nowhere: OSError: no home"]
+    assert main(["doctor", "--format", "json"]) in {0, 1, 3}
+    assert "it has no name" in capsys.readouterr().out
+
+
+def test_half_a_character_in_an_id_or_a_name_ends_no_import(
+    package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert package.is_dir()
+    projects = tmp_path / "projects"
+    moment = {"timestamp": "2026-05-28T20:26:40.000Z", "uuid": "u", "type": "user"}
+    asked = {**moment, "promptId": "p", "message": {"role": "user", "content": "a question"}}
+    for name, line in (
+        ("a", {**asked, "sessionId": "\ud800one"}),
+        ("\udcff/subagents/agent-\udcfe", {**asked, "isSidechain": True, "agentId": "\udfff"}),
+        ("rollout", {**moment, "type": "session_meta", "payload": {"id": "\ud800two"}}),
+        ("good", {**asked, "sessionId": "good"}),
+    ):
+        path = projects / f"{name}.jsonl"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(line) + "\n")
+    assert main(["import", str(projects), "--format", "json"]) == 0
+    added = json.loads(capsys.readouterr().out)
+    assert not added["skipped"]
+    assert added["turns"] == 2
+    assert text("a\ud800" + "b" * 300) == "a?" + "b" * 254
+
+
+def test_a_database_is_read_whatever_the_bytes_of_its_folders_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "\udcff #?%"
+    folder.mkdir()
+    path = str(folder / "a.db")
+    monkeypatch.chdir(folder)  # the module takes no such path
+    with closing(sqlite3.connect("a.db")) as connection, connection:
+        connection.execute("CREATE TABLE t (n)")
+    assert databases.rows(path, "SELECT count(*) AS n FROM t") == [{"n": 0}]
 
 
 def test_every_reader_of_this_package_can_be_used() -> None:

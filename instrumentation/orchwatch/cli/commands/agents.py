@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     readers, broken = registry.known()
     readers.sort(key=lambda reader: reader.title)
-    found = inventory.kept(readers)
+    found = inventory.kept(readers, broken)
     if arguments.format == "json":
         agent_inventory.render_json(found, broken, sys.stdout)
     else:

@@ -49,9 +49,9 @@ def run(arguments: argparse.Namespace) -> int:
         readers, broken = registry.known()
     else:
         readers, broken = [registry.named(arguments.agent)], []
+    found, strange = registry.find(readers, arguments.paths, broken)
     for line in broken:
         sys.stderr.write(f"orchwatch: agent left out: {line}\n")
-    found, strange = registry.find(readers, arguments.paths)
     if since_ns is not None:
         found = [one for one in found if registry.written_ns(one.session) >= since_ns]
     importing.add(found, strange, arguments.format)

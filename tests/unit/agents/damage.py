@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import random
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+NOBODY = 65534  # a user without rights
 
 
 def damaged(home: Path, seed: int, number: int) -> Iterator[tuple[Path, bytes]]:
@@ -59,3 +63,16 @@ def _is_json(line: bytes) -> bool:
     except ValueError:
         return False
     return True
+
+
+@contextmanager
+def without_rights() -> Iterator[None]:
+    """Root may do everything, so it is another user meanwhile."""
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(NOBODY)
+    try:
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)

@@ -7,6 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.unit.agents.damage import without_rights
 
 from orchwatch.agents import registry
 from orchwatch.agents.reader import session_files, why_strange
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.usefixtures("home")
 
-NOBODY = 65534  # a user without rights
 READER = """
 from collections import Counter
 
@@ -298,17 +298,12 @@ def test_a_folder_that_cannot_be_listed_is_named(
     (tmp_path / "2.jsonl").chmod(0)
     tmp_path.chmod(0o755)
     monkeypatch.chdir(tmp_path)  # another user may not get there by its path
-    is_root = os.geteuid() == 0
-    if is_root:
-        os.seteuid(NOBODY)
-    try:
+    claude_code = registry.named("claude-code")
+    with without_rights():
         found = list(session_files(["."], (".jsonl",)))
         assert found == ["./1.jsonl", "./2.jsonl", "./shut"]
         reasons = ["file of no session", "unreadable file", "unreadable folder"]
         assert [why_strange(path) for path in found] == reasons
-        _, strange = registry.named("claude-code").find(["."])
-        assert strange == ["./2.jsonl", "./shut"]
-    finally:
-        if is_root:
-            os.seteuid(0)
-        (tmp_path / "shut").chmod(0o700)
+        _, strange = claude_code.find(["."])
+    assert strange == ["./2.jsonl", "./shut"]
+    (tmp_path / "shut").chmod(0o700)

@@ -8,6 +8,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from orchwatch.agents.sessions.lines import size_bytes
 from orchwatch.recording.files import descriptor
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 MAGIC = b"SQLite format 3\0"
 """How a database's file begins."""
 WAIT_S = 2.0
+_READ_VERSION_AT = 19  # in the file
+_WAL = b"\2"
 
 
 def connect(path: str, wait_s: float = WAIT_S) -> sqlite3.Connection:
@@ -25,9 +28,18 @@ def connect(path: str, wait_s: float = WAIT_S) -> sqlite3.Connection:
         OSError: It is no regular file, or cannot be opened.
         sqlite3.Error: It is no database.
     """
-    os.close(descriptor(path))
+    file = descriptor(path)
+    try:
+        is_wal = os.pread(file, 1, _READ_VERSION_AT) == _WAL
+    finally:
+        os.close(file)
+    # Of one in WAL mode even a reader makes two files beside it, and leaves them there. It need
+    # not where no one has it open, and all that was written is in the database itself.
+    real = os.path.realpath(path)  # as SQLite has it
+    is_settled = is_wal and not os.path.exists(f"{real}-shm") and not size_bytes(f"{real}-wal")
+    name = quote(os.fsencode(real))
     return sqlite3.connect(
-        f"file:{quote(os.fsencode(os.path.abspath(path)))}?mode=ro", timeout=wait_s, uri=True
+        f"file:{name}?mode=ro{'&immutable=1' if is_settled else ''}", timeout=wait_s, uri=True
     )
 
 

@@ -68,12 +68,15 @@ class RecordedSession:
         project: The name of the folder that it is about, as far as the files' places say so.
         files: Its files.
         began_ns: When its first record was written; 0 where nothing says so.
+        written_ns: Of a database with many sessions: when this one was last written to. 0 for
+            files, which say so themselves.
     """
 
     session_id: str
     project: str
     files: tuple[SessionFile, ...]
     began_ns: int = 0
+    written_ns: int = 0
 
 
 class FileReader(Protocol):

@@ -122,7 +122,9 @@ def guarded(reader: Reader, broken: list[str] | None) -> Iterator[None]:
 
 
 def written_ns(session: RecordedSession) -> int:
-    """When its files were last written to, Unix nanoseconds; 0 where they are gone."""
+    """When it was last written to, Unix nanoseconds; 0 where its files are gone."""
+    if session.written_ns:
+        return session.written_ns
     times = [0]
     for file in session.files:
         with suppress(OSError):

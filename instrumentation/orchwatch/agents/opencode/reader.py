@@ -46,6 +46,7 @@ class _Row(NamedTuple):
     parent_id: str
     directory: str
     began_ns: int
+    written_ns: int
     stamp: str
 
 
@@ -135,6 +136,7 @@ def _read(connection: sqlite3.Connection) -> list[_Row]:
             parent_id=text(parent_id),
             directory=text(directory),
             began_ns=moment_ns(created),
+            written_ns=max(map(moment_ns, (updated, *messages.get(session_id, ())[1:]))),
             stamp=f"{count(updated)}{messages.get(session_id)}{parts.get(session_id)}"
             f"/{written.get(session_id)}",
         )
@@ -171,4 +173,5 @@ def _recorded(path: str, root: str, tree: list[_Row], size_bytes: int) -> Record
             for number, row in enumerate(tree)
         ),
         began_ns=tree[0].began_ns,
+        written_ns=max(row.written_ns for row in tree),
     )

@@ -19,6 +19,7 @@ MAGIC = b"SQLite format 3\0"
 WAIT_S = 2.0
 _READ_VERSION_AT = 19  # in the file
 _WAL = b"\2"
+_PRIMARY = 0xFF  # of an error's code: the rest tells more of the same
 
 
 def connect(path: str, wait_s: float = WAIT_S) -> sqlite3.Connection:
@@ -51,7 +52,7 @@ def is_passing(error: OSError | sqlite3.Error) -> bool:
     if isinstance(error, OSError):
         return not isinstance(error, FileNotFoundError)
     code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR)  # the module's own have none
-    return isinstance(error, sqlite3.OperationalError) and code != sqlite3.SQLITE_ERROR
+    return isinstance(error, sqlite3.OperationalError) and code & _PRIMARY != sqlite3.SQLITE_ERROR
 
 
 def rows(

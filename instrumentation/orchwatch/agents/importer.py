@@ -147,7 +147,7 @@ class _SessionImport:
         self._summary = summary
         self._progress = progress
         self._seen = record.session(session.session_id)
-        self._assembler = Assembler(written=claims.is_marked, provider=reader.provider)
+        self._assembler = Assembler(claims=claims, provider=reader.provider)
         self._spans: list[Span] = []
         self._clock_ns = 0  # the latest time in the files
         self._unkept_bytes = 0

@@ -90,7 +90,7 @@ class Following:
         others = saved.get("others", {})
         self._others = OtherAgents(self._readers, self._claims, self._since_s, others)
         self._recorded = SpanRecorder(saved.get("spool"), saved.get("missed", ()))
-        self._assembler = Assembler(written=self._claims.is_marked, provider=ClaudeCode.provider)
+        self._assembler = Assembler(claims=self._claims, provider=ClaudeCode.provider)
         self._assembler.restore(saved.get("assembler", {}))
         self._heard_ns: dict[str, int] = saved.get("heard_ns", {})
         # Sessions that are read again: any of their spans may come up again.

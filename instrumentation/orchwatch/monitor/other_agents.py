@@ -84,7 +84,7 @@ class OtherAgent:
         self._reader = reader
         self._claims = claims
         self._since_s = since_s
-        self._assembler = Assembler(written=claims.is_marked, provider=reader.provider)
+        self._assembler = Assembler(claims=claims, provider=reader.provider)
         self._assembler.restore(saved.get("assembler", {}))
         self._heard_ns: dict[str, int] = saved.get("heard_ns", {})
         self._files: dict[str, _Followed] = {}

@@ -20,13 +20,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orchwatch.agents.sessions import hook_turns
+from orchwatch.agents.sessions.claims import Claims
 from orchwatch.agents.sessions.entities import Session
 from orchwatch.agents.sessions.finalizer import finalize
 from orchwatch.agents.sessions.reducer import reduce
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from orchwatch.agents.sessions.facts import Fact
     from orchwatch.agents.sessions.spans import Span
 
@@ -41,7 +40,7 @@ class Assembler:
 
     Args:
         silence_s: Seconds without a sign of life after which what is open is closed.
-        written: Whether a span, by its id, went out in an earlier look at the same files.
+        claims: Which spans went out in an earlier look at the same files, and what came later.
         provider: Whose models they ask, where a session does not say so itself.
     """
 
@@ -49,11 +48,11 @@ class Assembler:
         self,
         *,
         silence_s: float = SILENCE_S,
-        written: Callable[[str], bool] = lambda _: False,
+        claims: Claims | None = None,
         provider: str = "",
     ) -> None:
         self._provider = provider
-        self._written = written
+        self._claims = claims or Claims()
         self._silence_ns = int(silence_s * _NS_PER_S)
         self._sessions: dict[str, Session] = {}
         self._open: set[str] = set()  # sessions that have something to decide
@@ -78,7 +77,7 @@ class Assembler:
                 session.held.append(fact)
                 return
             fact = placed
-        reduce(session, fact, self._written)
+        reduce(session, fact, self._claims)
 
     def arrived(self, time_ns: int) -> None:
         """Says when the files that were read were last written to; see `add`."""
@@ -97,7 +96,7 @@ class Assembler:
         for session_id in sorted(self._open):
             session = self._sessions[session_id]
             for fact in hook_turns.released(session, now_ns):
-                reduce(session, fact, self._written)
+                reduce(session, fact, self._claims)
             found = finalize(session, now_ns, self._silence_ns, reading=reading)
             provider = session.provider or self._provider
             spans += [one.of_session(session.project, provider) for one in found]

@@ -3,6 +3,9 @@
 A fork, a resumed session and a conversation that a program feeds in again repeat what was asked
 and paid for before, under another session id or as another turn. The message ids stay the same.
 Importer and monitor share their claims, so the order in which they run does not matter.
+
+What comes after its turn's span is out counts in a part of its own. It stays in that part however
+often it is read again: until the part's span is out, nothing else holds it.
 """
 
 from __future__ import annotations
@@ -80,6 +83,21 @@ class Claims:
         """Whether `mark` was given that span."""
         key = _digest(f"span:{span_id}")
         return key in self._held or self._stored(key) is not None
+
+    def put(self, message: str, part: str) -> None:
+        """Remembers in which part of a turn, or of a sub-agent, a message counts.
+
+        Args:
+            message: What names it, its owner included.
+            part: That part's key.
+        """
+        self._held[_digest(f"part:{message}")] = part.encode("utf-8", "surrogatepass")
+
+    def part(self, message: str) -> str:
+        """What `put` was given for that message; empty where it was given nothing."""
+        key = _digest(f"part:{message}")
+        found = self._held.get(key) or self._stored(key) or b""
+        return found.decode("utf-8", "surrogatepass")
 
     def _stored(self, _key: bytes) -> bytes | None:
         return None

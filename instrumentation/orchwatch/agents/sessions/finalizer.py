@@ -192,7 +192,7 @@ class _Finalizer:
                 del kept[next(iter(kept))]
         done = [agent for agent in session.agents.values() if agent.done]
         for agent in done[:-_MAX_REMEMBERED]:
-            del session.agents[agent.agent_id]
+            del session.agents[agent.part or agent.agent_id]
             session.calls.pop(agent.call, None)
             session.arrivals.pop(agent.agent_id, None)
 

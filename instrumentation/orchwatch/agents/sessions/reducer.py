@@ -13,23 +13,22 @@ from orchwatch.agents.sessions.entities import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
+    from orchwatch.agents.sessions.claims import Claims
     from orchwatch.agents.sessions.facts import Fact
 
 _MAX_COMPACT_STARTS = 16
 
 
-def reduce(session: Session, fact: Fact, written: Callable[[str], bool]) -> None:
+def reduce(session: Session, fact: Fact, claims: Claims) -> None:
     """Merges a fact into its session.
 
     Args:
         session: What it is about.
         fact: The fact.
-        written: Whether a span, by its id, went out before this session was looked at.
+        claims: Which spans went out before this session was looked at, and what came later.
     """
     if isinstance(fact, facts.ApiUsage):
-        usage_reducer.add(session, fact, written)
+        usage_reducer.add(session, fact, claims)
     elif not _is_repeated(session, fact):
         _REDUCERS[type(fact)](session, fact)
 

@@ -8,49 +8,65 @@ from orchwatch.agents.sessions import ids, owners
 from orchwatch.agents.sessions.entities import Agent, Session, Turn, turn_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from orchwatch.agents.sessions import facts
+    from orchwatch.agents.sessions.claims import Claims
 
 
-def add(session: Session, fact: facts.ApiUsage, written: Callable[[str], bool]) -> None:
+def add(session: Session, fact: facts.ApiUsage, claims: Claims) -> None:
     """What an answer used: to its turn, or where that one's span is out to a part of its own."""
     if fact.agent_id:
-        _usage_of_agent(session, fact, written)
+        _usage_of_agent(session, fact, fact.agent_id, claims)
         return
     prompt_id = fact.prompt_id
     if prompt_id is None:
         return
     key = turn_key(prompt_id, None)
-    span_id = ids.turn(session.session_id, prompt_id)
-    begun = session.turns.get(session.parts.get(key, ""))
-    if begun and fact.message_id in begun.usage.recent:  # another line of it
-        begun.usage.add(fact)
-        return
-    if _goes_on(fact, span_id, written, done=key in session.closed):
-        part = session.parts.setdefault(key, f"{prompt_id}+{fact.message_id}")
-        if part in session.closed:
-            return
-        turn = session.turns.get(part)
-        if turn is None:
-            turn = session.turns[part] = Turn(prompt_id=part, part_of=prompt_id)
-        turn.see(fact.time_ns, filed=True)
-        turn.finish(fact.time_ns, 2)
-        turn.usage.add(fact)
+    latest = session.turns.get(session.parts.get(key, key))
+    if latest and fact.message_id in latest.usage.recent:  # another line of it
+        part = latest.prompt_id if latest.part_of else ""
+    elif fact.fresh:
+        part = session.parts.get(key, prompt_id)
+        span_id = ids.turn(session.session_id, part)
+        is_out = part in session.closed or claims.is_marked(span_id)
+        part = _part_of_new(fact, prompt_id, part, claims, is_out=is_out)
+    else:
+        part = claims.part(_name(fact, prompt_id))
+    if part:
+        session.parts[key] = part
+        _add_to_part(session, fact, part, prompt_id)
         return
     found = owners.turn_of(session, fact) if fact.passive else owners.keep_alive(session, fact)
     if found:
         found.usage.add(fact)
 
 
-def _usage_of_agent(session: Session, fact: facts.ApiUsage, written: Callable[[str], bool]) -> None:
+def _add_to_part(session: Session, fact: facts.ApiUsage, part: str, prompt_id: str) -> None:
+    if part in session.closed:
+        return
+    turn = session.turns.get(part)
+    if turn is None:
+        turn = session.turns[part] = Turn(prompt_id=part, part_of=prompt_id)
+    turn.see(fact.time_ns, filed=True)
+    turn.finish(fact.time_ns, 2)
+    turn.usage.add(fact)
+
+
+def _usage_of_agent(session: Session, fact: facts.ApiUsage, agent_id: str, claims: Claims) -> None:
     agent = owners.agent_of(session, fact)
-    run = ids.agent_run(session.session_id, agent.agent_id)
-    if not agent.part and _goes_on(fact, run, written, done=agent.done):
-        part = f"{agent.agent_id}+{fact.message_id}"
-        session.parts[turn_key("", agent.agent_id)] = part
+    if fact.message_id in agent.usage.recent:  # another line of it
+        agent.usage.add(fact)
+        return
+    if fact.fresh:
+        part = agent.part or agent_id
+        is_out = agent.done or claims.is_marked(ids.agent_run(session.session_id, part))
+        part = _part_of_new(fact, agent_id, part, claims, is_out=is_out)
+    else:
+        part = claims.part(_name(fact, agent_id))
+        if agent.part and not part:
+            return  # counted with what went out before
+    if part and part not in session.agents:
         session.agents[part] = Agent(
-            agent_id=agent.agent_id,
+            agent_id=agent_id,
             agent_type=agent.agent_type,
             call=agent.call,
             prompt_id=agent.prompt_id,
@@ -58,15 +74,31 @@ def _usage_of_agent(session: Session, fact: facts.ApiUsage, written: Callable[[s
             helper=agent.helper,
             spawned=True,
         )
+        session.agents[part].see(fact.time_ns, filed=True)
+    if part:
+        session.parts[turn_key("", agent_id)] = part
         agent = session.agents[part]
-        agent.see(fact.time_ns, filed=True)
-    elif agent.part and not fact.fresh and fact.message_id not in agent.usage.recent:
-        return  # counted with the part before
     agent.usage.add(fact)
 
 
-def _goes_on(
-    fact: facts.ApiUsage, span_id: str, written: Callable[[str], bool], *, done: bool
-) -> bool:
-    """Whether it came after the span of what it belongs to went out."""
-    return fact.fresh and (done or written(span_id))
+def _part_of_new(
+    fact: facts.ApiUsage, whole: str, latest: str, claims: Claims, *, is_out: bool
+) -> str:
+    """The part that an answer belongs to which is read for the first time; empty for the whole.
+
+    Args:
+        fact: The answer.
+        whole: The turn, or the sub-agent.
+        latest: Its last part, or itself.
+        claims: Remembers the part.
+        is_out: Whether the last part's span is out.
+    """
+    part = f"{whole}+{fact.message_id}" if is_out else latest
+    if part == whole:
+        return ""
+    claims.put(_name(fact, whole), part)
+    return part
+
+
+def _name(fact: facts.ApiUsage, whole: str) -> str:
+    return f"{fact.session_id}/{whole}/{fact.message_id}"

@@ -343,6 +343,35 @@ def test_a_database_that_is_written_between_imports_gives_the_same_as_one_import
     growing.connection.close()
 
 
+def test_what_a_turn_used_after_it_was_imported_counts_however_often_it_is_imported(
+    database: Database, imported: Imported
+) -> None:
+    day_s = 24 * 3600
+    database.start_ms = round(time.time() * 1000)  # what comes tomorrow may still go on
+    database.session("ses_a", -day_s)
+    database.user("ses_a", "u1", -day_s)
+    database.assistant("ses_a", "a1", "u1", 1 - day_s, step(1, 1), done=2 - day_s)
+    assert used(imported())["input"] == 1
+    database.user("ses_a", "u2", day_s, SYNTHETIC)
+    for number, answer in enumerate(("a2", "a3"), 1):
+        finish = "stop" if answer == "a3" else "tool-calls"
+        database.assistant(
+            "ses_a",
+            answer,
+            "u2",
+            day_s + number,
+            step(10**number, 1),
+            done=day_s + number + 0.1,
+            finish=finish,
+        )
+        assert used(imported())["input"] == 1
+    database.user("ses_a", "u3", 2 * day_s)
+    database.assistant("ses_a", "a4", "u3", 2 * day_s + 1, step(1000, 1), done=2 * day_s + 2)
+    assert used(imported())["input"] == 111
+    database.user("ses_a", "u4", 3 * day_s)
+    assert used(imported())["input"] == 1111
+
+
 def test_a_session_is_read_as_it_was_at_one_moment(database: Database) -> None:
     database.session("ses_a")
     database.user("ses_a", "u1", 1)

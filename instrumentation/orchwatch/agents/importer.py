@@ -14,11 +14,12 @@ from orchwatch.agents.sessions.claims import StoredClaims
 from orchwatch.agents.sessions.facts import ClientLost
 from orchwatch.agents.sessions.import_record import About
 from orchwatch.agents.sessions.lines import is_unread, merged, size_bytes
-from orchwatch.agents.sessions.recorded_spans import FAMILIES, span_ids
+from orchwatch.agents.sessions.recorded_spans import FAMILIES, NewSpans, span_ids
 from orchwatch.agents.sessions.spans import NS_PER_S, encode
+from orchwatch.recording import spool
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from orchwatch.agents.reader import Reader, RecordedSession, SessionFile
     from orchwatch.agents.sessions.import_record import ImportRecord
@@ -113,12 +114,15 @@ def import_sessions(
         OrchwatchError: The record or the spool cannot be written.
     """
     summary = Summary()
-    # The monitor process may have followed some of them.
+    # The monitor process may have followed some of them, and may do so now.
+    new_spans = NewSpans()
     recorded = {int(span_id, 16) for family in FAMILIES for span_id in span_ids(family)}
     claims = StoredClaims()
     try:
         for reader, session in sessions:
-            _SessionImport(reader, session, record, claims, recorded, summary, progress).run()
+            _SessionImport(
+                reader, session, record, claims, recorded, new_spans, summary, progress
+            ).run()
     finally:
         claims.close()
     summary.failed = +summary.failed
@@ -135,7 +139,8 @@ class _SessionImport:
         session: RecordedSession,
         record: ImportRecord,
         claims: StoredClaims,
-        recorded: Container[int],
+        recorded: set[int],
+        new_spans: NewSpans,
         summary: Summary,
         progress: Callable[[int], None],
     ) -> None:
@@ -144,6 +149,7 @@ class _SessionImport:
         self._record = record
         self._claims = claims
         self._recorded = recorded
+        self._new_spans = new_spans
         self._summary = summary
         self._progress = progress
         self._seen = record.session(session.session_id)
@@ -228,6 +234,7 @@ class _SessionImport:
 
     def _keep(self) -> None:
         new: dict[int, Span] = {}
+        self._recorded.update(int(span_id, 16) for span_id in self._new_spans.take())
         for span in self._spans:
             if not self._is_written(span.span_id):
                 new.setdefault(int(span.span_id, 16), span)
@@ -238,6 +245,7 @@ class _SessionImport:
         spans = list(new.values())
         lines = encode(spans, self._reader.name)
         self._record.keep(self._session.session_id, self._seen, new, lines)
+        self._new_spans.skip(spool.HISTORY, sum(map(len, lines)))
         self._summary.add(spans)
         self._summary.read_bytes += self._unkept_bytes
         self._progress(self._unkept_bytes)

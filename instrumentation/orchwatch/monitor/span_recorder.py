@@ -15,7 +15,7 @@ import time
 from typing import TYPE_CHECKING
 
 from orchwatch import semconv
-from orchwatch.agents.sessions.recorded_spans import FAMILIES, span_ids
+from orchwatch.agents.sessions.recorded_spans import FAMILIES, NewSpans, span_ids
 from orchwatch.agents.sessions.spans import encode
 from orchwatch.errors import OrchwatchError
 from orchwatch.recording import spool
@@ -51,6 +51,7 @@ class SpanRecorder:
     ) -> None:
         self._since = since or {}
         try:
+            self._imported = NewSpans((spool.HISTORY,))
             self._before = self._read_back()  # in the spool, and not in what the checkpoint holds
         except OSError as error:
             raise OrchwatchError(
@@ -60,7 +61,7 @@ class SpanRecorder:
         self._before.update(missed)
         self._missed = set(missed) if since is None else set(self._before)
         self._latest: dict[str, None] = {}
-        self._past: set[str] = set()  # in the spool, looked up since something was read anew
+        self._past: set[str] = set()  # in the spool, looked up, or imported by now
         # By family and service.
         self._waiting: dict[tuple[str, str], list[Span]] = {}
         self._retry_at_s = 0.0
@@ -85,6 +86,12 @@ class SpanRecorder:
         """
         live_ns = now_ns - int(LIVE_S * _NS_PER_S)
         happened = []
+        # An import may have been first with what this process only begins to follow.
+        self._past.update(
+            span_id
+            for span_id in self._imported.take()
+            if span_id not in self._latest and span_id not in self._before
+        )
         for span in spans:
             if span.span_id in self._latest or span.span_id in self._past:
                 continue

@@ -68,7 +68,8 @@ class Session:
     @property
     def used(self) -> int:
         """A decimal digit an answer: how often it was counted."""
-        return sum(int(span.attributes.get(_TOKENS, 0)) for span in self.spans.values())
+        counts = [span.attributes.get(_TOKENS, 0) for span in self.spans.values()]
+        return sum(count for count in counts if isinstance(count, int))
 
 
 @pytest.fixture(params=[None, "a"], ids=["turn", "sub-agent"])

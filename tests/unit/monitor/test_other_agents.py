@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import time
 from contextlib import closing
@@ -12,21 +13,25 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.unit.agents.codex.conftest import SHARED, Rollout, ns, thread_id
+from tests.unit.agents.imported import add, in_memory
 
 from orchwatch.agents.codex.reader import Codex
 from orchwatch.agents.gemini.reader import Gemini
+from orchwatch.agents.importer import import_sessions
 from orchwatch.agents.opencode.reader import OpenCode
 from orchwatch.agents.sessions.claims import Claims
 from orchwatch.agents.sessions.fields import time_ns
+from orchwatch.agents.sessions.import_record import ImportRecord
 from orchwatch.monitor.checkpoint import Checkpoint
 from orchwatch.monitor.following import Following
 from orchwatch.monitor.other_agents import OtherAgent
+from orchwatch.monitor.span_recorder import SpanRecorder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from orchwatch.agents.reader import Reader
+    from orchwatch.agents.reader import Reader, RecordedSession
     from orchwatch.agents.sessions.spans import Span
 
 pytestmark = pytest.mark.usefixtures("home")
@@ -294,3 +299,69 @@ def test_a_reader_that_breaks_does_not_end_the_others(
     following.close()
     checkpoint.close()
     assert "Traceback" not in capsys.readouterr().out
+
+
+def short(codex: Path, number: int) -> Rollout:
+    """A session with one turn, of the past."""
+    thread = thread_id(number, number)
+    one = Rollout(codex / "sessions" / f"rollout-{number}-{thread}.jsonl", thread)
+    one.meta(number)
+    one.begin(number + 1)
+    one.call(number + 2, f"c{number}")
+    one.output(number + 3, f"c{number}")
+    one.end(number + 4)
+    old_s = time.time() - 2 * 24 * 3600
+    os.utime(one.path, (old_s, old_s))
+    return one
+
+
+def recorded_ids(home: Path) -> list[str]:
+    segments = (path.read_text() for path in (home / "spool").glob("history-*"))
+    return re.findall('"spanId":"([^"]+)"', "".join(segments))
+
+
+def test_what_the_monitor_records_during_an_import_is_not_imported(codex: Path, home: Path) -> None:
+    paths = [short(codex, number).path for number in (1, 2)]
+    sessions, _ = Codex().find(map(str, paths))
+    spans, _, _ = in_memory(Codex(), paths[1])
+
+    def found() -> Iterator[tuple[Reader, RecordedSession]]:
+        yield Codex(), sessions[0]
+        SpanRecorder(None).append(spans, time.time_ns(), "codex")
+        yield Codex(), sessions[1]
+
+    with ImportRecord(lambda: None) as record:
+        import_sessions(found(), record, lambda _: None)
+    ids = recorded_ids(home)
+    assert len(ids) == len(set(ids)) == 2 * len(spans)
+
+
+def test_what_is_imported_while_the_monitor_runs_is_not_recorded_again(
+    codex: Path, home: Path
+) -> None:
+    one, other = short(codex, 1), short(codex, 2)
+    checkpoint = Checkpoint()
+    following = Following(checkpoint, [], [Codex()])
+    look(following)
+    one.begin(100)  # goes on, and is read from its start
+    one.end(101)
+    look(following)
+    of_one = len(recorded_ids(home))
+    assert of_one
+    add(Codex(), one.path, other.path)
+    other.begin(100)
+    other.end(101)
+    look(following)
+    following.close()
+    checkpoint.close()
+    ids = recorded_ids(home)
+    assert len(ids) == len(set(ids)) == 2 * of_one
+
+
+def look(following: Following) -> None:
+    """A step in which all files are looked at."""
+    for agent in following._others:
+        agent._next_s = agent._round_s = 0.0
+    following.step(10)
+    while not following._files.complete:
+        following.step(10)

@@ -4,13 +4,16 @@ import resource
 import time
 from typing import TYPE_CHECKING, Any
 
-from orchwatch.agents.sessions.spans import Span
+from orchwatch.agents.sessions.recorded_spans import NewSpans
+from orchwatch.agents.sessions.spans import Span, encode
 from orchwatch.monitor.span_recorder import LIVE_S, SpanRecorder
 from orchwatch.recording import spool
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    import pytest
 
 NOW_NS = time.time_ns()
 OLD_NS = NOW_NS - int(LIVE_S * 1e9) - 1
@@ -116,3 +119,58 @@ def test_what_the_spool_does_not_take_is_appended_once_when_it_does(
     assert _ids(lines, "operations") == list(range(200))
     assert _ids(lines, "history") == [200]
     assert lost() == {}
+
+
+def _import(*numbers: int) -> None:
+    assert spool.append(spool.HISTORY, b"".join(encode([_span(n, OLD_NS) for n in numbers], "x")))
+
+
+def test_what_was_imported_meanwhile_is_not_appended_again(lines: Callable[[str], Any]) -> None:
+    recorded = SpanRecorder({})
+    for number in (1, 3, 5):
+        _import(number, number + 1)
+        many = [_span(earlier, OLD_NS) for earlier in range(number + 2)]
+        recorded.append(many, NOW_NS)
+    assert sorted(_ids(lines, "history")) == list(range(7))
+
+
+def test_what_was_imported_into_another_segment_is_not_appended_again(
+    lines: Callable[[str], Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORCHWATCH_SPOOL_SEGMENT_BYTES", "500")
+    recorded = SpanRecorder({})
+    for number in range(1, 9):
+        _import(number)
+    recorded.append([_span(number) for number in range(10)], NOW_NS)
+    assert sorted(_ids(lines, "history")) == list(range(1, 9))
+    assert _ids(lines, "operations") == [0, 9]
+
+
+def test_a_line_that_is_still_being_imported_is_read_once_it_is_whole(home: Path) -> None:
+    new = NewSpans()
+    _import(1)
+    segment = home / "spool" / "history-000001.jsonl"
+    whole = segment.read_bytes()
+    _import(2, 3)
+    line = segment.read_bytes().removeprefix(whole)
+    half = line.rindex(b'"spanId"')
+    segment.write_bytes(whole + line[:half])
+    assert list(new.take()) == [_span(1).span_id]
+    segment.write_bytes(whole + line)
+    assert list(new.take()) == [_span(2).span_id, _span(3).span_id]
+    assert list(new.take()) == []
+
+
+def test_what_this_process_has_imported_is_not_read_again() -> None:
+    _import(0)
+    new = NewSpans()
+    for number in (1, 2):
+        lines = encode([_span(number)], "x")
+        assert spool.append(spool.HISTORY, b"".join(lines))
+        new.skip(spool.HISTORY, sum(map(len, lines)))
+        assert list(new.take()) == []
+    lines = encode([_span(3)], "x")
+    _import(4)
+    assert spool.append(spool.HISTORY, b"".join(lines))
+    new.skip(spool.HISTORY, sum(map(len, lines)))
+    assert list(new.take()) == [_span(4).span_id, _span(3).span_id]

@@ -13,6 +13,8 @@ from orchwatch.agents.sessions.entities import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from orchwatch.agents.sessions.claims import Claims
     from orchwatch.agents.sessions.facts import Fact
 

@@ -180,19 +180,15 @@ class OtherAgent:
         for file in session.files:
             if file.path not in wanted:
                 continue
-            if type(self._reader.source(file, Counter())) is not LineFile:
-                continue  # compressed: it was read before, or is of the past
             if not self._read_on(session, file):
                 self._read_anew(session)
                 return
 
     def _read_on(self, session: RecordedSession, file: SessionFile) -> bool:
         """Reads what was appended; whether what was read before is still there."""
-        key = f"{session.session_id}/{file.agent_id or ''}"
-        followed = self._files.get(key)
-        if followed is None:
-            self._look_back_once(session)
-            followed = self._files[key] = _Followed(session.session_id, Tail(path=file.path), None)
+        if type(self._reader.source(file, Counter())) is not LineFile:
+            return True  # compressed: it was read before, or is of the past
+        followed = self._followed(session, file)
         tail = followed.tail
         tail.path = file.path  # it may have been moved
         restarts, too_long = tail.restarts, tail.too_long
@@ -213,6 +209,24 @@ class OtherAgent:
             followed.reading.skipped.clear()
         _count(skipped, tail.too_long - too_long)
         return tail.restarts == restarts
+
+    def _followed(self, session: RecordedSession, file: SessionFile) -> _Followed:
+        """How far a file was read, wherever it lay then and whatever it began with."""
+        whose = f"{session.session_id}/{file.agent_id or ''}"
+        key = f"{whose}/{file.identity}"
+        found = self._files.get(key)
+        if found is not None:
+            return found
+        for other, followed in self._files.items():
+            path = followed.tail.path
+            if (other == whose or other.startswith(f"{whose}/")) and (
+                path == file.path or not os.path.exists(path)
+            ):
+                self._files[key] = self._files.pop(other)
+                return followed
+        self._look_back_once(session)
+        self._files[key] = _Followed(session.session_id, Tail(path=file.path), None)
+        return self._files[key]
 
     def _read_anew(self, session: RecordedSession) -> None:
         """A file no longer holds what was read of it: its session is read from the start."""

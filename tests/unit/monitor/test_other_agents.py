@@ -12,13 +12,14 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.unit.agents.codex.conftest import SHARED, Rollout, ns, thread_id
+from tests.unit.agents.codex.conftest import SHARED, Rollout, at, ns, thread_id
 from tests.unit.agents.imported import add, in_memory
 
 from orchwatch.agents.codex.reader import Codex
 from orchwatch.agents.gemini.reader import Gemini
 from orchwatch.agents.importer import import_sessions
 from orchwatch.agents.opencode.reader import OpenCode
+from orchwatch.agents.qwen.reader import Qwen
 from orchwatch.agents.sessions.claims import Claims
 from orchwatch.agents.sessions.fields import time_ns
 from orchwatch.agents.sessions.import_record import ImportRecord
@@ -236,6 +237,32 @@ def test_the_lines_of_another_agent_are_followed_likewise(
     live.look(lines[-1][0] + _HOURS_NS)
     assert live.spans == at_once(lines[-1][0], Gemini())
     assert len(live.spans) > 20
+
+
+def test_a_session_in_two_files_is_followed_in_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("QWEN_HOME", str(tmp_path))
+    live = Live(Qwen())
+    for second in range(0, 120, 20):
+        folder = "b" if second >= 60 else "a"  # it goes on in the other one
+        for offset, kind in enumerate(("user", "assistant")):
+            record = {
+                "uuid": f"{kind}-{second}",
+                "sessionId": "s",
+                "timestamp": at(second + offset),
+                "type": kind,
+                "message": {"role": kind, "parts": [{"text": "what"}]},
+            }
+            line = json.dumps(record) + "\n"
+            append(tmp_path / "projects", f"{folder}/chats/s.jsonl", line, ns(second + offset))
+        live.look(ns(second + 2))
+        if second in (40, 80):
+            live.restart()
+    live.look(ns(120) + _HOURS_NS)
+    whole, _, _ = in_memory(Qwen(), tmp_path)
+    assert live.spans.keys() == told(whole).keys()
+    assert len(whole) == 6
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="the whole homes are not here")

@@ -105,6 +105,7 @@ class Reader:
         provider: `gen_ai.provider.name` where a session does not say.
         suffixes: How its files end.
         knows: The newest version of the agent that the reader was tried with.
+        shares_files: A file of lines may be about several sessions.
     """
 
     name: ClassVar[str]
@@ -112,6 +113,7 @@ class Reader:
     provider: ClassVar[str] = ""
     suffixes: ClassVar[tuple[str, ...]] = (".jsonl",)
     knows: ClassVar[str] = ""
+    shares_files: ClassVar[bool] = False
 
     def places(self) -> list[str]:
         """The files and folders in which the agent keeps its sessions, there or not."""

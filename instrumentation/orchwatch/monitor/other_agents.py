@@ -160,13 +160,7 @@ class OtherAgent:
         return before is not None or modified_s >= self._since_s or path in known
 
     def _read(self, changed: list[str]) -> None:
-        # A sub-agent's session may be known from its parent's file alone.
-        known = {
-            followed.tail.path
-            for followed in self._files.values()
-            if os.path.exists(followed.tail.path)
-        }
-        sessions, _ = self._reader.find(sorted({*changed, *known}))
+        sessions, _ = self._reader.find(sorted({*changed, *self._beside(changed)}))
         wanted = set(changed)
         for session in sessions:
             if not any(file.path in wanted for file in session.files):
@@ -175,6 +169,16 @@ class OtherAgent:
                 self._replay(session)
             else:
                 self._follow(session, wanted)
+
+    def _beside(self, changed: list[str]) -> Iterator[str]:
+        """The files that say which session the changed ones belong to."""
+        # A sub-agent's session may be known from its parent's file alone.
+        of_path = {followed.tail.path: followed.session_id for followed in self._files.values()}
+        is_known = not self._reader.shares_files and all(path in of_path for path in changed)
+        wanted = {of_path[path] for path in changed} if is_known else set(of_path.values())
+        for path, session_id in of_path.items():
+            if session_id in wanted and os.path.exists(path):
+                yield path
 
     def _follow(self, session: RecordedSession, wanted: set[str]) -> None:
         for file in session.files:

@@ -9,7 +9,7 @@ import pytest
 from orchwatch.agents.sessions import finalizer
 from orchwatch.agents.sessions.assembler import Assembler
 from orchwatch.agents.sessions.claims import Claims, Ownership
-from orchwatch.agents.sessions.facts import Activity, AgentStarted, ApiUsage
+from orchwatch.agents.sessions.facts import Activity, AgentStarted, ApiUsage, TurnOver
 
 if TYPE_CHECKING:
     from orchwatch.agents.sessions.spans import Span
@@ -132,3 +132,14 @@ def test_the_oldest_parts_are_forgotten(monkeypatch: pytest.MonkeyPatch, session
         session.read(last)
         session.finish(last)
     assert session.used == 1111
+
+
+def test_of_a_sub_agents_turn_that_only_ended_there_is_no_span() -> None:
+    assembler = Assembler()
+    common: dict[str, Any] = {"session_id": "s", "time_ns": _START_NS, "agent_id": "a"}
+    assembler.add(AgentStarted(**common, prompt_id="p"))
+    assembler.add(Activity(**common, prompt_id="p"))
+    assembler.add(TurnOver(**common, prompt_id="p", agent_turn="t", passive=True))
+    spans = assembler.finished(_START_NS + 2 * _HOUR_NS)
+    assert spans
+    assert all(span.start_ns == _START_NS for span in spans)

@@ -392,3 +392,29 @@ def look(following: Following) -> None:
     following.step(10)
     while not following._files.complete:
         following.step(10)
+
+
+def test_what_is_appended_to_a_file_is_read_without_a_look_at_other_sessions(
+    codex: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = some_lines(codex / "sessions")
+    live = Live()
+    live.look(lines[-1][0] + _LATER_NS)
+    others = [short(codex, number).path for number in (5, 6, 7)]
+    live.look(lines[-1][0] + _LATER_NS)
+    looked: list[set[str]] = []
+    find = live.reader.find
+
+    def noted(paths: Iterable[str]) -> tuple[list[RecordedSession], list[str]]:
+        looked.append(set(paths))
+        return find(sorted(looked[-1]))
+
+    monkeypatch.setattr(live.reader, "find", noted)
+    own = {str(codex / "sessions" / name) for _, name, _ in lines}
+    for path in own:
+        append(codex / "sessions", path, lines[-1][2], lines[-1][0] + _LATER_NS)
+        live.look(lines[-1][0] + _LATER_NS)
+    assert looked == [own, own]
+    new = str(short(codex, 8).path)  # which may be about a sub-agent in any of them
+    live.look(lines[-1][0] + _LATER_NS)
+    assert looked[2] == {*own, *map(str, others), new}

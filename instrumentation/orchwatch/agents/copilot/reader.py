@@ -39,6 +39,7 @@ class Copilot(Reader):
     title = "Copilot CLI"
     provider = "github"
     knows = "1.0.102"
+    shares_files = True  # the one of its spans
 
     def places(self) -> list[str]:
         home = os.environ.get("COPILOT_HOME") or os.path.expanduser("~/.copilot")

@@ -261,6 +261,8 @@ class _Finalizer:
         for key, turn in list(self._session.turns.items()):
             if turn.agent_id == agent.agent_id:
                 del self._session.turns[key]
+                if not turn.start_ns:  # nothing of it was seen but that it is over
+                    continue
                 self._session.closed[key] = [turn.start_ns, turn.last_ns]
                 inner = place._replace(parent=ids.agent_run(place.session_id, agent.agent_id))
                 self._emit(spans.turn(inner, turn, turn.last_ns, turn.error_type, end.reason))

@@ -127,7 +127,7 @@ def test_an_agent_killed_from_outside_costs_nothing_but_time(
     outcome = orchestration.run()
     assert outcome.totals == symbols.count_alone(FILES)
     assert killed
-    assert len(outcome.recovered) >= 2
+    assert outcome.recovered
     assert children() == set()
 
 

@@ -80,7 +80,7 @@ class RecordedSession:
 
 
 class FileReader(Protocol):
-    """Reads the records of one file in their order; `agents.codex.rollout` is an example."""
+    """Reads the records of one file in their order; `sessions.record_reader` is most of one."""
 
     skipped: Counter[str]
     """What was passed over, by reason: of kinds that mean no loss with a `_HARMLESS` start."""

@@ -9,7 +9,6 @@ sub-agent may begin with its history, is passed over.
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from orchwatch.agents.codex import items, outputs, usage
@@ -34,6 +33,7 @@ from orchwatch.agents.sessions.facts import (
     TurnOver,
 )
 from orchwatch.agents.sessions.fields import count, mapping, project_name, text, time_ns, word
+from orchwatch.agents.sessions.record_reader import RecordReader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +70,7 @@ _STARTED = frozenset({"task_started", "turn_started"})
 _COMPLETE = frozenset({"task_complete", "turn_complete"})
 
 
-class Rollout:
+class Rollout(RecordReader):
     """Reads the records of one file in order.
 
     Args:
@@ -87,12 +87,8 @@ class Rollout:
         claims: Claims,
         state: dict[str, Any] | None = None,
     ) -> None:
-        self.skipped: Counter[str] = Counter()
-        self._session_id = session_id
-        self._agent_id = agent_id
         self._thread = agent_id or session_id
-        self._claims = claims
-        self._state: dict[str, Any] = state or {
+        state = state or {
             "version": "",
             "mode": None,  # the format, once the first record was read
             "skip": 0,  # below which ordinal all is the parent's
@@ -105,6 +101,7 @@ class Rollout:
             "calls": {},  # those of the turn: start, turn, tool, whether it is open
             "usage": {},
         }
+        super().__init__(session_id, agent_id, claims, state)
         self._readers: dict[str, Callable[[dict[str, Any], dict[str, Any]], list[Fact]]] = {
             "session_meta": self._meta,
             "turn_context": self._context,
@@ -113,24 +110,6 @@ class Rollout:
             "token_usage_record": self._used,
             "compacted": self._compacted,
         }
-
-    @property
-    def version(self) -> str:
-        """Codex' version, as the file says."""
-        return str(self._state["version"])
-
-    def state(self) -> dict[str, Any]:
-        """What has to be kept to go on reading later; JSON."""
-        return self._state
-
-    def read_record(self, record: dict[str, Any]) -> list[Fact]:
-        """The facts of one record; never raises."""
-        kind = text(record.get("type"))
-        try:
-            return self._read(kind, record)
-        except (TypeError, ValueError, AttributeError, KeyError, IndexError, OverflowError):
-            self.skipped[f"unreadable {word(kind) or '?'}"] += 1
-            return []
 
     def _read(self, kind: str, record: dict[str, Any]) -> list[Fact]:
         reader = self._readers.get(kind)

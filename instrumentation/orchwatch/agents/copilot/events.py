@@ -7,7 +7,6 @@ whole session, however often it was resumed: only what they hold more than its r
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from orchwatch.agents.copilot import usage
@@ -33,8 +32,10 @@ from orchwatch.agents.sessions.facts import (
     TurnOver,
 )
 from orchwatch.agents.sessions.fields import count, mapping, project_name, text, time_ns, word
+from orchwatch.agents.sessions.record_reader import RecordReader
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Callable
 
     from orchwatch.agents.sessions.claims import Claims
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     _Read = Callable[[dict[str, Any], dict[str, Any], dict[str, Any]], list[Fact]]
 
 
-class Events:
+class Events(RecordReader):
     """Reads one session's events in order.
 
     Args:
@@ -64,11 +65,8 @@ class Events:
         table: _Table,
         state: dict[str, Any] | None = None,
     ) -> None:
-        self.skipped: Counter[str] = Counter()
-        self._session_id = session_id
-        self._claims = claims
         self._table = table
-        self._state: dict[str, Any] = state or {
+        state = state or {
             "version": "",
             "turn": None,
             "over": False,  # nothing more belongs to that turn
@@ -83,6 +81,7 @@ class Events:
             "row": 0,  # the last one of the table that was read instead
             "used": usage.nothing(),  # by all records
         }
+        super().__init__(session_id, None, claims, state)
         self._calls = Calls(self._state)
         self._readers: dict[str, _Read] = {
             "session.start": self._start,
@@ -104,24 +103,6 @@ class Events:
             "subagent.failed": self._agent_ended,
             **Incidents(self._state).readers(),
         }
-
-    @property
-    def version(self) -> str:
-        """The version of Copilot CLI that began the session."""
-        return str(self._state["version"])
-
-    def state(self) -> dict[str, Any]:
-        """What has to be kept to go on reading later; JSON."""
-        return self._state
-
-    def read_record(self, record: dict[str, Any]) -> list[Fact]:
-        """The facts of one record; never raises."""
-        kind = text(record.get("type"))
-        try:
-            return self._read(kind, record)
-        except (TypeError, ValueError, AttributeError, KeyError, IndexError, OverflowError):
-            self.skipped[f"unreadable {word(kind) or '?'}"] += 1
-            return []
 
     def _read(self, kind: str, record: dict[str, Any]) -> list[Fact]:
         reader = self._readers.get(kind)

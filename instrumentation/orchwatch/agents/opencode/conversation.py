@@ -8,7 +8,6 @@ with their old times, and does not name it.
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from orchwatch.agents.opencode import tools
@@ -38,6 +37,7 @@ from orchwatch.agents.sessions.fields import (
     text,
     word,
 )
+from orchwatch.agents.sessions.record_reader import RecordReader
 
 if TYPE_CHECKING:
     from orchwatch.agents.sessions.claims import Claims
@@ -61,7 +61,7 @@ _PROVIDERS = {
 }
 
 
-class Conversation:
+class Conversation(RecordReader):
     """Reads one session's records (`rows.read`) in order.
 
     Args:
@@ -69,10 +69,9 @@ class Conversation:
         agent_id: The sub-agent whose own session it is, None for that one itself.
         claims: Who owns what several sessions hold.
         state: What `state` returned.
-
-    Attributes:
-        skipped: What was passed over, by reason.
     """
+
+    kind_key = "kind"
 
     def __init__(
         self,
@@ -81,11 +80,7 @@ class Conversation:
         claims: Claims,
         state: dict[str, Any] | None = None,
     ) -> None:
-        self.skipped: Counter[str] = Counter()
-        self._session_id = session_id
-        self._agent_id = agent_id
-        self._claims = claims
-        self._state: dict[str, Any] = state or {
+        state = state or {
             "version": "",
             "began": 0,
             "asked": None,  # the turn that was asked for last
@@ -98,24 +93,10 @@ class Conversation:
             "open": {},  # calls without an end: their turn
             "worked": False,
         }
+        super().__init__(session_id, agent_id, claims, state)
 
-    @property
-    def version(self) -> str:
-        """The version of opencode that began the session."""
-        return str(self._state["version"])
-
-    def state(self) -> dict[str, Any]:
-        """What has to be kept to go on reading later; JSON."""
-        return self._state
-
-    def read_record(self, record: dict[str, Any]) -> list[Fact]:
-        """The facts of one record; never raises."""
-        kind = text(record.get("kind"))
-        try:
-            return self._session(record) if kind == "session" else self._message(record)
-        except (TypeError, ValueError, AttributeError, KeyError, IndexError, OverflowError):
-            self.skipped[f"unreadable {word(kind)}"] += 1
-            return []
+    def _read(self, kind: str, record: dict[str, Any]) -> list[Fact]:
+        return self._session(record) if kind == "session" else self._message(record)
 
     def _session(self, row: dict[str, Any]) -> list[Fact]:
         began_ns = moment_ns(row.get("time_created"))

@@ -1,6 +1,7 @@
 """Every name that leaves the process: operations, attributes, metrics.
 
-GenAI names are in development and still move, so they stand here and nowhere else.
+GenAI names are in development and still move, so they stand here and nowhere else; what other
+programs call the same, in `mapping.toml` beside this.
 Source: OpenTelemetry semantic conventions (general, process, system) and the GenAI conventions,
 schema 1.42.0.
 """
@@ -25,6 +26,7 @@ ORCHESTRATION_RUN = "orchestration.run"
 AGENT_TASK = "agent.task"
 TOOL_EXECUTE = "tool.execute"
 AGENT_TURN = "agent.turn"
+AGENT_PLAN = "agent.plan"
 AGENT_RUN = "agent.run"
 CONTEXT_COMPACT = "context.compact"
 API_ERROR = "api.error"
@@ -60,6 +62,7 @@ GEN_AI_USAGE_OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
 GEN_AI_USAGE_CACHE_READ_TOKENS = "gen_ai.usage.cache_read.input_tokens"
 GEN_AI_USAGE_CACHE_CREATION_TOKENS = "gen_ai.usage.cache_creation.input_tokens"
 GEN_AI_USAGE_REASONING_TOKENS = "gen_ai.usage.reasoning.output_tokens"
+GEN_AI_TIME_TO_FIRST_CHUNK = "gen_ai.response.time_to_first_chunk"  # seconds
 PROCESS_EXECUTABLE_NAME = "process.executable.name"
 PROCESS_EXIT_CODE = "process.exit.code"
 MESSAGING_DESTINATION_NAME = "messaging.destination.name"

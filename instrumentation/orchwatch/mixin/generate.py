@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from orchwatch.errors import OrchwatchError
-from orchwatch.mixin import collector, dashboards, documents, stack_files
+from orchwatch.mixin import collector, dashboards, documents, otlp_spans, stack_files
 from orchwatch.mixin.alerts import catalog, promtool, runbook, runbook_page
 from orchwatch.recording.files import read, replace
 from orchwatch.targets import target_table
@@ -17,18 +17,28 @@ if TYPE_CHECKING:
 
     from orchwatch.targets.target_table import Targets
 
-BEGIN = "generated from targets.toml by orchwatch generate: begin"
-END = "generated from targets.toml by orchwatch generate: end"
+_TARGETS, _MAPPING = "targets.toml", "mapping.toml"
+_MARKER = "generated from {} by orchwatch generate: {}"
 
 _MAX_BYTES = 16 * 1024 * 1024
 # Servers of other users read what is written.
 _MODE = 0o644
 
-# Which part of which file: the lines that belong between its markers.
-PARTS: dict[str, Callable[[Targets], list[str]]] = {
-    "collector/config.yaml": collector.bucket_edges,
-    "docs/targets.md": documents.target_tables,
-    "docs/runbook.md": runbook.entries,
+
+class Part(NamedTuple):
+    """A part of a file: from which table it is, and the lines that belong between its markers."""
+
+    source: str
+    make: Callable[[Targets], list[str]]
+
+
+PARTS: dict[str, list[Part]] = {
+    "collector/config.yaml": [
+        Part(_MAPPING, lambda _: otlp_spans.trace_statements()),
+        Part(_TARGETS, collector.bucket_edges),
+    ],
+    "docs/targets.md": [Part(_TARGETS, documents.target_tables)],
+    "docs/runbook.md": [Part(_TARGETS, runbook.entries)],
 }
 # Files that are generated as a whole: their text.
 FILES: dict[str, Callable[[Targets], str]] = {
@@ -103,10 +113,10 @@ def _changed(root: Path, *, checkout: bool, pages: Mapping[str, str]) -> dict[Pa
     if is_checkout(root):
         files |= OF_PACKAGE
         texts |= pages
-        for name, make_part in PARTS.items():
+        for name in PARTS:
             path = root / name
             text = _read(path) or ""
-            new = _replace(path, text, make_part(table))
+            new = _with_parts(table, name, text, path)
             if new != text:
                 changed[path] = new
     elif checkout:
@@ -115,7 +125,7 @@ def _changed(root: Path, *, checkout: bool, pages: Mapping[str, str]) -> dict[Pa
         )
     else:
         files |= OWN_FILES
-        changed |= stack_files.changes(root, _read, _without_part, partial(_with_part, table))
+        changed |= stack_files.changes(root, _read, _without_parts, partial(_with_parts, table))
     texts |= {name: make_file(table) for name, make_file in files.items()}
     for name, new in texts.items():
         path = root / name
@@ -124,13 +134,17 @@ def _changed(root: Path, *, checkout: bool, pages: Mapping[str, str]) -> dict[Pa
     return changed
 
 
-def _with_part(table: Targets, name: str, text: str) -> str:
-    """A file of that name with what follows from the table in it."""
-    return _replace(Path(name), text, PARTS[name](table)) if name in PARTS else text
+def _with_parts(table: Targets, name: str, text: str, path: Path | None = None) -> str:
+    """A file of that name with what follows from the tables in it."""
+    for part in PARTS.get(name, ()):
+        text = _replace(path or Path(name), text, part.source, part.make(table))
+    return text
 
 
-def _without_part(name: str, text: str) -> str:
-    return _replace(Path(name), text, []) if name in PARTS else text
+def _without_parts(name: str, text: str) -> str:
+    for part in PARTS.get(name, ()):
+        text = _replace(Path(name), text, part.source, [])
+    return text
 
 
 def _read(path: Path) -> str | None:
@@ -144,13 +158,14 @@ def _read(path: Path) -> str | None:
         raise OrchwatchError(f"{path}: {error.strerror}") from error
 
 
-def _replace(path: Path, text: str, part: list[str]) -> str:
+def _replace(path: Path, text: str, source: str, part: list[str]) -> str:
     lines = text.splitlines()
-    begins = [number for number, line in enumerate(lines) if BEGIN in line]
-    ends = [number for number, line in enumerate(lines) if END in line]
+    begin, end = (_MARKER.format(source, which) for which in ("begin", "end"))
+    begins = [number for number, line in enumerate(lines) if begin in line]
+    ends = [number for number, line in enumerate(lines) if end in line]
     if len(begins) != 1 or len(ends) != 1 or ends[0] < begins[0]:
-        raise OrchwatchError(f"{path}: must hold one line {BEGIN!r} and below it one {END!r}")
-    begin, end = begins[0], ends[0]
-    indent = lines[begin][: len(lines[begin]) - len(lines[begin].lstrip())]
+        raise OrchwatchError(f"{path}: must hold one line {begin!r} and below it one {end!r}")
+    first, last = begins[0], ends[0]
+    indent = lines[first][: len(lines[first]) - len(lines[first].lstrip())]
     inner = [f"{indent}{line}" if line else "" for line in part]
-    return "\n".join([*lines[: begin + 1], *inner, *lines[end:]]) + "\n"
+    return "\n".join([*lines[: first + 1], *inner, *lines[last:]]) + "\n"

@@ -43,7 +43,10 @@ OVERVIEW = "grafana/dashboards/overview.json"
 
 def generated(table: Targets) -> dict[str, str]:
     """Every generated file or part of one."""
-    parts = {name: "\n".join(make(table)) for name, make in generate.PARTS.items()}
+    parts = {
+        name: "\n".join(line for part in own for line in part.make(table))
+        for name, own in generate.PARTS.items()
+    }
     return parts | {name: make(table) for name, make in generate.FILES.items()}
 
 

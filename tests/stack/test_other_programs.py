@@ -1,0 +1,265 @@
+"""Programs that know nothing of Orchwatch: spans of agents, by the conventions that they follow."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections import Counter
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import pytest
+from tests.stack.conftest import DURATION, eventually, get, run, samples, selector
+from tests.stack.test_native_stack import spans_of, text
+from tests.stack.test_sdk_over_otlp import otlp_environment
+
+from orchwatch import semconv
+
+if TYPE_CHECKING:
+    from native import Stack
+
+Json = dict[str, Any]
+
+# One worker, one stack.
+pytestmark = pytest.mark.xdist_group("shared stack")
+
+SAID = "said in confidence"
+
+# Plain OpenTelemetry: takes a list of spans, each with its key, that of its parent, its name, what
+# it carries and whether it fails; prints the trace's id.
+PROGRAM = """
+    import json, sys
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    from opentelemetry.trace import Status, StatusCode, set_span_in_context
+
+    service, protocol, scope, said, described = sys.argv[1:]
+    if protocol == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+    else:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+
+    resource = Resource({"service.name": service, "process.command_args": ["agent", "-p", said]})
+    provider = TracerProvider(resource=resource)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    tracer = provider.get_tracer(scope)
+    spans = {}
+    input()
+    for key, parent, name, attributes, failed in json.loads(described):
+        context = set_span_in_context(spans[parent]) if parent else None
+        span = spans[key] = tracer.start_span(name, context, attributes=attributes)
+        span.add_event(said, {"content": said})
+        if failed:
+            span.record_exception(ValueError(said))
+            span.set_status(Status(StatusCode.ERROR, said))
+    for span in reversed(spans.values()):
+        span.end()
+    provider.shutdown()
+    print(f"{span.get_span_context().trace_id:032x}")
+"""
+
+
+# What they say beside what is kept, by the names that are in use for it.
+CONTENT = dict.fromkeys(
+    (
+        *("gen_ai.input.messages", "gen_ai.output.messages", "gen_ai.system_instructions"),
+        *("gen_ai.tool.call.arguments", "gen_ai.tool.call.result", "gen_ai.tool.definitions"),
+        *("gen_ai.prompt", "gen_ai.completion", "gen_ai.tool.description"),
+        *("input.value", "output.value", "llm.input_messages.0.message.content"),
+        *("llm.prompts", "tool.parameters", "tool.description", "metadata.note"),
+        *("tool_arguments", "tool_response", "all_messages_events", "final_result"),
+        *("task.description", "command.line", "anything.else"),
+    ),
+    SAID,
+)
+
+
+Described = tuple[str, str, str, Json, bool]
+
+
+class Way(NamedTuple):
+    """A convention: a program's scope, its spans as `PROGRAM` reads them, and what they are here.
+
+    Attributes:
+        scope: The instrumentation scope.
+        spans: Key, parent, name, attributes, whether it fails.
+        names: By key, the span's name with our names.
+        operations: By operation and type of its failure, how many are counted.
+    """
+
+    scope: str
+    spans: list[Described]
+    names: dict[str, str]
+    operations: dict[tuple[str, str], int]
+
+
+NAMES = {
+    "agent": "invoke_agent reviewer",
+    "model": "chat big-1",
+    "again": "chat big-1",
+    "tool": "execute_tool grep",
+    "broken": "execute_tool fetch",
+}
+OPERATIONS = {
+    (semconv.AGENT_RUN, ""): 1,
+    (semconv.API_ERROR, "overloaded"): 1,
+    (semconv.TOOL_EXECUTE, ""): 1,
+    (semconv.TOOL_EXECUTE, "ValueError"): 1,
+}
+RUN = {(semconv.ORCHESTRATION_RUN, ""): 1}
+
+
+def genai() -> Way:
+    """The GenAI conventions as they are now."""
+    operation = semconv.GEN_AI_OPERATION_NAME
+    model = {operation: "chat", "gen_ai.request.model": "big-1", "gen_ai.provider.name": "some"}
+    used = {"gen_ai.usage.input_tokens": 70, "gen_ai.usage.output_tokens": 7}
+    call = {operation: "execute_tool", "gen_ai.tool.call.id": "call-1"}
+    spans: list[Described] = [
+        ("run", "", "invoke_workflow crew", {operation: "invoke_workflow"}, False),
+        ("made", "run", "create_agent reviewer", {operation: "create_agent"}, False),
+        ("plan", "run", "plan", {operation: "plan"}, False),
+        ("agent", "run", "x", {operation: "invoke_agent", "gen_ai.agent.name": "reviewer"}, False),
+        ("model", "agent", "x", {**model, **used}, False),
+        ("again", "agent", "x", {**model, "error.type": "overloaded"}, True),
+        ("tool", "agent", "x", {**call, "gen_ai.tool.name": "grep"}, False),
+        ("broken", "agent", "x", {**call, "gen_ai.tool.name": "fetch"}, True),
+        ("found", "agent", "retrieval db", {operation: "retrieval"}, False),
+    ]
+    own = {
+        "run": "invoke_workflow",
+        "made": "create_agent",
+        "plan": "plan",
+        "found": "retrieval db",
+    }
+    counts = {**RUN, (semconv.AGENT_SPAWN, ""): 1, (semconv.AGENT_PLAN, ""): 1, **OPERATIONS}
+    return Way("instrumentation", spans, {**own, **NAMES}, counts)
+
+
+def old_genai() -> Way:
+    """Their older names, and those of Pydantic AI before it had any of them."""
+    operation = semconv.GEN_AI_OPERATION_NAME
+    model = {operation: "chat", "gen_ai.request.model": "big-1", "gen_ai.system": "some"}
+    used = {"gen_ai.usage.prompt_tokens": 70, "gen_ai.usage.completion_tokens": 7}
+    call = {"gen_ai.tool.call.id": "call-1"}
+    spans: list[Described] = [
+        ("agent", "", "agent run", {"agent_name": "reviewer"}, False),
+        ("model", "agent", "x", {**model, **used}, False),
+        ("again", "agent", "x", {**model, "error.type": "overloaded"}, True),
+        ("tools", "agent", "running 2 tools", {}, False),
+        ("tool", "tools", "running tool", {**call, "gen_ai.tool.name": "grep"}, False),
+        ("broken", "tools", "running tool", {**call, "gen_ai.tool.name": "fetch"}, True),
+    ]
+    return Way("pydantic-ai", spans, {"tools": "running 2 tools", **NAMES}, OPERATIONS)
+
+
+def openinference() -> Way:
+    """OpenInference, of LangGraph."""
+    kind = "openinference.span.kind"
+    node = {kind: "CHAIN", "metadata": json.dumps({"langgraph_node": "review", "note": SAID})}
+    model = {kind: "LLM", "llm.model_name": "big-1", "llm.provider": "some"}
+    used = {"llm.token_count.prompt": 70, "llm.token_count.completion": 7}
+    spans: list[Described] = [
+        ("run", "", "LangGraph", {kind: "CHAIN"}, False),
+        ("node", "run", "review", node, False),
+        ("inner", "node", "RunnableSequence", node, False),
+        ("agent", "inner", "reviewer", {kind: "AGENT"}, False),
+        ("model", "agent", "ChatSome", {**model, **used}, False),
+        ("again", "agent", "ChatSome", {**model, "error.type": "overloaded"}, True),
+        ("tool", "agent", "grep", {kind: "TOOL", "tool_call.id": "call-1"}, False),
+        ("broken", "agent", "x", {kind: "TOOL", "tool.name": "fetch", "tool_call.id": "2"}, True),
+        ("found", "agent", "Retriever", {kind: "RETRIEVER"}, False),
+    ]
+    own = {
+        "run": "invoke_workflow",
+        "node": "agent.task",
+        "inner": "RunnableSequence",
+        "found": "Retriever",
+    }
+    counts = {**RUN, (semconv.AGENT_TASK, ""): 1, **OPERATIONS}
+    return Way("openinference.instrumentation.langchain", spans, {**own, **NAMES}, counts)
+
+
+WAYS = {"genai": genai(), "old names": old_genai(), "openinference": openinference()}
+
+
+class Sent(NamedTuple):
+    """What was sent, and by which service."""
+
+    way: Way
+    service: str
+    session: str
+    trace_id: str
+
+
+def send(stack: Stack, convention: str, protocol: str, service: str) -> Sent:
+    way, session = WAYS[convention], secrets.token_hex(8)
+    spans = [
+        (key, parent, name, {**CONTENT, "session.id": session, **attributes}, failed)
+        for key, parent, name, attributes, failed in way.spans
+    ]
+    environment = otlp_environment(stack, "grpc" if protocol == "grpc" else "http/protobuf")
+    environment["OTEL_EXPORTER_OTLP_HEADERS"] = stack.otlp_headers
+    words = (service, protocol, way.scope, SAID, json.dumps(spans))
+    printed = run(stack, service, PROGRAM, *words, environment=environment)
+    return Sent(way, service, session, printed.strip())
+
+
+@pytest.fixture(scope="module", params=[(way, by) for way in WAYS for by in ("http", "grpc")])
+def sent(stack: Stack, request: pytest.FixtureRequest) -> Sent:
+    convention, protocol = request.param
+    return send(stack, convention, protocol, f"{convention} over {protocol}")
+
+
+def operations(stack: Stack, service: str) -> dict[tuple[str, str], float]:
+    """How many Prometheus has of a service, by operation and type of failure."""
+    found: Counter[tuple[str, str]] = Counter()
+    for labels, count in samples(stack, f"{DURATION}_count{selector(service=service)}"):
+        assert (labels["status_code"] == semconv.STATUS_ERROR) == ("error_type" in labels)
+        name = labels["orchestration_operation_name"]
+        found[name, labels.get("error_type", "")] += int(count)
+    return dict(found)
+
+
+def arrived(stack: Stack, sent: Sent) -> dict[str, Json]:
+    """The spans in Tempo, by key."""
+    number = len(sent.way.spans)
+    found = eventually(lambda: len(all_of := spans_of(stack, sent.trace_id)) == number and all_of)
+    assert found
+    by_start = sorted(found, key=lambda one: int(one["startTimeUnixNano"]))
+    return dict(zip((key for key, *_ in sent.way.spans), by_start, strict=True))
+
+
+def test_each_span_is_counted_once_as_the_operation_that_it_is(stack: Stack, sent: Sent) -> None:
+    assert eventually(lambda: operations(stack, sent.service) == sent.way.operations), operations(
+        stack, sent.service
+    )
+    # What would count them once more had seen them before those that come later.
+    send(stack, "old names", "http", f"after {sent.service}")
+    later = WAYS["old names"].operations
+    assert eventually(lambda: operations(stack, f"after {sent.service}") == later)
+    assert operations(stack, sent.service) == sent.way.operations
+
+
+def test_spans_have_our_names_and_the_parents_they_had(stack: Stack, sent: Sent) -> None:
+    spans = arrived(stack, sent)
+    assert {key: one["name"] for key, one in spans.items()} == sent.way.names
+    for key, parent, *_ in sent.way.spans:
+        assert spans[key].get("parentSpanId", "") == (spans[parent]["spanId"] if parent else "")
+    for key, one in spans.items():
+        carried = {item["key"]: item["value"] for item in one["attributes"]}
+        assert carried["session.id"] == carried["gen_ai.conversation.id"] == text(sent.session)
+        failed = {key for key, *_, failed in sent.way.spans if failed}
+        assert (one["status"].get("code") == "STATUS_CODE_ERROR") == (key in failed)
+    model = {item["key"]: item["value"] for item in spans["model"]["attributes"]}
+    assert model["gen_ai.provider.name"] == text("some")
+    assert int(model["gen_ai.usage.input_tokens"]["intValue"]) == 70
+    assert int(model["gen_ai.usage.output_tokens"]["intValue"]) == 7
+
+
+def test_what_was_said_is_nowhere(stack: Stack, sent: Sent) -> None:
+    arrived(stack, sent)
+    assert SAID not in json.dumps(get(f"{stack.tempo_url}/api/traces/{sent.trace_id}"))
+    labels = samples(stack, f"{{service_name={json.dumps(sent.service)}}}")
+    labels += samples(stack, f"target_info{{job={json.dumps(sent.service)}}}")
+    assert SAID not in json.dumps(labels)

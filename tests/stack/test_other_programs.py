@@ -34,15 +34,22 @@ PROGRAM = """
     from opentelemetry.trace import Status, StatusCode, set_span_in_context
 
     service, protocol, scope, said, described = sys.argv[1:]
-    if protocol == "grpc":
+    if protocol == "spool":
+        from opentelemetry import trace
+        from orchwatch import configure
+
+        configure(service_name=service, export="spool")
+        tracer = trace.get_tracer(scope)
+    elif protocol == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
     else:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    resource = Resource({"service.name": service, "process.command_args": ["agent", "-p", said]})
-    provider = TracerProvider(resource=resource)
-    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
-    tracer = provider.get_tracer(scope)
+    if protocol != "spool":
+        told = {"service.name": service, "process.command_args": ["agent", "-p", said]}
+        provider = TracerProvider(resource=Resource(told))
+        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        tracer = provider.get_tracer(scope)
     spans = {}
     input()
     for key, parent, name, attributes, failed in json.loads(described):
@@ -54,7 +61,8 @@ PROGRAM = """
             span.set_status(Status(StatusCode.ERROR, said))
     for span in reversed(spans.values()):
         span.end()
-    provider.shutdown()
+    if protocol != "spool":
+        provider.shutdown()
     print(f"{span.get_span_context().trace_id:032x}")
 """
 
@@ -198,14 +206,18 @@ def send(stack: Stack, convention: str, protocol: str, service: str) -> Sent:
         (key, parent, name, {**CONTENT, "session.id": session, **attributes}, failed)
         for key, parent, name, attributes, failed in way.spans
     ]
-    environment = otlp_environment(stack, "grpc" if protocol == "grpc" else "http/protobuf")
-    environment["OTEL_EXPORTER_OTLP_HEADERS"] = stack.otlp_headers
+    environment = {}
+    if protocol != "spool":
+        environment = otlp_environment(stack, "grpc" if protocol == "grpc" else "http/protobuf")
+        environment["OTEL_EXPORTER_OTLP_HEADERS"] = stack.otlp_headers
     words = (service, protocol, way.scope, SAID, json.dumps(spans))
     printed = run(stack, service, PROGRAM, *words, environment=environment)
     return Sent(way, service, session, printed.strip())
 
 
-@pytest.fixture(scope="module", params=[(way, by) for way in WAYS for by in ("http", "grpc")])
+@pytest.fixture(
+    scope="module", params=[(way, by) for way in WAYS for by in ("http", "grpc", "spool")]
+)
 def sent(stack: Stack, request: pytest.FixtureRequest) -> Sent:
     convention, protocol = request.param
     return send(stack, convention, protocol, f"{convention} over {protocol}")

@@ -175,10 +175,11 @@ def _with_cached(emitter: Emitter) -> str:
 
 
 def _names(kind: Kind) -> Iterator[str]:
-    where = [_is_a(kind)]
+    # One that is counted elsewhere keeps its name, and is not taken for the one that is counted.
+    where = [_is_a(kind), f"{_at(_READ)} == nil"]
     genai = semconv.GEN_AI_OPERATION_NAME
     if kind.genai:
-        yield _set(_at(genai), _text(kind.genai), where)
+        yield _set(_at(genai), _text(kind.genai), [_is_a(kind)])
         yield _set("span.name", _text(kind.genai), where)
     elif kind.operation:
         yield f"delete_key(span.attributes, {_text(genai)}) where {_is_a(kind)}"
@@ -188,8 +189,7 @@ def _names(kind: Kind) -> Iterator[str]:
         named = f"Concat([{_text(kind.genai)}, {name}], {_text(' ')})"
         yield _set("span.name", named, [*where, f"{name} != nil"])
     if kind.operation:
-        counted = [*where, f"{_at(_READ)} == nil"]
-        yield _set(_at(semconv.OPERATION_NAME), _text(kind.operation), counted)
+        yield _set(_at(semconv.OPERATION_NAME), _text(kind.operation), where)
 
 
 def _statuses(table: Table) -> Iterator[str]:

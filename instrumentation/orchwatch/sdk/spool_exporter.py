@@ -26,6 +26,7 @@ from orchwatch.recording.otlp_json import (
     spans_prefix,
     to_bytes,
 )
+from orchwatch.sdk import other_spans
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -146,29 +147,33 @@ def _prefix(span: ReadableSpan) -> str:
 def _encode(span: ReadableSpan) -> str:
     context = span.get_span_context() or INVALID_SPAN_CONTEXT
     parent = span.parent
+    other = other_spans.named(span)
+    failed = other.failed if other else span.status.status_code is StatusCode.ERROR
     return encode_span(
         trace_id=_trace_id(context),
         span_id=_span_id(context),
         parent_span_id=_span_id(parent) if parent else "",
-        name=quote(span.name),
+        name=quote(other.name if other else span.name),
         start_ns=_time_ns(span.start_time),
         end_ns=_time_ns(span.end_time),
-        attributes=_attributes(span.attributes),
+        attributes=_attributes(other.attributes if other else span.attributes),
         # Other instrumentations leave a successful span's status unset; a trace view needs it set.
-        status=STATUS_ERROR if span.status.status_code is StatusCode.ERROR else STATUS_OK,
+        status=STATUS_ERROR if failed else STATUS_OK,
         kind=_KINDS.get(span.kind, KIND_INTERNAL),
-        more=_events(span) + _links(span),
+        more=_events(span, whole=other is None) + _links(span),
     )
 
 
-def _events(span: ReadableSpan) -> str:
-    events = span.events
-    if not events:
+def _events(span: ReadableSpan, *, whole: bool) -> str:
+    if not span.events:
         return ""
     encoded = ",".join(
-        f'{{"name":{quote(event.name)},"timeUnixNano":"{_time_ns(event.timestamp)}",'
-        f'"attributes":[{_attributes(event.attributes)}]}}'
-        for event in events
+        f'{{"name":{quote(name)},"timeUnixNano":"{_time_ns(event.timestamp)}",'
+        f'"attributes":[{_attributes(attributes)}]}}'
+        for event in span.events
+        for name, attributes in [
+            (event.name, event.attributes) if whole else other_spans.event(event)
+        ]
     )
     return f',"events":[{encoded}]'
 

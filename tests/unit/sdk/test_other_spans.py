@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Run = Callable[..., str]
+    Named = Callable[[str], dict[str, Any]]
+
+START = """
+import orchwatch
+from orchwatch import operation
+orchwatch.configure(export="spool")
+from opentelemetry import trace
+tracer = trace.get_tracer("library")
+"""
+
+
+def test_a_frameworks_span_is_an_operation_and_says_nothing_else(
+    run_python: Run, lines: Any, named: Named
+) -> None:
+    run_python(
+        START
+        + """
+said = {"gen_ai.tool.call.arguments": "in confidence", "own": "in confidence"}
+call = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "grep", **said}
+with tracer.start_as_current_span("x", attributes=call) as span:
+    span.add_event("in confidence", {"text": "in confidence"})
+    try:
+        raise ValueError("in confidence")
+    except ValueError as error:
+        span.record_exception(error)
+        span.set_status(trace.Status(trace.StatusCode.ERROR, "in confidence"))
+"""
+    )
+    span = named("execute_tool grep")
+    assert span["status"] == {"code": 2}
+    carried = {
+        "orchestration.operation.name": "tool.execute",
+        "gen_ai.operation.name": "execute_tool",
+        "gen_ai.tool.name": "grep",
+        "error.type": "ValueError",
+    }
+    assert span["attributes"] == {key: {"stringValue": text} for key, text in carried.items()}
+    assert [event["name"] for event in span["events"]] == ["event", "exception"]
+    assert "in confidence" not in str(lines("operations"))
+
+
+def test_what_the_acting_agent_does_elsewhere_stays_as_it_is(run_python: Run, named: Named) -> None:
+    run_python(
+        START
+        + """
+with operation("state.query"):
+    with tracer.start_as_current_span("GET", attributes={"url.full": "http://x/", "own": 1}):
+        pass
+"""
+    )
+    assert named("GET")["attributes"]["url.full"] == {"stringValue": "http://x/"}
+    operation = named("state.query")["attributes"]["orchestration.operation.name"]
+    assert operation == {"stringValue": "state.query"}
+
+
+@pytest.mark.parametrize(
+    ("metadata", "name"),
+    [
+        ('{"langgraph_node": "review"}', "agent.task"),
+        ('{"langgraph_node": "another"}', "review"),
+        ('{"langgraph_node": 1}', "review"),
+        ("langgraph_node", "review"),
+        ("[]", "review"),
+        ("[" * 100_000, "review"),
+        ("", "review"),
+    ],
+)
+def test_a_node_is_what_langgraph_says(
+    run_python: Run, named: Named, metadata: str, name: str
+) -> None:
+    run_python(
+        START
+        + f"""
+chain = {{"openinference.span.kind": "CHAIN", "metadata": {metadata!r}}}
+with tracer.start_as_current_span("root"):
+    tracer.start_span("review", attributes=chain).end()
+"""
+    )
+    assert ("orchestration.operation.name" in named(name)["attributes"]) == (name == "agent.task")

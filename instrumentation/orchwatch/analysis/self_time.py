@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from orchwatch.analysis.span_tree import SpanTree
 
 
-def _pieces(tree: SpanTree, place: int) -> tuple[list[int], list[int]]:
+def pieces(tree: SpanTree, place: int) -> tuple[list[int], list[int]]:
     """When a span was at work itself: all beginnings and all ends, in order."""
     start, end = tree.start, tree.end
     now, last = start[place], end[place]
@@ -42,7 +42,7 @@ def self_ns(tree: SpanTree) -> list[int]:
     own = list(map(sub, tree.end, tree.start))
     for place, children in enumerate(tree.children):
         if children:
-            starts, ends = _pieces(tree, place)
+            starts, ends = pieces(tree, place)
             own[place] = sum(ends) - sum(starts)
     return own[: tree.root]
 
@@ -66,7 +66,7 @@ def of_agents(tree: SpanTree) -> dict[tuple[str, str], int]:
         agents[place] = session, agent
         starts, ends = own[session, agent]
         if tree.children[place]:
-            some_starts, some_ends = _pieces(tree, place)
+            some_starts, some_ends = pieces(tree, place)
             starts += some_starts
             ends += some_ends
         elif tree.start[place] < tree.end[place]:

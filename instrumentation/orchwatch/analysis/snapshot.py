@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from orchwatch.analysis.time_spent import Spent
     from orchwatch.store.database import Store
     from orchwatch.store.own_metrics import Metric
     from orchwatch.store.selection import Selection
@@ -112,6 +113,7 @@ class Snapshot:
         elsewhere: Services that send over OTLP, so that their operations are not among these; see
             `orchwatch.recording.otlp_services`.
         ahead: How many operations are dated in the future, which no window holds.
+        phases: Where the time of the latest turns went; None where there are none.
     """
 
     as_of: datetime
@@ -124,6 +126,7 @@ class Snapshot:
     metrics: tuple[Metric, ...] = ()
     elsewhere: tuple[Mapping[str, Any], ...] = ()
     ahead: int = 0
+    phases: Spent | None = None
 
     @property
     def outside(self) -> int:

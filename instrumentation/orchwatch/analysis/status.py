@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from orchwatch.analysis import health, kpis, probes, project, snapshot, storage
+from orchwatch.analysis import health, kpis, probes, project, snapshot, storage, time_spent
 from orchwatch.analysis.kpis import Kpis
 from orchwatch.analysis.snapshot import Sample
 from orchwatch.store.selection import ALL
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from orchwatch.analysis.probes import Tree
     from orchwatch.analysis.project import Figure
     from orchwatch.analysis.snapshot import Snapshot
+    from orchwatch.analysis.time_spent import Spent
     from orchwatch.store.database import Store
     from orchwatch.store.own_metrics import Metric
     from orchwatch.store.selection import Selection
@@ -68,11 +69,14 @@ class Business:
         kpis: Computed from the spans.
         project: What the project says about itself, by the names of `project.HIGHEST`.
         notes: A line for each source that cannot be used.
+        phases: Where the time of the latest turns went; None where there are none, and in the
+            monitor process, which keeps no turns.
     """
 
     kpis: Kpis = field(default_factory=Kpis)
     project: Mapping[str, Figure] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    phases: Spent | None = None
 
     def value(self, kpi: str) -> float | None:
         """A figure of the project; None where it was not measured."""
@@ -157,7 +161,9 @@ class GathererBase(ABC):
         """
         computed = self._kpis(unfinished)
         figures, notes = project.figures(self._project, self._home)
-        self._business = Business(kpis=computed, project=figures, notes=tuple(notes))
+        self._business = Business(
+            kpis=computed, project=figures, notes=tuple(notes), phases=self._phases()
+        )
         return self._business
 
     @property
@@ -207,6 +213,9 @@ class GathererBase(ABC):
 
     @abstractmethod
     def _kpis(self, unfinished: Iterable[Interval]) -> Kpis: ...
+
+    def _phases(self) -> Spent | None:
+        return None
 
     @abstractmethod
     def _snapshot(self, now_ns: int, own: Mapping[str, Metric] | None) -> Snapshot: ...
@@ -262,6 +271,11 @@ class Gatherer(GathererBase):
             unfinished=unfinished,
             selection=self._within,
         )
+
+    def _phases(self) -> Spent | None:
+        now_ns = self._now_ns()
+        window = replace(self._within, since_ns=self._since_ns(now_ns), until_ns=now_ns)
+        return time_spent.latest(self._store, window)
 
     def _snapshot(self, now_ns: int, own: Mapping[str, Metric] | None) -> Snapshot:
         return snapshot.take(

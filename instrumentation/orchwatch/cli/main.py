@@ -35,6 +35,7 @@ COMMANDS = (
     "trace",
     "critical-path",
     "flame",
+    "phases",
     "hooks",
     "tokens",
     "state",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
-from orchwatch.reporters import json_document
+from orchwatch.reporters import json_document, phase_list
 
 if TYPE_CHECKING:
     from orchwatch.analysis.snapshot import Snapshot
@@ -16,7 +16,8 @@ _NS = 1_000_000_000
 
 def render(snapshot: Snapshot, file: TextIO) -> None:
     """Writes one JSON object; null where nothing was measured."""
-    json_document.answer("current", as_dict(snapshot), file)
+    phases = None if snapshot.phases is None else phase_list.figures(snapshot.phases)
+    json_document.answer("current", {**as_dict(snapshot), "phases": phases}, file)
 
 
 def as_dict(snapshot: Snapshot) -> dict[str, Any]:

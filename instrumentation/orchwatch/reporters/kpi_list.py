@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TextIO
 from orchwatch import units
 from orchwatch.analysis import project, status
 from orchwatch.recording.safe_text import safe
-from orchwatch.reporters import json_document
+from orchwatch.reporters import json_document, phase_list
 from orchwatch.units import counted
 
 if TYPE_CHECKING:
@@ -57,11 +57,16 @@ def render(system: System, business: Business, covered: str, file: TextIO) -> No
         file: Where to write.
     """
     values = status.kpi_values(system, business)
-    title_width = max(len(title) for title, _ in FIGURES.values())
+    shares = phase_list.shares(business.phases) if business.phases else []
+    titles = [*(title for title, _ in FIGURES.values()), *(title for title, _ in shares)]
+    title_width = max(map(len, titles))
     for name, (title, unit) in FIGURES.items():
         value = units.level(values[name], unit)
         note = f"  {_note(name, business)}" if values[name] is not None else ""
         file.write(f"{title:{title_width}}  {value:>12}{note}".rstrip() + "\n")
+    for title, share in shares:
+        turns = counted(business.phases.turns if business.phases else 0, "turn")
+        file.write(f"{title:{title_width}}  {share:>12}  of {turns}\n")
     file.write("\n")
     file.write(textwrap.fill(covered, _WIDTH, break_on_hyphens=False) + "\n")
     if not all(name in business.project for name in _PROJECT.values()):
@@ -71,7 +76,11 @@ def render(system: System, business: Business, covered: str, file: TextIO) -> No
 
 def render_json(system: System, business: Business, file: TextIO) -> None:
     """Writes one JSON object: the figures by name, null where not measured, and the notes."""
-    document = {"kpis": status.kpi_values(system, business), "notes": list(business.notes)}
+    document = {
+        "kpis": status.kpi_values(system, business),
+        "phases": None if business.phases is None else phase_list.figures(business.phases),
+        "notes": list(business.notes),
+    }
     json_document.answer("kpi list", document, file)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TextIO
 
 from orchwatch import units
 from orchwatch.recording.safe_text import ljust, quoted, rjust, safe, width
+from orchwatch.reporters import phase_list
 from orchwatch.reporters.columns import stacked
 from orchwatch.units import counted
 
@@ -62,6 +63,17 @@ def render(snapshot: Snapshot, file: TextIO, *, colour: bool, columns: int = WID
         file.write("\n")
         levels = [(_level(reading), {"status": reading.status}) for reading in measured]
         _first(_LEVELS, levels, file, colour=colour, room=room)
+    if snapshot.phases:
+        file.write("\n")
+        turns = snapshot.phases.turns
+        heads = (f"time of the latest {counted(turns, 'turn')}", "", "share")
+        _table(
+            heads,
+            [(row, {}) for row in phase_list.rows(snapshot.phases)],
+            file,
+            colour=colour,
+            room=room,
+        )
     if snapshot.metrics:
         file.write("\n")
         _first(

@@ -54,6 +54,11 @@ _AT_ONCE = 10_000
 _OF_TRACE = "trace_id = try_cast($trace_id AS UUID)"
 _OF_TRACES = "trace_id IN (SELECT unnest($trace_ids::VARCHAR[])::UUID)"
 _OF_FAMILIES = "family IN (SELECT unnest($families)) AND "
+_TELLING = """
+SELECT DISTINCT ON (trace_id, span_id) replace(trace_id::VARCHAR, '-', ''), span_id, attributes
+FROM span WHERE trace_id IN (SELECT unnest($trace_ids::VARCHAR[])::UUID)
+    AND list_bool_or(list_transform($keys::VARCHAR[], lambda key: contains(attributes, key)))
+"""
 _ORDER = " ORDER BY end_ns - duration_ns, end_ns DESC, trace_id, span_id"
 
 
@@ -134,6 +139,45 @@ def selected(store: Store | SmallStore, selection: Selection) -> list[Outline]:
     where, values = selection.where()
     asked = {**values, "families": list(selection.families)}
     return _once(_asked(store, _OF_FAMILIES + where, asked))
+
+
+def telling(
+    store: Store | SmallStore, trace_ids: Sequence[str], keys: Sequence[str]
+) -> dict[tuple[str, int], dict[str, Any]]:
+    """Numbers that spans of these traces say, by trace and span, of those that say any.
+
+    Args:
+        store: Where to look.
+        trace_ids: Whole ones.
+        keys: Which attributes.
+
+    Raises:
+        OrchwatchError: The store's files cannot be read.
+    """
+    if isinstance(store, SmallStore):
+        wanted = set(trace_ids)
+        rows: Iterable[Sequence[Any]] = [
+            (row.trace_id, row.span_id, row.attributes)
+            for row in store.rows
+            if row.trace_id in wanted and any(key in row.attributes for key in keys)
+        ]
+    else:
+        asked = {"trace_ids": list(trace_ids), "keys": list(keys)}
+        rows = store.query(_TELLING, asked)
+    found = {}
+    for trace_id, span_id, attributes in rows:
+        numbers = {pair["key"]: _number(pair["value"]) for pair in json.loads(attributes)}
+        found[trace_id, span_id] = {key: numbers[key] for key in keys if key in numbers}
+    return found
+
+
+def _number(value: object) -> float:
+    """An OTLP/JSON value as a number, 0 where it is none."""
+    pair = value if isinstance(value, dict) else {}
+    try:
+        return float(str(pair.get("doubleValue", pair.get("intValue", 0))))
+    except ValueError:
+        return 0.0
 
 
 def _ordered(rows: Iterable[Row]) -> list[Outline]:

@@ -32,7 +32,15 @@ from orchwatch.agents.sessions.facts import (
     TurnEnded,
     TurnOver,
 )
-from orchwatch.agents.sessions.fields import count, mapping, project_name, text, time_ns, word
+from orchwatch.agents.sessions.fields import (
+    count,
+    mapping,
+    milliseconds,
+    project_name,
+    text,
+    time_ns,
+    word,
+)
 from orchwatch.agents.sessions.record_reader import RecordReader
 
 if TYPE_CHECKING:
@@ -233,7 +241,9 @@ class Rollout(RecordReader):
                 ApiFailed(**common, record_id=record_id, error_type=error_type, status=status)
             )
         facts.append(Activity(**common))
-        facts.append(TurnEnded(**common, error_type=error_type or None, reason=reason or None))
+        ended = {**common, "error_type": error_type or None, "reason": reason or None}
+        first_ns = milliseconds(payload.get("time_to_first_token_ms"))
+        facts.append(TurnEnded(**ended, first_ns=first_ns))
         facts.append(TurnOver(**common, reason=reason))
         self._state["turn"] = None
         return facts

@@ -24,6 +24,7 @@ from orchwatch.agents.sessions.facts import (
     AgentWorked,
     ApiFailed,
     Fact,
+    ModelAnswered,
     ProcessEnded,
     ProjectSeen,
     PromptSubmitted,
@@ -31,7 +32,15 @@ from orchwatch.agents.sessions.facts import (
     TurnEnded,
     TurnOver,
 )
-from orchwatch.agents.sessions.fields import count, mapping, project_name, text, time_ns, word
+from orchwatch.agents.sessions.fields import (
+    count,
+    mapping,
+    milliseconds,
+    project_name,
+    text,
+    time_ns,
+    word,
+)
 from orchwatch.agents.sessions.record_reader import RecordReader
 
 if TYPE_CHECKING:
@@ -245,7 +254,19 @@ class Events(RecordReader):
             return []
         self._state["told"] = True
         own = text(record.get("id")) or text(about.get("apiCallId"))
-        facts = self._counted(own, word(about.get("model")), found, common)
+        model = word(about.get("model"))
+        facts = self._counted(own, model, found, common)
+        if took_ns := milliseconds(about.get("duration")):
+            facts.append(
+                ModelAnswered(
+                    **common,
+                    record_id=own,
+                    start_ns=common["time_ns"] - took_ns,
+                    model=model,
+                    request_id=text(about.get("apiCallId")),
+                    first_ns=milliseconds(about.get("timeToFirstTokenMs")),
+                )
+            )
         provider = word(about.get("providerType"))
         if about.get("isByok") is True and provider:
             facts.append(ProviderSeen(**common, provider=provider))

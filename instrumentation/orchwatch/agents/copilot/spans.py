@@ -84,6 +84,7 @@ class Spans:
         facts: list[Fact] = []
         if before:
             own, at, error_type, attempt = before
+            again_ns = _time_ns(record.get("startTime"))
             facts.append(
                 ApiFailed(
                     session_id=self._session_id,
@@ -93,6 +94,7 @@ class Spans:
                     record_id=own,
                     error_type=error_type,
                     attempt=attempt,
+                    delay_s=max(again_ns - at, 0) / _NS,
                 )
             )
         if mapping(record.get("status")).get("code") != _FAILED:

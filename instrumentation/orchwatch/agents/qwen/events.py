@@ -46,6 +46,7 @@ def _answered(event: dict[str, Any], common: dict[str, Any], record_id: str) -> 
             start_ns=began_ns(event, common["time_ns"]),
             model=text(event.get("model")),
             request_id=text(event.get("response_id")),
+            first_ns=milliseconds(event.get("ttft_ms")),
         )
     ]
 

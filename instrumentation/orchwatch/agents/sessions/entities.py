@@ -32,6 +32,7 @@ class Turn(Lifecycle):
         copied: Prompts among them that are copies, and do not count.
         began_ns: The first sign of life besides the prompts.
         previous: The session that this one was forked from.
+        first_ns: After how long the first part of an answer came; None where nothing says so.
     """
 
     prompt_id: str
@@ -45,6 +46,7 @@ class Turn(Lifecycle):
     copied: list[str] = field(default_factory=list)
     began_ns: int = 0
     previous: str = ""
+    first_ns: int | None = None
 
     def see(self, time_ns: int, *, filed: bool) -> None:
         """A sign of life."""

@@ -114,6 +114,8 @@ def _turn_ended(session: Session, fact: facts.TurnEnded) -> None:
         session.writes_ends = True
     # The report of an end is no part of what ended, unless nothing else is known of it.
     turn = owners.turn_of(session, fact)
+    if turn:
+        turn.first_ns = fact.first_ns if turn.first_ns is None else turn.first_ns
     if turn and not turn.last_ns:
         turn.see(fact.time_ns, filed=filed)
     for owner in owners.owners_of(session, fact, turn):

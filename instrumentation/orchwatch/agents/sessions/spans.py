@@ -172,6 +172,8 @@ def turn(place: Place, turn: Turn, end_ns: int, error_type: str, reason: str) ->
     }
     if turn.previous:
         more[semconv.SESSION_PREVIOUS_ID] = turn.previous
+    if turn.first_ns is not None:
+        more[semconv.GEN_AI_TIME_TO_FIRST_CHUNK] = turn.first_ns / NS_PER_S
     # A sub-agent's turns are parts of its run: counted, they would count twice as turns.
     operation = NOT_COUNTED if turn.agent_id else semconv.AGENT_TURN
     span = _span(place, span_id, semconv.AGENT_TURN, operation, turn.start_ns, end_ns, more)
@@ -273,6 +275,8 @@ def _request(place: Place, fact: ModelAnswered) -> Span:
         more[semconv.GEN_AI_RESPONSE_ID] = fact.request_id
     if fact.outcome:
         more[semconv.OUTCOME] = fact.outcome
+    if fact.first_ns is not None:
+        more[semconv.GEN_AI_TIME_TO_FIRST_CHUNK] = fact.first_ns / NS_PER_S
     span_id = ids.event(semconv.CHAT, place.session_id, fact.record_id)
     return _span(
         place, span_id, f"{semconv.CHAT} {fact.model}", "", fact.start_ns, fact.time_ns, more

@@ -37,13 +37,14 @@ def run(arguments: argparse.Namespace) -> int:
         within = chosen.selection
         gatherer = Gatherer(directory, store, Path.cwd(), None, within=within, refresh=False)
         gatherer.measure_system()
-        gatherer.measure_business()
+        phases = gatherer.measure_business().phases
         own = {}
         if not within.filters:  # they belong to no session, agent or operation
             window = {"since_ns": within.since_ns, "until_ns": within.until_ns}
             own = own_metrics.read(directory, gatherer.targets.levels, **window)
         elsewhere = otlp_services.read(str(directory), since_ns=within.since_ns or 0)
-        taken = replace(gatherer.take(own).snapshot, elsewhere=tuple(elsewhere))
+        taken = gatherer.take(own).snapshot
+        taken = replace(taken, elsewhere=tuple(elsewhere), phases=phases)
     if arguments.format == "json":
         from orchwatch.reporters import document  # noqa: PLC0415
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
+    from orchwatch.analysis.time_spent import Spent
     from orchwatch.cli.filters import Chosen
     from orchwatch.store.database import Store
     from orchwatch.store.outlines import Outline
@@ -69,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pathlib import Path  # noqa: PLC0415 - slow, see `commands`, and so are the next ones
 
     from orchwatch.recording.home import home  # noqa: PLC0415
-    from orchwatch.reporters import json_document, tree  # noqa: PLC0415
+    from orchwatch.reporters import json_document, phase_list, tree  # noqa: PLC0415
     from orchwatch.store import spans  # noqa: PLC0415
 
     _check(arguments)
@@ -82,6 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
             _waterfall(which_spans.of_trace("trace", trace_id, store, directory))
             return 0
         found = spans.trace(store, trace_id)
+        turns = _turns(store, trace_id) if found and arguments.format != "json" else []
     if not found:
         raise OrchwatchError(
             f"trace: no span of {trace_id} is stored in {directory}; orchwatch traces lists them"
@@ -90,7 +92,16 @@ def run(arguments: argparse.Namespace) -> int:
         json_document.answer("trace", [asdict(span) for span in found], sys.stdout)
     else:
         tree.render(found, sys.stdout)
+        phase_list.render_turns(turns, sys.stdout)
     return 0
+
+
+def _turns(store: Store | SmallStore, trace_id: str) -> list[Spent]:
+    """Where the time of the turns in a trace went."""
+    from orchwatch.analysis import time_spent  # noqa: PLC0415 - as above
+    from orchwatch.store import outlines  # noqa: PLC0415
+
+    return time_spent.of_spans(store, outlines.of_trace(store, trace_id)).spent
 
 
 def _check(arguments: argparse.Namespace) -> None:

@@ -44,6 +44,7 @@ class ModelAnswered(Fact):
         model: Which model answered.
         request_id: By which name the API knows it.
         outcome: Why the answer is not whole.
+        first_ns: After how long the first part of it came, where the source says so.
     """
 
     record_id: str
@@ -51,6 +52,7 @@ class ModelAnswered(Fact):
     model: str
     request_id: str = ""
     outcome: str = ""
+    first_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -83,10 +83,12 @@ class TurnEnded(Fact):
     Attributes:
         error_type: Why the turn failed.
         reason: Why it was left unfinished.
+        first_ns: After how long the first part of an answer came, where the source says so.
     """
 
     error_type: str | None = None
     reason: str | None = None
+    first_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,7 @@ _ENDED = """
 SELECT replace(trace_id::VARCHAR, '-', ''), span_id FROM ({chosen})
 WHERE operation IN ($turn, $run) ORDER BY end_ns DESC, trace_id, span_id
 """
+_RUNS_A_TURN = 100  # on average, beyond which fewer turns are looked at
 _NAMES = {"turn": semconv.AGENT_TURN, "run": semconv.AGENT_RUN}
 _TELLING = (
     *(semconv.RETRY_ATTEMPT, semconv.RETRY_DELAY),
@@ -173,7 +174,10 @@ def _ended(
         ids: Iterable[Sequence[Any]] = [(row.trace_id, row.span_id) for row in rows]
     else:
         sql, values = views.chosen(store, selection)
-        ids = store.query(_ENDED.format(chosen=sql), {**values, **_NAMES})
+        asked = _ENDED.format(chosen=sql)
+        if limit is not None:
+            asked += f"LIMIT {limit * _RUNS_A_TURN}"
+        ids = store.query(asked, {**values, **_NAMES})
     found: dict[str, set[int]] = {}
     for trace_id, span_id in ids:
         if trace_id not in found and len(found) == limit:

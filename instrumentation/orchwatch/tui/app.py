@@ -138,6 +138,7 @@ class Dashboard(App[BaseException | None]):
                     ("alerts", "alerts"),
                     ("resources", "resources"),
                     ("business", "key figures"),
+                    ("phases", "time of turns"),
                     *((("outlook", "forecasts"),) if self._forecaster else ()),
                 ):
                     part = Static(id=name, markup=False)
@@ -267,8 +268,10 @@ class Dashboard(App[BaseException | None]):
             ("alerts", panels.alerts(look)),
             ("resources", panels.resources(look)),
             ("business", panels.business(look)),
+            ("phases", panels.phases(look)),
         ):
             self._base.query_one(f"#{name}", Static).update(text)
+        self._base.query_one("#phases").display = look.status.business.phases is not None
 
     def on_data_table_row_selected(self, event: DataTable.RowSelected) -> None:
         """Goes deeper: an operation, a trace, an agent."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchwatch import semconv
-from orchwatch.analysis import at_work, history, listing
+from orchwatch.analysis import at_work, history, listing, time_spent
 from orchwatch.analysis.status import BUSINESS_INTERVAL_S, Gatherer
 from orchwatch.errors import OrchwatchError
 from orchwatch.recording.operation import operation
@@ -225,9 +225,10 @@ class Looker:
         with _interruptible():
             store, _ = self._opened(refresh=False)
             spans = outlines.of_trace(store, trace_id)
+            turns = time_spent.of_spans(store, spans).spent
         if not spans:
             raise OrchwatchError(f"no span of {trace_id} is stored any more")
-        return views.drawn(view, spans, columns)
+        return views.drawn(view, spans, turns, columns)
 
     def values(self, question: Question, column: str) -> list[str]:
         """The sessions, agents or operations that are stored.

@@ -13,7 +13,7 @@ from rich.text import Text
 from orchwatch import units
 from orchwatch.analysis import project, status
 from orchwatch.recording.safe_text import ljust, rjust, safe
-from orchwatch.reporters import kpi_list
+from orchwatch.reporters import kpi_list, phase_list
 from orchwatch.units import counted
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ _BAR = 10
 _OTHERS = 100
 _NAME_COLUMNS = 28
 _TITLE_COLUMNS = 24
+_LENGTH_COLUMNS, _SHARE_COLUMNS = 9, 5
 _ID_COLUMNS = 8
 _NS = 1_000_000_000
 _BUSINESS = ("task.success", "task.errors", "task.throughput", *project.HIGHEST)
@@ -148,6 +149,20 @@ def business(look: Look) -> Text:
         title, unit = kpi_list.FIGURES[name]
         value = units.level(values[name], unit)
         rows.append(Text(f"{ljust(title, _TITLE_COLUMNS)} {rjust(value, 12)}"))
+    return _lines(rows)
+
+
+def phases(look: Look) -> Text:
+    """Where the time of the latest turns went, the longest first; empty where there are none."""
+    spent = look.status.business.phases
+    if spent is None:
+        return Text()
+    rows = []
+    for words, length, share in phase_list.rows(spent):
+        text = Text(ljust(words, _TITLE_COLUMNS))
+        text.append(f" {rjust(length, _LENGTH_COLUMNS)} {rjust(share, _SHARE_COLUMNS)}")
+        rows.append(text)
+    rows.append(Text(f"of {counted(spent.turns, 'turn')}; orchwatch phases lists them", "dim"))
     return _lines(rows)
 
 

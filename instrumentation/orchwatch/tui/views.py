@@ -7,23 +7,28 @@ from typing import TYPE_CHECKING
 
 from orchwatch.analysis import critical_path, flame
 from orchwatch.analysis.span_tree import SpanTree
-from orchwatch.reporters import critical_path_report, flame_table, waterfall
+from orchwatch.reporters import critical_path_report, flame_table, phase_list, waterfall
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from orchwatch.analysis.time_spent import Spent
     from orchwatch.store.outlines import Outline
 
 
-def drawn(view: str, spans: Sequence[Outline], columns: int) -> str:
-    """One of `VIEWS` of a trace.
+def drawn(view: str, spans: Sequence[Outline], turns: Sequence[Spent], columns: int) -> str:
+    """One of `VIEWS` of a trace, and where the time of its turns went.
 
     Args:
         view: Its name.
         spans: All of the trace.
+        turns: Those in it.
         columns: How wide a line may be.
     """
-    return VIEWS[view](spans, columns)
+    file = StringIO()
+    phase_list.render_turns(turns, file)
+    said = file.getvalue()
+    return (f"{said}\n" if said else "") + VIEWS[view](spans, columns)
 
 
 def _waterfall(spans: Sequence[Outline], columns: int) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from tests.unit.tui.conftest import choosing, settled, text_of
-from textual.widgets import DataTable, Input
+from textual.widgets import DataTable, Input, Static
 
 from orchwatch import operation
 from orchwatch.cli.main import main
@@ -152,6 +152,27 @@ def test_from_an_operation_to_its_slowest_trace_to_a_waterfall_to_a_flame(
         await pilot.press("escape", "escape")
         await pilot.pause()
         assert app.screen is app.screen_stack[0]
+
+    shown(act)
+
+
+def test_where_the_time_of_turns_went_is_shown_and_that_of_one_above_its_waterfall(
+    record: Record, shown: Callable[..., Dashboard]
+) -> None:
+    record("agent.turn", duration_ns=10_000 * MS, trace_id=TRACE_ID, span_id="12" * 8)
+    below: dict[str, Any] = {"trace_id": TRACE_ID, "parent_span_id": "12" * 8}
+    record("user.wait", duration_ns=4_000 * MS, **below)
+
+    async def act(app: Dashboard, pilot: Pilot[Any]) -> None:
+        said = str(app.query_one("#phases", Static).render())
+        assert [line.split() for line in said.splitlines()] == [
+            ["the", "model", "6s", "60%"],
+            ["waiting", "for", "a", "person", "4s", "40%"],
+            ["of", "1", "turn;", "orchwatch", "phases", "lists", "them"],
+        ]
+        app.query_one("#traces", DataTable).focus()
+        await pilot.press("enter")
+        assert "Time of the turn, 10s: the model 6s (60%)" in await drawn(app, pilot)
 
     shown(act)
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchwatch import semconv
-from orchwatch.mixin.dashboards import computed, grading, messages, panels, queries, spans, units
+from orchwatch.mixin.dashboards import (
+    computed,
+    grading,
+    messages,
+    panels,
+    queries,
+    spans,
+    turns,
+    units,
+)
 from orchwatch.mixin.dashboards.page import SELDOM, Page, Row, Section
 from orchwatch.mixin.dashboards.panels import Text, transform
 from orchwatch.mixin.lib import promql
@@ -58,7 +67,10 @@ def page(table: Targets) -> Page:
             Row(height=7, panels=((24, _slowest()),)),
             Section(
                 title="All agents over time",
-                rows=(Row(height=8, panels=((12, _utilization()), (12, _spawning()))),),
+                rows=(
+                    Row(height=8, panels=((12, _utilization()), (12, _spawning()))),
+                    Row(height=8, panels=((24, turns.phases()),)),
+                ),
             ),
             messages.section(),
         ),

@@ -1,7 +1,7 @@
 """Tokens that models used, and what they cost: by model, agent, session, service or day.
 
-They stand on the spans of turns and sub-agents, a turn's without its sub-agents'. What a resumed or
-forked session repeats of another is on one span only.
+They stand on the spans of turns and sub-agents, a turn's without its sub-agents'; by model, where
+it asked several. What a resumed or forked session repeats of another is on one span only.
 """
 
 from __future__ import annotations
@@ -51,8 +51,10 @@ def _integer_of(key: str) -> str:
 # What a request costs may depend on its size: those of about one size are priced together.
 _SIZE = "floor(log2(greatest(input_tokens / greatest(requests, 1), 1)))::INTEGER"
 _NAMES = ("requests", "input_tokens", "cache_read", "cache_creation", "output_tokens", "reasoning")
+_SEVERAL = f'"key":"{semconv.USAGE_MODELS}"'
 _ASKED = f"""
-SELECT key, model, provider, slot, count(*), {", ".join(f"sum({name})::BIGINT" for name in _NAMES)}
+SELECT key, model, provider, slot, count(*), count(*),
+    {", ".join(f"sum({name})::BIGINT" for name in _NAMES)}
 FROM (
     SELECT DISTINCT ON (trace_id, span_id) {{key}} AS key, end_ns // $slot_ns AS slot,
         {outlines.text_of("attributes", semconv.GEN_AI_RESPONSE_MODEL)} AS model,
@@ -60,10 +62,16 @@ FROM (
         {
     ", ".join(f"{_integer_of(key)} AS {name}" for key, name in zip(_COUNTS, _NAMES, strict=True))
 }
-    FROM span WHERE family IN (SELECT unnest($families)) AND operation IN (SELECT unnest($names))
-        AND {{where}}
+    FROM span WHERE {{whose}} AND NOT coalesce(contains(attributes, $several), false)
 ) WHERE model IS NOT NULL GROUP BY key, model, provider, slot, {_SIZE}
 """  # noqa: S608 - no value stands in it
+_OF_SEVERAL = """
+SELECT DISTINCT ON (trace_id, span_id) {key}, end_ns // $slot_ns, attributes
+FROM span WHERE {whose} AND contains(attributes, $several)
+"""
+_WHOSE = """
+family IN (SELECT unnest($families)) AND operation IN (SELECT unnest($names)) AND {where}
+"""
 _KEYS = {
     "model": "NULL",
     "day": "NULL",
@@ -102,9 +110,9 @@ class Use:
     cost_usd: float | None = None
     unpriced_tokens: int = 0
 
-    def add(self, group: _Group, cost_usd: float | None) -> None:
+    def add(self, group: _Group, turns: int, cost_usd: float | None) -> None:
         """Adds what of it was used of one model, on one day, in requests of one size."""
-        self.turns += group.turns
+        self.turns += turns
         self.requests += group.requests
         self.input_tokens += group.input_tokens
         self.cache_read_tokens += group.cache_read_tokens
@@ -142,7 +150,8 @@ class _Group(NamedTuple):
     model: str
     provider: str
     slot: int
-    turns: int
+    turns: int  # that asked the model
+    firsts: int  # those of them that are counted with no other model
     requests: int
     input_tokens: int
     cache_read_tokens: int
@@ -155,7 +164,7 @@ def measure(store: Store | SmallStore, selection: Selection, by: str = "model") 
     """What was used, by `model`, `agent`, `session`, `service` or `day`.
 
     A price that depends on how large a request is, is taken of the average request of turns whose
-    requests are about as large. Where a turn asked several models, the last one stands for it.
+    requests are about as large.
 
     Raises:
         OrchwatchError: The store's files cannot be read.
@@ -177,8 +186,9 @@ def measure(store: Store | SmallStore, selection: Selection, by: str = "model") 
             key = group.model
         elif by == "day":
             key = f"{datetime.fromtimestamp(group.slot * slot_ns // _NS):%Y-%m-%d}"  # noqa: DTZ006
-        uses.setdefault(key, Use(key=key)).add(group, cost_usd)
-        total.add(group, cost_usd)
+        turns = group.turns if by == "model" else group.firsts
+        uses.setdefault(key, Use(key=key)).add(group, turns, cost_usd)
+        total.add(group, group.firsts, cost_usd)
     found = sorted(uses.values(), key=_by_day if by == "day" else _by_cost)
     source = prices.source() if prices else None
     return Found(found, total, sorted(unpriced), source, why)
@@ -233,8 +243,14 @@ def _groups(
         "families": list(selection.families),
         "names": list(_OPERATIONS),
         "slot_ns": slot_ns,
+        "several": _SEVERAL,
     }
-    return [
+    whose = _WHOSE.replace("{where}", where)
+    of_one, of_several = (
+        store.query(sql.replace("{key}", _KEYS[by]).replace("{whose}", whose), asked)
+        for sql in (_ASKED, _OF_SEVERAL)
+    )
+    found = [
         _Group(
             key,
             outlines.unescaped(model) or "",
@@ -242,28 +258,16 @@ def _groups(
             slot,
             *counts,
         )
-        for key, model, provider, slot, *counts in store.query(
-            _ASKED.replace("{key}", _KEYS[by]).replace("{where}", where), asked
-        )
+        for key, model, provider, slot, *counts in of_one
     ]
+    return [*found, *_added(of_several)]
 
 
 def _of_small(store: SmallStore, selection: Selection, by: str, slot_ns: int) -> Iterator[_Group]:
-    sums: defaultdict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0] * (len(_COUNTS) + 1))
+    used = []
     for row in small_answers.distinct(selection.held(store.rows)):
         if row.operation not in _OPERATIONS or not row.attributes:
             continue
-        # Of a key that is there twice, the first one, as the other store's pattern finds.
-        pairs = reversed(json.loads(row.attributes))
-        values = {one["key"]: one["value"] for one in pairs if isinstance(one.get("value"), dict)}
-        model = values.get(semconv.GEN_AI_RESPONSE_MODEL, {}).get("stringValue")
-        if not isinstance(model, str) or not model:
-            continue
-        provider = values.get(semconv.GEN_AI_PROVIDER_NAME, {}).get("stringValue")
-        if not isinstance(provider, str):
-            provider = ""
-        counts = [_whole(values.get(key, {}).get("intValue")) for key in _COUNTS]
-        size = max(counts[1] // max(counts[0], 1), 1).bit_length() - 1
         key = None
         if by == "agent":
             key = row.agent
@@ -271,11 +275,50 @@ def _of_small(store: SmallStore, selection: Selection, by: str, slot_ns: int) ->
             key = row.session_id
         elif by == "service":
             key = row.service
-        of_group = sums[key, model, provider, row.end_ns // slot_ns, size]
-        for place, number in enumerate((1, *counts)):
-            of_group[place] += number
+        used.append((key, row.end_ns // slot_ns, row.attributes))
+    return _added(used)
+
+
+def _added(used: Iterable[tuple[str | None, int, str]]) -> Iterator[_Group]:
+    """What turns used, each as its key, its slot of time and its attributes."""
+    sums: defaultdict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0] * (len(_COUNTS) + 2))
+    for key, slot, attributes in used:
+        # Of a key that is there twice, the first one, as the other store's pattern finds.
+        pairs = reversed(json.loads(attributes))
+        values = {one["key"]: one["value"] for one in pairs if isinstance(one.get("value"), dict)}
+        provider = values.get(semconv.GEN_AI_PROVIDER_NAME, {}).get("stringValue")
+        if not isinstance(provider, str):
+            provider = ""
+        for place, (model, counts) in enumerate(_models(values)):
+            size = max(counts[1] // max(counts[0], 1), 1).bit_length() - 1
+            of_group = sums[key, model, provider, slot, size]
+            for number, count in enumerate((1, int(place == 0), *counts)):
+                of_group[number] += count
     for (key, model, provider, slot, _), numbers in sums.items():
         yield _Group(key, model, provider, slot, *numbers)
+
+
+def _models(values: dict[str, Any]) -> list[tuple[str, list[int]]]:
+    """The models that a turn asked, and the counts of each."""
+    names = _list(values.get(semconv.USAGE_MODELS))
+    if not names:
+        names = [values.get(semconv.GEN_AI_RESPONSE_MODEL)]
+        columns = [[values.get(key)] for key in _COUNTS]
+    else:
+        columns = [_list(values.get(semconv.USAGE_OF_MODELS[key])) for key in _COUNTS]
+    found = []
+    for place, name in enumerate(names):
+        model = name.get("stringValue") if isinstance(name, dict) else None
+        if isinstance(model, str) and model:
+            counts = [column[place] if place < len(column) else None for column in columns]
+            found.append((model, [_whole((one or {}).get("intValue")) for one in counts]))
+    return found
+
+
+def _list(value: Any) -> list[Any]:
+    array = value.get("arrayValue") if isinstance(value, dict) else None
+    found = array.get("values") if isinstance(array, dict) else None
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 def _whole(written: object) -> int:

@@ -24,7 +24,7 @@ from orchwatch.recording.otlp_json import (
 from orchwatch.recording.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from orchwatch.agents.sessions.spans import Span
 
@@ -66,18 +66,22 @@ class Tokens:
             model = span.attributes.get(semconv.GEN_AI_RESPONSE_MODEL)
             if model is None or span.operation not in (semconv.AGENT_TURN, semconv.AGENT_RUN):
                 continue
-            cache_read = _tokens(span, semconv.GEN_AI_USAGE_CACHE_READ_TOKENS)
-            cache_creation = _tokens(span, semconv.GEN_AI_USAGE_CACHE_CREATION_TOKENS)
-            cached = cache_read + cache_creation
-            totals = self._of_model(str(model))
-            self._changed = True
-            for kind, number in (
-                (INPUT, _tokens(span, semconv.GEN_AI_USAGE_INPUT_TOKENS) - cached),
-                (OUTPUT, _tokens(span, semconv.GEN_AI_USAGE_OUTPUT_TOKENS)),
-                (CACHE_READ, cache_read),
-                (CACHE_CREATION, cache_creation),
-            ):
-                totals[kind] = totals.get(kind, 0) + number
+            for one, used in _by_model(span, str(model)):
+                self._add(one, used)
+
+    def _add(self, model: str, used: Mapping[str, int]) -> None:
+        """Adds what a model used, by the names of the attributes."""
+        cache_read = used[semconv.GEN_AI_USAGE_CACHE_READ_TOKENS]
+        cache_creation = used[semconv.GEN_AI_USAGE_CACHE_CREATION_TOKENS]
+        totals = self._of_model(model)
+        self._changed = True
+        for kind, number in (
+            (INPUT, used[semconv.GEN_AI_USAGE_INPUT_TOKENS] - cache_read - cache_creation),
+            (OUTPUT, used[semconv.GEN_AI_USAGE_OUTPUT_TOKENS]),
+            (CACHE_READ, cache_read),
+            (CACHE_CREATION, cache_creation),
+        ):
+            totals[kind] = totals.get(kind, 0) + number
 
     def export(self) -> None:
         """Appends the totals to the spool's metrics if they have changed, or may be forgotten."""
@@ -106,6 +110,21 @@ class Tokens:
         if model not in self._totals and len(self._totals) >= _MAX_MODELS:
             model = _OTHER_MODEL
         return self._totals.setdefault(model, {})
+
+
+def _by_model(span: Span, model: str) -> Iterator[tuple[str, dict[str, int]]]:
+    """The models that it asked, and the counts of each."""
+    models = span.attributes.get(semconv.USAGE_MODELS)
+    if not isinstance(models, list):
+        yield model, {key: _tokens(span, key) for key in semconv.USAGE_OF_MODELS}
+        return
+    columns = {
+        key: counts
+        for key, name in semconv.USAGE_OF_MODELS.items()
+        if isinstance(counts := span.attributes[name], list)
+    }
+    for place, one in enumerate(models):
+        yield str(one), {key: int(counts[place]) for key, counts in columns.items()}
 
 
 def _tokens(span: Span, key: str) -> int:

@@ -56,7 +56,6 @@ GEN_AI_PROVIDER_NAME = "gen_ai.provider.name"
 GEN_AI_REQUEST_MODEL = "gen_ai.request.model"
 GEN_AI_RESPONSE_MODEL = "gen_ai.response.model"
 GEN_AI_RESPONSE_ID = "gen_ai.response.id"
-GEN_AI_TIME_TO_FIRST_CHUNK = "gen_ai.response.time_to_first_chunk"  # seconds
 GEN_AI_TOKEN_TYPE = "gen_ai.token.type"  # noqa: S105 - counted, never secret
 GEN_AI_USAGE_INPUT_TOKENS = "gen_ai.usage.input_tokens"
 GEN_AI_USAGE_OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
@@ -113,6 +112,17 @@ PROJECT_NAME = "orchestration.project.name"
 PROMPT_ID = "orchestration.prompt.id"
 RETRY_ATTEMPT = "orchestration.retry.attempt"
 RETRY_DELAY = "orchestration.retry.delay"
+# Of a turn that asked several models: which, and in their order how much each used; by the name of
+# the sum over all of them.
+USAGE_MODELS = "orchestration.usage.models"
+USAGE_OF_MODELS = {
+    API_REQUESTS: "orchestration.usage.requests",
+    GEN_AI_USAGE_INPUT_TOKENS: "orchestration.usage.input_tokens",
+    GEN_AI_USAGE_CACHE_READ_TOKENS: "orchestration.usage.cache_read.input_tokens",
+    GEN_AI_USAGE_CACHE_CREATION_TOKENS: "orchestration.usage.cache_creation.input_tokens",
+    GEN_AI_USAGE_OUTPUT_TOKENS: "orchestration.usage.output_tokens",
+    GEN_AI_USAGE_REASONING_TOKENS: "orchestration.usage.reasoning.output_tokens",
+}
 WAIT_REASON = "orchestration.wait.reason"
 # Its values: what a person was waited for.
 WAIT_PERMISSION = "permission"

@@ -143,3 +143,77 @@ def test_of_a_sub_agents_turn_that_only_ended_there_is_no_span() -> None:
     spans = assembler.finished(_START_NS + 2 * _HOUR_NS)
     assert spans
     assert all(span.start_ns == _START_NS for span in spans)
+
+
+def answered(assembler: Assembler, number: int, model: str, output: int) -> None:
+    assembler.add(
+        ApiUsage(
+            session_id="s",
+            time_ns=_START_NS + number,
+            prompt_id="p",
+            message_id=str(number),
+            model=model,
+            input_tokens=10,
+            output_tokens=output,
+            cache_read_tokens=1,
+            cache_creation_tokens=2,
+            reasoning_tokens=3,
+            fresh=True,
+        )
+    )
+
+
+def turn(assembler: Assembler) -> Span:
+    assembler.add(TurnOver(session_id="s", time_ns=_START_NS + 200, prompt_id="p"))
+    found = [
+        span
+        for span in assembler.finished(_START_NS + 2 * _HOUR_NS)
+        if span.operation == "agent.turn"
+    ]
+    assert len(found) == 1
+    return found[0]
+
+
+def test_a_turn_that_asked_several_models_says_what_each_of_them_used() -> None:
+    assembler = Assembler()
+    for number, (model, output) in enumerate([("a", 5), ("b", 7), ("", 11), ("b", 13)]):
+        answered(assembler, number, model, output)
+    answered(assembler, 1, "b", 17)  # the same answer, by now longer
+    used = turn(assembler).attributes
+    assert used["gen_ai.response.model"] == "b"
+    assert used["gen_ai.usage.output_tokens"] == 5 + 17 + 11 + 13
+    assert {
+        key: value for key, value in used.items() if ".usage." in key and "gen_ai" not in key
+    } == {
+        "orchestration.usage.models": ["a", "b"],
+        "orchestration.usage.requests": [1, 3],
+        "orchestration.usage.input_tokens": [13, 39],
+        "orchestration.usage.cache_read.input_tokens": [1, 3],
+        "orchestration.usage.cache_creation.input_tokens": [2, 6],
+        "orchestration.usage.output_tokens": [5, 41],
+        "orchestration.usage.reasoning.output_tokens": [3, 9],
+    }
+
+
+def test_a_turn_that_asked_one_model_says_so_once() -> None:
+    assembler = Assembler()
+    answered(assembler, 0, "", 5)
+    answered(assembler, 1, "a", 5)
+    used = turn(assembler).attributes
+    assert used["gen_ai.response.model"] == "a"
+    assert not any(key.startswith("orchestration.usage.") for key in used)
+
+
+def test_the_sum_over_models_is_the_turns_however_many_there_are() -> None:
+    """Beyond some the rest is the last one's; saved in between, nothing is lost."""
+    assembler = Assembler()
+    for number in range(100):
+        answered(assembler, number, f"m{number}", number)
+        if number == 50:
+            saved, assembler = assembler.save(), Assembler()
+            assembler.restore(saved)
+    used = turn(assembler).attributes
+    outputs = used["orchestration.usage.output_tokens"]
+    assert isinstance(outputs, list)
+    assert sum(outputs) == used["gen_ai.usage.output_tokens"] == sum(range(100))
+    assert len(outputs) <= 33

@@ -84,6 +84,29 @@ def test_tokens_and_their_price_are_added_up_by_model(home: Path, record: Record
     assert found.prices == prices.source()
 
 
+def test_a_turn_that_asked_several_models_counts_for_each(home: Path, record: Record) -> None:
+    several: dict[str, Any] = {
+        "orchestration.usage.models": [SONNET, "gpt-5"],
+        "orchestration.usage.requests": [3, 1],
+        "orchestration.usage.input_tokens": [700, 300],
+        "orchestration.usage.cache_read.input_tokens": [400, 0],
+        "orchestration.usage.cache_creation.input_tokens": [100, 0],
+        "orchestration.usage.output_tokens": [30, 20],
+        "orchestration.usage.reasoning.output_tokens": [0, 5],
+    }
+    used(record, "gpt-5", requests=4, attributes=several, end_ns=5 * DAY_NS)
+    used(record, SONNET, end_ns=5 * DAY_NS)
+    found = measured(home)
+    one, two = sorted(found.uses, key=lambda use: use.key or "")
+    assert (one.key, one.turns, one.requests, one.input_tokens) == (SONNET, 2, 4, 1700)
+    assert (one.cache_read_tokens, one.cache_creation_tokens, one.output_tokens) == (800, 200, 80)
+    assert (two.key, two.turns, two.requests, two.input_tokens) == ("gpt-5", 1, 1, 300)
+    assert (two.output_tokens, two.reasoning_tokens) == (20, 5)
+    assert (found.total.turns, found.total.requests, found.total.input_tokens) == (2, 5, 2000)
+    (by_session,) = measured(home, "session").uses
+    assert (by_session.turns, by_session.requests) == (2, 5)
+
+
 def test_a_model_that_the_list_does_not_have_has_no_price(home: Path, record: Record) -> None:
     used(record, "house-model-7", provider="house")
     used(record, SONNET)

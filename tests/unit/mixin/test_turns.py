@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,8 @@ REPLACED = re.compile(
     ],
 )
 def test_a_call_path_is_of_one_phase(path: str, phase: str) -> None:
-    (target,) = turns.phases().build().targets
+    built: Any = turns.phases().build()
+    (target,) = built.targets
     found = "tools"
     for replaced in REPLACED.finditer(target.expr):
         pattern = replaced["pattern"].replace("\\\\", "\\")

@@ -35,6 +35,25 @@ def test_turns_and_sub_agents_are_added_and_what_they_consist_of_is_not() -> Non
     assert tokens.save()["totals"]["m"]["output"] == 3
 
 
+def test_a_turn_that_asked_several_models_counts_for_each() -> None:
+    span = _span(model="b", input=111, output=12, read=100, creation=10)
+    several: dict[str, Any] = {
+        "orchestration.usage.models": ["a", "b"],
+        "orchestration.usage.requests": [1, 2],
+        "orchestration.usage.input_tokens": [11, 100],
+        "orchestration.usage.cache_read.input_tokens": [10, 90],
+        "orchestration.usage.cache_creation.input_tokens": [0, 10],
+        "orchestration.usage.output_tokens": [5, 7],
+        "orchestration.usage.reasoning.output_tokens": [0, 0],
+    }
+    tokens = Tokens(None)
+    tokens.add([span._replace(attributes={**span.attributes, **several})])
+    assert tokens.save()["totals"] == {
+        "a": {"input": 1, "output": 5, "cache_read": 10, "cache_creation": 0},
+        "b": {"input": 0, "output": 7, "cache_read": 90, "cache_creation": 10},
+    }
+
+
 def test_totals_go_on_in_the_next_process() -> None:
     first = Tokens(None)
     first.add([_span(output=1)])

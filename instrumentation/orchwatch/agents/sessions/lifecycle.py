@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from operator import sub
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
 
 _MAX_MESSAGES = 64
 _KINDS = 5
+_MAX_MODELS = 32  # of one turn: what comes after them is taken for the last one's
 
 
 @dataclass(slots=True)
@@ -22,6 +24,7 @@ class Usage:
         reasons: Whether the source counts reasoning.
         requests: How many answers.
         model: Which model gave the last one.
+        of_models: Requests and the same five counts by model; empty stands for one that is unknown.
     """
 
     totals: list[int] = field(default_factory=lambda: [0] * _KINDS)
@@ -30,6 +33,7 @@ class Usage:
     model: str = ""
     model_ns: int = 0
     reasons: bool = False
+    of_models: dict[str, list[int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for counts in (self.totals, *self.recent.values()):  # of an earlier version: four
@@ -46,12 +50,27 @@ class Usage:
         self.reasons = self.reasons or fact.reasoning_tokens is not None
         known = self.recent.get(fact.message_id)
         self.requests += known is None
-        self.recent[fact.message_id] = list(map(max, counts, known)) if known else counts
+        highest = list(map(max, counts, known)) if known else counts
+        grown = list(map(sub, highest, known)) if known else counts
+        model = fact.model
+        if model not in self.of_models and len(self.of_models) >= _MAX_MODELS:
+            model = ""
+        own = self.of_models.get(model, [0] * (1 + _KINDS))
+        self.of_models[model] = _sum(own, [known is None, *grown])
+        self.recent[fact.message_id] = highest
         if fact.model and fact.time_ns >= self.model_ns:
             self.model, self.model_ns = fact.model, fact.time_ns
         if len(self.recent) > _MAX_MESSAGES:
             oldest = next(iter(self.recent))
             self.totals = _sum(self.totals, self.recent.pop(oldest))
+
+    def by_model(self) -> dict[str, list[int]]:
+        """As `of_models`; what is of an unknown one is taken for the last known one's."""
+        found = {model: counts for model, counts in self.of_models.items() if model}
+        if "" in self.of_models:
+            known = found.get(self.model, [0] * (1 + _KINDS))
+            found[self.model] = _sum(known, self.of_models[""])
+        return found
 
     def sums(self) -> list[int]:
         """Over all answers, in the order of `totals`."""

@@ -362,7 +362,21 @@ def _usage(usage: Usage) -> dict[str, AttributeValue]:
     }
     if usage.reasons:
         counted[semconv.GEN_AI_USAGE_REASONING_TOKENS] = reasoning
-    return counted
+    return {**counted, **_of_models(usage)}
+
+
+def _of_models(usage: Usage) -> dict[str, AttributeValue]:
+    """What each model used, where there were several."""
+    found = usage.by_model()
+    if len(found) < 2:  # noqa: PLR2004 - several
+        return {}
+    used: dict[str, list[int]] = {name: [] for name in semconv.USAGE_OF_MODELS.values()}
+    for requests, fresh, output, cache_read, cache_creation, reasoning in found.values():
+        whole = fresh + cache_read + cache_creation
+        counts = (requests, whole, cache_read, cache_creation, output, reasoning)
+        for name, number in zip(used, counts, strict=True):
+            used[name].append(number)
+    return {semconv.USAGE_MODELS: list(found), **used}
 
 
 def _unfinished(reason: str) -> dict[str, AttributeValue]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from importlib import import_module
 
 from orchwatch.cli.output import Output, charset
 from orchwatch.cli.suggestions import did_you_mean
@@ -137,7 +136,11 @@ def command_module(name: str) -> ModuleType:
     if name not in COMMANDS:
         hint = did_you_mean(name, COMMANDS) or f"known are {', '.join(COMMANDS)}"
         raise UsageError(f"unknown command {name!r}; {hint}")
-    return import_module("orchwatch.cli.commands." + name.replace("-", "_"))
+    # `importlib.import_module` does the same, but has to be imported first.
+    module: ModuleType = __import__(
+        "orchwatch.cli.commands." + name.replace("-", "_"), fromlist=("HELP",)
+    )
+    return module
 
 
 def _dispatch(words: list[str]) -> int:

@@ -19,7 +19,7 @@ from orchwatch.demo.orchestration import Orchestration, Outcome
 from orchwatch.errors import OrchwatchError
 from orchwatch.recording import home
 from orchwatch.reporters import colour, table
-from orchwatch.runtime import query_plans, signals
+from orchwatch.runtime import signals
 from orchwatch.sdk import configure
 from orchwatch.store.database import Store
 from orchwatch.store.selection import Selection
@@ -52,10 +52,8 @@ def opened(agents: int, files: int) -> Iterator[Demo]:
     Raises:
         OrchwatchError: The table of targets breaks a rule, or the store cannot be read.
     """
-    # First: no agent is to start only to find that what it measures cannot be shown, or that it
-    # cannot ask for lack of an extra.
+    # First: no agent is to start only to find that what it measures cannot be shown.
     table_of_targets = target_table.load()
-    query_plans.compiled("$")
     with _ended_in_order(), _store(Path(home.home())) as store:
         yield Demo(agents, symbols.library_files(files), store, table_of_targets)
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # The first module that uses each extra. Another version of a library may well be imported, and lack
 # what is used of it: so these are imported, not the library alone.
 _USERS: Final = {
-    "local": ("orchwatch.store.engine", "orchwatch.runtime.queries"),
+    "local": ("orchwatch.store.engine", "orchwatch.runtime.query_library"),
     "grafana": tuple(
         f"orchwatch.mixin.dashboards.{name}" for name in ("panels", "queries", "page")
     ),

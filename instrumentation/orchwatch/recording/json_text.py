@@ -1,7 +1,7 @@
-"""Reading one JSON document without the `json` package.
+"""One JSON document, read and written without the `json` package.
 
 A hook has to read its payload, and importing `json` costs it as much CPU as a bare interpreter's
-start: it brings in regular expressions. The C scanner inside it does all the work that is needed.
+start: it brings in regular expressions. The C code inside it does all the work that is needed.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from typing import Any
 
 try:
-    from _json import make_scanner
+    from _json import encode_basestring, encode_basestring_ascii, make_encoder, make_scanner
 except ImportError:  # an interpreter without the C accelerator
-    make_scanner = None  # type: ignore[assignment,misc]
+    make_scanner = make_encoder = None  # type: ignore[assignment,misc]
 
 _WHITESPACE = " \t\n\r"
 
@@ -53,3 +53,27 @@ def loads(text: str) -> Any:
     if end != len(text):
         raise ValueError(f"more than one JSON value, from character {end}")
     return value
+
+
+def dumps(value: Any, *, ascii_only: bool) -> str:
+    """The text of a value on one line, as `json.dumps` writes it.
+
+    Args:
+        value: Of `dict`, `list`, `str`, `int`, `float`, `bool` and None alone.
+        ascii_only: Whether all but ASCII is escaped.
+
+    Raises:
+        ValueError: It holds a number that is not finite, or itself.
+        TypeError: It holds something else.
+    """
+    if make_encoder is None:
+        import json  # noqa: PLC0415 - as above
+
+        return json.dumps(value, ensure_ascii=ascii_only, allow_nan=False)
+    quote = encode_basestring_ascii if ascii_only else encode_basestring
+    encode = make_encoder({}, _refused, quote, None, ": ", ", ", False, False, False)  # noqa: FBT003 - it takes no keywords
+    return "".join(encode(value, 0))
+
+
+def _refused(value: object) -> Any:
+    raise TypeError(f"{type(value).__name__} is not JSON")

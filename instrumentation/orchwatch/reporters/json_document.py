@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import math
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, TextIO
+from math import isfinite
 
+from orchwatch.recording import json_text
+
+TYPE_CHECKING = False  # as in `recording`: some commands answer faster than more could be imported
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any, TextIO
 
 _NS_PER_S = 1_000_000_000
 _FIRST_BEYOND_16_BITS = 0x10000
@@ -62,6 +63,8 @@ def ascii_only(file: TextIO) -> bool:
 
 def moment(time_ns: int) -> str:
     """Unix nanoseconds in ISO 8601."""
+    from datetime import UTC, datetime  # noqa: PLC0415 - not every document has one
+
     found = datetime.fromtimestamp(time_ns / _NS_PER_S, UTC)
     return found.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -69,10 +72,18 @@ def moment(time_ns: int) -> str:
 def dumps(value: object, *, indent: int | None = None, ascii_only: bool = False) -> str:
     """The text of it."""
     try:
-        text = json.dumps(value, indent=indent, ensure_ascii=ascii_only, allow_nan=False)
+        text = _text(value, indent, ascii_only=ascii_only)
     except ValueError:
-        text = json.dumps(_finite(value), indent=indent, ensure_ascii=ascii_only, allow_nan=False)
+        text = _text(_finite(value), indent, ascii_only=ascii_only)
     return "\n".join(map(_printable, text.split("\n")))
+
+
+def _text(value: object, indent: int | None, *, ascii_only: bool) -> str:
+    if indent is None:
+        return json_text.dumps(value, ascii_only=ascii_only)
+    import json  # noqa: PLC0415 - slow
+
+    return json.dumps(value, indent=indent, ensure_ascii=ascii_only, allow_nan=False)
 
 
 def _printable(line: str) -> str:
@@ -94,7 +105,7 @@ def _escapes(line: str) -> Iterable[str]:
 
 def _finite(value: Any) -> Any:
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        return value if isfinite(value) else None
     if isinstance(value, dict):
         return {key: _finite(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):

@@ -7,12 +7,13 @@ import time
 import weakref
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from orchwatch import semconv
 from orchwatch.recording.metrics import count, gauge
 from orchwatch.recording.operation import operation
-from orchwatch.runtime import query_plans, settings
+from orchwatch.runtime import query_plans, query_steps, settings
 from orchwatch.runtime.query_indexes import Indexes
 from orchwatch.runtime.query_plans import Plan, QueryError
 from orchwatch.runtime.session_state import SessionStateManager
@@ -22,13 +23,17 @@ from orchwatch.runtime.state_mirror import Mirror
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from orchwatch.runtime.query_plans import Nodes
+    from orchwatch.runtime.query_steps import Nodes
 
 __all__ = ["Explanation", "QueryAPI", "QueryError"]
 
 PATH_ATTRIBUTE_CHARACTERS = 120
+_COMPILED_QUERIES = 256
 # The statistics become metrics at most so often: a line in the spool costs more than most queries.
 _REPORT_INTERVAL_S = 1.0
+
+
+_compiled = lru_cache(maxsize=_COMPILED_QUERIES)(Plan)
 
 
 class Holder(Protocol):
@@ -123,7 +128,7 @@ class QueryAPI:
             StateError: The state cannot be read.
         """
         with _operation(path) as op:
-            (values,) = self._values([query_plans.compiled(path)])
+            (values,) = self._values([_plan(path)])
             op.set_attribute(semconv.RESULT_COUNT, len(values))
             return values
 
@@ -135,7 +140,7 @@ class QueryAPI:
         """
         wanted = list(dict.fromkeys(paths))
         with _operation(" ".join(map(str, wanted))) as op:
-            found = self._values([query_plans.compiled(path) for path in wanted])
+            found = self._values([_plan(path) for path in wanted])
             op.set_attribute(semconv.RESULT_COUNT, sum(map(len, found)))
             return dict(zip(wanted, found, strict=True))
 
@@ -145,7 +150,7 @@ class QueryAPI:
         Raises:
             QueryError, StateError: As `query`.
         """
-        plan = query_plans.compiled(path)
+        plan = _plan(path)
         with nullcontext() if self._apart else self._lock:
             started = time.perf_counter()
             document = self._current()
@@ -153,7 +158,7 @@ class QueryAPI:
             took_s = time.perf_counter() - started
             examined = answer.examined
             if answer.plan == "walk":
-                examined = query_plans.examined(plan.steps or (), [document])
+                examined = query_steps.examined(plan.steps or (), [document])
         return Explanation(
             path=path,
             plan=answer.plan,
@@ -201,8 +206,8 @@ class QueryAPI:
         if found is None:
             return _Answer(plan.select(document), walked)
         kind = "index" if plan.search is None else "names"
-        nodes = query_plans.walk(plan.rest, found.nodes)
-        examined = found.examined + query_plans.examined(plan.rest, found.nodes)
+        nodes = query_steps.walk(plan.rest, found.nodes)
+        examined = found.examined + query_steps.examined(plan.rest, found.nodes)
         return _Answer(nodes, kind, found.used, examined)
 
     def _kept(self, plan: Plan, answer: _Answer) -> list[Any]:
@@ -247,6 +252,11 @@ class _Reporter:
             gauge(semconv.STATE_CACHE_SIZE, latest.size_bytes, unit="By")
         self._reported = latest
         self._next_s = time.monotonic() + _REPORT_INTERVAL_S
+
+
+def _plan(path: str) -> Plan:
+    """From memory where the same was asked lately."""
+    return _compiled(path) if isinstance(path, str) else Plan(path)
 
 
 def _operation(path: str) -> operation:

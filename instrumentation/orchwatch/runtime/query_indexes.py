@@ -6,12 +6,13 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchwatch.runtime import state_paths
-from orchwatch.runtime.query_plans import CONTAINERS, NUMBERS, member
+from orchwatch.runtime.query_steps import CONTAINERS, NUMBERS, member
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from orchwatch.runtime.query_plans import Equality, Plan
+    from orchwatch.runtime.query_plans import Plan
+    from orchwatch.runtime.query_steps import Equality
     from orchwatch.runtime.state_paths import Keys
 
 # An index costs a walk over what it is of, so it is made for a filter that has come back.

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import os
-import sqlite3
-from typing import TYPE_CHECKING, NamedTuple
 
 from orchwatch.recording import files
 
+try:
+    # The engine alone: the package around it imports `datetime`, which takes as long again.
+    import _sqlite3 as sqlite3
+except ImportError:  # an interpreter other than CPython
+    import sqlite3  # type: ignore[no-redef]
+
+TYPE_CHECKING = False  # as in `state_paths`
 if TYPE_CHECKING:
     from orchwatch.errors import OrchwatchError
 
+SQLiteError = sqlite3.Error
 _PAGE_BYTES = 4096
 _URI_ESCAPES = (("%", "%25"), ("?", "%3f"), ("#", "%23"))
 
 
-class Schema(NamedTuple):
+class Schema:
     """What a file holds.
 
     Attributes:
@@ -27,12 +33,24 @@ class Schema(NamedTuple):
         page_bytes: What a commit writes at least, for each page of which it changes a few bytes.
     """
 
-    holds: str
-    version: int
-    statements: str
-    error: type[OrchwatchError]
-    application_id: int = 0
-    page_bytes: int = _PAGE_BYTES
+    __slots__ = ("application_id", "error", "holds", "page_bytes", "statements", "version")
+
+    def __init__(
+        self,
+        *,
+        holds: str,
+        version: int,
+        statements: str,
+        error: type[OrchwatchError],
+        application_id: int = 0,
+        page_bytes: int = _PAGE_BYTES,
+    ) -> None:
+        self.holds = holds
+        self.version = version
+        self.statements = statements
+        self.error = error
+        self.application_id = application_id
+        self.page_bytes = page_bytes
 
 
 def existing(file: str | os.PathLike[str], timeout_s: float) -> sqlite3.Connection:

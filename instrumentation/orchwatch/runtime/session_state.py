@@ -17,6 +17,7 @@ from orchwatch.runtime import (
     session_archive,
     session_files,
     session_paths,
+    state_changes,
     state_copies,
     state_paths,
     state_reader,
@@ -32,15 +33,15 @@ from orchwatch.runtime.state import (
     of_one_file,
 )
 from orchwatch.runtime.state_database import SCHEMA
-from orchwatch.runtime.state_reader import Change, Reader
+from orchwatch.runtime.state_reader import Reader
 from orchwatch.runtime.state_tree import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from orchwatch.runtime.database import Durability
+    from orchwatch.runtime.state_changes import Change, Update
     from orchwatch.runtime.state_copies import Checkpoint
-    from orchwatch.runtime.state_reader import Update
 
 _ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _PATH_ATTRIBUTE_CHARACTERS = 120
@@ -149,7 +150,7 @@ class SessionStateManager(Closing):
             StateError: The file cannot be read.
         """
         with self._operation(semconv.STATE_QUERY, path):
-            key = state_paths.member(path).key
+            _keys, key = state_paths.member(path)
             rows = self._database.read(state_reader.FIND, (key,))
             if rows and rows[0][0] is not None:
                 return json.loads(rows[0][0])
@@ -221,7 +222,7 @@ class SessionStateManager(Closing):
             StateError: So many versions have followed that they are no longer kept.
         """
         with self._database.reading() as connection:
-            return state_reader.changes(connection, path, since)
+            return state_changes.changes(connection, path, since)
 
     def update(self, since: int) -> Update:
         """What a copy of the state of version `since` lacks; below 0, the whole state.
@@ -230,7 +231,7 @@ class SessionStateManager(Closing):
             StateError: The file cannot be read.
         """
         with self._database.reading() as connection:
-            return state_reader.update(connection, since)
+            return state_changes.update(connection, since)
 
     @property
     def in_transaction(self) -> bool:
@@ -310,7 +311,7 @@ class SessionStateManager(Closing):
         """
         try:
             with self._database.reading() as connection:
-                state_reader.check(connection, str(self.path))
+                state_changes.check(connection, str(self.path))
         except StateError:
             count_violation("damaged")
             raise

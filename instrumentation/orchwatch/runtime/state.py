@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import fcntl
-import json
 import os
-from typing import TYPE_CHECKING, Any
 
 from orchwatch import semconv
 from orchwatch.errors import OrchwatchError
 from orchwatch.recording import files
 from orchwatch.recording.metrics import count
 
+TYPE_CHECKING = False  # as in `state_paths`
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Any
 
 CURRENT_FILE = "state.json"
 PREVIOUS_FILE = "state.previous.json"
@@ -69,6 +69,8 @@ def encode_state(path: Path, document: dict[str, Any], version: int) -> bytes:
     Raises:
         StateError: The document is not JSON; the message names `path`.
     """
+    import json  # noqa: PLC0415 - as in `_checksum`
+
     try:
         state = json.dumps(document, separators=(",", ":"), allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
@@ -83,6 +85,8 @@ def read_state(path: Path) -> tuple[int, dict[str, Any]]:
     Raises:
         StateError: It cannot be read, is torn, or its checksum does not fit.
     """
+    import json  # noqa: PLC0415 - as in `_checksum`
+
     try:
         whole = json.loads(files.read(path, _MAX_BYTES, links=False))
         version, checksum, document = whole["version"], whole["checksum"], whole["state"]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
 
 from orchwatch.errors import OrchwatchError
 
-Path = str | Sequence[str]
-Keys = tuple[str, ...]
+TYPE_CHECKING = False  # as in `recording`: a process that asks one question pays for each import
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    Path = str | Sequence[str]
+    Keys = tuple[str, ...]
 
 # Each name of a key begins with the separator, so that what lies below a member is one range of
 # keys, in the order of the primary key.
@@ -20,30 +21,16 @@ _ESCAPE = "\x1e"
 MAX_DEPTH = 200
 _REMEMBERED = 1024
 
-_STEP = re.compile(
-    r"""\.?(?P<name>[^.\[\]'"*?@]+)|\[(?:'(?P<single>(?:[^'\\]|\\.)*)'|"(?P<double>(?:[^"\\]|\\.)*)")\]"""
-)
-_ESCAPED = re.compile(r"\\(['\"\\])")
+_QUOTES = "'\""
+_SIGNS = frozenset("[]'\"*?@")
 
 
 class PathError(OrchwatchError):
     """A path names no member; the message names the path and the rule."""
 
 
-class Member(NamedTuple):
-    """A parsed path.
-
-    Attributes:
-        keys: The names that lead to the member.
-        key: The key that its row has.
-    """
-
-    keys: Keys
-    key: str
-
-
-def member(path: Path) -> Member:
-    """A path's names and key, from memory where the same was asked lately.
+def member(path: Path) -> tuple[Keys, str]:
+    """A path's names and the key that the row has, from memory where the same was asked lately.
 
     Raises:
         PathError: As `parse`.
@@ -54,9 +41,9 @@ def member(path: Path) -> Member:
         return _member(path)
 
 
-def _member(path: Path) -> Member:
+def _member(path: Path) -> tuple[Keys, str]:
     keys = parse(path)
-    return Member(keys, encode(keys))
+    return keys, encode(keys)
 
 
 _remembered = lru_cache(maxsize=_REMEMBERED)(_member)
@@ -86,9 +73,7 @@ def parse(path: Path) -> Keys:
 
 def shown(keys: Keys) -> str:
     """The path as a person reads it, and as `parse` takes it."""
-    return "$" + "".join(
-        f".{key}" if re.fullmatch(r"\w[\w-]*", key) else f"['{_quoted(key)}']" for key in keys
-    )
+    return "$" + "".join(f".{key}" if _is_plain(key) else f"['{_quoted(key)}']" for key in keys)
 
 
 def encode(keys: Keys) -> str:
@@ -129,23 +114,49 @@ def check_name(key: object) -> None:
 
 
 def _parsed(path: str) -> Keys:
+    if not path:
+        raise PathError("'' names no member of the state: '$' is all of it")
     rest = path.removeprefix("$")
     keys = []
     at = 0
     while at < len(rest):
-        step = _STEP.match(rest, at)
-        first_bare = at == 0 and path == rest
-        if step is None or (step["name"] is not None and (rest[at] == ".") is first_bare):
+        if rest[at] == "[":
+            key, at = _bracketed(rest, at + 1)
+        else:
+            # The first name stands without a dot where there is no `$`.
+            is_first = at == 0 and path == rest
+            start = at if is_first else at + 1
+            ends = [end for end in (rest.find(".", start), rest.find("[", start)) if end >= 0]
+            key = rest[start : min(ends, default=len(rest))]
+            is_name = key and (rest[at] == ".") is not is_first and _SIGNS.isdisjoint(key)
+            at = start + len(key) if is_name else -1
+        if at < 0:
             raise PathError(
                 f"{path!r} names no member of the state: write names with dots between them, "
                 "and ['…'] around a name that has a dot, a bracket or a sign of JSONPath"
             )
-        quoted = step["single"] if step["single"] is not None else step["double"]
-        keys.append(step["name"] if quoted is None else _ESCAPED.sub(r"\1", quoted))
-        at = step.end()
-    if not path:
-        raise PathError("'' names no member of the state: '$' is all of it")
+        keys.append(key)
     return tuple(keys)
+
+
+def _bracketed(text: str, start: int) -> tuple[str, int]:
+    """The name in quotes there, and where its bracket is behind; -1 where there is none."""
+    quote = text[start : start + 1]
+    letters: list[str] = []
+    at = start + 1
+    while quote and quote in _QUOTES and at < len(text):
+        letter = text[at]
+        if letter == quote:
+            return "".join(letters), at + 2 if text.startswith("]", at + 1) else -1
+        if letter == "\\" and text[at + 1 : at + 2] in (*_QUOTES, "\\"):
+            at += 1
+        letters.append(text[at])
+        at += 1
+    return "", -1
+
+
+def _is_plain(key: str) -> bool:
+    return not key.startswith("-") and key.replace("-", "").replace("_", "a").isalnum()
 
 
 def _quoted(key: str) -> str:

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchwatch.runtime import state_paths
 from orchwatch.runtime.state import StateError
-from orchwatch.runtime.state_paths import MAX_DEPTH, Keys
+from orchwatch.runtime.state_paths import MAX_DEPTH
 from orchwatch.runtime.state_reader import Reader, below, latest
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator, Mapping
 
-    from orchwatch.runtime.state_paths import Path
-    from orchwatch.runtime.state_reader import Kind
+    from orchwatch.runtime.state_changes import Kind
+    from orchwatch.runtime.state_paths import Keys, Path
 
 Row = tuple[str, str | None]
 

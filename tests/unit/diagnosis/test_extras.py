@@ -100,12 +100,12 @@ def test_a_library_without_what_is_used_of_it_fails_though_its_version_fits(tmp_
     install(tmp_path, "jsonpath-rfc9535", "1.9", "def compile(path): ...")
     code, (line, _) = doctor(tmp_path)
     assert code == 3
-    assert "orchwatch.runtime.queries cannot be imported: " in line
+    assert "orchwatch.runtime.query_library cannot be imported: " in line
     assert "filter_expressions" in line
 
 
 def test_a_demo_without_its_libraries_is_one_line_that_says_what_to_install(tmp_path: Path) -> None:
-    install(tmp_path, "jsonpath-rfc9535", "2.0.2", "")
+    install(tmp_path, "duckdb", "1.0", "raise ModuleNotFoundError")
     ended = subprocess.run(
         [sys.executable, "-m", "orchwatch.cli", "demo"],
         check=False,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from orchwatch.recording.json_text import loads
+from orchwatch.recording.json_text import dumps, loads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,3 +51,25 @@ def test_refuses_it_too_where_the_json_package_is_not_imported(
                 print("refused")
     """
     assert run_python(code, flags=("-I", "-S")).split() == ["refused"] * len(BROKEN)
+
+
+@pytest.mark.parametrize("ascii_only", [True, False])
+@pytest.mark.parametrize("text", TEXTS[:-2])
+def test_writes_what_the_json_package_writes(text: str, ascii_only: bool) -> None:
+    value = json.loads(text)
+    assert dumps(value, ascii_only=ascii_only) == json.dumps(value, ensure_ascii=ascii_only)
+
+
+@pytest.mark.parametrize("value", [float("nan"), [float("inf")], {"a": -float("inf")}])
+def test_a_number_that_is_not_finite_is_refused(value: object) -> None:
+    with pytest.raises(ValueError, match=r".+"):
+        dumps(value, ascii_only=True)
+
+
+def test_what_is_no_json_is_refused_by_its_type() -> None:
+    with pytest.raises(TypeError, match="set is not JSON"):
+        dumps([{1, 2}], ascii_only=True)
+    circle: list[object] = []
+    circle.append(circle)
+    with pytest.raises(ValueError, match="Circular"):
+        dumps(circle, ascii_only=True)

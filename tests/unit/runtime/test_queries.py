@@ -236,7 +236,7 @@ def test_more_changes_than_are_kept_are_caught_up_with(
 ) -> None:
     queries = QueryAPI(state)
     assert queries.query("$.tasks.t1.id") == [1]
-    monkeypatch.setattr("orchwatch.runtime.state_reader._MAX_MEMBERS", 3)
+    monkeypatch.setattr("orchwatch.runtime.state_changes._MAX_MEMBERS", 3)
     for number in range(5):
         state.set(("tasks", f"t{number}", "id"), -number)
     assert queries.query("$.tasks[*].id") == [0, -1, -2, -3, -4, 5]

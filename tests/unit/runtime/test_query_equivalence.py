@@ -11,6 +11,7 @@ import jsonpath_rfc9535
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from orchwatch.runtime import single_query
 from orchwatch.runtime.queries import QueryAPI
 from orchwatch.runtime.session_state import SessionStateManager
 from orchwatch.runtime.state import StateError
@@ -113,5 +114,7 @@ def test_every_plan_gives_what_the_library_gives(
                     for _ in range(2):
                         found = queries.query(path)
                         assert json.dumps(found) == wanted, f"{path} with {name}"
+                _version, alone = single_query.answer(str(mine.path), path)
+                assert json.dumps(alone) == wanted, f"{path} by a process of its own"
             bulk = asked["all"].bulk_query(paths)
             assert bulk == {path: asked["neither"].query(path) for path in paths}

@@ -27,6 +27,7 @@ _KIND = "orchwatch.kind"
 _NO_KIND = "none"
 _UNKNOWN = "orchwatch.unknown"
 _BELOW_TURN = "orchwatch.below_turn"
+_SENT_ONLY = "orchwatch.sent_only"
 _READ = "orchwatch.read"
 
 # Agents with a reader that are counted by what they send: none reads their files here.
@@ -37,6 +38,7 @@ _KEPT = "keep"
 _ERROR, _OK, _UNSET = "STATUS_CODE_ERROR", "STATUS_CODE_OK", "STATUS_CODE_UNSET"
 _EXCEPTION_TYPE = "exception.type"
 _COMMAND_LINE = r"^process\.command"
+_USAGE = r"^gen_ai\.usage\."
 _DIGITS = 16
 
 
@@ -136,6 +138,8 @@ def _kinds(table: Table) -> Iterator[str]:
                 yield _set(_at(_UNKNOWN), "true", where)
             if rule.below_turn:
                 yield _set(_at(_BELOW_TURN), "true", where)
+            if rule.sent_only:
+                yield _set(_at(_SENT_ONLY), "true", where)
             yield _set(_at(_KIND), _text(rule.kind.name if rule.kind else _NO_KIND), where)
     yield f"delete_key(span.attributes, {_text(_KIND)}) where {_at(_KIND)} == {_text(_NO_KIND)}"
 
@@ -145,6 +149,10 @@ def _of_emitters(table: Table) -> Iterator[str]:
     for emitter in table.emitters:
         if emitter.cached_apart:
             yield _with_cached(emitter)
+        if emitter.usage_apart:
+            agents = " or ".join(_is_a(table.kinds[name]) for name in ("turn", "agent"))
+            used = f"delete_matching_keys(span.attributes, {_text(_USAGE)})"
+            yield f"{used} where {_is_of(emitter)} and ({agents})"
         if emitter.main_agent:
             main = f"{_is_of(emitter)} and {agent} == {_text(emitter.main_agent)}"
             yield f"delete_key(span.attributes, {_text(semconv.GEN_AI_AGENT_NAME)}) where {main}"
@@ -158,7 +166,8 @@ def _of_emitters(table: Table) -> Iterator[str]:
             counted = (
                 f"ContainsValue(Split({_text(_COUNTED)}, {_text(',')}), {_text(emitter.name)})"
             )
-            yield _set(_at(_READ), "true", [_is_of(emitter), f"not {counted}"])
+            read = [_is_of(emitter), f"{_at(_SENT_ONLY)} == nil", f"not {counted}"]
+            yield _set(_at(_READ), "true", read)
             # As its sessions are called that are read.
             service = f'resource.attributes["{semconv.SERVICE_NAME}"]'
             yield _set(service, _text(emitter.name), [_is_of(emitter)])
@@ -195,6 +204,13 @@ def _names(kind: Kind) -> Iterator[str]:
 def _statuses(table: Table) -> Iterator[str]:
     code, error = "span.status.code", _at(semconv.ERROR_TYPE)
     failed = f"{code} == {_ERROR}"
+    outcome = _at(semconv.OUTCOME)
+    for emitter in table.emitters:
+        for key, outcomes in emitter.outcomes.items():
+            for value, ours in outcomes.items():
+                where = [_is_of(emitter), f"{_at(key)} == {_text(value)}"]
+                yield _set(outcome, _text(ours), where)
+    yield _set(code, _UNSET, [f"{outcome} != nil"])
     is_word = f"IsMatch({error}, {_text(mapping.WORD)})"
     for kind in table.kinds.values():
         if kind.error != mapping.OTHER:
@@ -203,7 +219,8 @@ def _statuses(table: Table) -> Iterator[str]:
     yield f"delete_key(span.attributes, {_text(semconv.ERROR_TYPE)}) where not {failed}"
     yield _set("span.status.message", _text(""))
     yield _set(code, _UNSET, [f"{_at(_UNKNOWN)} == true", f"{code} == {_OK}"])
-    known = [f"{_at(_KIND)} != nil", f"{_at(_UNKNOWN)} == nil", f"{code} == {_UNSET}"]
+    known = [f"{_at(one)} == nil" for one in (_UNKNOWN, semconv.OUTCOME)]
+    known = [f"{_at(_KIND)} != nil", *known, f"{code} == {_UNSET}"]
     yield _set(code, _OK, known)
 
 
@@ -237,7 +254,7 @@ def _kept(table: Table) -> Iterator[str]:
         if emitter.drops_internal:
             internal = [_is_of(emitter), f"{_at(_KIND)} == nil", dropped]
             yield _set(_at(LEFT_OUT), "true", internal)
-    for key in (_EMITTER, _KIND, _UNKNOWN, _BELOW_TURN, _READ):
+    for key in (_EMITTER, _KIND, _UNKNOWN, _BELOW_TURN, _SENT_ONLY, _READ):
         yield f"delete_key(span.attributes, {_text(key)})"
 
 

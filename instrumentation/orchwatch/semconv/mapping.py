@@ -80,12 +80,14 @@ class Rule(NamedTuple):
         kind: It; None for spans that are of none.
         when: Which they are.
         unknown: A status that is no error says nothing.
+        sent_only: No file of its sessions tells of them.
         below_turn: What lies between it and its turn is left out.
     """
 
     kind: Kind | None
     when: Condition
     unknown: bool = False
+    sent_only: bool = False
     below_turn: bool = False
 
 
@@ -98,6 +100,8 @@ class Emitter(NamedTuple):
     reader: bool = False
     drops_internal: bool = False
     cached_apart: bool = False
+    usage_apart: bool = False
+    outcomes: Mapping[str, Mapping[str, str]] = {}
     failure: Mapping[str, str] = {}
     events: Mapping[str, tuple[str, ...]] = {}
     main_agent: str = ""
@@ -159,6 +163,7 @@ def _rule(kinds: Mapping[str, Kind], row: dict[str, Any]) -> Rule:
     return Rule(
         kinds[name] if name else None,
         unknown=row.pop("outcome", "") == "unknown",
+        sent_only=row.pop("sent_only", False),
         below_turn=row.pop("below_turn", False),
         when=_condition(row),
     )

@@ -43,7 +43,7 @@ def test_only_the_mark_for_the_filter_outlasts_the_statements(groups: list[dict[
         for statement in group["statements"]
         for word in statement.split('"orchwatch.')[1:]
     }
-    gone = {one.split('"orchwatch.')[1].split('"')[0] for one in last(groups)[-5:]}
+    gone = {one.split('"orchwatch.')[1].split('"')[0] for one in last(groups)[-6:]}
     assert own - gone == {otlp_spans.LEFT_OUT.removeprefix("orchwatch.")}
 
 

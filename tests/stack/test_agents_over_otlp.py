@@ -221,7 +221,7 @@ def texts(data: Any) -> Iterator[str]:
             yield from texts(value)
 
 
-def total(name: str, temporality: int, *points: tuple[Json, int]) -> Json:
+def total(name: str, temporality: int, *points: tuple[list[Json], int]) -> Json:
     """A sum of one agent's, each point with its labels."""
     now_ns = time.time_ns()
     at = {"startTimeUnixNano": str(now_ns - 10**9), "timeUnixNano": str(now_ns)}

@@ -32,7 +32,7 @@ FORKS_WITH_THREADS = {"PYTHONWARNINGS": "ignore:This process:DeprecationWarning"
 OF_THE_SHELL = (
     *("LANG", "LC_", "LANGUAGE", "COLUMNS", "LINES", "TERM", "COLORTERM", "CLICOLOR", "NO_COLOR"),
     *("FORCE_COLOR", "PAGER", "PYTHONWARNINGS", "PYTHONUTF8", "PYTHONIOENCODING"),
-    *("PYTHONOPTIMIZE", "PYTHONUNBUFFERED", "PYTHONSAFEPATH"),
+    *("PYTHONOPTIMIZE", "PYTHONUNBUFFERED", "PYTHONSAFEPATH", "PYTHONDONTWRITEBYTECODE"),
 )
 
 
@@ -54,6 +54,7 @@ def start_alike() -> None:
     for variable in list(os.environ):
         if variable.startswith(OF_THE_SHELL):
             del os.environ[variable]
+    sys.dont_write_bytecode = False  # the same is compiled once, not in each process
     os.environ |= {"LC_ALL": "C.UTF-8", "TZ": "UTC", "PATH": os.environ.get("PATH", os.defpath)}
     os.environ.setdefault("HOME", tempfile.gettempdir())
     time.tzset()

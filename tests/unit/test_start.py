@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -19,10 +20,11 @@ STARTS = {
     "without a home": "unset HOME; ",
     "in colour": "export FORCE_COLOR=1 COLUMNS=20 TERM=xterm; ",
     "with children ignored": "trap '' CHLD; ",
+    "where nothing compiled is kept": "export PYTHONDONTWRITEBYTECODE=1; ",
 }
 
 PROBE = """
-import os, signal, time
+import os, signal, sys, time
 
 def test_probe():
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_DFL
@@ -33,6 +35,7 @@ def test_probe():
     assert time.localtime(0).tm_hour == 0
     assert os.environ["HOME"]
     assert "COLUMNS" not in os.environ and "FORCE_COLOR" not in os.environ
+    assert "PYTHONDONTWRITEBYTECODE" not in os.environ and not sys.dont_write_bytecode
 """
 
 
@@ -50,6 +53,7 @@ def test_tests_start_alike_however_they_are_started(
         ["/bin/sh", "-c", command, sys.executable],
         check=False,
         cwd=tmp_path,
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
         stdout=subprocess.PIPE,
         timeout=120,
     )

@@ -24,6 +24,7 @@ SECRETS = [
     f"TOKENghp_{'a' * 36}",
     f"Xgithub_pat_{'a' * 40}",
     f"Xglpat-{'a' * 20}",
+    f"Xowf_{'a' * 8}_{'1' * 48}",
     f"Xnpm_{'a' * 36}",
     f"hf_{'a' * 33}1",
     f"rubygems_{'a' * 47}1",

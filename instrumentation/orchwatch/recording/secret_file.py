@@ -38,8 +38,12 @@ def read(path: str) -> str | None:
     return secret
 
 
-def make(path: str) -> str:
+def make(path: str, size: int = _SECRET_BYTES) -> str:
     """The secret, created if it does not exist, readable by the user only.
+
+    Args:
+        path: Its file.
+        size: Of a new one, in bytes.
 
     Raises:
         SecretError: Its file cannot be read or written.
@@ -47,7 +51,7 @@ def make(path: str) -> str:
     secret = read(path)
     if secret:
         return secret
-    secret = secrets.token_hex(_SECRET_BYTES)
+    secret = secrets.token_hex(size)
     unnamed = f"{path}.{os.getpid()}"
     try:
         os.makedirs(os.path.dirname(path), DIRECTORY_MODE, exist_ok=True)

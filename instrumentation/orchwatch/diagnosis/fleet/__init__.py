@@ -1,0 +1,1 @@
+"""A machine of a fleet: who it is, where it sends to, and the tokens that a gateway takes."""

@@ -45,6 +45,8 @@ pytestmark = pytest.mark.xdist_group("native stack")
 REPO = Path(__file__).resolve().parents[2]
 NATIVE = REPO / "stack" / "native.py"
 CONFIG = REPO / "collector" / "config.yaml"
+GATEWAY = CONFIG.with_name("gateway.yaml")
+CONFIGS = (CONFIG, CONFIG.with_name("agent.yaml"), GATEWAY)
 MS = 10**6
 DAY = 24 * 3600 * 10**9
 
@@ -160,20 +162,21 @@ def test_promtool_takes_prometheus_config() -> None:
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def test_the_built_collector_has_exactly_the_components_that_its_config_uses() -> None:
+def test_the_built_collector_has_exactly_the_components_that_its_configs_use() -> None:
     listed = subprocess.run(
         [build.binaries()["otelcol"], "components"], capture_output=True, text=True, check=True
     )
     components = yaml.safe_load(listed.stdout)
-    config = yaml.safe_load(CONFIG.read_text())
+    configs = [yaml.safe_load(path.read_text()) for path in CONFIGS]
     for kind in ("receivers", "processors", "connectors", "exporters", "extensions"):
         built = {component["name"] for component in components[kind]}
-        used = {name.split("/")[0] for name in config[kind]}
+        used = {name.split("/")[0] for config in configs for name in config.get(kind, {})}
         assert built == used, kind
 
 
-def test_everything_configured_is_part_of_a_pipeline() -> None:
-    config = yaml.safe_load(CONFIG.read_text())
+@pytest.mark.parametrize("path", [CONFIG, GATEWAY], ids=lambda path: path.name)
+def test_everything_configured_is_part_of_a_pipeline(path: Path) -> None:
+    config = yaml.safe_load(path.read_text())
     pipelines = config["service"]["pipelines"].values()
     for kind, ends in {
         "receivers": ["receivers"],
@@ -182,7 +185,7 @@ def test_everything_configured_is_part_of_a_pipeline() -> None:
         "exporters": ["exporters"],
     }.items():
         used = {name for pipeline in pipelines for end in ends for name in pipeline[end]}
-        assert set(config[kind]) <= used, kind
+        assert set(config.get(kind, {})) <= used, kind
     assert set(config["extensions"]) == set(config["service"]["extensions"])
 
 

@@ -17,6 +17,7 @@ ALLOWED = {
     ("cli/main.py", "open"): "/dev/null, in the place of a stdout that was closed",
     ("cli/main.py", "os.open"): "as above",
     ("diagnosis/client.py", "_OPENER.open"): "an address, with a time limit",
+    ("diagnosis/fleet/gateway.py", "opener.open"): "as above",
     ("cli/commands/dashboard.py", "tempfile.TemporaryDirectory"): "a new directory",
     ("store/bundle.py", "archive.open"): "a member of a zip that `files` has opened",
     ("diagnosis/doctor.py", "tempfile.TemporaryFile"): "a new file without a name",

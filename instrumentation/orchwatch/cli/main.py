@@ -49,6 +49,7 @@ COMMANDS = (
     "generate",
     "doctor",
     "audit",
+    "fleet",
     "bench",
     "baseline",
     "tune",

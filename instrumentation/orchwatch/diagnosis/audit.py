@@ -169,6 +169,13 @@ def examine(
     )
 
 
+def in_tempo(store: Store, tempo_url: str, *, selection: Selection = ALL) -> InTempo:
+    """Asks Tempo alone; the arguments and errors are those of `examine`."""
+    now_ns = time.time_ns()
+    store.refresh()
+    return _in_tempo(store, tempo_url, selection, now_ns, lambda _done, _all: None)
+
+
 def _where(selection: Selection) -> tuple[str, dict[str, Any]]:
     """A condition in SQL, and its parameters; without an end, what is dated later counts, too."""
     where, values = selection.where(window=False)

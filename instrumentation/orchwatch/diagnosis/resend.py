@@ -37,12 +37,13 @@ _COLUMNS = {
 }
 
 
-def resend(store: Store, spans: Sequence[tuple[str, str]]) -> int:
+def resend(store: Store, spans: Sequence[tuple[str, str]], *, counted: bool = False) -> int:
     """Appends spans to a family that is stored and not counted: what was counted stays so.
 
     Args:
         store: Holds them.
         spans: Trace and span ids, hexadecimal.
+        counted: Whether those that were to be counted have not been, and so are now.
 
     Returns:
         How many were appended.
@@ -57,7 +58,7 @@ def resend(store: Store, spans: Sequence[tuple[str, str]]) -> int:
             _SPANS,
             {"trace_ids": [trace for trace, _ in part], "span_ids": [span for _, span in part]},
         )
-        for family, lines in _by_family(rows):
+        for family, lines in _by_family(rows, counted=counted):
             if not spool.append(family, b"".join(lines), len(lines)):
                 raise OrchwatchError("the spool cannot be written; see orchwatch doctor")
             sent += len(lines)
@@ -84,11 +85,14 @@ class _Span(NamedTuple):
     details: str | None
 
 
-def _by_family(rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[str, list[bytes]]]:
-    lines: dict[str, list[bytes]] = {spool.UNDELIVERED: [], spool.HISTORY: []}
+def _by_family(
+    rows: Iterable[tuple[Any, ...]], *, counted: bool
+) -> Iterator[tuple[str, list[bytes]]]:
+    # Imported history must not pass for something that happened here.
+    kept = {spool.HISTORY, spool.OPERATIONS} if counted else {spool.HISTORY}
+    lines: dict[str, list[bytes]] = {family: [] for family in (*kept, spool.UNDELIVERED)}
     for span in starmap(_Span, rows):
-        # Imported history must not pass for something that happened here.
-        to = spool.HISTORY if span.family == spool.HISTORY else spool.UNDELIVERED
+        to = span.family if span.family in kept else spool.UNDELIVERED
         lines[to].append(_line(span))
     return ((family, found) for family, found in lines.items() if found)
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 # They do something, and what they say of it is for a person; or they are a terminal's own.
 ACTS = {
     "run", "demo", "dashboard", "kpi set", "monitor", "generate", "baseline save", "claude install",
-    "claude uninstall", "completion",
+    "claude uninstall", "completion", "fleet join", "fleet run", "fleet leave", "fleet resend",
+    "fleet token add", "fleet token revoke",
 }  # fmt: skip
 # What some need besides.
 BESIDES = {"baseline save": ["x", "--recorded"], "baseline compare": ["--by", "version"]}
@@ -182,7 +183,15 @@ VALUED = [
 def test_an_empty_value_is_a_mistake_everywhere(
     name: str, option: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = {"bench run": [], "baseline save": ["x"], "kpi set": ["x", "1"], "sql": ["SELECT 1"]}
+    words = {
+        "bench run": [],
+        "baseline save": ["x"],
+        "fleet join": ["https://gateway"],
+        "fleet token add": ["x"],
+        "fleet token revoke": ["x"],
+        "kpi set": ["x", "1"],
+        "sql": ["SELECT 1"],
+    }
     assert main([*name.split(), f"{option}=", *words.get(name, [])]) == 2
     assert capsys.readouterr() == ("", f"orchwatch: {name}: {option} must not be empty\n")
 

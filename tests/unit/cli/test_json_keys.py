@@ -22,6 +22,9 @@ from orchwatch import count, operation
 from orchwatch.analysis import benchmark_runs, snapshot_file, tuning
 from orchwatch.analysis.health import Alert
 from orchwatch.cli.main import COMMANDS, main
+from orchwatch.diagnosis.fleet import membership
+from orchwatch.diagnosis.fleet import tokens as fleet_tokens
+from orchwatch.diagnosis.fleet.membership import CONFIGS, Membership
 from orchwatch.recording import otlp_services
 from orchwatch.runtime import settings
 from orchwatch.runtime.session_state import SessionStateManager
@@ -102,6 +105,13 @@ def keys(value: Any, path: str = "", *, named: bool = False) -> Iterator[str]:
         yield path
 
 
+def fleet() -> None:
+    """A machine that has joined one, and a gateway's tokens."""
+    place = Membership(url="http://127.0.0.1:9", team="reds", own_ca=False)
+    membership.write(place, token="t", authorities=b"", configs=dict.fromkeys(CONFIGS, ""))
+    fleet_tokens.add(fleet_tokens.default_path(), "laptop")
+
+
 @pytest.fixture
 def servers(home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     assert home  # which forgets where servers are
@@ -124,6 +134,8 @@ def test_the_documented_keys_are_those_of_the_output(
     otlp_services.begin("shop", "http://localhost:4318")
     if command == "state":
         SessionStateManager(home / "sessions", "s").close()
+    if command.startswith("fleet"):
+        fleet()
     if command == "tokens":
         used(record, "gpt-5")
     if command.startswith("tune "):
@@ -161,6 +173,16 @@ def test_every_command_that_writes_json_is_documented(capsys: pytest.CaptureFixt
         "kpi": ("list", "set"),
         "bench": ("run", "load", "stress"),
         "baseline": ("save", "show", "compare", "list", "history"),
+        "fleet": (
+            "join",
+            "run",
+            "status",
+            "resend",
+            "leave",
+            "token add",
+            "token list",
+            "token revoke",
+        ),
     }
     commands = [name for name in COMMANDS if name not in (*grouped, "claude")]
     commands += [f"{name} {action}" for name, actions in grouped.items() for action in actions]

@@ -29,6 +29,8 @@ def test_each_command_and_sub_command_has_its_section(capsys: pytest.CaptureFixt
     listed = re.findall(r"^  ([a-z-]+)  ", shown(capsys).partition("options:")[0], re.MULTILINE)
     assert tuple(listed) == COMMANDS
     of_others = {"kpi list", "kpi set", "claude import", "claude install", "claude uninstall"}
+    of_others |= {f"fleet {name}" for name in ("join", "run", "status", "resend", "leave")}
+    of_others |= {f"fleet token{name}" for name in ("", " add", " list", " revoke")}
     of_others |= {f"bench {name}" for name in ("run", "load", "stress")}
     of_others |= {f"baseline {name}" for name in ("save", "show", "compare", "list", "history")}
     assert set(sections()) == {*COMMANDS, *of_others}

@@ -1,0 +1,174 @@
+"""A fleet's gateway, asked as its machines send to it: OTLP over HTTP, with a token."""
+
+from __future__ import annotations
+
+import http.client
+import secrets
+import ssl
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from http import HTTPStatus
+from urllib.parse import urlsplit
+
+from orchwatch import semconv
+from orchwatch.errors import OrchwatchError, UsageError
+from orchwatch.recording import otlp_json
+
+# What a check records; it has no target.
+OPERATION = "fleet.join"
+
+_TIMEOUT_S = 10.0
+_MAX_ANSWER_BYTES = 65536
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_REFUSED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+_NOTHING = b'{"resourceSpans":[]}'
+
+
+class TokenRefusedError(OrchwatchError):
+    """The gateway does not take the token."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gateway:
+    """Where a machine sends to.
+
+    Attributes:
+        url: The root of its OTLP over HTTP, without a slash at the end.
+        ca: The file with the authorities that its certificate is checked against; empty: those that
+            the system trusts.
+    """
+
+    url: str
+    ca: str = ""
+
+    def take_nothing(self, token: str) -> None:
+        """Sends a request that holds nothing: is the gateway there, and does it take the token?
+
+        Raises:
+            OrchwatchError: It cannot be reached, or is something else.
+            TokenRefusedError: It refuses the token.
+        """
+        self._post(token, _NOTHING)
+
+    def take_operation(self, token: str, resource: dict[str, str]) -> tuple[str, str]:
+        """Sends one operation that ended now, and is not counted.
+
+        Args:
+            token: What to show.
+            resource: The resource's attributes, plain words.
+
+        Returns:
+            Its trace id and span id, hexadecimal.
+
+        Raises:
+            OrchwatchError: As for `take_nothing`.
+        """
+        trace_id, span_id = secrets.token_hex(16), secrets.token_hex(8)
+        now_ns = time.time_ns()
+        span = otlp_json.encode_span(
+            trace_id=trace_id,
+            span_id=span_id,
+            parent_span_id="",
+            name=otlp_json.quote(OPERATION),
+            start_ns=now_ns,
+            end_ns=now_ns,
+            attributes=otlp_json.encode_attributes({semconv.OPERATION_NAME: OPERATION}),
+            status=otlp_json.STATUS_OK,
+        )
+        attributes = otlp_json.encode_attributes(resource)
+        scope = f'{{"scope":{{"name":{otlp_json.quote(semconv.SCOPE)}}},"spans":[{span}]}}'
+        body = (
+            f'{{"resourceSpans":[{{"resource":{{"attributes":[{attributes}]}},'
+            f'"scopeSpans":[{scope}]}}]}}'
+        )
+        self._post(token, body.encode())
+        return trace_id, span_id
+
+    def _post(self, token: str, body: bytes) -> None:
+        request = urllib.request.Request(  # noqa: S310 - https, or loopback: see `checked_url`
+            f"{self.url}/v1/traces",
+            body,
+            {"Content-Type": "application/json", "Authorization": f"Bearer {token}"},
+        )
+        opener = urllib.request.build_opener(
+            urllib.request.HTTPSHandler(context=self._trusted()), _NoRedirect()
+        )
+        try:
+            with opener.open(request, timeout=_TIMEOUT_S) as answer:
+                kind = answer.headers.get_content_type()
+                answer.read(_MAX_ANSWER_BYTES)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise self._answered(error) from error
+        except urllib.error.URLError as error:
+            raise self._unreachable(error.reason) from error
+        except (OSError, http.client.HTTPException) as error:
+            raise self._unreachable(error) from error
+        if kind != "application/json":
+            raise OrchwatchError(f"{self.url}: the server there is no gateway of a fleet")
+
+    def _trusted(self) -> ssl.SSLContext:
+        try:
+            return ssl.create_default_context(cafile=self.ca or None)
+        except (OSError, ssl.SSLError) as error:
+            raise OrchwatchError(f"{self.ca}: holds no certificate in PEM") from error
+
+    def _answered(self, error: urllib.error.HTTPError) -> OrchwatchError:
+        code = error.code
+        # One that asks for a password wants no token.
+        if code in _REFUSED and "WWW-Authenticate" not in error.headers:
+            return TokenRefusedError(f"{self.url}: the gateway refuses the token")
+        if code == HTTPStatus.SERVICE_UNAVAILABLE:
+            return OrchwatchError(f"{self.url}: the gateway has no room at the moment; try again")
+        return OrchwatchError(
+            f"{self.url}: the server there is no gateway of a fleet: it answers {code}"
+        )
+
+    def _unreachable(self, reason: object) -> OrchwatchError:
+        if isinstance(reason, ssl.SSLCertVerificationError):
+            authorities = self.ca or "the authorities that the system trusts"
+            return OrchwatchError(
+                f"{self.url}: its certificate does not hold against {authorities}:"
+                f" {reason.verify_message.rstrip('.')}; --ca names the file of its authority"
+            )
+        if isinstance(reason, ssl.SSLError):
+            return OrchwatchError(f"{self.url}: the server there does not speak TLS")
+        said = reason.strerror if isinstance(reason, OSError) and reason.strerror else reason
+        return OrchwatchError(f"{self.url}: no gateway answers there ({said})")
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """What another server would be shown is the token."""
+
+    def redirect_request(self, *_: object) -> None:
+        return None
+
+
+def checked_url(url: str) -> str:
+    """The address of a gateway without a slash at the end, if it is one.
+
+    Raises:
+        UsageError: It is none, or others could read the token on the way.
+    """
+    try:
+        parts = urlsplit(url)
+        host, _port = parts.hostname, parts.port
+    except ValueError as error:
+        raise UsageError(f"{url!r} is no URL: {error}") from error
+    if (
+        not host
+        or parts.scheme not in ("http", "https")
+        or parts.username is not None
+        or parts.query
+        or parts.fragment
+        or not url.isascii()
+        or not url.isprintable()
+        or " " in url
+        or "$" in url
+    ):
+        raise UsageError(f"{url!r}: must be an address like https://gateway.example.com:4318")
+    if parts.scheme == "http" and host not in _LOOPBACK:
+        raise UsageError(f"{url}: must begin with https, or others read the token on the way")
+    return url.rstrip("/")

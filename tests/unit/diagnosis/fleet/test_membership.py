@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from orchwatch.diagnosis.fleet import membership
+from orchwatch.diagnosis.fleet.membership import CONFIGS, Membership
+from orchwatch.errors import OrchwatchError, UsageError
+
+JOINED = Membership(url="https://gateway:4318", team="reds", own_ca=True)
+TEXTS = dict.fromkeys(CONFIGS, "{}\n")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ORCHWATCH_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def join(what: Membership = JOINED) -> None:
+    membership.write(what, token="t0", authorities=b"pem", configs=TEXTS)
+
+
+def files(home: Path) -> set[str]:
+    return {str(path.relative_to(home)) for path in (home / "fleet").rglob("*") if path.is_file()}
+
+
+def test_what_was_joined_is_what_is_read() -> None:
+    assert membership.read() is None
+    join()
+    assert membership.read() == JOINED
+    assert membership.token() == "t0"
+    assert JOINED.gateway.url == JOINED.url
+
+
+def test_all_of_it_is_the_users_alone(home: Path) -> None:
+    join()
+    for path in (home / "fleet").rglob("*"):
+        assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_leaving_removes_all_of_it_and_keeps_id_and_offsets(home: Path) -> None:
+    join()
+    membership.agent_command(JOINED, "otelcol")
+    (home / "fleet" / "state" / "receiver_otlpjsonfile_operations").touch()
+    assert membership.leave()
+    assert files(home) == {"fleet/machine-id", "fleet/state/receiver_otlpjsonfile_operations"}
+    assert membership.read() is None
+    assert not membership.leave()
+
+
+def test_a_machine_that_joins_anew_keeps_its_id() -> None:
+    def identity() -> str:
+        return membership.agent_command(JOINED, "otelcol")[1]["ORCHWATCH_HOST_ID"]
+
+    join()
+    first = identity()
+    membership.leave()
+    join()
+    assert identity() == first
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"url": 1}', "\xff", "[" * 20000])
+def test_a_broken_file_is_named(home: Path, text: str) -> None:
+    join()
+    path = home / "fleet" / "joined.json"
+    path.write_bytes(text.encode("latin-1"))
+    with pytest.raises(OrchwatchError, match=re.escape(f"{path}: is broken")):
+        membership.read()
+
+
+def test_a_token_that_is_gone_is_named(home: Path) -> None:
+    join()
+    (home / "fleet" / "token").unlink()
+    with pytest.raises(OrchwatchError, match="fleet/token: No such file"):
+        membership.token()
+
+
+def test_what_the_agent_reads_is_seen_from_the_home(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://elsewhere")
+    join()
+    words, environment = membership.agent_command(JOINED, "/bin/otelcol")
+    assert words == [
+        "/bin/otelcol",
+        "--config=fleet/collector/config.yaml",
+        "--config=fleet/collector/agent.yaml",
+    ]
+    assert not any(name.startswith("OTEL_") for name in environment)
+    for name in ("SPOOL_DIR", "COLLECTOR_STATE_DIR", "ACCESS_DIR", "GATEWAY_CA"):
+        assert (home / environment[f"ORCHWATCH_{name}"]).exists(), name
+    own = Membership(url=JOINED.url, team="", own_ca=False)
+    assert membership.agent_command(own, "otelcol")[1]["ORCHWATCH_GATEWAY_CA"] == ""
+
+
+def test_the_agent_has_every_variable_that_its_configuration_asks_for() -> None:
+    join()
+    _, environment = membership.agent_command(JOINED, "otelcol")
+    text = (Path(__file__).parents[4] / "collector" / "agent.yaml").read_text()
+    asked = set(re.findall(r"\$\{env:(\w+)\}", text))
+    assert asked
+    assert asked <= environment.keys()
+
+
+def test_the_agent_replaces_every_exporter_of_the_local_stack() -> None:
+    directory = Path(__file__).parents[4] / "collector"
+    local, agent = (
+        yaml.safe_load((directory / name).read_text())["service"]["pipelines"]
+        for name in ("config.yaml", "agent.yaml")
+    )
+    for name, pipeline in local.items():
+        leaves = any(one.startswith("otlp_http/") for one in pipeline["exporters"])
+        merged = {**pipeline, **agent.get(name, {})}
+        assert leaves == any(one.startswith("otlp_http/gateway") for one in merged["exporters"])
+        assert ("transform/identity" in merged["processors"]) == leaves, name
+        # Whatever is redacted locally is redacted here.
+        kept = [one for one in pipeline["processors"] if "redaction" in one or "texts" in one]
+        assert [one for one in merged["processors"] if one in kept] == kept, name
+        assert set(pipeline["processors"]) - set(merged["processors"]) <= {
+            "delta_to_cumulative",
+            "interval",
+            "filter/named",
+        }, name
+    assert agent.keys() <= local.keys()
+
+
+@pytest.mark.parametrize("token", ["", "  ", "two words", "ä", "a\nb", "a\x07", "x" * 2000])
+def test_what_is_no_token_is_refused(token: str) -> None:
+    with pytest.raises(UsageError, match="the token must be"):
+        membership.checked_token(token)
+
+
+def test_the_space_around_a_token_is_none_of_it() -> None:
+    assert membership.checked_token(" owf_1\n") == "owf_1"

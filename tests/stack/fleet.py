@@ -37,7 +37,7 @@ PROGRAM = """
 
 
 def otelcol() -> str:
-    return str(build.binaries()["otelcol"])
+    return str(build.binaries(build.SERVERS)["otelcol"])
 
 
 class _Process:

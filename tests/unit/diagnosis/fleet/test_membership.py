@@ -106,26 +106,25 @@ def test_the_agent_has_every_variable_that_its_configuration_asks_for() -> None:
     assert asked <= environment.keys()
 
 
-def test_the_agent_replaces_every_exporter_of_the_local_stack() -> None:
+def test_the_agent_does_what_the_local_stack_does_but_add_up_and_says_whose_it_is() -> None:
     directory = Path(__file__).parents[4] / "collector"
     local, agent = (
         yaml.safe_load((directory / name).read_text())["service"]["pipelines"]
         for name in ("config.yaml", "agent.yaml")
     )
-    for name, pipeline in local.items():
-        leaves = any(one.startswith("otlp_http/") for one in pipeline["exporters"])
-        merged = {**pipeline, **agent.get(name, {})}
-        assert leaves == any(one.startswith("otlp_http/gateway") for one in merged["exporters"])
-        assert ("transform/identity" in merged["processors"]) == leaves, name
-        # Whatever is redacted locally is redacted here.
-        kept = [one for one in pipeline["processors"] if "redaction" in one or "texts" in one]
-        assert [one for one in merged["processors"] if one in kept] == kept, name
-        assert set(pipeline["processors"]) - set(merged["processors"]) <= {
-            "delta_to_cumulative",
-            "interval",
-            "filter/named",
-        }, name
-    assert agent.keys() <= local.keys()
+    leaving = {
+        name
+        for name, pipeline in local.items()
+        if any(one.startswith("otlp_http/") for one in pipeline["exporters"])
+    }
+    assert agent.keys() == leaving
+    adding_up = ("delta_to_cumulative", "interval", "filter/named")
+    for name, pipeline in agent.items():
+        kept = [one for one in local[name]["processors"] if one not in adding_up]
+        assert pipeline["processors"] == [*kept, "transform/identity"], name
+        to = "otlp_http/gateway" if name.startswith("traces/") else "otlp_http/gateway_metrics"
+        assert pipeline["exporters"] == [to], name
+        assert pipeline.keys() == {"processors", "exporters"}
 
 
 @pytest.mark.parametrize("token", ["", "  ", "two words", "ä", "a\nb", "a\x07", "x" * 2000])

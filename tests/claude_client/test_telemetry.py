@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.claude_client.watch import Watch
-from tests.stack.conftest import counted, eventually, get, running, samples, search
+from tests.claude_client.watch import Watch, monitor
+from tests.stack.conftest import DURATION, counted, eventually, get, running, samples, search
 
 from orchwatch.mixin import dashboards
 from ports import variable_of
@@ -41,6 +42,11 @@ def stack(tmp_path: Path) -> Iterator[Stack]:
 
 @pytest.fixture
 def watch(client: Client, stack: Stack) -> Watch:
+    return watching(stack, client)
+
+
+def watching(stack: Stack, client: Client) -> Watch:
+    """An `ORCHWATCH_HOME` of which this stack follows the spool."""
     found = Watch(stack.home, client)
     for name, port in stack.ports.numbers().items():
         found.environment[variable_of(name)] = str(port)
@@ -118,3 +124,64 @@ def test_its_traces_are_found_by_session_name_our_calls_and_hold_no_content(
     assert SECRET not in stored
     assert SECRET.split(maxsplit=1)[0] + " no" not in stored
     assert counted(stack, service="claude-code") == 0
+
+
+def counts(stack: Stack) -> dict[str, float]:
+    """How often Prometheus has each operation of the client's."""
+    found = Counter[str]()
+    for labels, number in samples(stack, f'{DURATION}_count{{service_name="claude-code"}}'):
+        found[labels["orchestration_operation_name"]] += int(number)
+    return dict(found)
+
+
+def ask_twice(client: Client, stack: Stack) -> None:
+    """A call, and a sub-agent in the background that makes one, until the traces are stored."""
+    for prompt in ("[[bash]] a", "[[agent]] b"):
+        session_id = ask(client, prompt)["session_id"]
+        sent = f'{{ span.session.id = "{session_id}" && span.span.type = "interaction" }}'
+        assert eventually(partial(search, stack, sent))
+
+
+@pytest.mark.timeout(600)
+def test_a_session_that_is_read_and_sends_its_traces_is_counted_once(
+    client: Client, watch: Watch, stack: Stack
+) -> None:
+    watch.run("claude", "install", "--telemetry", "traces")
+    with monitor(watch):
+        ask_twice(client, stack)
+        # The second session goes on once its sub-agent has told what it found.
+        once = {"agent.turn": 3, "tool.execute": 3, "agent.run": 1, "agent.spawn": 1}
+        eventually(lambda: {name: counts(stack).get(name) for name in once} == once)
+    assert {name: counts(stack).get(name) for name in once} == once
+
+
+@pytest.mark.timeout(600)
+def test_a_session_whose_files_nobody_reads_is_counted_by_what_it_sends(
+    client: Client, model: ModelStub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORCHWATCH_OTLP_COUNTED", "claude-code")
+    with running(tmp_path / "counting") as stack:
+        watch = watching(stack, client)
+        watch.run("claude", "install", "--telemetry", "traces")
+        ask_twice(client, stack)
+        failed = ask(client, "[[failures]] c")["session_id"]
+        # A tool that is not there has no span.
+        sent = {"agent.turn": 4, "tool.execute": 5}
+        assert eventually(lambda: counts(stack) == sent), counts(stack)
+        errors = samples(stack, f'{DURATION}_count{{error_type="tool_error"}}')
+        assert [value for _, value in errors] == [2]
+
+        (trace,) = search(stack, f'{{ span.session.id = "{failed}" && name = "agent.turn" }}')
+        spans = [
+            {item["key"]: item["value"] for item in one["attributes"]}
+            for batch in get(f"{stack.tempo_url}/api/traces/{trace}")["batches"]
+            for scope in batch["scopeSpans"]
+            for one in scope["spans"]
+        ]
+        for kind in ("input", "output"):
+            used = [one.get(f"gen_ai.usage.{kind}_tokens") for one in spans]
+            answered = [one.usage for one in model.requests(failed) if one.usage]
+            cached = ("cacheRead", "cacheCreation") if kind == "input" else ()
+            assert sum(int(one["intValue"]) for one in used if one) == sum(
+                usage[TOKENS[name]] for usage in answered for name in (kind, *cached)
+            )

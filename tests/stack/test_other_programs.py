@@ -34,18 +34,18 @@ PROGRAM = """
     from opentelemetry.trace import Status, StatusCode, set_span_in_context
 
     service, protocol, scope, said, described = sys.argv[1:]
-    if protocol == "spool":
+    if protocol in ("spool", "otlp"):
         from opentelemetry import trace
         from orchwatch import configure
 
-        configure(service_name=service, export="spool")
+        configure(service_name=service, export=protocol)
         tracer = trace.get_tracer(scope)
     elif protocol == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
     else:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    if protocol != "spool":
+    if protocol not in ("spool", "otlp"):
         told = {"service.name": service, "process.command_args": ["agent", "-p", said]}
         provider = TracerProvider(resource=Resource(told))
         provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
@@ -61,7 +61,7 @@ PROGRAM = """
             span.set_status(Status(StatusCode.ERROR, said))
     for span in reversed(spans.values()):
         span.end()
-    if protocol != "spool":
+    if protocol not in ("spool", "otlp"):
         provider.shutdown()
     print(f"{span.get_span_context().trace_id:032x}")
 """
@@ -216,7 +216,7 @@ def send(stack: Stack, convention: str, protocol: str, service: str) -> Sent:
 
 
 @pytest.fixture(
-    scope="module", params=[(way, by) for way in WAYS for by in ("http", "grpc", "spool")]
+    scope="module", params=[(way, by) for way in WAYS for by in ("http", "grpc", "spool", "otlp")]
 )
 def sent(stack: Stack, request: pytest.FixtureRequest) -> Sent:
     convention, protocol = request.param

@@ -163,9 +163,7 @@ def _of_emitters(table: Table) -> Iterator[str]:
                     where = [_is_of(emitter), _is_a(kind), f"{name} == nil"]
                     yield _set(name, "span.name", where)
         if emitter.reader:
-            counted = (
-                f"ContainsValue(Split({_text(_COUNTED)}, {_text(',')}), {_text(emitter.name)})"
-            )
+            counted = f"IsMatch({_text(_COUNTED)}, {_text(f'(^|[ ,]){emitter.name}([ ,]|$)')})"
             read = [_is_of(emitter), f"{_at(_SENT_ONLY)} == nil", f"not {counted}"]
             yield _set(_at(_READ), "true", read)
             # As its sessions are called that are read.
@@ -254,6 +252,7 @@ def _kept(table: Table) -> Iterator[str]:
         if emitter.drops_internal:
             internal = [_is_of(emitter), f"{_at(_KIND)} == nil", dropped]
             yield _set(_at(LEFT_OUT), "true", internal)
+    yield f"truncate_all(span.attributes, {mapping.MAX_CHARS})"
     for key in (_EMITTER, _KIND, _UNKNOWN, _BELOW_TURN, _SENT_ONLY, _READ):
         yield f"delete_key(span.attributes, {_text(key)})"
 

@@ -98,7 +98,7 @@ def _named(table: Table, emitter: Emitter, span: OtherSpan) -> OtherSpan:
         is_word = re.search(mapping.WORD, str(error))
         attributes[semconv.ERROR_TYPE] = error if is_word else mapping.OTHER
     kept = {
-        key: value
+        key: value[: mapping.MAX_CHARS] if isinstance(value, str) else value
         for key, value in attributes.items()
         if key in table.kept_of(emitter) or key.startswith(mapping.OWN_PREFIX)
     }

@@ -22,6 +22,9 @@ OTHER = "other"
 WORD = r"^[A-Za-z_][A-Za-z0-9_.:-]{0,63}$"
 """What may be the type of an error, or the name of an event: no message."""
 
+MAX_CHARS = 256
+"""Of a text that is kept: no name or id is longer."""
+
 METADATA, NODE = "metadata", "langgraph_node"
 """Where OpenInference has LangGraph's name of a node, as JSON."""
 

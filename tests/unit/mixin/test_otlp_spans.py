@@ -51,9 +51,7 @@ def test_an_agent_that_is_read_is_counted_where_a_user_says_so(
     groups: list[dict[str, Any]],
 ) -> None:
     read = {
-        emitter.name: [
-            one for one in last(groups) if f', "{emitter.name}")' in one and "Split" in one
-        ]
+        emitter.name: [one for one in last(groups) if f"){emitter.name}(" in one]
         for emitter in TABLE.emitters
     }
     for emitter in TABLE.emitters:

@@ -139,14 +139,17 @@ def walked(tree: SpanTree, causes: Causes | None = None) -> list[Segment]:
 def _walk(tree: SpanTree, causes: Causes) -> Iterator[Segment]:
     """The path backwards, times at which nothing was recorded as pieces of the root."""
     start, end, root = tree.start, tree.end, tree.root
-    # What each span waited for, the one that ended last at the end; of equals the longest.
-    waited_for: list[list[int]] = [[] for _ in range(root + 1)]
-    by_end = sorted(range(root), key=start.__getitem__, reverse=True)
-    by_end.sort(key=end.__getitem__)
-    for place in by_end:
-        waited_for[causes.waiting[place]].append(place)
+    # What each span waited for; in order only where the walk gets.
+    waited_for: defaultdict[int, list[int]] = defaultdict(list)
+    for place, above in enumerate(causes.waiting[:root]):
+        waited_for[above].append(place)
+    in_order: set[int] = set()
     place, now = root, end[root]
     while True:
+        if place not in in_order:
+            # The one that ended last at the end; of equals the longest.
+            waited_for[place].sort(key=lambda one: (end[one], -start[one]))
+            in_order.add(place)
         child = _held_up_by(tree, place, waited_for[place], now)
         if child is not None:
             if end[child] < now:

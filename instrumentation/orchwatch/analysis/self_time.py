@@ -7,9 +7,8 @@ then as much was at work at once.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from operator import sub
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,9 +18,16 @@ if TYPE_CHECKING:
 
 def pieces(tree: SpanTree, place: int) -> tuple[list[int], list[int]]:
     """When a span was at work itself: all beginnings and all ends, in order."""
+    starts: list[int] = []
+    ends: list[int] = []
+    _add_pieces(tree, place, starts, ends)
+    return starts, ends
+
+
+def _add_pieces(tree: SpanTree, place: int, starts: list[int], ends: list[int]) -> None:
+    """Adds these to others."""
     start, end = tree.start, tree.end
     now, last = start[place], end[place]
-    starts, ends = [], []
     for child in tree.children[place]:
         begins = start[child]
         if begins > now:
@@ -30,11 +36,11 @@ def pieces(tree: SpanTree, place: int) -> tuple[list[int], list[int]]:
             starts.append(now)
             ends.append(begins)
             now = begins
-        now = max(now, end[child])
+        # `max` would take a third of all this.
+        now = ends_at if (ends_at := end[child]) > now else now
     if now < last:
         starts.append(now)
         ends.append(last)
-    return starts, ends
 
 
 def self_ns(tree: SpanTree) -> list[int]:
@@ -54,25 +60,29 @@ def of_agents(tree: SpanTree) -> dict[tuple[str, str], int]:
     another one is not. What names a session and no agent is that session's main agent's, what names
     neither its caller's.
     """
-    # When each was at work: all beginnings, and all ends.
-    own: defaultdict[tuple[str, str], tuple[list[int], list[int]]] = defaultdict(lambda: ([], []))
-    agents: list[tuple[str, str]] = [("", "")] * (tree.root + 1)
+    nobody = _Agent("", "", [], [])
+    known = {("", ""): nobody}
+    # By place. Most spans are of the agent of their caller.
+    agents = [nobody] * (tree.root + 1)
     for place in tree.order:
         span = tree.spans[place]
-        session, agent = agents[tree.parent[place]]
-        if span.session_id or span.agent_id or span.agent:
-            session = span.session_id or session
-            agent = span.agent_id or span.agent or ""
-        agents[place] = session, agent
-        starts, ends = own[session, agent]
-        if tree.children[place]:
-            some_starts, some_ends = pieces(tree, place)
-            starts += some_starts
-            ends += some_ends
-        elif tree.start[place] < tree.end[place]:
-            starts.append(tree.start[place])
-            ends.append(tree.end[place])
-    return {agent: length for agent, times in own.items() if (length := _length(*times))}
+        of = agents[tree.parent[place]]
+        session, agent = span.session_id, span.agent_id or span.agent
+        if (session or agent) and (session != of.session_id or agent != of.agent):
+            key = session or of.session_id, agent or ""
+            of = known.get(key) or known.setdefault(key, _Agent(*key, [], []))
+        agents[place] = of
+        _add_pieces(tree, place, of.starts, of.ends)
+    return {key: length for key, of in known.items() if (length := _length(of.starts, of.ends))}
+
+
+class _Agent(NamedTuple):
+    """When an agent was at work: all beginnings, and all ends."""
+
+    session_id: str
+    agent: str
+    starts: list[int]
+    ends: list[int]
 
 
 def _length(starts: list[int], ends: list[int]) -> int:

@@ -147,6 +147,8 @@ class SpanTree:
             count, over = len(starts), end[above]
             for number, place in enumerate(children, 1):
                 ends, starts_ns = end[place], starts[number - 1]
+                if ends <= over and (number == count or ends <= starts[number]):
+                    continue  # as most do
                 slack = min(_ROUNDING_NS, (ends - starts_ns) // _ROUNDING_PART)
                 if over < ends <= over + slack:
                     end[place] = ends = over

@@ -61,6 +61,8 @@ def connect(spill_directory: Path, *, sparing: bool = False) -> Connection:
             "python_enable_replacements": False,
         },
     )
+    # In a Python that a person types into, it would write one among what a program prints.
+    connection.execute("SET enable_progress_bar = false")
     # The store's files never change once they are there.
     connection.execute("SET parquet_metadata_cache = true")
     if sparing:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
-import uuid
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from orchwatch import semconv
@@ -90,7 +91,8 @@ class Orchestration:
         Raises:
             OrchwatchError: It cannot be done; every agent has been ended.
         """
-        session_id = str(uuid.uuid4())
+        # A person finds it by this.
+        session_id = f"demo-{datetime.now(UTC):%Y-%m-%d-%H.%M.%S}Z-{os.urandom(2).hex()}"
         with operation(
             semconv.ORCHESTRATION_RUN,
             {semconv.GEN_AI_OPERATION_NAME: "invoke_workflow", semconv.SESSION_ID: session_id},

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchwatch.agents.claude_code.sessions.session_files import agent_origin, owner
 from orchwatch.agents.claude_code.sessions.transcript import Transcript
-from orchwatch.agents.sessions.facts import AgentStarted
+from orchwatch.agents.sessions.facts import AgentStarted, ProjectSeen
 from orchwatch.monitor.tail import PIECE_BYTES, Tail
 from orchwatch.recording import files, losses
 
@@ -66,7 +66,9 @@ class Transcripts:
                 raise RewrittenError(tail.path)
             reader = self._readers.get(tail.path)
             if reader is None:
-                reader = self._readers[tail.path] = self._open(tail.path, start)
+                reader, primed = self._open(tail.path, start)
+                self._readers[tail.path] = reader
+                yield from primed
             if tail.path in self._unnamed:
                 unnamed = self._unnamed[tail.path]
                 self._unnamed[tail.path] = unnamed._replace(written_ns=tail.modified_ns)
@@ -117,16 +119,14 @@ class Transcripts:
             self._stored.pop(path, None)
         return paths
 
-    def _open(self, path: str, start: int) -> Transcript:
+    def _open(self, path: str, start: int) -> tuple[Transcript, list[Fact]]:
         session_id, agent_id = owner(path)
         state = self._stored.pop(path, None)
         origin = agent_origin(path) if agent_id else {}
         reader = Transcript(session_id, agent_id, state, self._claims, **origin)
         if agent_id and reader.state()["unnamed"]:
             self._unnamed[path] = _Unnamed(session_id, agent_id, 0)
-        if start and state is None:
-            _prime(reader, path, start)
-        return reader
+        return reader, _primed(reader, path, start) if start and state is None else []
 
 
 class RewrittenError(Exception):
@@ -140,10 +140,13 @@ def _count_unreadable(reader: Transcript, too_long: int) -> None:
     reader.skipped.clear()
 
 
-def _prime(reader: Transcript, path: str, end: int) -> None:
+def _primed(reader: Transcript, path: str, end: int) -> list[Fact]:
     """Lets a reader know where it is in a file whose start was left to the importer.
 
     How the session began and what its current prompt is stand at the two ends of what is left out.
+
+    Returns:
+        What its spans are named by, as the importer names them.
     """
     try:
         with files.reader(path) as file:
@@ -152,7 +155,7 @@ def _prime(reader: Transcript, path: str, end: int) -> None:
                 file.seek(max(PIECE_BYTES, end - PIECE_BYTES))
                 lines += file.read(end - file.tell()).split(b"\n")
     except OSError:  # deleted since
-        return
-    for line in filter(None, lines):
-        reader.read(line)
+        return []
+    facts = [fact for line in filter(None, lines) for fact in reader.read(line)]
     reader.skipped.clear()  # the importer counts them
+    return [fact for fact in facts if isinstance(fact, ProjectSeen)]

@@ -34,7 +34,9 @@ def context() -> Context:
         ]
         found = parse(traceparent, baggage)
         if session_id and semconv.SESSION_ID not in found.baggage:
-            found = found.with_baggage({semconv.SESSION_ID: session_id})
+            # The conversation says that this session is an agent's, whose reader names it.
+            of_host = {semconv.SESSION_ID: session_id, semconv.GEN_AI_CONVERSATION_ID: session_id}
+            found = found.with_baggage(of_host)
         _handed_over = (values, found)
     found = _handed_over[1]
     if found.trace_id and services.look():

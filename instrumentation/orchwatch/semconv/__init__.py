@@ -109,6 +109,11 @@ SESSION_TOOLS_TIME = "orchestration.session.tools.time"
 SESSION_MODELS = "orchestration.session.models"
 SESSION_MODEL_COSTS = "orchestration.session.models.cost"
 PROJECT_NAME = "orchestration.project.name"
+SESSION_NAME = "orchestration.session.name"  # what a person knows it by: its project and its start
+# Written by the Collector, for what Grafana can only choose among the values of one attribute.
+SESSION_LABEL = "orchestration.session.label"  # the name, and the id after `NAMED`
+TRACE_RANK = "orchestration.trace.rank"  # nanoseconds with leading zeros, session id, trace id
+NAMED = " · "
 PROMPT_ID = "orchestration.prompt.id"
 RETRY_ATTEMPT = "orchestration.retry.attempt"
 RETRY_DELAY = "orchestration.retry.delay"

@@ -155,5 +155,9 @@ def test_what_an_agent_host_starts_belongs_to_the_hosts_session(
     monkeypatch.setenv("BAGGAGE", "session.id=handed-over")
     with operation("handed over"):
         pass
-    assert named("inherited")["attributes"]["session.id"] == {"stringValue": "host-1"}
-    assert named("handed over")["attributes"]["session.id"] == {"stringValue": "handed-over"}
+    inherited, handed_over = (named(one)["attributes"] for one in ("inherited", "handed over"))
+    assert inherited["session.id"] == {"stringValue": "host-1"}
+    # It is an agent's conversation, which its reader names.
+    assert inherited["gen_ai.conversation.id"] == {"stringValue": "host-1"}
+    assert handed_over["session.id"] == {"stringValue": "handed-over"}
+    assert "gen_ai.conversation.id" not in handed_over

@@ -185,7 +185,7 @@ class Rollout(RecordReader):
             agent_type = _agent_type(payload)
             begun = {**common, "agent_turn": None, "passive": False}
             facts.append(AgentStarted(**begun, agent_type=agent_type))
-        elif project:
+        else:
             facts.append(ProjectSeen(**common, project=project))
         return facts
 

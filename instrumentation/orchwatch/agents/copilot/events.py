@@ -147,7 +147,7 @@ class Events(RecordReader):
     ) -> list[Fact]:
         self._state["version"] = word(data.get("copilotVersion")) or self._state["version"]
         project = project_name(mapping(data.get("context")).get("cwd"))
-        return [ProjectSeen(**common, project=project)] if project else []
+        return [ProjectSeen(**common, project=project)]
 
     def _resume(
         self, _record: dict[str, Any], _data: dict[str, Any], _common: dict[str, Any]

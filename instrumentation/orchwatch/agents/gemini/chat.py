@@ -132,8 +132,6 @@ class Chat:
         self._state["begun"] = True
         if self._agent_id:
             return [AgentStarted(**self._common(at))]
-        if not self._project:
-            return []
         return [
             ProjectSeen(
                 session_id=self._session_id, time_ns=at, passive=True, project=self._project

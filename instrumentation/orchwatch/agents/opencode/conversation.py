@@ -108,7 +108,9 @@ class Conversation(RecordReader):
             begun = self._common(began_ns, None)
             return [AgentStarted(**begun, agent_type=word(row.get("agent")))]
         project = project_name(row.get("directory"))
-        return [ProjectSeen(**self._common(began_ns, None), project=project)] if project else []
+        if not began_ns:
+            return []
+        return [ProjectSeen(**self._common(began_ns, None), project=project)]
 
     def _common(self, time_ns: int, turn: str | None) -> dict[str, Any]:
         """The members of the facts of a record."""

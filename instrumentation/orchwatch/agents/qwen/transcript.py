@@ -156,7 +156,7 @@ class Transcript:
             ]
         name = project_name(record.get("cwd"))
         project: dict[str, Any] = {"session_id": self._session_id, "time_ns": at, "passive": True}
-        return [ProjectSeen(**project, project=name)] if name else []
+        return [ProjectSeen(**project, project=name)]
 
     def _user(self, record: dict[str, Any], at: int) -> list[Fact]:
         subtype = text(record.get("subtype"))

@@ -33,6 +33,7 @@ SILENCE_S = 3600.0
 
 _NS_PER_S = 1_000_000_000
 _VERSION = 4
+_MAX_KNOWN = 10_000
 
 
 class Assembler:
@@ -56,6 +57,8 @@ class Assembler:
         self._silence_ns = int(silence_s * _NS_PER_S)
         self._sessions: dict[str, Session] = {}
         self._open: set[str] = set()  # sessions that have something to decide
+        # Of sessions that were dropped what a source says at its beginning only; the oldest go.
+        self._known: dict[str, dict[str, Any]] = {}
 
     def add(self, fact: Fact, arrived_ns: int = 0) -> None:
         """Merges one fact.
@@ -66,7 +69,8 @@ class Assembler:
         """
         session = self._sessions.get(fact.session_id)
         if session is None:
-            session = self._sessions[fact.session_id] = Session(session_id=fact.session_id)
+            known = self._known.get(fact.session_id, {})
+            session = self._sessions[fact.session_id] = Session(session_id=fact.session_id, **known)
         self._open.add(fact.session_id)
         session.last_ns = max(session.last_ns, fact.time_ns)
         if arrived_ns:
@@ -99,7 +103,8 @@ class Assembler:
                 reduce(session, fact, self._claims)
             found = finalize(session, now_ns, self._silence_ns, reading=reading)
             provider = session.provider or self._provider
-            spans += [one.of_session(session.project, provider) for one in found]
+            name = session.name if found else ""
+            spans += [one.of_session(name, session.project, provider) for one in found]
             if not _is_open(session):
                 self._open.discard(session_id)
         return spans
@@ -122,18 +127,28 @@ class Assembler:
 
     def forget(self, session_id: str) -> None:
         """Drops a session; what comes later about it must not repeat what came before."""
-        self._sessions.pop(session_id, None)
+        session = self._sessions.pop(session_id, None)
         self._open.discard(session_id)
+        if session is not None and session.began_ns:
+            self._known.pop(session_id, None)
+            self._known[session_id] = {
+                "project": session.project,
+                "provider": session.provider,
+                "began_ns": session.began_ns,
+            }
+            while len(self._known) > _MAX_KNOWN:
+                del self._known[next(iter(self._known))]
 
     def save(self) -> dict[str, Any]:
         """Everything that has to survive the process; JSON."""
         sessions = [session.save() for session in self._sessions.values()]
-        return {"version": _VERSION, "sessions": sessions}
+        return {"version": _VERSION, "sessions": sessions, "known": self._known}
 
     def restore(self, saved: dict[str, Any]) -> None:
         """Adds what `save` returned; of a version that is not known, nothing."""
         if saved.get("version") != _VERSION:
             return
+        self._known.update(saved.get("known", {}))
         for values in saved["sessions"]:
             session = Session.restore(values)
             self._sessions[session.session_id] = session

@@ -6,8 +6,10 @@ Merging takes the earliest start, the latest sign of life, and so on: never the 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from orchwatch import semconv
 from orchwatch.agents.sessions import facts
 from orchwatch.agents.sessions.lifecycle import Lifecycle, Usage
 
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
     from orchwatch.agents.sessions.facts import Fact
 
 REMEMBER_NS = 600_000_000_000  # how long ids of written spans are kept
+
+_NS_PER_S = 1_000_000_000
+_PROJECT_CHARACTERS = 64
 
 HOOK = "hook"  # stands for the record's id where a hook reports a prompt
 
@@ -199,6 +204,7 @@ class Session:
         exited_ns: When Claude Code ended.
         lost_ns: The last sign of life when its process was no more.
         project: The name of the project that it works on.
+        began_ns: When its source begins; what it is named by does not change as more is read.
         provider: Whose models it asks.
         start_ns: When it was started, as its file says.
         process_ns: When that process was started, which a hook knows at once.
@@ -209,6 +215,7 @@ class Session:
 
     session_id: str
     project: str = ""
+    began_ns: int = 0
     provider: str = ""
     start_ns: int = 0
     process_ns: int = 0
@@ -241,6 +248,15 @@ class Session:
     exited_ns: int = 0
     lost_ns: int = 0
     writes_ends: bool = False
+
+    @property
+    def name(self) -> str:
+        """What a person knows it by: its project and its start; empty before that is known."""
+        if not self.began_ns:
+            return ""
+        began = datetime.fromtimestamp(self.began_ns // _NS_PER_S, UTC)
+        project = " ".join(self.project.split())[:_PROJECT_CHARACTERS]
+        return f"{project}{semconv.NAMED if project else ''}{began:%Y-%m-%d %H:%M:%S}Z"
 
     @property
     def init_ns(self) -> tuple[int, int] | None:

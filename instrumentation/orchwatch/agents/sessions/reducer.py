@@ -65,6 +65,7 @@ def _session_ready(session: Session, fact: facts.SessionReady) -> None:
 
 def _project_seen(session: Session, fact: facts.ProjectSeen) -> None:
     session.project = session.project or fact.project
+    session.began_ns = min(session.began_ns or fact.time_ns, fact.time_ns)
 
 
 def _provider_seen(session: Session, fact: facts.ProviderSeen) -> None:

@@ -61,9 +61,11 @@ class Span(NamedTuple):
     attributes: dict[str, AttributeValue]
     error_type: str = ""
 
-    def of_session(self, project: str, provider: str) -> Span:
-        """The same, with the name of its session's project and that of whose models it asks."""
+    def of_session(self, name: str, project: str, provider: str) -> Span:
+        """The same, with the names of its session, of its project, and of whose models it asks."""
         more: dict[str, AttributeValue] = {}
+        if name:
+            more[semconv.SESSION_NAME] = name
         if project:
             more[semconv.PROJECT_NAME] = project
         if provider and self.name.startswith((semconv.AGENT_TURN, semconv.INVOKE_AGENT)):

@@ -191,10 +191,9 @@ class Transcript:
 
     def _project(self, line: dict[str, Any], session_id: str, at: int) -> list[Fact]:
         """What it begins in; it may go elsewhere later. States of earlier versions know none."""
-        name = project_name(line.get("cwd"))
-        if not name or self._state.get("project"):
+        if not text(line.get("cwd")) or "project" in self._state:
             return []
-        self._state["project"] = name
+        name = self._state["project"] = project_name(line.get("cwd"))
         return [ProjectSeen(session_id=session_id, time_ns=at, passive=True, project=name)]
 
     def _cost(self, record: dict[str, Any]) -> list[Fact]:

@@ -19,10 +19,11 @@ class SessionReady(Fact):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProjectSeen(Fact):
-    """The session works on a project.
+    """The session works on a project, and has done so since its source began.
 
     Attributes:
-        project: Its name, which is the last part of the session's directory.
+        project: Its name, which is the last part of the session's directory; empty where that says
+            nothing.
     """
 
     project: str

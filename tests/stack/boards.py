@@ -36,6 +36,10 @@ EVALUATED_WITHIN_S = 120
 # As wide as a panel is in pixels, which decides how many points Grafana asks for.
 _POINTS = 500
 _LEAST_STEP_S = 15
+# Grafana's data source asks Tempo for so many values of an attribute.
+_TAGS = 5000
+# Grafana's number of the order of the alphabet backwards.
+_DESCENDING = 2
 
 
 class Span(NamedTuple):
@@ -139,6 +143,8 @@ def variables(stack: Stack, name: str, span: Span, chosen: Mapping[str, str]) ->
     for one in page(name)["templating"]["list"]:
         if one["name"] in chosen:
             values[one["name"]] = chosen[one["name"]]
+        elif one["skipUrlSync"] and one["datasource"]["type"] == "tempo":
+            values[one["name"]] = "|".join(value for value, _ in options(stack, one, span, values))
         elif one["skipUrlSync"]:
             value, text = _computed(stack, one, span, values)
             values |= {one["name"]: value, f"{one['name']}:text": text}
@@ -161,6 +167,28 @@ def _computed(
         if match := re.search(pattern, text):
             return match["value"], match["text"] or match["value"]
     return "", ""
+
+
+def options(
+    stack: Stack, variable: Json, span: Span, values: Mapping[str, str]
+) -> list[tuple[str, str]]:
+    """What can be chosen of an attribute's values: value and text, in the order of the list."""
+    tag = f"span.{variable['query']['label']}"
+    limits = {"start": int(span.start_s), "end": int(span.end_s) + 1, "limit": _TAGS}
+    found = get(f"{stack.tempo_url}/api/v2/search/tag/{tag}/values", **limits)["tagValues"]
+    pattern = filled(variable["regex"], values).strip("/").replace("(?<", "(?P<")
+    texts: dict[str, str] = {}
+    for one in found:
+        if match := re.search(pattern, one["value"]):
+            texts.setdefault(match["value"], match["text"])
+    return sorted(texts.items(), key=lambda one: one[1], reverse=variable["sort"] == _DESCENDING)
+
+
+def variable(name: str, called: str) -> Json:
+    """A variable of a page."""
+    found: Json
+    (found,) = (one for one in page(name)["templating"]["list"] if one["name"] == called)
+    return found
 
 
 def _as_text(one: Json) -> str:

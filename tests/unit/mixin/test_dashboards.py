@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 import pytest
 import yaml
 
+from orchwatch import semconv
 from orchwatch.analysis import project
 from orchwatch.mixin import dashboards
 from orchwatch.mixin.alerts import catalog
@@ -207,7 +208,8 @@ def links(found: Any) -> list[str]:
 
 def computed(model: Json) -> list[Json]:
     """The variables whose values are the page's own."""
-    return [one for one in model["templating"]["list"] if one["name"] in ("slow", "cut", "shown")]
+    own = ("slow", "cut", "shown", "ranked", "opened")
+    return [one for one in model["templating"]["list"] if one["name"] in own]
 
 
 def test_every_page_hands_every_variable_on_but_what_it_computes(model: Json) -> None:
@@ -271,18 +273,39 @@ def test_states_have_the_words_and_colours_of_their_mappings(model: Json) -> Non
             assert mapping["options"]
 
 
-def test_a_session_is_shown_by_the_beginning_of_its_id_and_chosen_by_all_of_it() -> None:
+def test_a_session_is_shown_by_its_name_or_the_beginning_of_its_id_and_chosen_by_all_of_it() -> (
+    None
+):
     session = "258c7280-ae70-4798-800f-63464d01a85d"
+    name = "a · b · 2026-11-30 19:52:07Z"
     (variable,) = (v for v in page("session")["templating"]["list"] if v["name"] == "session")
     pattern = variable["regex"].strip("/").replace("(?<", "(?P<")
-    for value, text in ((session, "258c7280"), ("s-1", None), (session[:-1], None)):
-        found = re.search(pattern, value)
+    for label, value, text in (
+        (session, session, "258c7280"),
+        ("s-1", "s-1", "s-1"),
+        (session[:-1], session[:-1], session[:-1]),
+        (f"{name}{semconv.NAMED}{session}", session, name),
+        (f"{name}{semconv.NAMED}s 1", "s 1", name),
+    ):
+        found = re.search(pattern, label)
         assert found is not None
         assert (found["value"], found["text"]) == (value, text)
     one = panel(page("agents"), "Longest pieces of work")
-    (mapping,) = (m for m in overriding(one, "Session")["mappings"] if m["type"] == "regex")
-    assert re.sub(mapping["options"]["pattern"].strip("/"), r"\1", session) == "258c7280"
-    assert mapping["options"]["result"]["text"] == "$1"
+    shown = {
+        mapping["options"]["pattern"].strip("/"): mapping["options"]["result"]["text"]
+        for mapping in overriding(one, "Session")["mappings"]
+        if mapping["type"] == "regex"
+    }
+    for value, text in (
+        (session, "258c7280"),
+        (name, "a · b · 11-30 19:52"),
+        ("2026-11-30 19:52:07Z", "11-30 19:52"),
+        ("s-1", "s-1"),
+    ):
+        for regex, result in shown.items():
+            if re.search(regex, value):
+                value = re.sub(regex, result.replace("$", "\\"), value)  # noqa: PLW2901 - as shown
+        assert value == text
 
 
 def test_what_links_take_of_another_column_is_hidden_and_as_it_is(model: Json) -> None:

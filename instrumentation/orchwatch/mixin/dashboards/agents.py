@@ -102,17 +102,26 @@ def _spawned(table: Targets) -> Panel:
 
 def _timeline() -> Panel:
     session, name = spans.key(semconv.SESSION_ID), spans.key(semconv.GEN_AI_AGENT_NAME)
-    columns = (spans.TIME, spans.DURATION, semconv.GEN_AI_AGENT_ID, spans.STATUS)
-    started, took, agent_id, status = (spans.folded(one, "first") for one in columns)
-    labels = [session, agent_id, "named", "short"]
+    columns = (
+        spans.TIME,
+        spans.DURATION,
+        semconv.GEN_AI_AGENT_ID,
+        spans.STATUS,
+        semconv.SESSION_NAME,
+    )
+    started, took, agent_id, status, known = (spans.folded(one, "first") for one in columns)
+    labels = [session, agent_id, "named", "whose"]
     changes = [
         spans.one_by_one(session, name, columns=columns),
         panels.computed(_MILLISECONDS, took, "/", "1000000"),
         panels.computed(_END, started, "+", _MILLISECONDS),
         panels.converted(_END, "time"),
         # Pieces of two agents in one row would cut each other off: a row is one agent's of one
-        # session. Of a UUID its beginning is shown, and no name of a session's own turns.
+        # session. Where that has no name: of a UUID the beginning. Its own turns name no agent.
         panels.extracted(session, r"/^(?<short>[0-9a-f]{8}(?=-[0-9a-f]{4}-)|.+)/"),
+        panels.extracted(known, spans.OF_NAME.format("known")),
+        panels.reduced("whose", "lastNotNull", "short", "known"),
+        panels.converted("whose", "string"),
         panels.extracted(name, f"/^(?!{queries.NIL}$)(?<named>.+)$/"),
         *(
             transform("sortBy", sort=[{"field": one, "desc": False}])
@@ -135,7 +144,10 @@ def _timeline() -> Panel:
         "no agent at work",
     )
     query = spans.each(
-        _BUSY, semconv.GEN_AI_AGENT_ID, by=(semconv.SESSION_ID, semconv.GEN_AI_AGENT_NAME)
+        _BUSY,
+        semconv.GEN_AI_AGENT_ID,
+        semconv.SESSION_NAME,
+        by=(semconv.SESSION_ID, semconv.GEN_AI_AGENT_NAME),
     )
     panel = panels.timeline(text, query, transformations=changes)
     busy = ("worked", grading.NEUTRAL)
@@ -149,15 +161,16 @@ def _named_rows() -> list[panels.Transformation]:
     A name's labels stand in the order of their names; what is missing is the word `undefined`.
     """
     missing, known = "(?:undefined|null|)", '([^"]*)'
-    found = 'status .*\\(first\\)="{}", named="{}", short="([^"]*)"}}'
+    found = 'status .*\\(first\\)="{}", named="{}", whose="([^"]*)"}}'
     rows = {
         found.format(".*", missing): f"$1 {spans.MAIN_AGENT}",
         found.format(missing, known): "$2 $1",
         found.format(known, known): "$3 $2 $1",
     }
+    short = {r"(.*)\d{4}-(\d\d-\d\d \d\d:\d\d):\d\dZ(.*)": "$1$2$3"}
     return [
         transform("renameByRegex", regex=f"/^{regex}$/", renamePattern=pattern)
-        for regex, pattern in rows.items()
+        for regex, pattern in {**rows, **short}.items()
     ]
 
 
@@ -263,23 +276,21 @@ def _calls() -> Panel:
             },
         ),
         panels.reduced("mainstat", "sum", spans.folded(spans.NUMBER, "sum")),
-        panels.computed(_FAILED, spans.folded(_FAILED, "sum"), "*", "100"),
-        panels.computed("secondarystat", _FAILED, "/", "mainstat"),
+        panels.reduced("secondarystat", "sum", spans.folded(_FAILED, "sum")),
         # In another order the nodes would change their places with each load.
         *(
             transform("sortBy", sort=[{"field": one, "desc": False}])
             for one in ("target", "source")
         ),
         transform("calculateField", mode="index", alias="id", replaceFields=False),
-        # As a number it would have decimals, and the first line's id would be none.
-        panels.converted("mainstat", "string"),
+        # As a number the first line's id would be none.
         panels.converted("id", "string"),
     ]
     text = Text(
         "Who called whom",
         "Turns and orchestrations, the agents that worked for them, and the tools that each used, "
-        "in the newest traces of this time range; on a line stands how often, and how much of it "
-        "failed.",
+        "in the newest traces of this time range; on a line stands how often, and how many of "
+        "them failed, and on whom it leads to all of these together.",
         "no agent and no tool in this time range",
     )
     groups = "".join(f" | {one}" for one in (root, agent, operation, tool, outcome))

@@ -3,12 +3,16 @@
 Tempo cannot sort by duration, and a search ends after so many traces. Prometheus knows how many
 operations lasted longer than each edge of their histogram, however many there were: so the search
 for the slowest begins at the edge beyond which there are as many as one search takes.
+
+Nor can it be asked for the slowest trace. But Grafana sorts the values of an attribute, and in one
+of them each trace of a session has how long it took, and its id.
 """
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from orchwatch import semconv
 from orchwatch.mixin.dashboards import queries
 from orchwatch.mixin.lib.promql import OPERATION, at_ends, text
 
@@ -40,6 +44,43 @@ class Computed(NamedTuple):
     def pattern(self) -> str:
         """What Grafana finds the value with in the answer, and the text behind it, if any."""
         return f'/{_LABEL}="(?<value>[^"{_BESIDE}]*)(?:{_BESIDE}(?<text>[^"]*))?"/'
+
+
+class Listed(NamedTuple):
+    """All values of an attribute at once, the last in the order of the alphabet first.
+
+    Attributes:
+        name: As queries use it.
+        attribute: The attribute.
+        pattern: What Grafana finds the value with, and the text that it sorts by.
+    """
+
+    name: str
+    attribute: str
+    pattern: str
+
+
+# Of the chosen session; ids as Tempo writes them, without zeros in front.
+RANKED: Final = Listed(
+    "ranked",
+    semconv.TRACE_RANK,
+    r"/^(?<text>\d+) (?:${session}) 0*(?<value>[0-9a-f]+)$/",
+)
+OPENED: Final = "opened"
+# What the variable `trace` holds as long as nothing was opened.
+SLOWEST: Final = "slowest"
+# A search that finds nothing: a panel that asks for a trace says that there is none. With an empty
+# id it would say that the data source failed.
+NO_TRACE: Final = "{ false }"
+
+
+def opened() -> Computed:
+    """The trace that was opened, or as long as none was, the slowest of the chosen session."""
+    found = _labelled("vector(1)", _LABEL, NO_TRACE)
+    for label, value in (("ranked", f"${{{RANKED.name}:pipe}}"), ("asked", "$trace")):
+        found = _labelled(found, label, value)
+        found = f'label_replace({found}, "{_LABEL}", "$1", "{label}", "([0-9a-f]+)(?:[|].*)?")'
+    return Computed(OPENED, f"max by ({_LABEL}) ({found})")
 
 
 def slow(series: str, labels: str, chosen: str) -> Computed:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Final
 from grafana_foundation_sdk.builders.dashboard import ThresholdsConfig
 from grafana_foundation_sdk.models import dashboard as models
 
+from orchwatch import semconv
+
 if TYPE_CHECKING:
     from orchwatch.mixin.dashboards.units import Limits
 
@@ -79,6 +81,13 @@ def short_ids() -> models.RegexMap:
     """Of a UUID its beginning; what a link hands on is whole."""
     pattern = "/^([0-9a-f]{8})(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/"
     shown = models.ValueMappingResult(text="$1")
+    return models.RegexMap(options=models.DashboardRegexMapOptions(pattern=pattern, result=shown))
+
+
+def short_names() -> models.RegexMap:
+    """Of a session's name the start without year and seconds."""
+    pattern = rf"/^(.*{semconv.NAMED})?\d{{4}}-(\d\d-\d\d \d\d:\d\d):\d\dZ$/"
+    shown = models.ValueMappingResult(text="$1$2")
     return models.RegexMap(options=models.DashboardRegexMapOptions(pattern=pattern, result=shown))
 
 

@@ -19,7 +19,7 @@ from orchwatch.mixin.lib.promql import text
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from orchwatch.mixin.dashboards.computed import Computed
+    from orchwatch.mixin.dashboards.computed import Computed, Listed
     from orchwatch.mixin.dashboards.panels import Panel
 
 COLUMNS: Final = 24
@@ -89,7 +89,7 @@ class Page:
     description: str
     rows: tuple[Row | Section, ...]
     asks: tuple[str, ...] = ()
-    computed: tuple[Computed, ...] = ()
+    computed: tuple[Computed | Listed, ...] = ()
     refresh: str = "30s"
 
     def text(self) -> str:

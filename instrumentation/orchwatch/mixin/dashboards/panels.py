@@ -221,9 +221,13 @@ def timeline(
 
 
 def graph_of_nodes(text: Text, target: Query) -> nodegraph.Panel:
-    """Who called whom; the second figure of a line is how many of a hundred failed."""
-    panel = _dressed(nodegraph.Panel(), text, [target], units.NUMBER, 0)
-    return panel.edges(nodegraph.EdgeOptions().secondary_stat_unit("% failed"))
+    """Who called whom, how often, and how many of these failed.
+
+    Grafana adds up on each node what the lines to it say, where that is numbers.
+    """
+    panel = _dressed(nodegraph.Panel(), text, [target], units.NUMBER, _WHOLE)
+    said = nodegraph.EdgeOptions().main_stat_unit("calls").secondary_stat_unit("failed")
+    return panel.edges(said)
 
 
 def whole_trace(text: Text, target: Query) -> dashboard.Panel:
@@ -356,7 +360,9 @@ def limit_line(panel: timeseries.Panel, ref: str, color: str) -> timeseries.Pane
     return of_query(panel, ref, **properties)
 
 
-def _dressed(panel: P, text: Text, targets: Sequence[Query], unit: str, decimals: int | None) -> P:
+def _dressed(
+    panel: P, text: Text, targets: Sequence[Query], unit: str, decimals: float | None
+) -> P:
     panel.title(text.title).description(text.description).no_value(text.empty)
     panel.unit(unit).targets(list(targets))
     if decimals is not None:
@@ -366,6 +372,8 @@ def _dressed(panel: P, text: Text, targets: Sequence[Query], unit: str, decimals
 
 
 NOW: Final = "now"
+# Grafana's node graph takes 0 for 2 decimals, and anything below 1 for none.
+_WHOLE: Final = 0.5
 _ROWS_A_PAGE: Final = 15
 _NARROWEST_PX: Final = 50
 _SUMMED_UP: Final = ["lastNotNull", "max"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from orchwatch import semconv
-from orchwatch.mixin.dashboards import panels, queries, spans, tokens
+from orchwatch.mixin.dashboards import computed, panels, queries, spans, tokens
 from orchwatch.mixin.dashboards.page import SELDOM, Page, Row, Section
 from orchwatch.mixin.dashboards.panels import Text
 
@@ -25,6 +25,7 @@ def page(_table: Targets) -> Page:
         description="One session or turn: its traces, one of them whole, its operations, its "
         "tokens. Imported sessions lie in the past: widen the time range.",
         asks=("session", "trace"),
+        computed=(computed.RANKED, computed.opened()),
         refresh=SELDOM,
         rows=(
             Row(height=8, panels=((14, _traces()), (10, _operations()))),
@@ -61,12 +62,13 @@ def _operations() -> Panel:
 
 def _trace() -> Panel:
     text = Text(
-        "The trace (open one above)",
-        "Every span of one trace. Empty until one is chosen: open it in a table, or paste its id "
-        "above.",
-        "no trace chosen",
+        "The trace: the slowest, until another one is opened",
+        "Every span of one trace: `open` in a table shows another one here, and so does its id in "
+        "`Trace` above. Tempo looks for the slowest in whole blocks, so that it may have ended up "
+        "to an hour before this time range.",
+        "no trace of a session in this time range",
     )
-    return panels.whole_trace(text, queries.trace("A", "$trace"))
+    return panels.whole_trace(text, queries.trace("A", f"${computed.OPENED}"))
 
 
 def _failed() -> Panel:

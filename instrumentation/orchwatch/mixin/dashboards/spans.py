@@ -46,6 +46,9 @@ _STARTED: Final = "Started"
 TRACE: Final = "Trace"
 SPAN: Final = "Span"
 _SESSION: Final = "session"
+_NAMED: Final = "named"
+# Finds a session's name, and nothing in the word `null` of one that has none.
+OF_NAME: Final = r"/^(?<{}>.*\d{{4}}-\d\d-\d\d \d\d:\d\d:\d\dZ)$/"
 _OUTCOME: Final = "Outcome"
 _CALLED: Final = {
     semconv.OPERATION_NAME: "Operation",
@@ -103,7 +106,7 @@ def slowest(
 ) -> Table:
     """For each combination of attributes how often, how long at most, and that one's trace.
 
-    A session is named by its project too, where it has one.
+    A session is called by its name, where it has one.
 
     Args:
         text: What a person reads.
@@ -114,8 +117,8 @@ def slowest(
         unnamed: What is said of those without an agent.
     """
     shown = semconv.SESSION_ID in (*by, *of_longest)
-    # A trace has one: grouped by it too, the search would take longer.
-    named = (semconv.PROJECT_NAME,) if shown else ()
+    # A session has one: grouped by it too, the search would take longer.
+    named = (semconv.SESSION_NAME,) if shown else ()
     query = _query(found, *by, *of_longest, status=True, select=named)
     panel = panels.rows(text, query, transformations=_to_slowest(by, of_longest, sort))
     _named(panel, unnamed, *by, *of_longest)
@@ -124,9 +127,7 @@ def slowest(
     column(panel, _STARTED, unit=units.MOMENT, **_narrow(120))
     column(panel, _OUTCOME, **_outcome())
     if shown:
-        # A name, whatever it looks like.
-        column(panel, "Project", unit="string")
-        opened = link("session", "service", "operation", session="${__value.raw}")
+        opened = link("session", "service", "operation", session=f"${{__data.fields.{_SESSION}}}")
         column(panel, _CALLED[semconv.SESSION_ID], links=panels.opens(opened, "Show the session"))
     # What is left is the session's, or the error's: these are long.
     column(panel, _CALLED[semconv.OPERATION_NAME], **_narrow(144))
@@ -139,7 +140,6 @@ def _to_slowest(
 ) -> list[Transformation]:
     keys, shown = [key(name) for name in by], [key(name) for name in of_longest]
     status = OUTCOME_KEY
-    project = semconv.PROJECT_NAME
     first = aggregated("first")
     of_all = {
         **grouped_by(*keys, status),
@@ -147,16 +147,17 @@ def _to_slowest(
         _MAX: first,
         folded(TIME, "first"): first,
         folded(SPAN_ID, "first"): first,
-        folded(project, "first"): first,
+        folded(semconv.SESSION_NAME, "first"): first,
         **dict.fromkeys((*shown, TRACE_ID), first),
     }
+    columns = {semconv.SESSION_ID: _NAMED}
     renamed = {
         folded(TRACE_ID, "first"): TRACE,
-        **{key(name): _CALLED[name] for name in by},
+        **{columns.get(name, key(name)): _CALLED[name] for name in by},
         status: _OUTCOME,
         folded(NUMBER, "first", "sum"): COUNT,
         folded(_MAX, "first"): LONGEST,
-        **{folded(key(name), "first"): _CALLED[name] for name in of_longest},
+        **{columns.get(name, folded(key(name), "first")): _CALLED[name] for name in of_longest},
         folded(TIME, "first", "first"): _STARTED,
         folded(SPAN_ID, "first", "first"): SPAN,
     }
@@ -165,34 +166,28 @@ def _to_slowest(
         session = key(semconv.SESSION_ID)
         source = session if semconv.SESSION_ID in by else folded(session, "first")
         copied = [
+            panels.extracted(
+                folded(semconv.SESSION_NAME, "first", "first"), OF_NAME.format("name")
+            ),
+            panels.reduced(_NAMED, "lastNotNull", source, "name"),
             panels.reduced(_SESSION, "lastNotNull", source),
-            panels.converted(_SESSION, "string"),
+            # What was reduced is a number to Grafana.
+            *(panels.converted(one, "string") for one in (_NAMED, _SESSION)),
         ]
         renamed[_SESSION] = _SESSION
-        renamed = _inserted(renamed, source, folded(project, "first", "first"), "Project")
     if semconv.ERROR_TYPE in by:
         # It says the outcome, and its name is long.
         del renamed[status]
     return [
         # So the first of each trace is the longest of those that came back.
         transform("sortBy", sort=[{"field": DURATION, "desc": True}]),
-        *_of_each_trace(*keys, *shown, status, kept=(TIME, SPAN_ID, project)),
+        *_of_each_trace(*keys, *shown, status, kept=(TIME, SPAN_ID, semconv.SESSION_NAME)),
         # And the first of all is the longest of all.
         transform("sortBy", sort=[{"field": _MAX, "desc": True}]),
         transform("groupBy", fields=of_all),
         *copied,
         *panels.chosen(renamed, sort),
     ]
-
-
-def _inserted(renamed: dict[str, str], before: str, name: str, called: str) -> dict[str, str]:
-    """One more column, before another one."""
-    found: dict[str, str] = {}
-    for column_name, text in renamed.items():
-        if column_name == before:
-            found[name] = called
-        found[column_name] = text
-    return found
 
 
 def each(found: str, *attributes: str, by: tuple[str, ...] = ()) -> panels.Query:
@@ -274,7 +269,7 @@ def _named(panel: Table, unnamed: str, *by: str) -> None:
         said = unnamed if name == semconv.GEN_AI_AGENT_NAME else "-"
         mappings: list[object] = [grading.words({queries.NIL: (said, grading.UNKNOWN)})]
         if name == semconv.SESSION_ID:
-            mappings.append(grading.short_ids())
+            mappings += [grading.short_ids(), grading.short_names()]
         column(panel, _CALLED[name], unit="string", mappings=mappings)
 
 

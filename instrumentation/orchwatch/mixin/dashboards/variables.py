@@ -9,6 +9,7 @@ from grafana_foundation_sdk.models import dashboard as models
 
 from orchwatch import semconv
 from orchwatch.mixin.dashboards import ALL, queries
+from orchwatch.mixin.dashboards.computed import SLOWEST, Listed
 from orchwatch.mixin.lib.promql import DURATION, OPERATION
 
 if TYPE_CHECKING:
@@ -20,18 +21,18 @@ if TYPE_CHECKING:
 
     Variable = Builder[models.VariableModel]
 
-# A search that finds nothing: a panel that asks for a trace says that there is none. With an empty
-# id it would say that the data source failed.
-NO_TRACE: Final = "{ false }"
-_NO_TRACE_TEXT: Final = "none"
+_SLOWEST_TEXT: Final = "the slowest"
 
 _SERVICE: Final = "service"
 _OPERATION: Final = "operation"
 _AGENT: Final = "agent"
 _SESSION: Final = "session"
 _TRACE: Final = "trace"
-# A session's id is chosen whole, and of a UUID its beginning is shown, as in tables.
-_SHORT_ID: Final = "/^(?<value>(?<text>[0-9a-f]{8})(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|.+)$/"
+# A session's id is chosen whole. Shown is its name, or of a UUID the beginning, as in tables.
+_NAMED: Final = (
+    rf"/^(?=(?:.*{semconv.NAMED})?(?<value>.+)$)"
+    rf"(?<text>.+(?={semconv.NAMED})|[0-9a-f]{{8}}(?=(?:-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}}$)|.+)/"
+)
 _SPAN: Final = "span"
 _VARIABLES: Final = (_SERVICE, _OPERATION, _AGENT, _SESSION, _TRACE, _SPAN)
 _KEPT: Final = {
@@ -39,12 +40,12 @@ _KEPT: Final = {
     _OPERATION: semconv.STATE_QUERY,
     _AGENT: ALL,
     _SESSION: ALL,
-    _TRACE: NO_TRACE,
+    _TRACE: SLOWEST,
     _SPAN: "",
 }
 
 
-def of_page(asks: Collection[str], computed: Collection[Computed]) -> Iterator[Variable]:
+def of_page(asks: Collection[str], computed: Collection[Computed | Listed]) -> Iterator[Variable]:
     """Every page has all of them, so that a link hands on what another page asks for.
 
     Args:
@@ -80,7 +81,12 @@ def _kept(variable: str) -> Variable:
     return made.hide(models.VariableHide.HIDE_VARIABLE)
 
 
-def _computed(one: Computed) -> Variable:
+def _computed(one: Computed | Listed) -> Variable:
+    if isinstance(one, Listed):
+        listed = _tempo(one.name, "", one.attribute).regex(one.pattern)
+        listed.sort(models.VariableSort.ALPHABETICAL_DESC).include_all(include_all=True)
+        listed.current(models.VariableOption(text="All", value=ALL, selected=True))
+        return listed.hide(models.VariableHide.HIDE_VARIABLE)
     made = _prometheus(one.name, "", f"query_result({one.query})").regex(one.pattern)
     return made.hide(models.VariableHide.HIDE_VARIABLE)
 
@@ -94,11 +100,12 @@ def _asked(variable: str) -> Variable:
     if variable == _AGENT:
         return _all(_tempo(_AGENT, "Agent", semconv.GEN_AI_AGENT_NAME))
     if variable == _SESSION:
-        return _all(_tempo(_SESSION, "Session", semconv.SESSION_ID).regex(_SHORT_ID))
-    none = models.VariableOption(text=_NO_TRACE_TEXT, value=NO_TRACE, selected=True)
-    made_trace = dashboard.CustomVariable(_TRACE).label("Trace").options([none]).current(none)
-    made_trace.values(f"{_NO_TRACE_TEXT} : {NO_TRACE}").allow_custom_value(allow_custom_value=True)
-    return made_trace.description("A click on a trace's id in a table fills it in.")
+        return _all(_tempo(_SESSION, "Session", semconv.SESSION_LABEL).regex(_NAMED))
+    slowest = models.VariableOption(text=_SLOWEST_TEXT, value=SLOWEST, selected=True)
+    made_trace = dashboard.CustomVariable(_TRACE).label("Trace").options([slowest])
+    made_trace.values(f"{_SLOWEST_TEXT} : {SLOWEST}").allow_custom_value(allow_custom_value=True)
+    made_trace.description("`open` in a table fills an id in; one can be pasted, too.")
+    return made_trace.current(slowest)
 
 
 def _operation() -> dashboard.QueryVariable:

@@ -50,7 +50,10 @@ class _Process:
         self.log = home / "collector.log"
         self._child: subprocess.Popen[bytes] | None = None
 
-    def _spawn(self, words: list[str], environment: dict[str, str], health_url: str) -> None:
+    def health_url(self) -> str:
+        return f"http://{HOST}:{self.ports.collector_health}"
+
+    def _spawn(self, words: list[str], environment: dict[str, str]) -> None:
         with self.log.open("ab") as log:
             self._child = subprocess.Popen(
                 words, cwd=self.home, env=environment, stdout=log, stderr=log
@@ -58,7 +61,7 @@ class _Process:
         deadline = time.monotonic() + READY_WITHIN_S
         while True:
             try:
-                urllib.request.urlopen(health_url, timeout=1).close()
+                urllib.request.urlopen(self.health_url(), timeout=1).close()
                 return
             except OSError:
                 assert self._child.poll() is None, self.log.read_text()
@@ -102,7 +105,7 @@ class Gateway(_Process):
             "ORCHWATCH_TEMPO_OTLP_URL": f"http://{HOST}:{self.stack.ports.tempo_otlp_http}",
         }
         words = [otelcol(), f"--config={CONFIGS / 'gateway.yaml'}"]
-        self._spawn(words, environment, f"http://{HOST}:{self.ports.collector_health}")
+        self._spawn(words, environment)
 
 
 class Machine(_Process):
@@ -143,9 +146,12 @@ class Machine(_Process):
 
     def start(self) -> None:
         words = [sys.executable, "-m", "orchwatch.cli", "fleet", "run", "--collector", otelcol()]
+        self._spawn(words, self.environment())
+
+    def health_url(self) -> str:
+        # Made by what is started.
         secret = (self.home / "stack" / "access" / "path").read_text()
-        health = f"http://{HOST}:{self.ports.collector_health}{secret}"
-        self._spawn(words, self.environment(), health)
+        return super().health_url() + secret
 
     def ask(self, gateway: Gateway, token: str) -> subprocess.CompletedProcess[str]:
         """Joins from a home of its own, which stays as it is where the gateway refuses."""

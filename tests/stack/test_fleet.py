@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import json
 import signal
+import ssl
+import time
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -12,6 +16,7 @@ from tests.stack.conftest import DURATION, buckets, counted, eventually, get, sa
 from tests.stack.fleet import Gateway, Machine, make_certificate
 
 from native import HOST
+from orchwatch.diagnosis.fleet import gateway as asked
 from orchwatch.diagnosis.fleet import tokens
 from orchwatch.diagnosis.fleet.gateway import OPERATION
 
@@ -93,6 +98,67 @@ def added_up(stack: Stack, service: str) -> float:
         before_resets = [one for one, after in pairwise(values) if after < one]
         total += values[-1] + sum(before_resets)
     return total
+
+
+def added(service: str, at_ns: int) -> bytes:
+    """One operation of 30 ms, as an agent's delta: what was added by `at_ns`."""
+    edges = [0.01, 0.05]
+    point = {
+        "startTimeUnixNano": str(at_ns - 10**9),
+        "timeUnixNano": str(at_ns),
+        "count": "1",
+        "sum": 0.03,
+        "explicitBounds": edges,
+        "bucketCounts": ["0", "1", "0"],
+        "attributes": [_text("orchestration.operation.name", "state.query")],
+    }
+    histogram = {"aggregationTemporality": 1, "dataPoints": [point]}
+    metric = {"name": "orchestration.operation.duration", "unit": "s", "histogram": histogram}
+    resource = {"attributes": [_text("service.name", service)]}
+    scopes = [{"scope": {"name": "agent"}, "metrics": [metric]}]
+    whole = {"resourceMetrics": [{"resource": resource, "scopeMetrics": scopes}]}
+    return json.dumps(whole).encode()
+
+
+def _text(key: str, text: str) -> dict[str, object]:
+    return {"key": key, "value": {"stringValue": text}}
+
+
+@pytest.mark.timeout(900)
+def test_fifty_machines_at_once_add_up_whatever_their_clocks_say(
+    stack: Stack, gateway: Gateway
+) -> None:
+    token = tokens.add(gateway.tokens, "many").token
+    trusted = ssl.create_default_context(cafile=str(gateway.certificate))
+
+    def send(machine: int) -> None:
+        # From an hour behind to an hour ahead, and each of its points behind the one before.
+        clock_ns = time.time_ns() + (machine - 25) * 144 * 10**9
+        for number in range(20):
+            request = urllib.request.Request(
+                f"{gateway.url}/v1/metrics",
+                added("fleet-fifty", clock_ns - number * 10**6),
+                {"Content-Type": "application/json", "Authorization": f"Bearer {token}"},
+            )
+            urllib.request.urlopen(request, context=trusted).close()
+
+    assert eventually(lambda: taken(gateway, token))
+    with ThreadPoolExecutor(50) as pool:
+        list(pool.map(send, range(50)))
+    assert eventually(lambda: counted(stack, service="fleet-fifty") == 1000, WITHIN_S), counted(
+        stack, service="fleet-fifty"
+    )
+    assert len(samples(stack, f"{COUNT}{selector(service='fleet-fifty')}")) == 1
+    assert buckets(stack, service="fleet-fifty") == {0.01: 0, 0.05: 1000, float("inf"): 1000}
+
+
+def taken(gateway: Gateway, token: str) -> bool:
+    """Whether the gateway has read of a token."""
+    try:
+        asked.Gateway(url=gateway.url, ca=str(gateway.certificate)).take_nothing(token)
+    except asked.TokenRefusedError:
+        return False
+    return True
 
 
 @pytest.mark.timeout(900)

@@ -24,7 +24,7 @@ from orchwatch.analysis.health import Alert
 from orchwatch.cli.main import COMMANDS, main
 from orchwatch.diagnosis.fleet import membership
 from orchwatch.diagnosis.fleet import tokens as fleet_tokens
-from orchwatch.diagnosis.fleet.membership import CONFIGS, Membership
+from orchwatch.diagnosis.fleet.membership import Membership
 from orchwatch.recording import otlp_services
 from orchwatch.runtime import settings
 from orchwatch.runtime.session_state import SessionStateManager
@@ -108,7 +108,7 @@ def keys(value: Any, path: str = "", *, named: bool = False) -> Iterator[str]:
 def fleet() -> None:
     """A machine that has joined one, and a gateway's tokens."""
     place = Membership(url="http://127.0.0.1:9", team="reds", own_ca=False)
-    membership.write(place, token="t", authorities=b"", configs=dict.fromkeys(CONFIGS, ""))
+    membership.write(place, token="t", authorities=b"")
     fleet_tokens.add(fleet_tokens.default_path(), "laptop")
 
 

@@ -51,7 +51,6 @@ def run(arguments: argparse.Namespace) -> int:
     import os  # noqa: PLC0415 - slow, see `commands`, and so are the next ones
 
     from orchwatch.diagnosis.fleet import gateway, machine, membership  # noqa: PLC0415
-    from orchwatch.mixin import stack_files  # noqa: PLC0415
 
     url = gateway.checked_url(arguments.url)
     team = machine.checked_name("--team", arguments.team) if arguments.team else ""
@@ -76,12 +75,10 @@ def run(arguments: argparse.Namespace) -> int:
     tempo_url = arguments.tempo_url or os.environ.get("ORCHWATCH_TEMPO_URL")
     if tempo_url:
         _find(tempo_url, trace_id, span_id)
-    shipped = stack_files.shipped()
     membership.write(
         membership.Membership(url=url, team=team, own_ca=bool(arguments.ca)),
         token=token,
         authorities=authorities,
-        configs={name: shipped[name] for name in membership.CONFIGS},
     )
     where = "and Tempo has it" if tempo_url else "(--tempo-url looks for it in Tempo, too)"
     sys.stdout.write(

@@ -33,6 +33,7 @@ def run(arguments: argparse.Namespace) -> int:
     import shutil  # noqa: PLC0415 - slow, see `commands`, and so are the next ones
 
     from orchwatch.diagnosis.fleet import membership  # noqa: PLC0415
+    from orchwatch.mixin import stack_files  # noqa: PLC0415
     from orchwatch.recording.home import home  # noqa: PLC0415
 
     joined = membership.read()
@@ -45,6 +46,6 @@ def run(arguments: argparse.Namespace) -> int:
             f"{' or '.join(names)}: no such program; install the OpenTelemetry Collector, or"
             " --collector says where it is"
         )
-    words, environment = membership.agent_command(joined, found)
+    words, environment = membership.agent_command(joined, found, stack_files.shipped())
     os.chdir(home())
     os.execve(found, words, environment)  # noqa: S606 - what becomes of it is the user's own

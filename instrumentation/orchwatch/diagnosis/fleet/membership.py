@@ -115,27 +115,33 @@ def read_authorities(path: str) -> bytes:
         raise OrchwatchError(f"{path}: cannot be read: {error.strerror}") from error
 
 
-def write(
-    membership: Membership, *, token: str, authorities: bytes, configs: Mapping[str, str]
-) -> None:
+def write(membership: Membership, *, token: str, authorities: bytes) -> None:
     """Keeps it; an agent that runs takes a new token at once, anything else when it starts anew.
 
     Args:
         membership: What is to be kept.
         token: What to show from now on.
         authorities: The file of authorities, where it has its own.
-        configs: The text of each of `CONFIGS`.
 
     Raises:
         OrchwatchError: Something cannot be written.
     """
-    stack_access.make()
-    texts = {f"{name}": configs[name].encode() for name in CONFIGS}
-    if membership.own_ca:
-        texts[_CA] = authorities
-    texts[_TOKEN] = f"{token}\n".encode()
-    # Last: before it, the machine has not joined.
-    texts[_JOINED] = f"{json.dumps(asdict(membership))}\n".encode()
+    _keep(
+        {
+            **({_CA: authorities} if membership.own_ca else {}),
+            _TOKEN: f"{token}\n".encode(),
+            # Last: before it, the machine has not joined.
+            _JOINED: f"{json.dumps(asdict(membership))}\n".encode(),
+        }
+    )
+
+
+def _keep(texts: Mapping[str, bytes]) -> None:
+    """Writes each, in this order.
+
+    Raises:
+        OrchwatchError: Something cannot be written.
+    """
     for name, text in texts.items():
         path = _path(name)
         try:
@@ -146,7 +152,7 @@ def write(
 
 
 def leave() -> bool:
-    """Removes what `write` has written, and keeps the machine's id and how far the spool was read.
+    """Removes what joining and running wrote; keeps the id, and how far the spool was read.
 
     Returns:
         Whether there was anything.
@@ -181,13 +187,20 @@ def agent_runs() -> bool:
     return False
 
 
-def agent_command(membership: Membership, collector: str) -> tuple[list[str], dict[str, str]]:
+def agent_command(
+    membership: Membership, collector: str, configs: Mapping[str, str]
+) -> tuple[list[str], dict[str, str]]:
     """How the agent is started from `ORCHWATCH_HOME`: its command and its environment.
 
     Paths are seen from there: a `$`, `*` or `: ` in the home's own path would mean something.
 
+    Args:
+        membership: Where it is to send.
+        collector: The Collector's program.
+        configs: The text of each of `CONFIGS`, which are written anew.
+
     Raises:
-        OrchwatchError: A directory or a secret cannot be made.
+        OrchwatchError: A directory, a secret or a file cannot be made.
     """
     for path in (os.path.join(home(), "spool"), _path(_STATE)):
         try:
@@ -195,6 +208,7 @@ def agent_command(membership: Membership, collector: str) -> tuple[list[str], di
         except OSError as error:
             raise OrchwatchError(f"{path}: cannot be made: {error.strerror}") from error
     stack_access.make()
+    _keep({name: configs[name].encode() for name in CONFIGS})
     words = [collector, *(f"--config={_relative(name)}" for name in CONFIGS)]
     # What the shell says of OTEL_* is meant for the programs that are watched.
     inherited = {name: text for name, text in os.environ.items() if not name.startswith("OTEL_")}

@@ -21,7 +21,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def join(what: Membership = JOINED) -> None:
-    membership.write(what, token="t0", authorities=b"pem", configs=TEXTS)
+    membership.write(what, token="t0", authorities=b"pem")
 
 
 def files(home: Path) -> set[str]:
@@ -38,13 +38,14 @@ def test_what_was_joined_is_what_is_read() -> None:
 
 def test_all_of_it_is_the_users_alone(home: Path) -> None:
     join()
+    membership.agent_command(JOINED, "otelcol", TEXTS)
     for path in (home / "fleet").rglob("*"):
         assert path.stat().st_mode & 0o077 == 0, path
 
 
 def test_leaving_removes_all_of_it_and_keeps_id_and_offsets(home: Path) -> None:
     join()
-    membership.agent_command(JOINED, "otelcol")
+    membership.agent_command(JOINED, "otelcol", TEXTS)
     (home / "fleet" / "state" / "receiver_otlpjsonfile_operations").touch()
     assert membership.leave()
     assert files(home) == {"fleet/machine-id", "fleet/state/receiver_otlpjsonfile_operations"}
@@ -54,7 +55,7 @@ def test_leaving_removes_all_of_it_and_keeps_id_and_offsets(home: Path) -> None:
 
 def test_a_machine_that_joins_anew_keeps_its_id() -> None:
     def identity() -> str:
-        return membership.agent_command(JOINED, "otelcol")[1]["ORCHWATCH_HOST_ID"]
+        return membership.agent_command(JOINED, "otelcol", TEXTS)[1]["ORCHWATCH_HOST_ID"]
 
     join()
     first = identity()
@@ -84,7 +85,7 @@ def test_what_the_agent_reads_is_seen_from_the_home(
 ) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://elsewhere")
     join()
-    words, environment = membership.agent_command(JOINED, "/bin/otelcol")
+    words, environment = membership.agent_command(JOINED, "/bin/otelcol", TEXTS)
     assert words == [
         "/bin/otelcol",
         "--config=fleet/collector/config.yaml",
@@ -94,12 +95,12 @@ def test_what_the_agent_reads_is_seen_from_the_home(
     for name in ("SPOOL_DIR", "COLLECTOR_STATE_DIR", "ACCESS_DIR", "GATEWAY_CA"):
         assert (home / environment[f"ORCHWATCH_{name}"]).exists(), name
     own = Membership(url=JOINED.url, team="", own_ca=False)
-    assert membership.agent_command(own, "otelcol")[1]["ORCHWATCH_GATEWAY_CA"] == ""
+    assert membership.agent_command(own, "otelcol", TEXTS)[1]["ORCHWATCH_GATEWAY_CA"] == ""
 
 
 def test_the_agent_has_every_variable_that_its_configuration_asks_for() -> None:
     join()
-    _, environment = membership.agent_command(JOINED, "otelcol")
+    _, environment = membership.agent_command(JOINED, "otelcol", TEXTS)
     text = (Path(__file__).parents[4] / "collector" / "agent.yaml").read_text()
     asked = set(re.findall(r"\$\{env:(\w+)\}", text))
     assert asked

@@ -43,6 +43,7 @@ class _Reports:
     processes: int
     duration_s: float
     ready: int = 0
+    measured: int = 0
     done: int = 0
     late: int = 0
     acknowledged: int = 0
@@ -70,6 +71,7 @@ class _Reports:
         """
         self.samples.add(message.get("samples", ()))
         self.ready += "ready" in message
+        self.measured += "measured" in message
         self.done += "done" in message
         self.late += message.get("late", 0)
         self.acknowledged += message.get("acknowledged", 0)
@@ -135,6 +137,8 @@ def run(
                 if not reports.going and reports.ready == processes:
                     reports.began()
                     workers.go()
+                if "measured" in message and reports.measured == processes:
+                    workers.go()  # to close what they have open
                 passed_s = reports.passed_s
                 bar.advance(passed_s - shown_s)
                 shown_s = passed_s

@@ -42,14 +42,14 @@ def main() -> int:
     into, out = int(sys.argv[2]), int(sys.argv[3])
     for pipe in (into, out):
         os.set_inheritable(pipe, False)  # noqa: FBT003 - it takes no keyword
-    told_to_go = threading.Event()
-    threading.Thread(target=_listen, args=(into, told_to_go), daemon=True).start()
+    told = threading.Semaphore(0)
+    threading.Thread(target=_listen, args=(into, told), daemon=True).start()
 
     def send(message: dict[str, Any]) -> None:
         files.write_all(out, json.dumps(message).encode() + b"\n")
 
     try:
-        _work(json.loads(sys.argv[1]), send, told_to_go)
+        _work(json.loads(sys.argv[1]), send, told)
     except (BrokenPipeError, KeyboardInterrupt):
         return 1
     except Exception as error:  # noqa: BLE001 - said by the one who can reach the person
@@ -59,12 +59,12 @@ def main() -> int:
 
 
 def _work(
-    task: dict[str, Any], send: Callable[[dict[str, Any]], None], told_to_go: threading.Event
+    task: dict[str, Any], send: Callable[[dict[str, Any]], None], told: threading.Semaphore
 ) -> None:
     workspace = Path(task["workspace"])
     reporter = measuring.Reporter(send)
     if "duration_s" in task:
-        _load(task, workspace, reporter, told_to_go)
+        _load(task, workspace, reporter, told)
     else:
         for case in _opened_one_by_one(task, workspace):
             measuring.repeat(
@@ -99,7 +99,7 @@ def _load(
     task: dict[str, Any],
     workspace: Path,
     reporter: measuring.Reporter,
-    told_to_go: threading.Event,
+    told: threading.Semaphore,
 ) -> None:
     from orchwatch.runtime.session_state import SessionStateManager  # noqa: PLC0415 - slow
 
@@ -122,7 +122,7 @@ def _load(
             yield LOAD, write.operation, taken_s, measuring.empty_loop(), said
 
         reporter.flush(ready=True)
-        told_to_go.wait()
+        told.acquire()
         late = measuring.at_a_rate(
             running,
             every_s=every_s,
@@ -131,7 +131,9 @@ def _load(
             to=reporter,
             after=after,
         )
-        reporter.flush(late=late, acknowledged=write.acknowledged)
+        reporter.flush(measured=True, late=late, acknowledged=write.acknowledged)
+        # What it takes to close is not what the others are to be measured under.
+        told.acquire()
 
 
 class _SharedWrite(Case):
@@ -154,10 +156,10 @@ def _leave(_number: int, _frame: FrameType | None) -> Never:
     raise KeyboardInterrupt  # SystemExit is what the code under test may raise
 
 
-def _listen(pipe: int, told_to_go: threading.Event) -> None:
-    """Waits for the word to go; ends this process once the one that started it is gone."""
+def _listen(pipe: int, told: threading.Semaphore) -> None:
+    """Hands on each word to go on; ends this process once the one that started it is gone."""
     while os.read(pipe, 1):
-        told_to_go.set()
+        told.release()
     os.kill(os.getpid(), signal.SIGTERM)
 
 

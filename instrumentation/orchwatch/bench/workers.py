@@ -154,7 +154,7 @@ class Workers:
         self._selector.register(out, selectors.EVENT_READ, worker)
 
     def go(self) -> None:
-        """Lets those that wait for each other begin."""
+        """Lets those that wait for each other go on."""
         for worker in self._running:
             with contextlib.suppress(BrokenPipeError):
                 os.write(worker.into, b"\n")

@@ -120,7 +120,8 @@ class Store:
                 with engine.interruptible():
                     self._read()
                     stored = {family: self._stored(family) for family in segments.SPAN_FAMILIES}
-                    self._views.define(stored)
+                    if not self._views.define(stored):
+                        return
                     # Of several files the first one says which columns there are.
                     firsts = [files[0] for files in stored.values() if files]
                     if not all(map(self._has_columns, firsts)) and self._set_damaged_aside():

@@ -127,16 +127,25 @@ class Views:
     def __init__(self, connection: engine.Connection) -> None:
         self._connection = connection
         self._paired: tuple[Sequence[str], Sequence[str]] | None = None
+        self._defined: tuple[Mapping[str, Sequence[str]], bool] | None = None
 
-    def define(self, files: Mapping[str, Sequence[str]]) -> None:
-        """Makes the views anew.
+    def define(self, files: Mapping[str, Sequence[str]]) -> bool:
+        """Makes the views anew, unless they are of these files already.
 
         Args:
             files: The store's files by family, for each of `SPAN_FAMILIES`.
 
+        Returns:
+            Whether they were of others.
+
         Raises:
             engine.Error: A file is gone or damaged.
         """
+        live = self._connection.execute("SELECT DISTINCT family FROM spool").fetchall()
+        wanted = files, (spool.UNDELIVERED,) in live
+        if wanted == self._defined:
+            return False
+        self._defined = None
         for family in SPAN_FAMILIES:
             self._connection.execute(
                 f"SET VARIABLE {family}_files = $files", {"files": files[family]}
@@ -158,10 +167,11 @@ class Views:
         counted = [_OPERATIONS]
         if files[spool.UNDELIVERED]:
             counted.append(_LATE_STORED)
-        live = self._connection.execute("SELECT DISTINCT family FROM spool").fetchall()
-        if (spool.UNDELIVERED,) in live:
+        if wanted[1]:
             counted.append(_LATE_LIVE)
         self._connection.execute(_union("counted", counted))
+        self._defined = wanted
+        return True
 
     def _pair(self, operations: Sequence[str], undelivered: Sequence[str]) -> None:
         if self._paired == (operations, undelivered):

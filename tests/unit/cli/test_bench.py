@@ -223,6 +223,24 @@ def test_more_processes_than_start_at_once_all_begin_together(
 
 
 @pytest.mark.usefixtures("left")
+def test_no_process_closes_what_it_has_open_while_others_are_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said: list[str] = []
+    messages = Workers.messages
+
+    def noted(workers: Workers, wake_s: float | None = None) -> Iterator[tuple[int, Any]]:
+        for number, message in messages(workers, wake_s):
+            said.extend(message.keys() & {"measured", "done"})
+            yield number, message
+
+    monkeypatch.setattr(Workers, "messages", noted)
+    words = ("--concurrent", "4", "--duration", "2", "--rate", "4", "--component", "session")
+    assert asked("load", *words, capsys=capsys)["lost_writes"] == 0
+    assert said == ["measured"] * 4 + ["done"] * 4
+
+
+@pytest.mark.usefixtures("left")
 def test_a_load_says_how_long_its_start_took(capsys: pytest.CaptureFixture[str]) -> None:
     words = ("--concurrent", "2", "--duration", "1", "--component", "session")
     assert main(["bench", "load", *words]) in FINE

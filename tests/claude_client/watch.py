@@ -26,7 +26,7 @@ _TOKENS = {
     "input": "gen_ai.usage.input_tokens",
     "output": "gen_ai.usage.output_tokens",
     "cache_read": "gen_ai.usage.cache_read.input_tokens",
-    "cache_creation": "gen_ai.usage.cache_creation.input_tokens",
+    "cache_creation": "gen_ai.usage.cache_write.input_tokens",
 }
 
 

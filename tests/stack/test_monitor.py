@@ -176,8 +176,8 @@ def test_tokens_of_models_add_up_over_restarts(
 ) -> None:
     script.model = f"claude-{secrets.token_hex(4)}"
     query = (
-        f'orchestration_token_usage_total{{gen_ai_response_model="{script.model}",'
-        'gen_ai_token_type="output"}'
+        "gen_ai_client_inference_usage_output_tokens_total"
+        f'{{gen_ai_response_model="{script.model}"}}'
     )
     with monitored():
         script.prompt(0, "p1")

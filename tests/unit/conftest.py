@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 import pytest
+from tests.conventions import Checked
 
 from orchwatch.recording import in_flight, otlp_json, spool
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 NOW_NS = time.time_ns()
 
@@ -75,10 +77,25 @@ def record(home: Path) -> Record:
             more=more,
         )
         resource = otlp_json.encode_attributes({"service.name": "orchestration", "process.pid": 42})
-        line = otlp_json.to_bytes(
-            otlp_json.spans_prefix(resource, "orchwatch", "0.1.0") + span + otlp_json.LINE_SUFFIX
-        )
+        line = otlp_json.to_bytes(otlp_json.spans_prefix(resource) + span + otlp_json.LINE_SUFFIX)
         assert spool.append(family, line)
         return line
 
     return write
+
+
+# Whose spools hold nothing but what Orchwatch itself writes.
+_BY_THE_REGISTRY = ("agents", "demo", "monitor", "runtime")
+
+
+@pytest.fixture(autouse=True)
+def _as_the_registry_has_it(request: pytest.FixtureRequest) -> Iterator[None]:
+    """All that a test of these rooms has written is in the registry."""
+    room = request.path.relative_to(Path(__file__).parent).parts[0]
+    if room not in _BY_THE_REGISTRY or "home" not in request.fixturenames:
+        yield
+        return
+    home: Path = request.getfixturevalue("home")
+    yield
+    checked = Checked().add_spool(home)
+    assert list(checked.problems) == []

@@ -19,7 +19,6 @@ from orchwatch.recording.otlp_json import (
     encode_log_record,
     logs_prefix,
 )
-from orchwatch.recording.version import __version__
 from orchwatch.store import segments
 
 if TYPE_CHECKING:
@@ -150,9 +149,7 @@ _OPTIONAL = {
     "runbook": semconv.ALERT_RUNBOOK,
     "dashboard": semconv.ALERT_DASHBOARD,
 }
-_PREFIX = logs_prefix(
-    encode_attributes({semconv.SERVICE_NAME: SERVICE_NAME}), semconv.SCOPE, __version__
-)
+_PREFIX = logs_prefix(encode_attributes({semconv.SERVICE_NAME: SERVICE_NAME}))
 
 
 def read(line: bytes) -> Iterator[AlertEvent]:

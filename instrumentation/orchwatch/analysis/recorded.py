@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from orchwatch import semconv
 from orchwatch.analysis.baselines import Side
 from orchwatch.analysis.comparison import MAX_SAMPLES, Measurement
 from orchwatch.errors import OrchwatchError
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from orchwatch.store.selection import Selection
     from orchwatch.store.small import SmallStore
 
-VERSION = "service.version"
+VERSION = semconv.SERVICE_VERSION
 # https://opentelemetry.io/docs/specs/semconv/registry/attributes/vcs/
 REVISION = "vcs.ref.head.revision"
 # As short as git itself shortens a commit.

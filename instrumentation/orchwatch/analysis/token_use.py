@@ -12,7 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from orchwatch import semconv
 from orchwatch.errors import MissingExtraError
@@ -20,11 +20,13 @@ from orchwatch.store import outlines, small_answers
 from orchwatch.store.small import SmallStore
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from types import ModuleType
 
     from orchwatch.store.database import Store
     from orchwatch.store.selection import Selection
+
+_Value = TypeVar("_Value")
 
 _NS = 1_000_000_000
 _DAY_NS = 86_400 * _NS
@@ -36,16 +38,31 @@ _COUNTS = (
     semconv.API_REQUESTS,
     semconv.GEN_AI_USAGE_INPUT_TOKENS,
     semconv.GEN_AI_USAGE_CACHE_READ_TOKENS,
-    semconv.GEN_AI_USAGE_CACHE_CREATION_TOKENS,
+    semconv.GEN_AI_USAGE_CACHE_WRITE_TOKENS,
     semconv.GEN_AI_USAGE_OUTPUT_TOKENS,
     semconv.GEN_AI_USAGE_REASONING_TOKENS,
 )
 
 
+def _names_of(key: str) -> tuple[str, ...]:
+    """What an attribute is called, and was before."""
+    return (key, semconv.FORMER_NAMES[key]) if key in semconv.FORMER_NAMES else (key,)
+
+
 def _integer_of(key: str) -> str:
     """An integer among the OTLP/JSON attributes, in SQL; 0 where there is none."""
-    pattern = rf'"{key.replace(".", "[.]")}","value":\s*\{{\s*"intValue"\s*:\s*"?(\d{{1,15}})\b'
-    return f"coalesce(try_cast(regexp_extract(attributes, '{pattern}', 1) AS BIGINT), 0)"
+    found = [
+        rf"""try_cast(regexp_extract(attributes, '"{name.replace(".", "[.]")}","value":\s*\{{\s*"""
+        rf""""intValue"\s*:\s*"?(\d{{1,15}})\b', 1) AS BIGINT)"""
+        for name in _names_of(key)
+    ]
+    return f"coalesce({', '.join(found)}, 0)"
+
+
+def _text_of(key: str) -> str:
+    """A text among them, in SQL; NULL where there is none."""
+    found = [outlines.text_of("attributes", name) for name in _names_of(key)]
+    return f"coalesce({', '.join(found)})"
 
 
 # What a request costs may depend on its size: those of about one size are priced together.
@@ -58,7 +75,7 @@ SELECT key, model, provider, slot, count(*), count(*),
 FROM (
     SELECT DISTINCT ON (trace_id, span_id) {{key}} AS key, end_ns // $slot_ns AS slot,
         {outlines.text_of("attributes", semconv.GEN_AI_RESPONSE_MODEL)} AS model,
-        {outlines.text_of("attributes", semconv.GEN_AI_PROVIDER_NAME)} AS provider,
+        {_text_of(semconv.GEN_AI_PROVIDER_NAME)} AS provider,
         {
     ", ".join(f"{_integer_of(key)} AS {name}" for key, name in zip(_COUNTS, _NAMES, strict=True))
 }
@@ -286,9 +303,7 @@ def _added(used: Iterable[tuple[str | None, int, str]]) -> Iterator[_Group]:
         # Of a key that is there twice, the first one, as the other store's pattern finds.
         pairs = reversed(json.loads(attributes))
         values = {one["key"]: one["value"] for one in pairs if isinstance(one.get("value"), dict)}
-        provider = values.get(semconv.GEN_AI_PROVIDER_NAME, {}).get("stringValue")
-        if not isinstance(provider, str):
-            provider = ""
+        provider = next(_said(values, semconv.GEN_AI_PROVIDER_NAME, "stringValue", _text), "")
         for place, (model, counts) in enumerate(_models(values)):
             size = max(counts[1] // max(counts[0], 1), 1).bit_length() - 1
             of_group = sums[key, model, provider, slot, size]
@@ -302,16 +317,16 @@ def _models(values: dict[str, Any]) -> list[tuple[str, list[int]]]:
     """The models that a turn asked, and the counts of each."""
     names = _list(values.get(semconv.USAGE_MODELS))
     if not names:
-        names = [values.get(semconv.GEN_AI_RESPONSE_MODEL)]
-        columns = [[values.get(key)] for key in _COUNTS]
-    else:
-        columns = [_list(values.get(semconv.USAGE_OF_MODELS[key])) for key in _COUNTS]
+        model = values.get(semconv.GEN_AI_RESPONSE_MODEL, {}).get("stringValue")
+        counts = [next(_said(values, key, "intValue", _whole), 0) for key in _COUNTS]
+        return [(model, counts)] if isinstance(model, str) and model else []
+    columns = [_list(values.get(semconv.USAGE_OF_MODELS[key])) for key in _COUNTS]
     found = []
     for place, name in enumerate(names):
         model = name.get("stringValue") if isinstance(name, dict) else None
         if isinstance(model, str) and model:
             counts = [column[place] if place < len(column) else None for column in columns]
-            found.append((model, [_whole((one or {}).get("intValue")) for one in counts]))
+            found.append((model, [_whole((one or {}).get("intValue")) or 0 for one in counts]))
     return found
 
 
@@ -321,7 +336,21 @@ def _list(value: Any) -> list[Any]:
     return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
-def _whole(written: object) -> int:
+def _said(
+    values: Mapping[str, Any], key: str, kind: str, read: Callable[[object], _Value | None]
+) -> Iterator[_Value]:
+    """What is said under the names of an attribute, today's first."""
+    for name in _names_of(key):
+        found = read(values.get(name, {}).get(kind))
+        if found is not None:
+            yield found
+
+
+def _text(said: object) -> str | None:
+    return said if isinstance(said, str) else None
+
+
+def _whole(written: object) -> int | None:
     """A count as `_integer_of` finds it."""
     found = _COUNT.match(str(written))
-    return int(found[0]) if found else 0
+    return int(found[0]) if found else None

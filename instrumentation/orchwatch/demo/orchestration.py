@@ -95,7 +95,10 @@ class Orchestration:
         session_id = f"demo-{datetime.now(UTC):%Y-%m-%d-%H.%M.%S}Z-{os.urandom(2).hex()}"
         with operation(
             semconv.ORCHESTRATION_RUN,
-            {semconv.GEN_AI_OPERATION_NAME: "invoke_workflow", semconv.SESSION_ID: session_id},
+            {
+                semconv.GEN_AI_OPERATION_NAME: semconv.INVOKE_WORKFLOW,
+                semconv.SESSION_ID: session_id,
+            },
         ) as op:
             baggage = {semconv.SESSION_ID: session_id}
             with (

@@ -62,7 +62,7 @@ def work(session: Session) -> None:
 
 def _do(claim: Claim, session: Session) -> None:
     """One task; killed anywhere before it is finished, it is done again, with the same results."""
-    attributes = {semconv.GEN_AI_OPERATION_NAME: "invoke_agent", semconv.TASK_ID: claim.id}
+    attributes = {semconv.GEN_AI_OPERATION_NAME: semconv.INVOKE_AGENT, semconv.TASK_ID: claim.id}
     with operation(semconv.AGENT_TASK, attributes) as op:
         session.record("task.started", id=claim.id, agent=session.name, pid=os.getpid())
         started_s = time.perf_counter()
@@ -94,7 +94,10 @@ def _read(claim: Claim, session: Session) -> None:
     session.bus.send(SUPERVISOR, STARTED, {"id": claim.id})
     with operation(
         semconv.TOOL_EXECUTE,
-        {semconv.GEN_AI_OPERATION_NAME: "execute_tool", semconv.GEN_AI_TOOL_NAME: "ast.parse"},
+        {
+            semconv.GEN_AI_OPERATION_NAME: semconv.EXECUTE_TOOL,
+            semconv.GEN_AI_TOOL_NAME: "ast.parse",
+        },
     ):
         modules = {file: asdict(symbols.read(file)) for file in files}
     session.record("batch.read", id=claim.id, modules=modules)

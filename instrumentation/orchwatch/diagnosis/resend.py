@@ -118,7 +118,11 @@ def _line(span: _Span) -> bytes:
     service = _texts({semconv.SERVICE_NAME: span.service})
     resource = {"attributes": service + json.loads(span.resource or "[]")}
     scope = {"scope": json.loads(span.scope or "{}"), "spans": [document]}
-    line = {"resourceSpans": [{"resource": resource, "scopeSpans": [scope]}]}
+    of_resource = {"resource": resource, "scopeSpans": [scope]}
+    if scope["scope"].get("name") == semconv.SCOPE:  # of others it is not stored
+        scope["schemaUrl"] = semconv.SCHEMA_URL
+        of_resource["schemaUrl"] = semconv.RESOURCE_SCHEMA_URL
+    line = {"resourceSpans": [of_resource]}
     return json.dumps(line, separators=(",", ":")).encode() + b"\n"
 
 

@@ -175,7 +175,7 @@ def _with_cached(emitter: Emitter) -> str:
     whole = _at(semconv.GEN_AI_USAGE_INPUT_TOKENS)
     cached = (
         semconv.GEN_AI_USAGE_CACHE_READ_TOKENS,
-        semconv.GEN_AI_USAGE_CACHE_CREATION_TOKENS,
+        semconv.GEN_AI_USAGE_CACHE_WRITE_TOKENS,
     )
     summed = " + ".join([f"Int({whole})", *(f"Int(Coalesce([{_at(one)}, 0]))" for one in cached)])
     return _set(whole, summed, [_is_of(emitter), f"Int({whole}) != nil"])

@@ -28,7 +28,6 @@ from orchwatch.recording.otlp_json import (
     metrics_prefix,
     to_bytes,
 )
-from orchwatch.recording.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -197,5 +196,5 @@ def _line(service: str, paths: Sequence[call_paths.Path], now_ns: int) -> bytes:
             (semconv.CALL_TIME, total_times),
         )
     )
-    prefix = metrics_prefix(resource, semconv.SCOPE, __version__)
+    prefix = metrics_prefix(resource)
     return to_bytes(f"{prefix}{','.join(metrics)}{LINE_SUFFIX}")

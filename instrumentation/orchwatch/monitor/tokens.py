@@ -21,14 +21,25 @@ from orchwatch.recording.otlp_json import (
     metrics_prefix,
     to_bytes,
 )
-from orchwatch.recording.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from orchwatch.agents.sessions.spans import Span
+    from orchwatch.recording.otlp_json import AttributeValue
 
-INPUT, OUTPUT, CACHE_READ, CACHE_CREATION = "input", "output", "cache_read", "cache_creation"
+# Apart from each other: input is what neither came from the cache nor went to it.
+INPUT, OUTPUT, CACHE_READ, CACHE_WRITE = "input", "output", "cache_read", "cache_creation"
+REASONING = "reasoning"  # of the output
+# By the conventions' names, of which the first one holds what is cached too.
+_METRICS = {
+    semconv.INPUT_TOKENS: (INPUT, CACHE_READ, CACHE_WRITE),
+    semconv.OUTPUT_TOKENS: (OUTPUT,),
+    semconv.CACHE_READ_TOKENS: (CACHE_READ,),
+    semconv.CACHE_WRITE_TOKENS: (CACHE_WRITE,),
+    semconv.REASONING_TOKENS: (REASONING,),
+}
+_UNKNOWN_MODALITY = "unknown"  # no session file tells text from pictures
 
 _UNIT = "{token}"
 # A model is a label: made-up model names must not fill Prometheus.
@@ -53,12 +64,17 @@ class Tokens:
         saved = saved or {"since_ns": time.time_ns(), "totals": {}}
         self._since_ns: int = saved["since_ns"]
         self._totals: dict[str, dict[str, int]] = saved["totals"]
+        self._providers: dict[str, str] = saved.get("providers", {})
         self._changed = True
         self._exported_ns = 0
 
     def save(self) -> dict[str, Any]:
         """The totals; JSON."""
-        return {"since_ns": self._since_ns, "totals": self._totals}
+        return {
+            "since_ns": self._since_ns,
+            "totals": self._totals,
+            "providers": self._providers,
+        }
 
     def add(self, spans: Iterable[Span]) -> None:
         """Adds what finished turns and sub-agents used; a turn does not hold its sub-agents'."""
@@ -66,50 +82,73 @@ class Tokens:
             model = span.attributes.get(semconv.GEN_AI_RESPONSE_MODEL)
             if model is None or span.operation not in (semconv.AGENT_TURN, semconv.AGENT_RUN):
                 continue
+            provider = span.attributes.get(semconv.GEN_AI_PROVIDER_NAME)
             for one, used in _by_model(span, str(model)):
-                self._add(one, used)
+                self._add(one, used, provider)
 
-    def _add(self, model: str, used: Mapping[str, int]) -> None:
+    def _add(self, model: str, used: Mapping[str, int], provider: object) -> None:
         """Adds what a model used, by the names of the attributes."""
         cache_read = used[semconv.GEN_AI_USAGE_CACHE_READ_TOKENS]
-        cache_creation = used[semconv.GEN_AI_USAGE_CACHE_CREATION_TOKENS]
-        totals = self._of_model(model)
+        cache_write = used[semconv.GEN_AI_USAGE_CACHE_WRITE_TOKENS]
+        name = self._counted_as(model)
+        totals = self._totals.setdefault(name, {})
         self._changed = True
         for kind, number in (
-            (INPUT, used[semconv.GEN_AI_USAGE_INPUT_TOKENS] - cache_read - cache_creation),
+            (INPUT, used[semconv.GEN_AI_USAGE_INPUT_TOKENS] - cache_read - cache_write),
             (OUTPUT, used[semconv.GEN_AI_USAGE_OUTPUT_TOKENS]),
             (CACHE_READ, cache_read),
-            (CACHE_CREATION, cache_creation),
+            (CACHE_WRITE, cache_write),
         ):
             totals[kind] = totals.get(kind, 0) + number
+        reasoning = used[semconv.GEN_AI_USAGE_REASONING_TOKENS]
+        if reasoning:  # most agents do not tell it
+            totals[REASONING] = totals.get(REASONING, 0) + reasoning
+        if isinstance(provider, str) and name != _OTHER_MODEL:
+            self._providers.setdefault(name, provider)  # a series keeps its labels
 
     def export(self) -> None:
         """Appends the totals to the spool's metrics if they have changed, or may be forgotten."""
         now_ns = time.time_ns()
         if not self._changed and now_ns - self._exported_ns < _REPEAT_NS:
             return
-        points = [
+        metrics = [
+            encode_counter(name, _UNIT, ",".join(points), CUMULATIVE)
+            for name, kinds in _METRICS.items()
+            if (points := self._points(kinds, now_ns))
+        ]
+        if not metrics:
+            return
+        resource = encode_attributes({semconv.SERVICE_NAME: self._service})
+        prefix = metrics_prefix(resource)
+        line = f"{prefix}{','.join(metrics)}{LINE_SUFFIX}"
+        if spool.append(spool.METRICS, to_bytes(line), 0):
+            self._changed, self._exported_ns = False, now_ns
+
+    def _points(self, kinds: tuple[str, ...], now_ns: int) -> list[str]:
+        """Of each model of which the first kind is known."""
+        return [
             encode_point(
-                number,
-                {semconv.GEN_AI_TOKEN_TYPE: kind, semconv.GEN_AI_RESPONSE_MODEL: model},
+                sum(totals.get(kind, 0) for kind in kinds),
+                self._labels(model),
                 self._since_ns,
                 now_ns,
             )
             for model, totals in self._totals.items()
-            for kind, number in totals.items()
+            if kinds[0] in totals
         ]
-        if not points:
-            return
-        resource = encode_attributes({semconv.SERVICE_NAME: self._service})
-        prefix = metrics_prefix(resource, semconv.SCOPE, __version__)
-        metric = encode_counter(semconv.TOKEN_USAGE, _UNIT, ",".join(points), CUMULATIVE)
-        if spool.append(spool.METRICS, to_bytes(f"{prefix}{metric}{LINE_SUFFIX}"), 0):
-            self._changed, self._exported_ns = False, now_ns
 
-    def _of_model(self, model: str) -> dict[str, int]:
-        if model not in self._totals and len(self._totals) >= _MAX_MODELS:
-            model = _OTHER_MODEL
-        return self._totals.setdefault(model, {})
+    def _labels(self, model: str) -> dict[str, AttributeValue]:
+        labels: dict[str, AttributeValue] = {
+            semconv.GEN_AI_OPERATION_NAME: semconv.CHAT,
+            semconv.GEN_AI_RESPONSE_MODEL: model,
+            semconv.GEN_AI_TOKEN_MODALITY: _UNKNOWN_MODALITY,
+        }
+        provider = self._providers.get(model)
+        return {**labels, semconv.GEN_AI_PROVIDER_NAME: provider} if provider else labels
+
+    def _counted_as(self, model: str) -> str:
+        is_new = model not in self._totals
+        return _OTHER_MODEL if is_new and len(self._totals) >= _MAX_MODELS else model
 
 
 def _by_model(span: Span, model: str) -> Iterator[tuple[str, dict[str, int]]]:

@@ -24,7 +24,6 @@ from orchwatch.recording import active, files, losses
 from orchwatch.recording.home import DIRECTORY_MODE, home
 from orchwatch.recording.otlp_json import encode_attributes, quote, spans_prefix, to_bytes
 from orchwatch.recording.resources import resource_attributes
-from orchwatch.recording.version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -230,7 +229,7 @@ def boot_id() -> str:
 
 def _prefix() -> str:
     service = getattr(active.chosen, "service_name", None)
-    return spans_prefix(encode_attributes(resource_attributes(service)), semconv.SCOPE, __version__)
+    return spans_prefix(encode_attributes(resource_attributes(service)))
 
 
 def _remove() -> None:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from math import isfinite
 
+from orchwatch import semconv
 from orchwatch.recording import losses
+from orchwatch.recording.version import __version__
 
 try:
     from _json import encode_basestring
@@ -174,25 +176,35 @@ def encode_log_record(
     )
 
 
-def spans_prefix(resource: str, scope: str, scope_version: str) -> str:
+def spans_prefix(
+    resource: str,
+    scope: str = semconv.SCOPE,
+    scope_version: str = __version__,
+    *,
+    schema_url: str = semconv.SCHEMA_URL,
+    resource_schema_url: str = semconv.RESOURCE_SCHEMA_URL,
+) -> str:
     """What stands before the spans in a line; `LINE_SUFFIX` ends it.
 
     Args:
         resource: What `encode_attributes` returned for the resource's attributes.
         scope: Name of the instrumentation scope.
         scope_version: Its version.
+        schema_url: The conventions that its spans follow; empty where it says none.
+        resource_schema_url: Those that the resource follows, likewise.
     """
-    return _prefix("Spans", "spans", resource, scope, scope_version)
+    schemas = (resource_schema_url, schema_url)
+    return _prefix("Spans", "spans", resource, scope, scope_version, schemas)
 
 
-def metrics_prefix(resource: str, scope: str, scope_version: str) -> str:
-    """What stands before the metrics in a line; `LINE_SUFFIX` ends it."""
-    return _prefix("Metrics", "metrics", resource, scope, scope_version)
+def metrics_prefix(resource: str) -> str:
+    """What stands before the metrics of our own scope in a line; `LINE_SUFFIX` ends it."""
+    return _prefix("Metrics", "metrics", resource)
 
 
-def logs_prefix(resource: str, scope: str, scope_version: str) -> str:
-    """What stands before the log records in a line; `LINE_SUFFIX` ends it."""
-    return _prefix("Logs", "logRecords", resource, scope, scope_version)
+def logs_prefix(resource: str) -> str:
+    """What stands before the log records of our own scope in a line; `LINE_SUFFIX` ends it."""
+    return _prefix("Logs", "logRecords", resource)
 
 
 LINE_SUFFIX = "]}]}]}\n"
@@ -203,10 +215,19 @@ def to_bytes(text: str) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-def _prefix(signal: str, items: str, resource: str, scope: str, scope_version: str) -> str:
+def _prefix(  # noqa: PLR0917 - in the order of a line
+    signal: str,
+    items: str,
+    resource: str,
+    scope: str = semconv.SCOPE,
+    scope_version: str = __version__,
+    schemas: tuple[str, str] = (semconv.RESOURCE_SCHEMA_URL, semconv.SCHEMA_URL),
+) -> str:
+    of_resource, of_scope = [f'"schemaUrl":{quote(one)},' if one else "" for one in schemas]
     return (
-        f'{{"resource{signal}":[{{"resource":{{"attributes":[{resource}]}},"scope{signal}":['
-        f'{{"scope":{{"name":{quote(scope)},"version":{quote(scope_version)}}},"{items}":['
+        f'{{"resource{signal}":[{{{of_resource}"resource":{{"attributes":[{resource}]}},'
+        f'"scope{signal}":[{{{of_scope}"scope":{{"name":{quote(scope)},'
+        f'"version":{quote(scope_version)}}},"{items}":['
     )
 
 

@@ -30,7 +30,6 @@ from orchwatch.recording.otlp_json import (
     to_bytes,
 )
 from orchwatch.recording.resources import resource_attributes
-from orchwatch.recording.version import __version__
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -170,12 +169,12 @@ class SpoolRecorder:
 
     def _make_prefix(self) -> str:
         resource = encode_attributes(resource_attributes())
-        self._prefix = spans_prefix(resource, semconv.SCOPE, __version__)
+        self._prefix = spans_prefix(resource)
         return self._prefix
 
     def _append_metric(self, metric: str) -> None:
         resource = encode_attributes(resource_attributes())
-        prefix = metrics_prefix(resource, semconv.SCOPE, __version__)
+        prefix = metrics_prefix(resource)
         spool.append(spool.METRICS, to_bytes(f"{prefix}{metric}{LINE_SUFFIX}"))
 
     def _lock_metrics(self) -> int:

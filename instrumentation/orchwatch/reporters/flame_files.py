@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from orchwatch import semconv
 from orchwatch.analysis.lanes import lanes
 from orchwatch.analysis.span_tree import kind, label
 from orchwatch.recording.safe_text import safe
@@ -120,7 +121,7 @@ def _event(tree: SpanTree, place: int, thread: int, first_ns: int) -> dict[str, 
     span = tree.spans[place]
     arguments = {"span_id": f"{span.span_id:016x}", "trace_id": span.trace_id}
     if span.status == _STATUS_ERROR:
-        arguments["error.type"] = safe(span.error_type or "", _NAME_COLUMNS)
+        arguments[semconv.ERROR_TYPE] = safe(span.error_type or "", _NAME_COLUMNS)
     return {
         "ph": "X",
         "name": safe(label(span), _NAME_COLUMNS) or "(no name)",

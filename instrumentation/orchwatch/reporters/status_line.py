@@ -5,7 +5,7 @@ A status line runs after each message: nothing that is slow to import may be imp
 
 from __future__ import annotations
 
-from orchwatch import units
+from orchwatch import semconv, units
 from orchwatch.recording.safe_text import safe, width
 
 TYPE_CHECKING = False
@@ -119,8 +119,8 @@ def structure(snapshot: Figures, age_s: float) -> Figures:
             "status": status,
         },
         "performance": {
-            "session_init": _milliseconds(operations.get("session.init")),
-            "state_query": _milliseconds(operations.get("state.query")),
+            "session_init": _milliseconds(operations.get(semconv.SESSION_INIT)),
+            "state_query": _milliseconds(operations.get(semconv.STATE_QUERY)),
             "agents": kpis["active_agents"],
         },
         "resources": {

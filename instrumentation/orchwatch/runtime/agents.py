@@ -353,7 +353,7 @@ class AgentPool(Closing):
     def _spawning(self, name: str) -> operation:
         return operation(
             semconv.AGENT_SPAWN,
-            {semconv.GEN_AI_OPERATION_NAME: "create_agent", semconv.GEN_AI_AGENT_NAME: name},
+            {semconv.GEN_AI_OPERATION_NAME: semconv.CREATE_AGENT, semconv.GEN_AI_AGENT_NAME: name},
         )
 
     def _gauge(self) -> None:

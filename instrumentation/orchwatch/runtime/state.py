@@ -60,7 +60,11 @@ def _own(directory: Path) -> int:
 
 def count_violation(kind: str) -> None:
     """Count that a state was found `damaged`, or that it `differs` from what it must be."""
-    count(semconv.CONSISTENCY_VIOLATIONS, attributes={"kind": kind}, unit="{violation}")
+    count(
+        semconv.CONSISTENCY_VIOLATIONS,
+        attributes={semconv.VIOLATION_KIND: kind},
+        unit="{violation}",
+    )
 
 
 def encode_state(path: Path, document: dict[str, Any], version: int) -> bytes:

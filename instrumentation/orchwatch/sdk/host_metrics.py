@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import psutil
 from opentelemetry.metrics import CallbackOptions, Observation
 
+from orchwatch import semconv
 from orchwatch.recording.home import home
 
 if TYPE_CHECKING:
@@ -20,12 +21,8 @@ if TYPE_CHECKING:
 
     Measure = Callable[[], Iterable[Observation]]
 
-CPU_MODE = "cpu.mode"
 # Guest time is contained in user and nice time.
 CPU_MODES = ("user", "system", "nice", "idle", "iowait", "irq", "softirq", "steal")
-DISK_DIRECTION = "disk.io.direction"
-MEMORY_STATE = "system.memory.state"
-FILESYSTEM_STATE = "system.filesystem.state"
 
 
 def observe(meter: Meter) -> None:
@@ -33,22 +30,22 @@ def observe(meter: Meter) -> None:
     process = _Process()
     system = _System()
     counters: list[tuple[str, str, Measure]] = [
-        ("process.cpu.time", "s", process.cpu_time),
-        ("process.disk.io", "By", process.disk_io),
-        ("system.disk.io", "By", system.disk_io),
+        (semconv.PROCESS_CPU_TIME, "s", process.cpu_time),
+        (semconv.PROCESS_DISK_IO, "By", process.disk_io),
+        (semconv.SYSTEM_DISK_IO, "By", system.disk_io),
     ]
     sums: list[tuple[str, str, Measure]] = [
-        ("process.memory.usage", "By", process.memory_usage),
-        ("process.thread.count", "{thread}", process.thread_count),
-        ("process.unix.file_descriptor.count", "{file_descriptor}", process.file_descriptors),
-        ("system.memory.usage", "By", system.memory_usage),
-        ("system.filesystem.usage", "By", system.filesystem_usage),
+        (semconv.PROCESS_MEMORY_USAGE, "By", process.memory_usage),
+        (semconv.PROCESS_THREADS, "{thread}", process.thread_count),
+        (semconv.PROCESS_FILE_DESCRIPTORS, "{file_descriptor}", process.file_descriptors),
+        (semconv.SYSTEM_MEMORY_USAGE, "By", system.memory_usage),
+        (semconv.SYSTEM_FILESYSTEM_USAGE, "By", system.filesystem_usage),
     ]
     gauges: list[tuple[str, str, Measure]] = [
-        ("process.cpu.utilization", "1", process.cpu_utilization),
-        ("process.uptime", "s", process.uptime),
-        ("system.cpu.utilization", "1", system.cpu_utilization),
-        ("system.memory.utilization", "1", system.memory_utilization),
+        (semconv.PROCESS_CPU_UTILIZATION, "1", process.cpu_utilization),
+        (semconv.PROCESS_UPTIME, "s", process.uptime),
+        (semconv.SYSTEM_CPU_UTILIZATION, "1", system.cpu_utilization),
+        (semconv.SYSTEM_MEMORY_UTILIZATION, "1", system.memory_utilization),
     ]
     for name, unit, measure in counters:
         meter.create_observable_counter(name, [_callback(measure)], unit)
@@ -75,8 +72,8 @@ class _Process:
 
     def cpu_time(self) -> Iterable[Observation]:
         times = self._process.cpu_times()
-        yield Observation(times.user, {CPU_MODE: "user"})
-        yield Observation(times.system, {CPU_MODE: "system"})
+        yield Observation(times.user, {semconv.CPU_MODE: "user"})
+        yield Observation(times.system, {semconv.CPU_MODE: "system"})
 
     def cpu_utilization(self) -> Iterable[Observation]:
         # Of all processors, as in the conventions; psutil counts one processor as 100.
@@ -84,8 +81,8 @@ class _Process:
 
     def disk_io(self) -> Iterable[Observation]:
         counters = self._process.io_counters()
-        yield Observation(counters.read_bytes, {DISK_DIRECTION: "read"})
-        yield Observation(counters.write_bytes, {DISK_DIRECTION: "write"})
+        yield Observation(counters.read_bytes, {semconv.DISK_DIRECTION: "read"})
+        yield Observation(counters.write_bytes, {semconv.DISK_DIRECTION: "write"})
 
     def memory_usage(self) -> Iterable[Observation]:
         yield Observation(self._process.memory_info().rss)
@@ -116,26 +113,26 @@ class _System:
         if total_s:  # otherwise less than a clock tick since the last time
             self._cpu = now
             for mode, mode_s in spent_s.items():
-                yield Observation(mode_s / total_s, {CPU_MODE: mode})
+                yield Observation(mode_s / total_s, {semconv.CPU_MODE: mode})
 
     def disk_io(self) -> Iterable[Observation]:
         counters = psutil.disk_io_counters()
         if counters is not None:
-            yield Observation(counters.read_bytes, {DISK_DIRECTION: "read"})
-            yield Observation(counters.write_bytes, {DISK_DIRECTION: "write"})
+            yield Observation(counters.read_bytes, {semconv.DISK_DIRECTION: "read"})
+            yield Observation(counters.write_bytes, {semconv.DISK_DIRECTION: "write"})
 
     def memory_usage(self) -> Iterable[Observation]:
         memory = psutil.virtual_memory()
-        yield Observation(memory.total - memory.available, {MEMORY_STATE: "used"})
-        yield Observation(memory.available, {MEMORY_STATE: "free"})
+        yield Observation(memory.total - memory.available, {semconv.MEMORY_STATE: "used"})
+        yield Observation(memory.available, {semconv.MEMORY_STATE: "free"})
 
     def memory_utilization(self) -> Iterable[Observation]:
         memory = psutil.virtual_memory()
-        yield Observation(1 - memory.available / memory.total, {MEMORY_STATE: "used"})
-        yield Observation(memory.available / memory.total, {MEMORY_STATE: "free"})
+        yield Observation(1 - memory.available / memory.total, {semconv.MEMORY_STATE: "used"})
+        yield Observation(memory.available / memory.total, {semconv.MEMORY_STATE: "free"})
 
     def filesystem_usage(self) -> Iterable[Observation]:
         # Of the disk that holds the spool.
         usage = psutil.disk_usage(home())
-        yield Observation(usage.used, {FILESYSTEM_STATE: "used"})
-        yield Observation(usage.free, {FILESYSTEM_STATE: "free"})
+        yield Observation(usage.used, {semconv.FILESYSTEM_STATE: "used"})
+        yield Observation(usage.free, {semconv.FILESYSTEM_STATE: "free"})

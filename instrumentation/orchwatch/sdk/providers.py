@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
     from opentelemetry.metrics import Histogram, Meter
 
+EXPORT_VARIABLE = "ORCHWATCH_EXPORT"
+
 EXIT_LIMIT_S = 0.2
 OTLP_METRICS_INTERVAL_S = 5.0  # so that an operation is seen in Prometheus within seconds
 SPOOL_METRICS_INTERVAL_S = 60.0  # so that a day of them stays below the target for storage
@@ -53,6 +55,9 @@ _INTERVAL_VARIABLE = "OTEL_METRIC_EXPORT_INTERVAL"
 
 # The SDK would drop the oldest attribute first, which is the operation's name.
 _LIMITS = SpanLimits(max_span_attributes=SpanLimits.UNSET)
+
+# Name, version, conventions.
+_SCOPE = (semconv.SCOPE, __version__, semconv.SCHEMA_URL)
 
 _logger = logging.getLogger(__name__)
 
@@ -66,7 +71,7 @@ class _ProcessResource(Resource):
 
     def renew(self) -> None:
         """Describes the current process; all tracers share this object."""
-        super().__init__(resource_attributes(self._service_name))
+        super().__init__(resource_attributes(self._service_name), semconv.RESOURCE_SCHEMA_URL)
 
     def merge(self, other: Resource) -> Resource:
         """Unchanged: in a forked child the SDK would merge in an instance id."""
@@ -178,12 +183,12 @@ class _Providers:
         # Processes that run side by side must have series of their own.
         instance = {semconv.SERVICE_INSTANCE_ID: str(uuid.uuid4())}
         self._reader = PeriodicReader(self._metrics_out, _interval_s(interval_s))
-        resource = Resource({**self._resource.attributes, **instance})
+        resource = Resource({**self._resource.attributes, **instance}, semconv.RESOURCE_SCHEMA_URL)
         self.meters = MeterProvider([self._reader], resource, shutdown_on_exit=False)
-        meter = self.meters.get_meter(semconv.SCOPE, __version__)
+        meter = self.meters.get_meter(*_SCOPE)
         host_metrics.observe(meter)
         self.recorder = SdkRecorder(
-            self.tracers.get_tracer(semconv.SCOPE, __version__),
+            self.tracers.get_tracer(*_SCOPE),
             meter,
             # The Collector counts the spans of the spool itself.
             durations(meter) if self._to_otlp else None,
@@ -253,8 +258,8 @@ def sends_otlp(export: str | None = None) -> bool:
     Raises:
         OrchwatchError: `export`, or the variable that stands for it, has an unknown value.
     """
-    source = "export" if export else "ORCHWATCH_EXPORT"
-    choice = export or os.environ.get("ORCHWATCH_EXPORT")
+    source = "export" if export else EXPORT_VARIABLE
+    choice = export or os.environ.get(EXPORT_VARIABLE)
     if not choice:
         return otlp.is_configured()
     if choice not in ("spool", "otlp"):
@@ -270,8 +275,9 @@ def export_metrics() -> None:
 
 def use_global_providers() -> None:
     """Records operations with the providers that the host has set up."""
-    meter = metrics.get_meter(semconv.SCOPE, __version__)
-    tracer = trace.get_tracer(semconv.SCOPE, __version__)
+    name, version, schema_url = _SCOPE
+    meter = metrics.get_meter(name, version, schema_url=schema_url)
+    tracer = trace.get_tracer(name, version, schema_url=schema_url)
     active.use(SdkRecorder(tracer, meter, durations(meter)))
 
 

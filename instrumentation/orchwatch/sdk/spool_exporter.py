@@ -141,6 +141,8 @@ def _prefix(span: ReadableSpan) -> str:
         _attributes(span.resource.attributes),
         scope.name if scope else "",
         (scope.version if scope else "") or "",
+        schema_url=(scope.schema_url if scope else "") or "",
+        resource_schema_url=span.resource.schema_url,
     )
 
 

@@ -1,12 +1,20 @@
 """Every name that leaves the process: operations, attributes, metrics.
 
-GenAI names are in development and still move, so they stand here and nowhere else; what other
-programs call the same, in `mapping.toml` beside this.
+What each of them means, its type and bounds are in `registry.toml` beside this; what other programs
+call the same, in `mapping.toml`. GenAI names are in development and still move: the newest ones are
+written, former ones are read.
 Source: OpenTelemetry semantic conventions (general, process, system) and the GenAI conventions,
-schema 1.42.0.
+which have a repository of their own (`open-telemetry/semantic-conventions-genai`).
 """
 
 SCOPE = "orchwatch"
+
+# The conventions of resources, and of what a scope holds: GenAI's, which build on the general ones.
+RESOURCE_SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
+SCHEMA_URL = "https://opentelemetry.io/schemas/gen-ai-dev/1.42.0-dev"
+
+# OpenTelemetry's variable for a file that declares the whole SDK.
+CONFIG_FILE_VARIABLE = "OTEL_CONFIG_FILE"
 
 # Operations that the targets table knows.
 SESSION_INIT = "session.init"
@@ -28,12 +36,16 @@ TOOL_EXECUTE = "tool.execute"
 AGENT_TURN = "agent.turn"
 AGENT_PLAN = "agent.plan"
 AGENT_RUN = "agent.run"
+AGENT_PLAN = "agent.plan"
 CONTEXT_COMPACT = "context.compact"
 API_ERROR = "api.error"
 USER_WAIT = "user.wait"
 SESSION_COST = "session.cost"
 MEMORY_TRIM = "memory.trim"
 SESSION_RETENTION = "session.retention"
+
+# Of a span that is no operation.
+FILE_CHANGE = "file.change"
 
 # Long ones: their start is on disk at once, in case their process is killed.
 LONG_OPERATIONS = frozenset(
@@ -56,11 +68,11 @@ GEN_AI_PROVIDER_NAME = "gen_ai.provider.name"
 GEN_AI_REQUEST_MODEL = "gen_ai.request.model"
 GEN_AI_RESPONSE_MODEL = "gen_ai.response.model"
 GEN_AI_RESPONSE_ID = "gen_ai.response.id"
-GEN_AI_TOKEN_TYPE = "gen_ai.token.type"  # noqa: S105 - counted, never secret
+GEN_AI_TOKEN_MODALITY = "gen_ai.token.modality"  # noqa: S105 - counted, never secret
 GEN_AI_USAGE_INPUT_TOKENS = "gen_ai.usage.input_tokens"
 GEN_AI_USAGE_OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
 GEN_AI_USAGE_CACHE_READ_TOKENS = "gen_ai.usage.cache_read.input_tokens"
-GEN_AI_USAGE_CACHE_CREATION_TOKENS = "gen_ai.usage.cache_creation.input_tokens"
+GEN_AI_USAGE_CACHE_WRITE_TOKENS = "gen_ai.usage.cache_write.input_tokens"
 GEN_AI_USAGE_REASONING_TOKENS = "gen_ai.usage.reasoning.output_tokens"
 GEN_AI_TIME_TO_FIRST_CHUNK = "gen_ai.response.time_to_first_chunk"  # seconds
 PROCESS_EXECUTABLE_NAME = "process.executable.name"
@@ -85,8 +97,6 @@ MESSAGE_TRIES = "orchestration.message.tries"
 MESSAGE_TOPIC = "orchestration.message.topic"
 RESULT_COUNT = "orchestration.result.count"
 STATE_PATH = "orchestration.state.path"
-STATE_SIZE = "orchestration.state.size"
-STATE_VERSION = "orchestration.state.version"
 TASK_ID = "orchestration.task.id"
 MEMORY_PRESSURE = "orchestration.memory.pressure"
 SESSIONS_ARCHIVED = "orchestration.sessions.archived"
@@ -124,7 +134,7 @@ USAGE_OF_MODELS = {
     API_REQUESTS: "orchestration.usage.requests",
     GEN_AI_USAGE_INPUT_TOKENS: "orchestration.usage.input_tokens",
     GEN_AI_USAGE_CACHE_READ_TOKENS: "orchestration.usage.cache_read.input_tokens",
-    GEN_AI_USAGE_CACHE_CREATION_TOKENS: "orchestration.usage.cache_creation.input_tokens",
+    GEN_AI_USAGE_CACHE_WRITE_TOKENS: "orchestration.usage.cache_write.input_tokens",
     GEN_AI_USAGE_OUTPUT_TOKENS: "orchestration.usage.output_tokens",
     GEN_AI_USAGE_REASONING_TOKENS: "orchestration.usage.reasoning.output_tokens",
 }
@@ -158,9 +168,19 @@ ALERT_DASHBOARD = "orchestration.alert.dashboard"
 ALERT_LABEL_PREFIX = "orchestration.alert.label."
 
 # Values of the GenAI operation's name.
+CREATE_AGENT = "create_agent"
 INVOKE_AGENT = "invoke_agent"
+INVOKE_WORKFLOW = "invoke_workflow"
 CHAT = "chat"
 EXECUTE_TOOL = "execute_tool"
+
+# What attributes were called before, by their name of today; a span that has both is of today.
+FORMER_NAMES = {
+    GEN_AI_PROVIDER_NAME: "gen_ai.system",
+    GEN_AI_USAGE_INPUT_TOKENS: "gen_ai.usage.prompt_tokens",
+    GEN_AI_USAGE_OUTPUT_TOKENS: "gen_ai.usage.completion_tokens",
+    GEN_AI_USAGE_CACHE_WRITE_TOKENS: "gen_ai.usage.cache_creation.input_tokens",
+}
 
 # The acting session and agent, inherited by all that runs on their behalf: baggage, set on each
 # span.
@@ -170,6 +190,7 @@ INHERITED_ATTRIBUTES = (SESSION_ID, GEN_AI_AGENT_NAME, GEN_AI_CONVERSATION_ID)
 SERVICE_NAME = "service.name"
 UNKNOWN_SERVICE = "unknown_service"  # as the SDK calls one without a name
 SERVICE_INSTANCE_ID = "service.instance.id"
+SERVICE_VERSION = "service.version"
 PROCESS_PID = "process.pid"
 HOST_NAME = "host.name"
 
@@ -202,9 +223,17 @@ RUNTIME_METRICS = (
     *(STATE_CACHE_HITS, STATE_CACHE_MISSES, STATE_CACHE_EVICTIONS, STATE_CACHE_SIZE),
 )
 CONSISTENCY_VIOLATIONS = "orchestration.state.consistency.violations"
+VIOLATION_KIND = "orchestration.violation.kind"
 STORAGE_SIZE = "orchestration.storage.size"
 STORAGE_GROWTH = "orchestration.storage.growth"
-TOKEN_USAGE = "orchestration.token.usage"  # noqa: S105 - as above
+INPUT_TOKENS = "gen_ai.client.inference.usage.input_tokens"
+OUTPUT_TOKENS = "gen_ai.client.inference.usage.output_tokens"
+CACHE_READ_TOKENS = "gen_ai.client.inference.usage.cache_read.input_tokens"
+CACHE_WRITE_TOKENS = "gen_ai.client.inference.usage.cache_write.input_tokens"
+REASONING_TOKENS = "gen_ai.client.inference.usage.reasoning.output_tokens"
+# How they were counted before: all kinds in one, input without the cached one.
+FORMER_TOKEN_USAGE = "orchestration.token.usage"  # noqa: S105 - as above
+FORMER_TOKEN_TYPE = "gen_ai.token.type"  # noqa: S105 - as above
 # Of call paths, with and without what they call; their order sorts callers before what they call.
 CALL_SELF_TIME = "orchestration.call.self.time"
 CALL_TIME = "orchestration.call.time"
@@ -222,6 +251,26 @@ SESSION_MEMORY = "orchestration.session.memory"
 TEST_COVERAGE = "orchestration.test.coverage"
 CODE_QUALITY = "orchestration.code.quality"
 DOCUMENTATION_COVERAGE = "orchestration.documentation.coverage"
+
+# What a process and its host use.
+PROCESS_CPU_TIME = "process.cpu.time"
+PROCESS_CPU_UTILIZATION = "process.cpu.utilization"
+PROCESS_DISK_IO = "process.disk.io"
+PROCESS_MEMORY_USAGE = "process.memory.usage"
+PROCESS_THREADS = "process.thread.count"
+PROCESS_FILE_DESCRIPTORS = "process.unix.file_descriptor.count"
+PROCESS_UPTIME = "process.uptime"
+SYSTEM_CPU_UTILIZATION = "system.cpu.utilization"
+SYSTEM_DISK_IO = "system.disk.io"
+SYSTEM_FILESYSTEM_USAGE = "system.filesystem.usage"
+SYSTEM_MEMORY_USAGE = "system.memory.usage"
+SYSTEM_MEMORY_UTILIZATION = "system.memory.utilization"
+
+# Their attributes.
+CPU_MODE = "cpu.mode"
+DISK_DIRECTION = "disk.io.direction"
+MEMORY_STATE = "system.memory.state"
+FILESYSTEM_STATE = "system.filesystem.state"
 
 # Metrics of the pipeline itself, which Prometheus fetches from the monitor process: through the
 # Collector they would not arrive when it matters.

@@ -229,9 +229,7 @@ def _line(row: dict[str, Any]) -> str:
         attributes=otlp_json.encode_attributes(attributes),
         status=row["status"],
     )
-    prefix = otlp_json.spans_prefix(
-        otlp_json.encode_attributes(resource), semconv.SCOPE, __version__
-    )
+    prefix = otlp_json.spans_prefix(otlp_json.encode_attributes(resource))
     return f"{prefix}{span}{otlp_json.LINE_SUFFIX}"
 
 

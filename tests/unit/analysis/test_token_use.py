@@ -42,7 +42,7 @@ def used(
                 (
                     "gen_ai.usage.input_tokens",
                     "gen_ai.usage.cache_read.input_tokens",
-                    "gen_ai.usage.cache_creation.input_tokens",
+                    "gen_ai.usage.cache_write.input_tokens",
                     "gen_ai.usage.output_tokens",
                 ),
                 tokens,

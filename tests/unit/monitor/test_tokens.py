@@ -17,7 +17,7 @@ def _span(operation: str = semconv.AGENT_TURN, model: str = "m", **tokens: int) 
     attributes[semconv.GEN_AI_USAGE_INPUT_TOKENS] = tokens.get("input", 0)
     attributes[semconv.GEN_AI_USAGE_OUTPUT_TOKENS] = tokens.get("output", 0)
     attributes[semconv.GEN_AI_USAGE_CACHE_READ_TOKENS] = tokens.get("read", 0)
-    attributes[semconv.GEN_AI_USAGE_CACHE_CREATION_TOKENS] = tokens.get("creation", 0)
+    attributes[semconv.GEN_AI_USAGE_CACHE_WRITE_TOKENS] = tokens.get("creation", 0)
     return Span("0" * 32, "0" * 16, "", "turn", operation, 1, 2, attributes)
 
 
@@ -62,6 +62,7 @@ def test_totals_go_on_in_the_next_process() -> None:
     assert second.save() == {
         "since_ns": first.save()["since_ns"],
         "totals": {"m": {"input": 0, "output": 3, "cache_read": 0, "cache_creation": 0}},
+        "providers": {},
     }
 
 
@@ -81,14 +82,54 @@ def test_totals_are_exported_as_a_sum_since_their_beginning(
     tokens.export()
     parsed, _ = lines("metrics")
     (metric,) = parsed[1]["resourceMetrics"][0]["scopeMetrics"][0]["metrics"]
-    assert (metric["name"], metric["unit"]) == (semconv.TOKEN_USAGE, "{token}")
+    assert (metric["name"], metric["unit"]) == (semconv.OUTPUT_TOKENS, "{token}")
     assert metric["sum"]["aggregationTemporality"] == 2
     (point,) = metric["sum"]["dataPoints"]
     assert (point["asInt"], point["startTimeUnixNano"]) == ("3", "5")
-    assert {entry["key"]: entry["value"]["stringValue"] for entry in point["attributes"]} == {
-        semconv.GEN_AI_TOKEN_TYPE: "output",
+    assert labels(point) == {
+        semconv.GEN_AI_OPERATION_NAME: "chat",
         semconv.GEN_AI_RESPONSE_MODEL: "m",
+        semconv.GEN_AI_TOKEN_MODALITY: "unknown",
     }
+
+
+def labels(point: dict[str, Any]) -> dict[str, str]:
+    return {entry["key"]: entry["value"]["stringValue"] for entry in point["attributes"]}
+
+
+def test_the_conventions_input_holds_what_is_cached_and_their_output_the_reasoning(
+    lines: Callable[[str], Any],
+) -> None:
+    span = _span(input=111, output=5, read=100, creation=10)
+    more: dict[str, Any] = {
+        semconv.GEN_AI_USAGE_REASONING_TOKENS: 2,
+        semconv.GEN_AI_PROVIDER_NAME: "anthropic",
+    }
+    tokens = Tokens(None)
+    tokens.add([span._replace(attributes=span.attributes | more)])
+    tokens.export()
+    metrics = lines("metrics")[0][1]["resourceMetrics"][0]["scopeMetrics"][0]["metrics"]
+    points = {metric["name"]: metric["sum"]["dataPoints"] for metric in metrics}
+    assert {name: int(point["asInt"]) for name, (point,) in points.items()} == {
+        semconv.INPUT_TOKENS: 111,
+        semconv.OUTPUT_TOKENS: 5,
+        semconv.CACHE_READ_TOKENS: 100,
+        semconv.CACHE_WRITE_TOKENS: 10,
+        semconv.REASONING_TOKENS: 2,
+    }
+    told = {labels(point)[semconv.GEN_AI_PROVIDER_NAME] for (point,) in points.values()}
+    assert told == {"anthropic"}
+
+
+def test_totals_of_a_version_before_go_on(lines: Callable[[str], Any]) -> None:
+    totals = {"m": {"input": 1, "output": 2, "cache_read": 30, "cache_creation": 4}}
+    tokens = Tokens({"since_ns": 5, "totals": totals})
+    tokens.add([_span(input=5, read=5)])
+    tokens.export()
+    metrics = lines("metrics")[0][1]["resourceMetrics"][0]["scopeMetrics"][0]["metrics"]
+    counted = {one["name"]: int(one["sum"]["dataPoints"][0]["asInt"]) for one in metrics}
+    assert counted[semconv.INPUT_TOKENS] == 40
+    assert counted[semconv.CACHE_READ_TOKENS] == 35
 
 
 def test_totals_that_have_not_changed_are_not_exported_again_at_once(

@@ -61,7 +61,7 @@ def test_a_gauge_that_was_not_set_for_long_is_forgotten(home: Path) -> None:
     for age_s, value in ((600, 9), (1, 5)):
         at_ns = now_ns - age_s * 10**9
         point = otlp_json.encode_point(value, {"age": age_s}, at_ns, at_ns)
-        line = otlp_json.metrics_prefix("", "test", "1") + otlp_json.encode_gauge("g", "", point)
+        line = otlp_json.metrics_prefix("") + otlp_json.encode_gauge("g", "", point)
         assert spool.append(spool.METRICS, otlp_json.to_bytes(line + otlp_json.LINE_SUFFIX))
     assert read(home)["g"].values == (5,)
 

@@ -29,7 +29,6 @@ _ALIVE = frozenset(
 )
 _COMMAND = "CommandExecution"
 _IN_SCRIPT = "exec-"  # how ids of what a script runs begin; others are those of calls
-_FILE_CHANGE = "file.change"
 
 
 def read(payload: dict[str, Any], common: dict[str, Any], calls: _Calls) -> list[Fact] | None:
@@ -81,7 +80,7 @@ def _ran(item: dict[str, Any], common: dict[str, Any], start_ns: int, calls: _Ca
     ]
     return CommandRan(
         **{**common, "time_ns": start_ns},
-        name=semconv.COMMAND_RUN if item["type"] == _COMMAND else _FILE_CHANGE,
+        name=semconv.COMMAND_RUN if item["type"] == _COMMAND else semconv.FILE_CHANGE,
         end_ns=common["time_ns"],
         tool_use_id=max(scripts)[2] if scripts else "",
         exit_code=_exit_code(item),

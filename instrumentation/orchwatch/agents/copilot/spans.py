@@ -9,6 +9,7 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from orchwatch import semconv
 from orchwatch.agents.sessions.facts import ApiFailed, Fact
 from orchwatch.agents.sessions.fields import mapping, text, word
 from orchwatch.recording import files
@@ -22,7 +23,6 @@ _FAILED = 2
 _PAIR = 2  # seconds and nanoseconds
 _NS = 1_000_000_000
 _LATEST_NS = 4_102_444_800 * _NS  # the year 2100
-_SESSION = "gen_ai.conversation.id"
 _INTERACTION = "github.copilot.interaction_id"
 
 
@@ -43,7 +43,10 @@ def sessions(path: str, head: bytes) -> set[str] | None:
         return None
     record = _parsed(first)
     resource = mapping(mapping(record.get("resource")).get("attributes"))
-    if record.get("type") not in ("span", "metric") or resource.get("service.name") != _SERVICE:
+    if (
+        record.get("type") not in ("span", "metric")
+        or resource.get(semconv.SERVICE_NAME) != _SERVICE
+    ):
         return None
     return set(_failed(path))
 
@@ -103,14 +106,14 @@ class Spans:
         if not (own and at):
             self.skipped["unreadable span"] += 1
             return facts
-        error_type = word(attributes.get("error.type")) or "other"
+        error_type = word(attributes.get(semconv.ERROR_TYPE)) or "other"
         waiting[interaction] = [own, at, error_type, before[3] + 1 if before else 1]
         return facts
 
 
 def _is_request(record: dict[str, Any]) -> bool:
-    operation = mapping(record.get("attributes")).get("gen_ai.operation.name")
-    return record.get("type") == "span" and operation == "chat"
+    operation = mapping(record.get("attributes")).get(semconv.GEN_AI_OPERATION_NAME)
+    return record.get("type") == "span" and operation == semconv.CHAT
 
 
 def _failed(path: str) -> Iterator[str]:
@@ -131,7 +134,7 @@ def _parsed(line: bytes) -> dict[str, Any]:
 
 
 def _session_id(record: dict[str, Any]) -> str:
-    return text(mapping(record.get("attributes")).get(_SESSION))
+    return text(mapping(record.get("attributes")).get(semconv.GEN_AI_CONVERSATION_ID))
 
 
 def _time_ns(value: object) -> int:

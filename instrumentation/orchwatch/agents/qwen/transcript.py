@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from orchwatch import semconv
 from orchwatch.agents.qwen import events, tools
 from orchwatch.agents.sessions.claims import Ownership
 from orchwatch.agents.sessions.current_turn import CurrentTurn
@@ -262,7 +263,7 @@ class Transcript:
     def _event(self, record: dict[str, Any], at: int) -> list[Fact]:
         """What the client reports of a request or a call, its own or a sub-agent's."""
         event = mapping(mapping(record.get("systemPayload")).get("uiEvent"))
-        name = text(event.get("event.name")).removeprefix("qwen-code.")
+        name = text(event.get(semconv.EVENT_NAME)).removeprefix("qwen-code.")
         read = events.READERS.get(name)
         if read is None:
             self.skipped[f"unknown kind ui_telemetry/{word(name) or '?'}"] += 1

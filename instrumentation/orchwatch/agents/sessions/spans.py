@@ -29,7 +29,6 @@ from orchwatch.recording.otlp_json import (
     to_bytes,
 )
 from orchwatch.recording.resources import resource_attributes
-from orchwatch.recording.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,7 +90,7 @@ def encode(spans: Sequence[Span], service: str) -> list[bytes]:
     if service != semconv.CLAUDE_CODE_SERVICE:
         del told[semconv.PROCESS_PID]  # of who writes this, not of the agent
     resource = encode_attributes(told)
-    prefix = spans_prefix(resource, semconv.SCOPE, __version__)
+    prefix = spans_prefix(resource)
     return [
         to_bytes(prefix + ",".join(map(_encode, spans[start : start + _SPANS_PER_LINE])))
         + LINE_SUFFIX.encode()
@@ -360,7 +359,7 @@ def _usage(usage: Usage) -> dict[str, AttributeValue]:
         semconv.GEN_AI_USAGE_INPUT_TOKENS: fresh + cache_read + cache_creation,
         semconv.GEN_AI_USAGE_OUTPUT_TOKENS: output,
         semconv.GEN_AI_USAGE_CACHE_READ_TOKENS: cache_read,
-        semconv.GEN_AI_USAGE_CACHE_CREATION_TOKENS: cache_creation,
+        semconv.GEN_AI_USAGE_CACHE_WRITE_TOKENS: cache_creation,
     }
     if usage.reasons:
         counted[semconv.GEN_AI_USAGE_REASONING_TOKENS] = reasoning

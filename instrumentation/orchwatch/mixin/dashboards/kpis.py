@@ -27,9 +27,15 @@ _STATED = {
 _OVER_TIME = {"task.success": 8, "task.errors": 7, "task.throughput": 9}
 _DOCUMENTED = promql.series(semconv.DOCUMENTATION_COVERAGE, "1")
 _COMPLETED = promql.series(semconv.TASK_COMPLETED, "{task}", counter=True)
-_TOKENS = promql.series(semconv.TOKEN_USAGE, "{token}", counter=True)
+_TOKENS = {
+    "input": semconv.INPUT_TOKENS,
+    "cached": semconv.CACHE_READ_TOKENS,
+    "written": semconv.CACHE_WRITE_TOKENS,
+    "output": semconv.OUTPUT_TOKENS,
+}
+_FORMER_TOKENS = promql.series(semconv.FORMER_TOKEN_USAGE, "{token}", counter=True)
 _COST = "claude_code_cost_usage_USD_total"  # as Claude Code names and sends it
-_KIND = semconv.GEN_AI_TOKEN_TYPE.replace(".", "_")
+_KIND = semconv.FORMER_TOKEN_TYPE.replace(".", "_")
 _MODEL = semconv.GEN_AI_RESPONSE_MODEL.replace(".", "_")
 _ALL_TOKENS = "Tokens of all sessions, imported too"
 _OF_SESSIONS = f"{queries.SESSION} != nil"
@@ -98,13 +104,25 @@ def _level(table: Targets, row_id: str) -> Panel:
 def _tokens() -> Panel:
     text = Text(
         "Tokens by model and kind",
-        "What finished turns and sub-agents of followed sessions used; input holds what was read "
-        "from and written to the cache.",
+        "What finished turns and sub-agents of followed sessions used; input is what was neither "
+        "read from nor written to the cache.",
         _NO_TOKENS,
     )
-    by, legend = f"{_MODEL}, {_KIND}", f"{{{{{_MODEL}}}}} {{{{{_KIND}}}}}"
-    query = queries.reported("A", _TOKENS, by, legend)
-    return panels.bars(panels.graph(text, query, unit=units.NUMBER, decimals=1))
+    said = {
+        kind: queries.in_reports(promql.series(name, "{token}", counter=True), _MODEL)
+        for kind, name in _TOKENS.items()
+    }
+    # The conventions' input holds what is cached.
+    said["input"] += f" - {said['cached']} - {said['written']}"
+    legend = f"{{{{{_MODEL}}}}}"
+    found = [
+        queries.lines(kind, expr, f"{legend} {kind}").interval(queries.COUNTED_REPORTS)
+        for kind, expr in said.items()
+    ]
+    # As it was counted before.
+    former = f"{legend} {{{{{_KIND}}}}}"
+    found.append(queries.reported("former", _FORMER_TOKENS, f"{_MODEL}, {_KIND}", former))
+    return panels.bars(panels.graph(text, *found, unit=units.NUMBER, decimals=1))
 
 
 def _cost() -> Panel:

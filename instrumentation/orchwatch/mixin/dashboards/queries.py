@@ -87,8 +87,12 @@ def reported(ref: str, counter: str, by: str, legend: str) -> prometheus.Dataque
 
     Reports come more rarely than operations.
     """
-    exact = promql.counted(counter, "$__interval")
-    return lines(ref, f"sum by ({by}) ({exact})", legend).interval(COUNTED_REPORTS)
+    return lines(ref, in_reports(counter, by), legend).interval(COUNTED_REPORTS)
+
+
+def in_reports(counter: str, by: str) -> str:
+    """The same as an expression, for a query with that interval."""
+    return f"sum by ({by}) ({promql.counted(counter, '$__interval')})"
 
 
 def buckets(ref: str, counter: str, edges: str) -> prometheus.Dataquery:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from grafana_foundation_sdk.models.common import BigValueTextMode
 
+from orchwatch import semconv
 from orchwatch.mixin.alerts.trend import is_there
 from orchwatch.mixin.dashboards import grading, panels, queries, units
 from orchwatch.mixin.dashboards.page import Page, Row, Section
@@ -23,9 +24,9 @@ _CPU, _MEMORY = "cpu.utilization", "memory.utilization"
 _SESSION_MEMORY = "session.memory"
 _STATED = (_CPU, _MEMORY, _SESSION_MEMORY, level_series.STORAGE_GROWTH)
 
-_SPENT = promql.series("process.cpu.time", "s", counter=True)
-_RESIDENT = promql.series("process.memory.usage", "By")
-_DISK_IO = promql.series("system.disk.io", "By", counter=True)
+_SPENT = promql.series(semconv.PROCESS_CPU_TIME, "s", counter=True)
+_RESIDENT = promql.series(semconv.PROCESS_MEMORY_USAGE, "By")
+_DISK_IO = promql.series(semconv.SYSTEM_DISK_IO, "By", counter=True)
 
 
 def page(table: Targets) -> Page:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _TOKENS = {
     semconv.GEN_AI_USAGE_INPUT_TOKENS: "Input",
     semconv.GEN_AI_USAGE_CACHE_READ_TOKENS: "Cached",
-    semconv.GEN_AI_USAGE_CACHE_CREATION_TOKENS: "Written",
+    semconv.GEN_AI_USAGE_CACHE_WRITE_TOKENS: "Written",
     semconv.GEN_AI_USAGE_OUTPUT_TOKENS: "Output",
 }
 
@@ -27,16 +27,25 @@ def by_model(found: str, title: str = "Tokens by model") -> Panel:
         title: The panel's heading.
     """
     model = semconv.GEN_AI_RESPONSE_MODEL
-    selected = ", ".join(queries.attribute(name) for name in (model, *_TOKENS))
+    former = {name: semconv.FORMER_NAMES[name] for name in _TOKENS if name in semconv.FORMER_NAMES}
+    told = (*_TOKENS, *former.values())
+    selected = ", ".join(queries.attribute(name) for name in (model, *told))
     turns = queries.any_of(semconv.AGENT_TURN, semconv.AGENT_RUN)
     used = f'{{ {found} && {queries.NAME} =~ "{turns}" && {queries.attribute(model)} != "" }}'
     summed = {"aggregations": ["sum"], "operation": "aggregate"}
-    fields = {model: {"aggregations": [], "operation": "groupby"}} | dict.fromkeys(_TOKENS, summed)
-    numbers = [{"targetField": name, "destinationType": "number"} for name in _TOKENS]
-    renamed = {model: "Model"} | {f"{name} (sum)": title for name, title in _TOKENS.items()}
+    fields = {model: {"aggregations": [], "operation": "groupby"}} | dict.fromkeys(told, summed)
+    numbers = [{"targetField": name, "destinationType": "number"} for name in told]
+    renamed = {model: "Model"} | {title: title for title in _TOKENS.values()}
     changes = [
         transform("convertFieldType", conversions=numbers),
         transform("groupBy", fields=fields),
+        # Under whichever name the spans say it.
+        *(
+            panels.reduced(
+                title, "sum", *(f"{one} (sum)" for one in (name, former.get(name)) if one)
+            )
+            for name, title in _TOKENS.items()
+        ),
         *panels.chosen(renamed, "Output"),
     ]
     text = Text(

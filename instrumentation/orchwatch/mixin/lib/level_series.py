@@ -24,7 +24,7 @@ VALUE = "orchestration:level:value"
 # Over all reporting processes: one that restarts is another series, and the past is one.
 STORAGE = "orchestration:storage:bytes"
 DISK_FREE = "orchestration:disk_free:bytes"
-FREE = promql.series("system.filesystem.usage", "By") + '{system_filesystem_state="free"}'
+FREE = promql.series(semconv.SYSTEM_FILESYSTEM_USAGE, "By") + '{system_filesystem_state="free"}'
 
 # Counted from operations over the period, see `recording`.
 AVAILABILITY = "availability"
@@ -43,8 +43,8 @@ VIOLATIONS = promql.series(semconv.CONSISTENCY_VIOLATIONS, "{violation}", counte
 
 # Rows whose gauge has another name than `orchestration.<id>`.
 _GAUGES = {
-    "cpu.utilization": "system.cpu.utilization",
-    "memory.utilization": "system.memory.utilization",
+    "cpu.utilization": semconv.SYSTEM_CPU_UTILIZATION,
+    "memory.utilization": semconv.SYSTEM_MEMORY_UTILIZATION,
     "parallel.execution": semconv.PARALLEL_RATIO,
     "task.success": semconv.TASK_SUCCESS_RATIO,
     "task.errors": semconv.TASK_ERROR_RATIO,

@@ -26,7 +26,7 @@ TOKENS = {
     "input": USED + "input_tokens",
     "output": USED + "output_tokens",
     "cache_read": USED + "cache_read.input_tokens",
-    "cache_creation": USED + "cache_creation.input_tokens",
+    "cache_creation": USED + "cache_write.input_tokens",
 }
 
 

@@ -63,7 +63,7 @@ def test_a_turn_is_what_a_person_asked_for(database: Database, imported: Importe
     wanted = {"requests": 2, "input": 67, "cached": 30, "output": 11, "reasoning": 2}
     assert used(turns[:1]) == Counter(wanted)
     about = turns[0]["attributes"]
-    assert about["gen_ai.usage.cache_creation.input_tokens"] == 7
+    assert about["gen_ai.usage.cache_write.input_tokens"] == 7
     assert about["gen_ai.provider.name"] == "gcp.gemini"
     assert about[semconv.PROJECT_NAME] == "shop"
     call_span = tools(spans)["c1"]

@@ -154,7 +154,7 @@ bench-runtime: setup ## Measure state, queries, tasks, events, messages and agen
 
 .PHONY: lock
 lock: setup ## Pin the dependencies anew
-	$(BIN)/uv pip compile pyproject.toml --extra local --extra grafana --extra history --extra tui --extra forecast --extra codex --extra prices --group dev --universal --fork-strategy fewest --python-version 3.11 \
+	$(BIN)/uv pip compile pyproject.toml --extra local --extra grafana --extra history --extra tui --extra forecast --extra codex --extra prices --extra config --group dev --universal --fork-strategy fewest --python-version 3.11 \
 	  --generate-hashes --no-emit-index-url --no-header --quiet --output-file requirements/dev.txt
 	# The image builds the package too; nothing in it may differ from what was tested.
 	echo hatchling | $(BIN)/uv pip compile pyproject.toml - --extra local --universal --python-version 3.11 \

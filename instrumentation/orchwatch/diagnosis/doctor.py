@@ -20,6 +20,7 @@ from orchwatch.diagnosis import native_stack, spool_backlog
 from orchwatch.diagnosis.agent_checks import check_agents
 from orchwatch.diagnosis.check import Check
 from orchwatch.diagnosis.extras import check_extras
+from orchwatch.diagnosis.sdk_file import check_sdk_file
 from orchwatch.diagnosis.secret_checks import check_secrets
 from orchwatch.diagnosis.server_checks import check_servers
 from orchwatch.diagnosis.servers import VISIBLE_AFTER_S
@@ -51,6 +52,7 @@ def examine() -> list[Check]:
     return [
         *_check_environment(),
         *_check_configuration(),
+        *check_sdk_file(),
         *check_watched(),
         *_check_home(),
         *check_secrets(),

@@ -27,6 +27,7 @@ _USERS: Final = {
     "forecast": ("orchwatch.analysis.projection",),
     "codex": ("zstandard",),  # which its reader imports at the first file that is packed
     "prices": ("orchwatch.analysis.prices",),
+    "config": ("opentelemetry.configuration",),  # imported where the environment names a file
 }
 _IMPORT: Final = """
 import importlib, sys

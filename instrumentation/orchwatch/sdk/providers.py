@@ -27,7 +27,7 @@ from orchwatch.recording import active, otlp_services
 from orchwatch.recording.resources import resource_attributes
 from orchwatch.recording.spool_recorder import SpoolRecorder
 from orchwatch.recording.version import __version__
-from orchwatch.sdk import ending_signals, host_metrics, otlp
+from orchwatch.sdk import config_file, ending_signals, host_metrics, otlp
 from orchwatch.sdk.export import (
     LosslessBatchProcessor,
     MetricsToOtlp,
@@ -220,6 +220,9 @@ def configure(
     SIGTERM and SIGHUP if these would end the process, which waits at most 0.3 s for an unreachable
     server; what could not be sent is written to the spool. A second call changes nothing.
 
+    Where `OTEL_CONFIG_FILE` names a file and nothing else chooses a way out, the file alone says
+    what becomes of everything, by the SDK's own means.
+
     Args:
         service_name: By default `OTEL_SERVICE_NAME`.
         export: `spool`, or `otlp`, configured by the `OTEL_EXPORTER_OTLP_*` variables. By default
@@ -227,12 +230,17 @@ def configure(
             `OTEL_TRACES_EXPORTER=otlp`, else `spool`.
 
     Raises:
-        OrchwatchError: `export` or a variable has an unknown value.
+        OrchwatchError: `export` or a variable has an unknown value, or the file cannot be used.
     """
     global _installed  # noqa: PLW0603 - one set of providers a process
     if _installed is not None:
         return
     if isinstance(trace.get_tracer_provider(), TracerProvider):
+        use_global_providers()
+        return
+    file = config_file.path()
+    if file and not (export or os.environ.get(EXPORT_VARIABLE)):
+        config_file.apply(file)
         use_global_providers()
         return
     _installed = _Providers(service_name, to_otlp=sends_otlp(export))

@@ -58,6 +58,7 @@ def test_what_is_installed_is_imported_and_fine() -> None:
         ("extra forecast", "ok"),
         ("extra codex", "ok"),
         ("extra prices", "ok"),
+        ("extra config", "ok"),
     }
 
 

@@ -1,0 +1,86 @@
+"""Whether the file that `OTEL_CONFIG_FILE` names can set the OpenTelemetry SDK up."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from importlib import metadata
+from typing import TYPE_CHECKING, Final
+
+from orchwatch import semconv
+from orchwatch.diagnosis.check import Check
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# In another process, as nothing here imports the SDK.
+_LOAD: Final = """
+import logging, sys
+logging.disable()  # what it logs it raises too
+try:
+    from opentelemetry.configuration import load_config_file
+    load_config_file(sys.argv[1])
+except Exception as error:
+    sys.exit(" ".join(str(error).split()) or type(error).__name__)
+"""
+_PACKAGE: Final = "opentelemetry-configuration"
+_MAX_ERROR_CHARACTERS: Final = 300
+
+
+def check_sdk_file() -> Iterator[Check]:
+    """Nothing where the environment names none."""
+    variable = semconv.CONFIG_FILE_VARIABLE
+    file = os.environ.get(variable)
+    if not file:
+        return
+    name = "opentelemetry"
+    export = os.environ.get("ORCHWATCH_EXPORT")
+    if export:
+        yield Check(
+            name=name,
+            state="ok",
+            found=f"{variable} names {file}; not used, as ORCHWATCH_EXPORT says {export}",
+        )
+        return
+    try:
+        metadata.version(_PACKAGE)
+    except metadata.PackageNotFoundError:
+        yield Check(
+            name=name,
+            state="fail",
+            found=f"{variable} names {file}, and what reads it is not installed: configure() fails",
+            remedy="pip install 'orchwatch[config]', or unset the variable",
+        )
+        return
+    error = _error(file)
+    if error:
+        yield Check(
+            name=name,
+            state="fail",
+            found=f"{variable} names {file}, which configure() cannot use: {error}",
+            remedy="correct the file, or unset the variable",
+        )
+        return
+    yield Check(
+        name=name,
+        state="ok",
+        found=f"{variable} names {file}: configure() sets the SDK up by it alone;"
+        " processes without configure() append to the spool as ever",
+    )
+
+
+def _error(file: str) -> str:
+    """What is wrong with it, in one line; empty where nothing is."""
+    ended = subprocess.run(
+        [sys.executable, "-P", "-W", "ignore", "-c", _LOAD, file],
+        check=False,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+    )
+    if not ended.returncode:
+        return ""
+    return " ".join(ended.stderr.split())[:_MAX_ERROR_CHARACTERS] or "it cannot be read"

@@ -50,7 +50,7 @@ GAUGES = """
 VIOLATION = """
     from orchwatch import semconv
     from orchwatch.recording.metrics import count
-    count(semconv.CONSISTENCY_VIOLATIONS, attributes={"kind": "checksum"}, unit="{violation}")
+    count(semconv.CONSISTENCY_VIOLATIONS, attributes={semconv.VIOLATION_KIND: "damaged"}, unit="{violation}")
 """
 # Of the gauges that have some.
 ATTRIBUTES = {

@@ -92,7 +92,8 @@ _BY_THE_REGISTRY = ("agents", "demo", "monitor", "runtime")
 def _as_the_registry_has_it(request: pytest.FixtureRequest) -> Iterator[None]:
     """All that a test of these rooms has written is in the registry."""
     room = request.path.relative_to(Path(__file__).parent).parts[0]
-    if room not in _BY_THE_REGISTRY or "home" not in request.fixturenames:
+    of_its_own = request.node.get_closest_marker("own_names")
+    if room not in _BY_THE_REGISTRY or of_its_own or "home" not in request.fixturenames:
         yield
         return
     home: Path = request.getfixturevalue("home")

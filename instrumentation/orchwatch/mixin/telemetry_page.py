@@ -22,7 +22,7 @@ _MAX_BYTES = 1 << 20
 COMMON, USAGE = "common", "usage"
 
 _HEAD = f"""\
-<!-- generated from instrumentation/orchwatch/semconv/registry.toml by orchwatch generate: do not edit -->
+<!-- generated from semconv/registry.toml by orchwatch generate: do not edit -->
 # Telemetry
 
 Every attribute, span and metric that Orchwatch itself writes; operations of your own have the names

@@ -21,6 +21,9 @@ from orchwatch.store.database import Store
 from orchwatch.store.selection import Selection
 from orchwatch.targets import target_table
 
+# Operations of anybody's.
+pytestmark = pytest.mark.own_names
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path

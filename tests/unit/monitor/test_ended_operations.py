@@ -9,6 +9,9 @@ from orchwatch import semconv
 from orchwatch.monitor import ended_operations
 from orchwatch.monitor.ended_operations import EndedOperation, Reader
 
+# Lines of anybody's.
+pytestmark = pytest.mark.own_names
+
 if TYPE_CHECKING:
     from tests.unit.conftest import Record
 

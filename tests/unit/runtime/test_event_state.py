@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from orchwatch import semconv
 from orchwatch.runtime.event import Event, EventError
 from orchwatch.runtime.event_state import EventState
 from orchwatch.runtime.events import EventLog, MissedEventsError
@@ -147,7 +148,7 @@ def test_a_state_that_is_not_what_its_events_lead_to_is_named_and_counted(
     state.set("done.a", 7)
     with capture() as captured, pytest.raises(StateError, match=r"\$\['done'\] is not what"):
         events.verify()
-    assert [one.attributes for one in captured.counters] == [{"kind": "differs"}]
+    assert [one.attributes for one in captured.counters] == [{semconv.VIOLATION_KIND: "differs"}]
     state.delete("done")
     with pytest.raises(StateError, match=r"\$\['done'\]"):
         events.verify()

@@ -275,6 +275,7 @@ def test_a_mailbox_that_is_removed_loses_what_was_unread_and_says_so(join: Open)
     assert planner.publish("builds", "done") == 0
 
 
+@pytest.mark.own_names
 def test_the_delivery_is_one_operation_from_send_to_handler_in_the_sender_s_trace(
     join: Open, spans: Callable[[], list[dict[str, Any]]], home: Path
 ) -> None:

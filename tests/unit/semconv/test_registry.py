@@ -75,9 +75,7 @@ def test_other_programs_spans_get_names_of_the_registry() -> None:
             assert kind.operation in spans
         if kind.genai and kind.operation != semconv.API_ERROR:
             named = next(
-                one
-                for one in spans.values()
-                if one.get("name", "").split(" {")[0] == kind.genai
+                one for one in spans.values() if one.get("name", "").split(" {")[0] == kind.genai
             )
             field = f" {{{kind.named_by}}}" if kind.named_by else ""
             assert named["name"] == f"{kind.genai}{field}"

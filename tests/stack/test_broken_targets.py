@@ -50,7 +50,8 @@ GAUGES = """
 VIOLATION = """
     from orchwatch import semconv
     from orchwatch.recording.metrics import count
-    count(semconv.CONSISTENCY_VIOLATIONS, attributes={semconv.VIOLATION_KIND: "damaged"}, unit="{violation}")
+    kind = {semconv.VIOLATION_KIND: "damaged"}
+    count(semconv.CONSISTENCY_VIOLATIONS, attributes=kind, unit="{violation}")
 """
 # Of the gauges that have some.
 ATTRIBUTES = {

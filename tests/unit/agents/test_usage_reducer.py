@@ -189,7 +189,7 @@ def test_a_turn_that_asked_several_models_says_what_each_of_them_used() -> None:
         "orchestration.usage.requests": [1, 3],
         "orchestration.usage.input_tokens": [13, 39],
         "orchestration.usage.cache_read.input_tokens": [1, 3],
-        "orchestration.usage.cache_creation.input_tokens": [2, 6],
+        "orchestration.usage.cache_write.input_tokens": [2, 6],
         "orchestration.usage.output_tokens": [5, 41],
         "orchestration.usage.reasoning.output_tokens": [3, 9],
     }

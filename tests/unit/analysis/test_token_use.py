@@ -90,7 +90,7 @@ def test_a_turn_that_asked_several_models_counts_for_each(home: Path, record: Re
         "orchestration.usage.requests": [3, 1],
         "orchestration.usage.input_tokens": [700, 300],
         "orchestration.usage.cache_read.input_tokens": [400, 0],
-        "orchestration.usage.cache_creation.input_tokens": [100, 0],
+        "orchestration.usage.cache_write.input_tokens": [100, 0],
         "orchestration.usage.output_tokens": [30, 20],
         "orchestration.usage.reasoning.output_tokens": [0, 5],
     }

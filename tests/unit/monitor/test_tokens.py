@@ -42,7 +42,7 @@ def test_a_turn_that_asked_several_models_counts_for_each() -> None:
         "orchestration.usage.requests": [1, 2],
         "orchestration.usage.input_tokens": [11, 100],
         "orchestration.usage.cache_read.input_tokens": [10, 90],
-        "orchestration.usage.cache_creation.input_tokens": [0, 10],
+        "orchestration.usage.cache_write.input_tokens": [0, 10],
         "orchestration.usage.output_tokens": [5, 7],
         "orchestration.usage.reasoning.output_tokens": [0, 0],
     }

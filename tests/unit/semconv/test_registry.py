@@ -21,7 +21,7 @@ IDS = {"agents/sessions/ids.py", "agents/sessions/spans.py"}
 
 NAMES = {
     value for name, value in vars(semconv).items() if name.isupper() and isinstance(value, str)
-}
+} | set(semconv.USAGE_OF_MODELS.values())
 FORMER = {
     *semconv.FORMER_NAMES.values(),
     semconv.FORMER_TOKEN_USAGE,
@@ -98,7 +98,7 @@ def test_types_and_kinds_are_those_of_otlp() -> None:
     found = registry()
     kinds = {"counter", "updowncounter", "gauge", "histogram"}
     assert {one["kind"] for one in found["metrics"].values()} <= kinds
-    types = {"string", "int", "double", "boolean", "string[]", "double[]"}
+    types = {"string", "int", "double", "boolean", "string[]", "int[]", "double[]"}
     assert {one["type"] for one in found["attributes"].values()} <= types
     for name, one in found["attributes"].items():
         assert not {"values", "most"} <= one.keys(), name

@@ -317,16 +317,16 @@ def _models(values: dict[str, Any]) -> list[tuple[str, list[int]]]:
     """The models that a turn asked, and the counts of each."""
     names = _list(values.get(semconv.USAGE_MODELS))
     if not names:
-        model = values.get(semconv.GEN_AI_RESPONSE_MODEL, {}).get("stringValue")
-        counts = [next(_said(values, key, "intValue", _whole), 0) for key in _COUNTS]
-        return [(model, counts)] if isinstance(model, str) and model else []
+        of_one = _text(values.get(semconv.GEN_AI_RESPONSE_MODEL, {}).get("stringValue"))
+        sums = [next(_said(values, key, "intValue", _whole), 0) for key in _COUNTS]
+        return [(of_one, sums)] if of_one else []
     columns = [_list(values.get(semconv.USAGE_OF_MODELS[key])) for key in _COUNTS]
     found = []
     for place, name in enumerate(names):
-        model = name.get("stringValue") if isinstance(name, dict) else None
-        if isinstance(model, str) and model:
-            counts = [column[place] if place < len(column) else None for column in columns]
-            found.append((model, [_whole((one or {}).get("intValue")) or 0 for one in counts]))
+        model = _text(name.get("stringValue"))
+        if model:
+            cells = [column[place] if place < len(column) else {} for column in columns]
+            found.append((model, [_whole(cell.get("intValue")) or 0 for cell in cells]))
     return found
 
 

@@ -7,7 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from orchwatch.errors import OrchwatchError
-from orchwatch.mixin import collector, dashboards, documents, otlp_spans, stack_files
+from orchwatch.mixin import (
+    collector,
+    dashboards,
+    documents,
+    otlp_spans,
+    stack_files,
+    telemetry_page,
+)
 from orchwatch.mixin.alerts import catalog, promtool, runbook, runbook_page
 from orchwatch.recording.files import read, replace
 from orchwatch.targets import target_table
@@ -52,9 +59,10 @@ FILES: dict[str, Callable[[Targets], str]] = {
     **dashboards.files(),
 }
 
-# What the package itself reads.
+# What only a checkout has: what the package itself reads, and what says what it writes.
 OF_PACKAGE: dict[str, Callable[[Targets], str]] = {
     "instrumentation/orchwatch/targets/targets.json": lambda _: target_table.parsed_file(),
+    telemetry_page.FILE: lambda _: telemetry_page.page(),
 }
 
 # What servers of one's own take instead of the parts, where there is no checkout.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from orchwatch import semconv
 from orchwatch.recording import losses, otlp_json
 
 if TYPE_CHECKING:
@@ -211,11 +212,23 @@ def test_a_line_is_one_resource_with_one_scope() -> None:
     assert json.loads(f"{prefix}{{}}{otlp_json.LINE_SUFFIX}") == {
         "resourceSpans": [
             {
+                "schemaUrl": semconv.RESOURCE_SCHEMA_URL,
                 "resource": {"attributes": [{"key": "a", "value": {"intValue": "1"}}]},
-                "scopeSpans": [{"scope": {"name": "s", "version": "1"}, "spans": [{}]}],
+                "scopeSpans": [
+                    {
+                        "schemaUrl": semconv.SCHEMA_URL,
+                        "scope": {"name": "s", "version": "1"},
+                        "spans": [{}],
+                    }
+                ],
             }
         ]
     }
+
+
+def test_what_follows_no_conventions_says_none() -> None:
+    prefix = otlp_json.spans_prefix("", "s", "1", schema_url="", resource_schema_url="")
+    assert "schemaUrl" not in prefix
 
 
 def test_counters_and_gauges_are_otlp_metrics() -> None:

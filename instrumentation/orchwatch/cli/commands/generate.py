@@ -44,11 +44,11 @@ def run(arguments: argparse.Namespace) -> int:
     from pathlib import Path  # noqa: PLC0415 - slow, see `commands`
 
     from orchwatch.cli import reference  # noqa: PLC0415 - as above
-    from orchwatch.mixin import generate, telemetry_page  # noqa: PLC0415 - as above
+    from orchwatch.mixin import generate  # noqa: PLC0415 - as above
 
     root = Path(arguments.output or ".")
     work = generate.check if arguments.check else generate.write
-    pages = {reference.FILE: reference.page(), telemetry_page.FILE: telemetry_page.page()}
+    pages = {reference.FILE: reference.page()}
     files = work(root, checkout=arguments.output is None, pages=pages)
     if arguments.check and files:
         names = ", ".join(map(str, files))

@@ -193,6 +193,8 @@ SERVICE_INSTANCE_ID = "service.instance.id"
 SERVICE_VERSION = "service.version"
 PROCESS_PID = "process.pid"
 HOST_NAME = "host.name"
+HOST_ID = "host.id"
+TEAM = "orchestration.team"  # of a machine of a fleet
 
 # The service whose spans the monitor process records on behalf of the sessions that it follows.
 CLAUDE_CODE_SERVICE = "claude-code"

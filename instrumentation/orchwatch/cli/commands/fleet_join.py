@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from orchwatch import semconv
 from orchwatch.errors import CheckFailedError, OrchwatchError, UsageError
 
 if TYPE_CHECKING:
@@ -59,10 +60,10 @@ def run(arguments: argparse.Namespace) -> int:
     token = _token(arguments, kept=before is not None and before.url == url)
     name, identity = machine.host_name(), machine.machine_id()
     resource = {
-        "service.name": "orchwatch",
-        "host.id": identity,
-        "host.name": name,
-        **({"orchestration.team": team} if team else {}),
+        semconv.SERVICE_NAME: "orchwatch",
+        semconv.HOST_ID: identity,
+        semconv.HOST_NAME: name,
+        **({semconv.TEAM: team} if team else {}),
     }
     place = gateway.Gateway(url=url, ca=arguments.ca or "")
     try:

@@ -203,7 +203,8 @@ def test_what_a_revoked_token_had_dropped_is_found_and_sent_again_and_counted(
     assert eventually(lambda: counted(stack, service="fleet-revoked") == 30, WITHIN_S)
 
     one.join(gateway, tokens.add(gateway.tokens, "machine-0").token, "--team", "reds")
-    assert one.orchwatch("fleet", "status").returncode == 0
+    whole = one.orchwatch("fleet", "status", "--tempo-url", stack.tempo_url)
+    assert (whole.returncode, whole.stderr) == (0, "")
     words = ("fleet", "resend", "--since", "1h", "--tempo-url", stack.tempo_url)
     dry = eventually(lambda: (done := one.orchwatch(*words, "--dry-run")).returncode == 3 and done)
     assert dry, one.orchwatch(*words, "--dry-run")

@@ -90,6 +90,9 @@ def test_joining_again_without_a_token_keeps_it(url: str, capsys: Captured) -> N
     assert main(["fleet", "join", url, "--token", "first"]) == 0
     assert main(["fleet", "join", url, "--team", "blues"]) == 0
     assert membership.token() == "first"
+    assert main(["fleet", "join", url, "--token", "second"]) == 0
+    assert membership.read() == membership.Membership(url=url, team="blues", own_ca=False)
+    assert membership.token() == "second"
 
 
 def test_a_kept_token_is_shown_to_no_other_gateway(url: str, capsys: Captured) -> None:

@@ -15,8 +15,6 @@ HELP = "join a fleet: try the gateway with one operation, then keep where to sen
 
 _MAX_TOKEN_BYTES = 65536
 _STDIN = "-"
-_FOUND_WITHIN_S = 30.0
-_ASK_EVERY_S = 0.5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Tries the gateway; only where that goes well, anything is written.
 
+    Joining the same gateway again keeps what is not said anew.
+
     Raises:
         UsageError: The address, the token or a name is invalid.
         OrchwatchError: The gateway cannot be reached or refuses the token, or a file cannot be
@@ -52,12 +52,18 @@ def run(arguments: argparse.Namespace) -> int:
     import os  # noqa: PLC0415 - slow, see `commands`, and so are the next ones
 
     from orchwatch.diagnosis.fleet import gateway, machine, membership  # noqa: PLC0415
+    from orchwatch.recording import stack_access  # noqa: PLC0415
 
     url = gateway.checked_url(arguments.url)
-    team = machine.checked_name("--team", arguments.team) if arguments.team else ""
-    authorities = membership.read_authorities(arguments.ca) if arguments.ca else b""
     before = membership.read()
-    token = _token(arguments, kept=before is not None and before.url == url)
+    if before is not None and before.url != url:
+        before = None
+    team = before.team if before else ""
+    if arguments.team:
+        team = machine.checked_name("--team", arguments.team)
+    ca = arguments.ca or (before.gateway.ca if before else "")
+    authorities = membership.read_authorities(ca) if ca else b""
+    token = _token(arguments, kept=before is not None)
     name, identity = machine.host_name(), machine.machine_id()
     resource = {
         semconv.SERVICE_NAME: "orchwatch",
@@ -65,19 +71,22 @@ def run(arguments: argparse.Namespace) -> int:
         semconv.HOST_NAME: name,
         **({semconv.TEAM: team} if team else {}),
     }
-    place = gateway.Gateway(url=url, ca=arguments.ca or "")
+    operation = gateway.Operation.now(resource)
     try:
-        trace_id, span_id = place.take_operation(token, resource)
+        gateway.Gateway(url=url, ca=ca).take(token, operation)
     except gateway.TokenRefusedError as error:
         raise OrchwatchError(
             f"{error}: it is not one of its own, or was revoked; `orchwatch fleet token add {name}`"
             " makes one there"
         ) from error
     tempo_url = arguments.tempo_url or os.environ.get("ORCHWATCH_TEMPO_URL")
-    if tempo_url:
-        _find(tempo_url, trace_id, span_id)
+    if tempo_url and not operation.arrives(tempo_url):
+        raise CheckFailedError(
+            f"the gateway took an operation, and Tempo at {stack_access.without_secret(tempo_url)}"
+            f" does not have it after {gateway.ARRIVES_WITHIN_S:.0f} s; nothing was kept"
+        )
     membership.write(
-        membership.Membership(url=url, team=team, own_ca=bool(arguments.ca)),
+        membership.Membership(url=url, team=team, own_ca=bool(ca)),
         token=token,
         authorities=authorities,
     )
@@ -110,26 +119,3 @@ def _token(arguments: argparse.Namespace, *, kept: bool) -> str:
     if kept:
         return membership.token()
     raise UsageError("the token is missing; --token-file - reads it from standard input")
-
-
-def _find(tempo_url: str, trace_id: str, span_id: str) -> None:
-    """Waits until Tempo has a span.
-
-    Raises:
-        CheckFailedError: It does not.
-    """
-    import time  # noqa: PLC0415 - as above
-
-    from orchwatch.diagnosis import tempo  # noqa: PLC0415
-    from orchwatch.recording import stack_access  # noqa: PLC0415
-
-    root = stack_access.below_path(tempo_url)
-    now_s = int(time.time())
-    deadline = time.monotonic() + _FOUND_WITHIN_S
-    while tempo.missing(root, {trace_id: [span_id]}, start_s=now_s - 60, end_s=now_s + 60):
-        if time.monotonic() > deadline:
-            raise CheckFailedError(
-                f"the gateway took an operation, and after {_FOUND_WITHIN_S:.0f} s Tempo at"
-                f" {stack_access.without_secret(tempo_url)} does not have it; nothing was kept"
-            )
-        time.sleep(_ASK_EVERY_S)

@@ -10,15 +10,23 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from orchwatch import semconv
+from orchwatch.diagnosis import tempo
 from orchwatch.errors import OrchwatchError, UsageError
-from orchwatch.recording import otlp_json
+from orchwatch.recording import otlp_json, stack_access
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # What a check records; it has no target.
 OPERATION = "fleet.join"
 
+ARRIVES_WITHIN_S = 30.0
+
+_ASK_EVERY_S = 0.5
 _TIMEOUT_S = 10.0
 _MAX_ANSWER_BYTES = 65536
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
@@ -28,6 +36,60 @@ _NOTHING = b'{"resourceSpans":[]}'
 
 class TokenRefusedError(OrchwatchError):
     """The gateway does not take the token."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Operation:
+    """One that ended just now, to be looked for where it should arrive.
+
+    Attributes:
+        trace_id: 32 hexadecimal digits.
+        span_id: 16 hexadecimal digits.
+        line: It as a line of OTLP/JSON.
+    """
+
+    trace_id: str
+    span_id: str
+    line: bytes
+
+    @classmethod
+    def now(cls, resource: Mapping[str, str]) -> Operation:
+        """A new one, of a resource with these attributes."""
+        trace_id, span_id = secrets.token_hex(16), secrets.token_hex(8)
+        now_ns = time.time_ns()
+        span = otlp_json.encode_span(
+            trace_id=trace_id,
+            span_id=span_id,
+            parent_span_id="",
+            name=otlp_json.quote(OPERATION),
+            start_ns=now_ns,
+            end_ns=now_ns,
+            attributes=otlp_json.encode_attributes({semconv.OPERATION_NAME: OPERATION}),
+            status=otlp_json.STATUS_OK,
+        )
+        attributes = otlp_json.encode_attributes(resource)
+        scope = f'{{"scope":{{"name":{otlp_json.quote(semconv.SCOPE)}}},"spans":[{span}]}}'
+        line = (
+            f'{{"resourceSpans":[{{"resource":{{"attributes":[{attributes}]}},'
+            f'"scopeSpans":[{scope}]}}]}}\n'
+        )
+        return cls(trace_id=trace_id, span_id=span_id, line=line.encode())
+
+    def arrives(self, tempo_url: str) -> bool:
+        """Waits until a Tempo has it; whether it has within half a minute.
+
+        Raises:
+            OrchwatchError: Tempo cannot be reached, or is something else.
+        """
+        root = stack_access.below_path(tempo_url)
+        now_s = int(time.time())
+        deadline = time.monotonic() + ARRIVES_WITHIN_S
+        wanted = {self.trace_id: [self.span_id]}
+        while tempo.missing(root, wanted, start_s=now_s - 60, end_s=now_s + 60):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_ASK_EVERY_S)
+        return True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,39 +114,13 @@ class Gateway:
         """
         self._post(token, _NOTHING)
 
-    def take_operation(self, token: str, resource: dict[str, str]) -> tuple[str, str]:
-        """Sends one operation that ended now, and is not counted.
-
-        Args:
-            token: What to show.
-            resource: The resource's attributes, plain words.
-
-        Returns:
-            Its trace id and span id, hexadecimal.
+    def take(self, token: str, operation: Operation) -> None:
+        """Sends one operation.
 
         Raises:
             OrchwatchError: As for `take_nothing`.
         """
-        trace_id, span_id = secrets.token_hex(16), secrets.token_hex(8)
-        now_ns = time.time_ns()
-        span = otlp_json.encode_span(
-            trace_id=trace_id,
-            span_id=span_id,
-            parent_span_id="",
-            name=otlp_json.quote(OPERATION),
-            start_ns=now_ns,
-            end_ns=now_ns,
-            attributes=otlp_json.encode_attributes({semconv.OPERATION_NAME: OPERATION}),
-            status=otlp_json.STATUS_OK,
-        )
-        attributes = otlp_json.encode_attributes(resource)
-        scope = f'{{"scope":{{"name":{otlp_json.quote(semconv.SCOPE)}}},"spans":[{span}]}}'
-        body = (
-            f'{{"resourceSpans":[{{"resource":{{"attributes":[{attributes}]}},'
-            f'"scopeSpans":[{scope}]}}]}}'
-        )
-        self._post(token, body.encode())
-        return trace_id, span_id
+        self._post(token, operation.line)
 
     def _post(self, token: str, body: bytes) -> None:
         request = urllib.request.Request(  # noqa: S310 - https, or loopback: see `checked_url`

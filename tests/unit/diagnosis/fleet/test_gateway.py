@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
-from orchwatch.diagnosis.fleet.gateway import Gateway, TokenRefusedError, checked_url
+from orchwatch.diagnosis.fleet.gateway import Gateway, Operation, TokenRefusedError, checked_url
 from orchwatch.errors import OrchwatchError, UsageError
 
 if TYPE_CHECKING:
@@ -53,7 +53,8 @@ def server() -> Iterator[str]:
 
 
 def test_one_operation_is_sent_as_otlp_with_the_token(server: str) -> None:
-    trace_id, span_id = Gateway(url=server).take_operation(SHOWN, {"host.id": "abc"})
+    operation = Operation.now({"host.id": "abc"})
+    Gateway(url=server).take(SHOWN, operation)
     ((path, authorization, body),) = Handler.asked
     assert (path, authorization) == ("/v1/traces", f"Bearer {SHOWN}")
     (resource,) = json.loads(body)["resourceSpans"]
@@ -61,7 +62,7 @@ def test_one_operation_is_sent_as_otlp_with_the_token(server: str) -> None:
         {"key": "host.id", "value": {"stringValue": "abc"}}
     ]
     (span,) = resource["scopeSpans"][0]["spans"]
-    assert (span["traceId"], span["spanId"]) == (trace_id, span_id)
+    assert (span["traceId"], span["spanId"]) == (operation.trace_id, operation.span_id)
 
 
 def test_the_token_is_shown_to_no_server_that_another_one_names(server: str) -> None:

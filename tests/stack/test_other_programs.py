@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import secrets
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from tests.stack.conftest import DURATION, eventually, get, run, samples, selector
-from tests.stack.test_native_stack import spans_of, text
+from tests.stack.test_native_stack import post, span, spans_of, text
 from tests.stack.test_sdk_over_otlp import otlp_environment
 
 from orchwatch import semconv
+from orchwatch.semconv import mapping
 
 if TYPE_CHECKING:
     from native import Stack
@@ -275,3 +277,39 @@ def test_what_was_said_is_nowhere(stack: Stack, sent: Sent) -> None:
     labels = samples(stack, f"{{service_name={json.dumps(sent.service)}}}")
     labels += samples(stack, f"target_info{{job={json.dumps(sent.service)}}}")
     assert SAID not in json.dumps(labels)
+
+
+ODD: dict[str, Json] = {
+    "number": {"intValue": "3"},
+    "fraction": {"doubleValue": 0.5},
+    "truth": {"boolValue": True},
+    "list": {"arrayValue": {"values": [{"stringValue": SAID}]}},
+    "map": {"kvlistValue": {"values": [{"key": SAID, "value": {"stringValue": SAID}}]}},
+    "bytes": {"bytesValue": "c2FpZA=="},
+    "long text": {"stringValue": "x" * 5000},
+    "empty text": {"stringValue": ""},
+    "nothing": {},
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_value_of_any_kind_stops_neither_its_span_nor_others(stack: Stack, odd: str) -> None:
+    """As every attribute that means something, but for the one that says what the span is."""
+    table = mapping.load()
+    keys = {*table.attributes, *table.milliseconds, *table.kept, "metadata"}
+    keys |= {key for others in table.attributes.values() for key in others}
+    keys -= {semconv.GEN_AI_OPERATION_NAME, "openinference.span.kind", "error.type"}
+    keys -= {"error_type", "error_class"}
+    service, trace = f"odd {odd}", secrets.token_hex(16)
+    marks = [(semconv.GEN_AI_OPERATION_NAME, "execute_tool"), ("openinference.span.kind", "CHAIN")]
+    for number, (key, value) in enumerate(marks):
+        values: dict[str, Json] = {**dict.fromkeys(keys, ODD[odd]), key: text(value)}
+        sent = span(None, 5, service=service, trace=trace, more=values)
+        sent["resourceSpans"][0]["scopeSpans"][0]["spans"][0]["name"] = f"root {number}"
+        post(f"{stack.otlp_http_url}/v1/traces", sent)
+    expected = {(semconv.TOOL_EXECUTE, ""): 1, (semconv.ORCHESTRATION_RUN, ""): 1}
+    assert eventually(lambda: operations(stack, service) == expected), operations(stack, service)
+    stored = eventually(lambda: len(found := spans_of(stack, trace)) == len(marks) and found)
+    assert stored
+    assert SAID not in json.dumps(stored)
+    assert max(map(len, re.findall("x+", json.dumps(stored))), default=0) <= mapping.MAX_CHARS

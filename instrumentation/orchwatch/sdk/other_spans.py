@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from orchwatch.semconv.mapping import Condition, Emitter, Kind, Table
 
-_NAMED_BY_SPAN = (semconv.GEN_AI_AGENT_NAME, semconv.GEN_AI_TOOL_NAME)
 _MS_PER_S = 1000.0
 
 
@@ -90,7 +89,7 @@ def _named(table: Table, emitter: Emitter, span: OtherSpan) -> OtherSpan:
     kind = next((rule.kind for rule in emitter.rules if _holds(rule.when, seen)), None)
     name = span.name
     if kind is not None:
-        if emitter.named_by_span and kind.named_by in _NAMED_BY_SPAN:
+        if emitter.named_by_span and kind.named_by in mapping.NAMED_BY_SPAN:
             attributes.setdefault(kind.named_by, name)
         name = _name(kind, attributes) or name
     if failed:
@@ -100,7 +99,9 @@ def _named(table: Table, emitter: Emitter, span: OtherSpan) -> OtherSpan:
     kept = {
         key: value[: mapping.MAX_CHARS] if isinstance(value, str) else value
         for key, value in attributes.items()
-        if key in table.kept_of(emitter) or key.startswith(mapping.OWN_PREFIX)
+        if (key in table.kept_of(emitter) and not isinstance(value, list | tuple))
+        or key in table.lists
+        or key.startswith(mapping.OWN_PREFIX)
     }
     return span._replace(name=name, attributes=kept, failed=failed)
 

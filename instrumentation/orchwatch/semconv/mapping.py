@@ -1,7 +1,7 @@
 """Which span of which program is which operation: the table in `mapping.toml`, typed.
 
-What follows from it elsewhere: the Collector's `transform/agents`, and what `normalised` makes of
-the spans that another instrumentation records in a program of ours.
+What follows from it elsewhere: the Collector's `transform/agents`, and what the SDK's exporters
+make of the spans that another instrumentation records in a program of ours.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import tomllib
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from orchwatch import semconv
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +29,9 @@ MAX_CHARS = 256
 
 METADATA, NODE = "metadata", "langgraph_node"
 """Where OpenInference has LangGraph's name of a node, as JSON."""
+
+NAMED_BY_SPAN = (semconv.GEN_AI_AGENT_NAME, semconv.GEN_AI_TOOL_NAME)
+"""What a span's own name may stand for."""
 
 OWN_PREFIX = "orchestration."
 """Attributes that are of ours already, and kept."""
@@ -122,6 +127,7 @@ class Table(NamedTuple):
         attributes: By attribute of ours, others that hold the same; the first one holds.
         milliseconds: The same, where the other one is in milliseconds and ours in seconds.
         kept: Attributes that stay as they are.
+        lists: The same, which may be lists.
     """
 
     kinds: Mapping[str, Kind]
@@ -129,9 +135,10 @@ class Table(NamedTuple):
     attributes: Mapping[str, tuple[str, ...]]
     milliseconds: Mapping[str, tuple[str, ...]]
     kept: tuple[str, ...]
+    lists: tuple[str, ...]
 
     def kept_of(self, emitter: Emitter) -> tuple[str, ...]:
-        """All attributes that a span of that emitter keeps."""
+        """All attributes that a span of that emitter keeps, unless they are lists or maps."""
         return (*self.attributes, *self.milliseconds, *self.kept, *emitter.kept)
 
 
@@ -146,6 +153,7 @@ def load() -> Table:
         _tuples(document["attributes"]),
         _tuples(document["milliseconds"]),
         tuple(document["kept"]["keys"]),
+        tuple(document["kept"]["lists"]),
     )
 
 

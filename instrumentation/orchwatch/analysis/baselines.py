@@ -87,11 +87,14 @@ class Compared:
 def compare(before: Side, after: Side, *, unreadable: int = 0) -> Compared:
     """Holds one side against the other, by the table's thresholds."""
     changes = comparison.compare(before.measurements, after.measurements, target_table.comparison())
+    notes = _differing(before.machine, after.machine)
+    if before == after:
+        notes.append("Both are the same measurement: nothing was benchmarked in between.")
     return Compared(
         changes=tuple(changes),
         before=before.words,
         after=after.words,
-        notes=tuple(_differing(before.machine, after.machine)),
+        notes=tuple(notes),
         unreadable=unreadable,
     )
 

@@ -79,7 +79,7 @@ def number(lowest: float, highest: float) -> Callable[[str], float]:
             value = lowest - 1
         if not lowest <= value <= highest:  # nor is NaN
             raise argparse.ArgumentTypeError(
-                f"must be a number from {lowest:g} to {highest:g}, not {text!r}"
+                f"must be a number from {lowest:.12g} to {highest:.12g}, not {text!r}"
             )
         return value
 

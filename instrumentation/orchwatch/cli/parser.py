@@ -52,8 +52,13 @@ class Parser(argparse.ArgumentParser):
         """Parses what it knows; nothing means anything when it is empty, so it was a mistake.
 
         Raises:
-            UsageError: An option or a word has an empty value.
+            UsageError: An option or a word has an empty value, or no command stands behind `--`.
         """
+        words = list(args)
+        if "--" in words[-1:] and words.index("--") == len(words) - 1:
+            for action in self._actions:
+                if action.dest == _THEIRS:
+                    self.error(f"no {action.metavar} stands behind --")
         found, unknown = super().parse_known_args(args, namespace)
         for action in self._actions:
             if action.dest == _THEIRS or action.const == "":

@@ -59,7 +59,10 @@ def render_log(
         columns.table(_LOG_HEADS, rows, file, colour=colour)
         file.write("\n")
     holds = ", ".join(f"{one.knob} {shown(one.after)} since {_when(one)}" for one in in_effect)
-    lines = [f"In effect of these: {holds or 'none'}.", f"Settings: {tuning.words(settings)}."]
+    first = (
+        f"In effect of these: {holds or 'none'}." if rows else "No decision yet: orchwatch tune."
+    )
+    lines = [first, f"Settings: {tuning.words(settings)}."]
     if unreadable:
         lines.append(f"Skipped: {counted(unreadable, 'unreadable line')} of the log.")
     columns.sentences(lines, file)

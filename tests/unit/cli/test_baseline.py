@@ -62,6 +62,47 @@ def test_a_slowdown_of_a_fifth_is_a_regression_and_exit_code_3(
     assert 0 < change["low"] < change["change"] < change["high"]
 
 
+@pytest.mark.parametrize("output", ["table", "json", "md"])
+@pytest.mark.parametrize(("before", "after"), [(50, 0), (1, 1), (2, 50)])
+def test_where_nothing_can_be_compared_the_check_has_failed(
+    before: int, after: int, output: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (result,) = run(1, STEADY).results
+    kept(home, STEADY[:before])
+    assert main(["baseline", "save", "main"]) == 0
+    less = replace(result, samples_s=tuple(STEADY[:after]))
+    kept(home, STEADY, results=(less, replace(result, operation="other")))
+    capsys.readouterr()
+    assert main(["baseline", "compare", "main", "--format", output]) == 3
+    out, err = capsys.readouterr()
+    assert "other" in out
+    assert err == "orchwatch: baseline compare: nothing could be compared: no data on both sides\n"
+
+
+def test_a_run_in_which_nothing_succeeded_is_no_baseline(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (result,) = run(1, STEADY).results
+    kept(home, STEADY, results=(replace(result, samples_s=(), errors={"no luck": 5}),))
+    assert main(["baseline", "save", "main"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("has succeeded")
+    assert main(["baseline", "show", "main"]) == 1
+
+
+def test_a_run_against_itself_is_said_to_be_no_comparison(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    note = "Both are the same measurement: nothing was benchmarked in between."
+    kept(home, STEADY)
+    assert main(["baseline", "save", "main"]) == 0
+    assert main(["baseline", "compare", "main"]) == 0
+    assert note in capsys.readouterr().out
+    kept(home, STEADY, at="2026-12-01T12:00:00.000Z")
+    assert main(["baseline", "compare", "main"]) == 0
+    assert note not in capsys.readouterr().out
+
+
 def test_markdown_is_a_table_whatever_an_operation_is_called(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -109,6 +109,11 @@ def test_a_cache_that_is_far_too_small_grows_and_undo_takes_it_back(
     )
 
 
+def test_a_log_without_decisions_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["tune", "log"]) == 0
+    assert capsys.readouterr().out.startswith("No decision yet: orchwatch tune.\nSettings: ")
+
+
 def test_good_settings_stay_as_they_are(
     own: Path, home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

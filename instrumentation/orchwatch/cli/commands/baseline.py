@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         description="Against a baseline: the newest benchmark run, or recorded operations where it"
         " holds such. Exit code 3 on a regression: a median that is more than a tenth longer, with"
         " the whole interval (99 %%, and the machine's noise added) above 0; or more failures than"
-        " chance gives.",
+        " chance gives; or where there is too little of every operation.",
     )
     compare.add_argument("name", nargs="?", metavar="NAME", help="the baseline")
     compare.add_argument(
@@ -89,7 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     Raises:
         UsageError: The words do not fit.
-        CheckFailedError: Something became slower.
+        CheckFailedError: Something became slower, or nothing can be compared.
     """
     from orchwatch.recording.home import home  # noqa: PLC0415 - slow, see `commands`
 
@@ -105,6 +105,8 @@ def _save(arguments: argparse.Namespace, home: Path) -> int:
         raise UsageError(f"baseline save: {given[0]} goes with --recorded")
     kind = baselines.RECORDED if arguments.recorded else baselines.BENCHMARK
     side = _recorded(arguments, home) if arguments.recorded else baselines.of_run(_newest(home)[0])
+    if not any(one.count for one in side.measurements):
+        raise OrchwatchError(f"baseline save: nothing in {safe(side.words)} has succeeded")
     saved = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
     replaced = arguments.name in baselines.names(home)
     baseline = baselines.Baseline(name=arguments.name, kind=kind, side=side, saved=saved)
@@ -165,6 +167,8 @@ def _compare(arguments: argparse.Namespace, home: Path) -> int:
     if compared.regressions:
         names = ", ".join(safe(change.operation) for change in compared.regressions)
         raise CheckFailedError(f"baseline compare: regression of {names}")
+    if all(change.verdict == "unknown" for change in compared.changes):
+        raise CheckFailedError("baseline compare: nothing could be compared: no data on both sides")
     return 0
 
 

@@ -139,6 +139,13 @@ COMPONENTS = (
         binaries=("dashboard-linter",),
         serves=False,
     ),
+    Component(
+        name="helm",
+        requires="helm.sh/helm/v4",
+        packages=("helm.sh/helm/v4/cmd/helm",),
+        binaries=("helm",),
+        serves=False,
+    ),
 )
 
 

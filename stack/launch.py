@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import subprocess
+import tomllib
 import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING, Final
@@ -34,6 +35,10 @@ _STUCK: Final = b"no round"
 _TEMPO_MEMORY: Final = "800MiB"
 # Loopback needs no proxy, whatever the shell says.
 _OPENER: Final = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+# Which agents' sessions are read from files.
+_MAPPING: Final = ROOT / "instrumentation" / "orchwatch" / "semconv" / "mapping.toml"
+_COUNTED: Final = "ORCHWATCH_OTLP_COUNTED"
+_INTERNAL: Final = "ORCHWATCH_OTLP_INTERNAL"
 _ALERTMANAGER_CONFIG: Final = ROOT / "alertmanager" / "alertmanager.yml"
 
 
@@ -41,12 +46,29 @@ def check(component: str, binaries: Mapping[str, Path]) -> None:
     """Whether a component has what it needs.
 
     Raises:
-        StackError: Its program is missing, or its config has a mistake.
+        StackError: Its program is missing, or its config or a setting of it has a mistake.
     """
+    if component == "collector":
+        _refuse_settings()
     if component == MONITOR and not _ORCHWATCH.exists():
         raise StackError(f"{_ORCHWATCH} is missing (run `make setup`)")
     if component == "alertmanager":
         _refuse_config(_ALERTMANAGER_CONFIG, binaries["amtool"])
+
+
+def _refuse_settings() -> None:
+    """The Collector would take an agent's name that it does not know for nothing."""
+    counted, internal = os.environ.get(_COUNTED, ""), os.environ.get(_INTERNAL, "")
+    emitters = tomllib.loads(_MAPPING.read_text())["emitters"]
+    known = [one["name"] for one in emitters if one.get("reader")]
+    for name in counted.replace(",", " ").split():
+        if name not in known:
+            raise StackError(
+                f"{_COUNTED}={counted}: {name} is no agent whose files are read, "
+                f"as {', '.join(known)} are"
+            )
+    if internal not in {"", "drop", "keep"}:
+        raise StackError(f"{_INTERNAL}={internal}: neither drop nor keep")
 
 
 def make_access(layout: Layout) -> None:

@@ -7,12 +7,13 @@ are flattened to a line a span; long texts are cut.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from pathlib import Path
+from typing import Any, NamedTuple
 
 Json = dict[str, Any]
+
+DATA = Path(__file__).parents[1] / "data" / "otlp"
+"""The recordings, by the agent's name."""
 
 _KINDS = {"SPAN_KIND_INTERNAL": 1, "SPAN_KIND_SERVER": 2, "SPAN_KIND_CLIENT": 3}
 _STATUSES = {"STATUS_CODE_OK": 1, "STATUS_CODE_ERROR": 2}

@@ -9,11 +9,10 @@ import time
 import uuid
 from collections import Counter
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from tests.stack.agents_otlp import Recording, recording
+from tests.stack.agents_otlp import DATA, Recording, recording
 from tests.stack.conftest import DURATION, counted, eventually, get, running, samples, selector
 from tests.stack.test_native_stack import attributes, post, spans_of, text
 
@@ -29,7 +28,6 @@ Json = dict[str, Any]
 # One worker, one stack.
 pytestmark = pytest.mark.xdist_group("agents over otlp")
 
-DATA = Path(__file__).parents[1] / "data" / "otlp"
 AGENTS = sorted(path.stem for path in DATA.glob("*.jsonl"))
 # Calls of tools that are not there: some agents have no span for them.
 NOT_THERE = {"gemini-cli": "no_such_tool", "opencode": "no_such_tool", "qwen-code": "no_such_tool"}

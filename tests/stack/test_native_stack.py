@@ -435,6 +435,31 @@ def test_a_port_variable_that_is_no_port_is_named(tmp_path: Path) -> None:
     assert done.stderr == "error: ORCHWATCH_PROMETHEUS_PORT=70000: not a port number\n"
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "wrong"),
+    [
+        ("ORCHWATCH_OTLP_COUNTED", "codex, gemini", "gemini is no agent whose files are read"),
+        ("ORCHWATCH_OTLP_COUNTED", 'codex"', 'codex" is no agent whose files are read'),
+        ("ORCHWATCH_OTLP_INTERNAL", "all", "neither drop nor keep"),
+    ],
+)
+def test_a_setting_of_the_collectors_that_means_nothing_is_named(
+    tmp_path: Path, variable: str, value: str, wrong: str
+) -> None:
+    ports = Ports.free()
+    done = subprocess.run(
+        [sys.executable, NATIVE, "up"],
+        env={**environment(tmp_path, ports), variable: value},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith(f"error: {variable}={value}: {wrong}")
+    assert not Stack(tmp_path, ports).running()
+
+
 def test_two_servers_on_one_port_are_one_line_that_names_both_variables(tmp_path: Path) -> None:
     ports = dataclasses.replace(Ports.free(), prometheus=7319, monitor=7319)
     up = native("up", tmp_path, ports)

@@ -9,7 +9,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
-from tests.stack.conftest import DURATION, eventually, get, run, samples, selector
+from tests.stack.agents_otlp import DATA, recording
+from tests.stack.conftest import DURATION, eventually, get, run, samples, search, selector
 from tests.stack.test_native_stack import post, span, spans_of, text
 from tests.stack.test_sdk_over_otlp import otlp_environment
 
@@ -277,6 +278,31 @@ def test_what_was_said_is_nowhere(stack: Stack, sent: Sent) -> None:
     labels = samples(stack, f"{{service_name={json.dumps(sent.service)}}}")
     labels += samples(stack, f"target_info{{job={json.dumps(sent.service)}}}")
     assert SAID not in json.dumps(labels)
+
+
+@pytest.mark.parametrize(
+    ("agent", "counted"),
+    [("codex", {}), ("copilot-cli", {}), ("gemini-cli", {(semconv.API_ERROR, "ApiError"): 1})],
+)
+def test_what_an_agent_sends_whose_files_are_read_is_stored_and_not_counted(
+    stack: Stack, agent: str, counted: dict[tuple[str, str], int]
+) -> None:
+    """But for what no file tells."""
+    found = recording(DATA / f"{agent}.jsonl")
+    for message in found.requests:
+        post(f"{stack.otlp_http_url}/v1/traces", message)
+    (session, *_) = sorted(found.sessions)
+    own = f'{{ resource.service.name = "{agent}" && span.session.id = "{session}" }}'
+    then = int(found.spans[0]["startTimeUnixNano"]) // 10**9
+    around = {"start": then - 86400, "end": then + 86400}
+    assert eventually(lambda: search(stack, own, **around))
+    # What would count them had seen them before those that come later.
+    send(stack, "old names", "http", f"after {agent}")
+    later = WAYS["old names"].operations
+    assert eventually(lambda: operations(stack, f"after {agent}") == later)
+    assert operations(stack, agent) == counted
+    named = f'{{ resource.service.name = "{agent}" && span.orchestration.operation.name != "" }}'
+    assert bool(search(stack, named, **around)) == bool(counted)
 
 
 ODD: dict[str, Json] = {

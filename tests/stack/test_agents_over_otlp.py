@@ -270,3 +270,71 @@ def test_gemini_clis_processes_are_apart_under_bounded_labels(stack: Stack) -> N
     told = json.dumps(samples(stack, '{job="gemini-cli"}'))
     assert "said so" not in told
     assert not [session for session in sessions if session in told]
+
+
+def event(name: str, **told: Json) -> Json:
+    """An event as such an agent sends it: what it is called is one of its attributes."""
+    own = {key.replace("__", "."): value for key, value in told.items()}
+    said = {"arguments": text("said so"), "error": text("said so")}
+    values = attributes({"event.name": text(name), **own, **said})
+    return {"timeUnixNano": str(time.time_ns()), "body": text("said so"), "attributes": values}
+
+
+@pytest.mark.parametrize(
+    ("service", "metric", "events", "counts"),
+    [
+        (
+            "codex_exec",
+            "codex_event_count_total",
+            [
+                event("codex.api_request", http__response__status_code={"intValue": "500"}),
+                event("codex.api_request", http__response__status_code={"intValue": "200"}),
+                event("codex.tool_result", success=text("false")),
+                event("codex.tool_result", success=text("false")),
+            ],
+            {
+                ("codex.api_request", "500", ""): 1,
+                ("codex.api_request", "200", ""): 1,
+                ("codex.tool_result", "", "false"): 2,
+            },
+        ),
+        (
+            "gemini-cli",
+            "gemini_cli_event_count_total",
+            [
+                event("gemini_cli.api_error", status_code={"intValue": "503"}),
+                event("gemini_cli.tool_call", success={"boolValue": False}),
+            ],
+            {("gemini_cli.api_error", "503", ""): 1, ("gemini_cli.tool_call", "", "false"): 1},
+        ),
+        (
+            "qwen-code",
+            "qwen_code_event_count_total",
+            [event("qwen-code.api_error", status_code={"intValue": "400"})],
+            {("qwen-code.api_error", "400", ""): 1},
+        ),
+    ],
+)
+def test_events_are_counted_by_what_they_came_to(
+    stack: Stack,
+    service: str,
+    metric: str,
+    events: list[Json],
+    counts: dict[tuple[str, str, str], int],
+) -> None:
+    about = {"attributes": attributes({"service.name": text(service)})}
+    scopes = [{"logRecords": events}]
+    post(
+        f"{stack.otlp_http_url}/v1/logs",
+        {"resourceLogs": [{"resource": about, "scopeLogs": scopes}]},
+    )
+
+    def counted_events() -> dict[tuple[str, str, str], float]:
+        found: dict[tuple[str, str, str], float] = {}
+        for labels, value in samples(stack, metric):
+            status = labels.get("http_response_status_code") or labels.get("status_code") or ""
+            found[labels["event_name"], status, labels.get("success", "")] = value
+        return found
+
+    assert eventually(lambda: counted_events() == counts), counted_events()
+    assert "said so" not in json.dumps(samples(stack, metric))

@@ -78,9 +78,10 @@ class _Process:
 class Gateway(_Process):
     """collector/gateway.yaml in front of a stack's Prometheus and Tempo."""
 
-    def __init__(self, home: Path, stack: Stack) -> None:
+    def __init__(self, home: Path, stack: Stack, name: str = "gateway") -> None:
         super().__init__(home)
         self.stack = stack
+        self.name = name
         self.tokens = str(home / "tokens")
         self.certificate = home / "tls" / "tls.crt"
         make_certificate(home / "tls")
@@ -93,6 +94,7 @@ class Gateway(_Process):
     def start(self) -> None:
         environment = {
             **os.environ,
+            "ORCHWATCH_GATEWAY_ID": self.name,
             "ORCHWATCH_GATEWAY_HOST": HOST,
             "ORCHWATCH_GATEWAY_PORT": str(self.ports.collector_otlp_http),
             "ORCHWATCH_GATEWAY_OWN_PORT": str(self.ports.collector_otlp_grpc),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import signal
 import ssl
 import time
+import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from native import Stack
 
 WITHIN_S = 120.0
+# What docs/fleet.md says.
+MOST_BYTES = 20 * 1024 * 1024
 COUNT = f"{DURATION}_count"
 
 
@@ -231,6 +235,62 @@ def test_a_token_is_changed_without_a_gap(
     assert eventually(lambda: counted(stack, service="fleet-rotated") == 20, WITHIN_S)
     assert not one.dropped("traces", 1)
     assert not one.dropped("metrics", 1)
+
+
+@pytest.mark.timeout(900)
+def test_what_two_gateways_were_sent_adds_up_though_a_machine_changes_between_them(
+    stack: Stack, gateway: Gateway, machines: tuple[Machine, Machine], tmp_path: Path
+) -> None:
+    second = Gateway(tmp_path / "second", stack, "second")
+    second.start()
+    try:
+        joined(gateway, *machines)
+        for machine in machines:
+            machine.record("fleet-two", 10)
+        assert eventually(lambda: counted(stack, service="fleet-two") == 20, WITHIN_S)
+        moved, _ = machines
+        moved.end(signal.SIGTERM)
+        joined(second, moved)
+        for machine in machines:
+            machine.record("fleet-two", 10)
+        assert eventually(lambda: counted(stack, service="fleet-two") == 40, WITHIN_S)
+    finally:
+        second.end()
+    by_gateway = f"sum by (instance) ({COUNT}{selector(service='fleet-two')})"
+    found = {labels["instance"]: count for labels, count in samples(stack, by_gateway)}
+    assert found == {"gateway": 30, "second": 10}
+
+
+def answered(gateway: Gateway, token: str, body: bytes, *, packed: bool) -> int:
+    """The status of an answer, 0 where the connection was closed while the body was sent."""
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    request = urllib.request.Request(
+        f"{gateway.url}/v1/metrics",
+        gzip.compress(body) if packed else body,
+        {**headers, "Content-Encoding": "gzip"} if packed else headers,
+    )
+    trusted = ssl.create_default_context(cafile=str(gateway.certificate))
+    try:
+        with urllib.request.urlopen(request, context=trusted) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        error.close()
+        return error.code
+    except OSError:
+        return 0
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_request_beyond_the_bound_is_refused_and_the_next_one_is_taken(
+    packed: bool, gateway: Gateway
+) -> None:
+    token = tokens.add(gateway.tokens, "flood").token
+    assert eventually(lambda: taken(gateway, token))
+    short, long = (added("x" * length, time.time_ns()) for length in (20, MOST_BYTES))
+    assert answered(gateway, token, short, packed=packed) == 200
+    assert answered(gateway, token, long, packed=packed) in (0, 400, 413)
+    assert answered(gateway, token, short, packed=packed) == 200
 
 
 @pytest.mark.timeout(300)

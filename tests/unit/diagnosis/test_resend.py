@@ -69,6 +69,23 @@ def test_what_is_sent_again_is_counted_once_and_history_stays_history(
         assert found.count == 1
 
 
+def test_what_was_never_counted_is_sent_again_to_be_counted(
+    home: Path, record: Record, lines: Callable[[str], tuple[list[Any], int]]
+) -> None:
+    record(trace_id=TRACE, span_id="00ad6b7169203331")
+    record(trace_id=TRACE, span_id="00ad6b7169203332", family=spool.UNDELIVERED)
+    record(trace_id=TRACE, span_id="00ad6b7169203333", family=spool.HISTORY)
+    before = {family: len(lines(family)[0]) for family in spool.FAMILIES[:3]}
+    with Store(home) as store:
+        every = [(TRACE, f"00ad6b716920333{number}") for number in (1, 2, 3)]
+        assert resend.resend(store, every, counted=True) == 3
+        store.refresh()
+        # Here it is one operation still.
+        assert store.query("SELECT count(DISTINCT (trace_id, span_id)) FROM span") == [(3,)]
+    after = {family: len(lines(family)[0]) for family in spool.FAMILIES[:3]}
+    assert after == {family: number + 1 for family, number in before.items()}
+
+
 def test_a_span_that_is_compacted_can_still_be_sent_again(
     home: Path, record: Record, monkeypatch: pytest.MonkeyPatch
 ) -> None:

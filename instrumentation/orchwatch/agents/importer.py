@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 from collections import Counter
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _LINES_PER_PASS = 200  # at what is complete
 _SPANS_PER_WRITE = 1000
 _BYTES_PER_WRITE = 32 * 1024 * 1024
+_COLLECT_EVERY = 50_000  # objects
 
 
 @dataclass
@@ -118,12 +120,18 @@ def import_sessions(
     new_spans = NewSpans()
     recorded = {int(span_id, 16) for family in FAMILIES for span_id in span_ids(family)}
     claims = StoredClaims()
+    gc.collect()
+    gc.freeze()
+    limits = gc.get_threshold()
+    gc.set_threshold(_COLLECT_EVERY, *limits[1:])  # records are in no circle
     try:
         for reader, session in sessions:
             _SessionImport(
                 reader, session, record, claims, recorded, new_spans, summary, progress
             ).run()
     finally:
+        gc.set_threshold(*limits)
+        gc.unfreeze()
         claims.close()
     summary.failed = +summary.failed
     summary.skipped = +summary.skipped

@@ -179,7 +179,7 @@ def test_the_json_document_is_what_others_build_on() -> None:
     found = json.loads(file.getvalue())
     assert list(found) == [
         *("schema_version", "operations", "levels", "as_of", "since", "earlier", "later"),
-        *("metrics", "elsewhere"),
+        *("metrics", "elsewhere", "phases"),
     ]
     assert list(found["operations"]["state.query"]) == [
         "count",

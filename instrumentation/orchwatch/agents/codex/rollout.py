@@ -140,12 +140,13 @@ class Rollout(RecordReader):
         return reader(payload, self._common(payload, at))
 
     def _is_of_parent(self, record: dict[str, Any]) -> bool:
-        if count(record.get("ordinal")) < self._state["skip"]:
+        state = self._state
+        if state["skip"] and count(record.get("ordinal")) < state["skip"]:
             return True
-        payload = mapping(record.get("payload"))
+        payload = record["payload"]
         if payload.get("type") in _STARTED:  # where the parent's history ends, this thread's begins
-            self._state["copying"] = _is_older(text(payload.get("turn_id")), self._thread)
-        return bool(self._state["copying"])
+            state["copying"] = _is_older(text(payload.get("turn_id")), self._thread)
+        return bool(state["copying"])
 
     def _common(self, payload: dict[str, Any], at: int) -> dict[str, Any]:
         """The members of the facts of a record."""

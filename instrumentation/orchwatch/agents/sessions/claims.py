@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 _NAME = "claude-messages.sqlite"
 _DIGEST_BYTES = 8
 _WAIT_S = 10.0
+_MAX_KEYS = 100_000
 _MARK = b""  # a span has no owner
 
 
@@ -133,6 +134,10 @@ class StoredClaims(Claims):
         except (OSError, sqlite3.Error) as error:
             opened.close()
             raise OrchwatchError(f"{self._path}: {error}") from None
+        # What is stored, as long as it is not too much: most of what is asked for is not there.
+        self._keys: set[bytes] | None = set()
+        self._seen: tuple[int, int] | None = None  # how the log of writes looked then
+        self._version = -1
 
     def keep(self) -> None:
         """Stores what was claimed; call it before any span that follows from it is written.
@@ -146,6 +151,8 @@ class StoredClaims(Claims):
             self._insert(self._held)
         except (sqlite3.Error, OSError) as error:
             raise OrchwatchError(f"{self._path}: {error}") from None
+        if self._keys is not None:
+            self._keys.update(self._held)
         self._held = {}
 
     def close(self) -> None:
@@ -159,12 +166,34 @@ class StoredClaims(Claims):
 
     def _stored(self, key: bytes) -> bytes | None:
         try:
+            if not self._may_hold(key):
+                return None
             row = self._connection.execute("SELECT owner FROM claim WHERE message = ?", [key])
             found = row.fetchone()
-        except sqlite3.Error:  # taken for unclaimed: the caller goes on
+        except (OSError, sqlite3.Error):  # taken for unclaimed: the caller goes on
             losses.count("internal_error")
             return None
         return found[0] if found else None
+
+    def _may_hold(self, key: bytes) -> bool:
+        """Whether a key may be stored, whoever has stored it."""
+        if self._keys is None:
+            return True
+        status = os.stat(f"{self._path}-wal")
+        look = (status.st_size, status.st_mtime_ns)
+        if look != self._seen:
+            self._seen = look
+            (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+            if version != self._version:  # another process has written
+                self._version = version
+                found = self._connection.execute(
+                    "SELECT message FROM claim LIMIT ?", [_MAX_KEYS + 1]
+                )
+                self._keys = {one for (one,) in found}
+            if len(self._keys) > _MAX_KEYS:
+                self._keys = None
+                return True
+        return key in self._keys
 
 
 def _digest(text: str) -> bytes:

@@ -38,6 +38,8 @@ def text(value: object) -> str:
     """
     if not isinstance(value, str):
         return ""
+    if value.isascii():  # as nearly all
+        return value[:_MAX_LENGTH]
     return value[:_MAX_LENGTH].encode("utf-8", "replace").decode()
 
 
@@ -61,6 +63,8 @@ def word(value: object) -> str:
 
 def count(value: object) -> int:
     """A whole number of 0 or more."""
+    if type(value) is int and 0 <= value <= _MAX_COUNT:
+        return value
     if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
         return 0
     return int(min(value, _MAX_COUNT))

@@ -7,6 +7,7 @@ change: stored traces and an import that runs again depend on them.
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 _TRACE_DIGITS = 32
 _SPAN_DIGITS = 16
@@ -57,6 +58,7 @@ def event(kind: str, session_id: str, record_id: str) -> str:
     return _span(kind, session_id, record_id)
 
 
+@lru_cache(maxsize=4096)  # a call's is asked for at its start, at its end, and as it is written
 def _span(*parts: str) -> str:
     return _digest(*parts)[:_SPAN_DIGITS]
 

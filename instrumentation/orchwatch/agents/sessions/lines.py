@@ -120,12 +120,15 @@ class LineFile:
 
 def merged(files: Sequence[Source]) -> Iterator[int]:
     """The index of the file whose line is next in time; the caller must `take` it."""
+    if len(files) == 1:
+        while files[0].peek():
+            yield 0
+        return
     waiting = []
     for index, file in enumerate(files):
         if file.peek():
             waiting.append((file.time_ns, index))
-            if len(files) > 1:
-                file.close()
+            file.close()
     heapq.heapify(waiting)
     while waiting:
         _, index = waiting[0]

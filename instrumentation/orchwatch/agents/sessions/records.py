@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections import Counter
 
+# As `json.loads` without finding out the encoding, and twice where it begins and ends.
+_SCAN = json.JSONDecoder().scan_once
+_WHITE = " \t\r\n"
 _DECODER = json.JSONDecoder(strict=False)  # a control character in a string does no harm
 _START = re.compile(r'\{\s*"')
 _BLANK = re.compile(r"[\s\0]*")
@@ -29,8 +32,11 @@ def parse(line: bytes, skipped: Counter[str]) -> list[dict[str, Any]]:
         skipped: Counts what could not be read, by reason.
     """
     try:
-        found = json.loads(line)
-    except (ValueError, RecursionError):
+        text = line.decode("utf-8", "surrogatepass")
+        found, end = _SCAN(text, 0)
+    except (ValueError, StopIteration, RecursionError):
+        return _salvaged(line, skipped)
+    if end < len(text) and text[end:].strip(_WHITE):
         return _salvaged(line, skipped)
     if isinstance(found, dict):
         return [found]

@@ -6,10 +6,12 @@ import gc
 import os
 import time
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchwatch import semconv
+from orchwatch.agents.registry import guarded
 from orchwatch.agents.sessions.assembler import SILENCE_S, Assembler
 from orchwatch.agents.sessions.claims import StoredClaims
 from orchwatch.agents.sessions.facts import ClientLost
@@ -55,6 +57,7 @@ class Summary:
         read_bytes: How much was read.
         slowest_ns: How long the slowest turn took, 0 where there is none.
         slowest_trace: Its trace.
+        left_out: Sessions on which another package's reader failed, by what it raised.
     """
 
     sessions: int = 0
@@ -75,6 +78,7 @@ class Summary:
     read_bytes: int = 0
     slowest_ns: int = 0
     slowest_trace: str = ""
+    left_out: Counter[str] = field(default_factory=Counter)
 
     def add(self, spans: Sequence[Span]) -> None:
         """Counts finished spans."""
@@ -126,9 +130,12 @@ def import_sessions(
     gc.set_threshold(_COLLECT_EVERY, *limits[1:])  # records are in no circle
     try:
         for reader, session in sessions:
-            _SessionImport(
-                reader, session, record, claims, recorded, new_spans, summary, progress
-            ).run()
+            failed: list[str] = []
+            with guarded(reader, failed):
+                _SessionImport(
+                    reader, session, record, claims, recorded, new_spans, summary, progress
+                ).run()
+            summary.left_out.update(failed)
     finally:
         gc.set_threshold(*limits)
         gc.unfreeze()
@@ -160,7 +167,7 @@ class _SessionImport:
         self._new_spans = new_spans
         self._summary = summary
         self._progress = progress
-        self._seen = record.session(session.session_id)
+        self._seen = record.session(reader.name, session.session_id)
         self._assembler = Assembler(claims=claims, provider=reader.provider)
         self._spans: list[Span] = []
         self._clock_ns = 0  # the latest time in the files
@@ -207,9 +214,15 @@ class _SessionImport:
 
     def _read(self) -> bool:
         """Whether all that is there could be read; what could not may be later."""
+        with ExitStack() as opened:
+            return self._read_all(opened)
+
+    def _read_all(self, opened: ExitStack) -> bool:
         found = self._session.files
         skipped: Counter[str] = Counter()
         files = [self._reader.source(file, skipped) for file in found]
+        for file in files:
+            opened.callback(file.close)
         readers = [self._reader.file_reader(self._session, file, self._claims) for file in found]
         for number, index in enumerate(merged(files), 1):
             records, read_bytes = files[index].take()
@@ -227,8 +240,6 @@ class _SessionImport:
         for reader in readers:
             skipped += reader.skipped
         self._summary.skipped += skipped
-        for file in files:
-            file.close()
         if is_unread(+skipped):
             return False
         version = next((one.version for one in reversed(readers) if one.version), "")
@@ -252,7 +263,8 @@ class _SessionImport:
         self._claims.keep()
         spans = list(new.values())
         lines = encode(spans, self._reader.name)
-        self._record.keep(self._session.session_id, self._seen, new, lines)
+        who = self._reader.name, self._session.session_id
+        self._record.keep(*who, self._seen, new, lines)
         self._new_spans.skip(spool.HISTORY, sum(map(len, lines)))
         self._summary.add(spans)
         self._summary.read_bytes += self._unkept_bytes

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from orchwatch.agents.reader import session_files
+from orchwatch.agents.reader import OF_NO_SESSION, session_files, why_strange
 from orchwatch.agents.registry import guarded, written_ns
 from orchwatch.agents.sessions.claims import Claims
 from orchwatch.agents.sessions.import_record import imported
@@ -36,6 +36,7 @@ class Kept:
         latest_ns: When the last one was written to, Unix nanoseconds; 0 where there is none.
         version: The agent's version, as that one says; empty where it does not.
         strange: Files among them that are no session's.
+        unreadable: What could not be read, by reason.
         imported: How many sessions were imported, gone ones too.
         skipped: Lines of those that were passed over, by reason.
     """
@@ -48,6 +49,7 @@ class Kept:
     latest_ns: int
     version: str
     strange: int
+    unreadable: Counter[str]
     imported: int
     skipped: Counter[str]
 
@@ -74,6 +76,7 @@ def _kept(reader: Reader, records: list[About]) -> Kept:
     paths = {file.path for session in sessions for file in session.files}
     latest = max(sessions, key=written_ns, default=None)
     skipped: Counter[str] = Counter()
+    reasons = Counter(map(why_strange, strange))
     for about in records:
         skipped.update(about.skipped)
     return Kept(
@@ -84,7 +87,8 @@ def _kept(reader: Reader, records: list[About]) -> Kept:
         size_bytes=sum(map(size_bytes, paths)),
         latest_ns=written_ns(latest) if latest else 0,
         version=_version(reader, latest) if latest else "",
-        strange=len(strange),
+        strange=reasons.pop(OF_NO_SESSION, 0),
+        unreadable=reasons,
         imported=len(records),
         skipped=skipped,
     )

@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from orchwatch.agents.sessions.facts import Fact
 
 
+OF_NO_SESSION = "file of no session"
+"""Why a file that can be read is left out."""
+
+
 @dataclass(frozen=True)
 class SessionFile:
     """One file, or a session's part of a database.
@@ -206,4 +210,4 @@ def why_strange(path: str) -> str:
             databases.rows(path, "SELECT 1 FROM sqlite_master LIMIT 1")
         except (OSError, sqlite3.Error):
             return "unreadable database"
-    return "file of no session"
+    return OF_NO_SESSION

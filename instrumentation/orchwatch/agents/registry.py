@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from orchwatch.agents.reader import Reader, RecordedSession, session_files
 from orchwatch.agents.sessions.fields import text
-from orchwatch.errors import UsageError
+from orchwatch.errors import OrchwatchError, UsageError
 from orchwatch.recording.safe_text import safe
 
 if TYPE_CHECKING:
@@ -115,6 +115,8 @@ def guarded(reader: Reader, broken: list[str] | None) -> Iterator[None]:
     """What another package's reader raises in it ends it, and becomes a line of `broken`."""
     try:
         yield
+    except OrchwatchError:
+        raise  # what is wrong is not the reader
     except Exception as error:
         if broken is None or reader.name in _BUILT_IN:
             raise

@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from orchwatch.units import counted
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -35,6 +37,9 @@ def add(found: Sequence[Found], strange: Sequence[str], layout: str) -> None:
     total_bytes = sum(size_bytes(file.path) for one in found for file in one.session.files)
     with ProgressBar(sys.stderr, total_bytes) as bar, ImportRecord(_say_waiting) as record:
         summary = importer.import_sessions(found, record, bar.advance)
+    for line, number in summary.left_out.items():
+        sys.stderr.write(f"orchwatch: {counted(number, 'session')} left out: {line}\n")
+        summary.skipped["session that its reader failed on"] += number
     summary.skipped.update(map(why_strange, strange))
     shown = None
     if summary.start_ns is not None:

@@ -64,8 +64,10 @@ def _rows(one: Kept) -> list[tuple[str, str]]:
         tried = one.reader.knows
         note = f" (its reader was tried with {tried})" if tried not in ("", one.version) else ""
         rows.append(("version", safe(one.version) + note))
-    if one.strange:
-        rows.append(("others", f"{counted(one.strange, 'file')} of no session"))
+    others = [f"{counted(one.strange, 'file')} of no session"] if one.strange else []
+    others += [counted(number, why) for why, number in one.unreadable.most_common()]
+    if others:
+        rows.append(("others", ", ".join(others)))
     rows.append(("imported", counted(one.imported, "session")))
     if one.skipped:
         rows.append(("passed over", _listed(one.skipped)))
@@ -99,6 +101,7 @@ def _as_dict(one: Kept) -> dict[str, Any]:
         "version": one.version or None,
         "tried_with": one.reader.knows or None,
         "strange_files": one.strange,
+        "unreadable": dict(one.unreadable.most_common()),
         "imported": one.imported,
         "skipped": dict(one.skipped.most_common()),
     }

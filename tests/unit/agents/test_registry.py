@@ -192,6 +192,101 @@ def test_a_reader_that_fails_is_named_and_the_others_read_on(
     assert "it has no name" in capsys.readouterr().out
 
 
+READING = """
+from other_agent import Mine, _Log
+
+
+class _Fails(_Log):
+    def read_record(self, record):
+        if record["kind"] == "answer":
+            raise KeyError("no \\x1b[31mluck")
+        return super().read_record(record)
+
+
+class Fails(Mine):
+    name, title, suffixes = "fails", "Fails", (".fails",)
+
+    def find(self, paths):
+        own = [path for path in paths if path.endswith(".fails")]
+        found, _ = super().find([path.replace(".fails", ".mine") for path in own])
+        return found, [path for path in paths if path not in own]
+
+    def file_reader(self, session, file, claims, state=None):
+        return _Fails(session.session_id)
+
+
+class Twin(Mine):
+    name, title, suffixes = "twin", "Twin", (".twin",)
+
+    def find(self, paths):
+        own = [path for path in paths if path.endswith(".twin")]
+        found, _ = super().find([path.replace(".twin", ".mine") for path in own])
+        return found, [path for path in paths if path not in own]
+"""
+
+
+def register(package: Path, *names: str) -> None:
+    (package / "reading_agent.py").write_text(READING)
+    points = "".join(f"{name.lower()} = reading_agent:{name}\n" for name in names)
+    (package / "other_agent-1.0.dist-info" / "entry_points.txt").write_text(
+        f"[orchwatch.agents]\nmine = other_agent:Mine\n{points}"
+    )
+
+
+def test_a_reader_that_fails_while_it_reads_costs_its_own_sessions_alone(
+    package: Path, log: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    register(package, "Fails")
+    for name in ("a.fails", "b.fails"):
+        (log.parent / name).write_text("")
+        (log.parent / name.replace(".fails", ".mine")).write_text(log.read_text())
+    paths = [str(log.parent / name) for name in ("a.fails", "b.fails", log.name)]
+    for expected in (1, 0):  # tried again, as nothing of them was taken in
+        assert main(["import", *paths, "--format", "json"]) == 0
+        output = capsys.readouterr()
+        added = json.loads(output.out)
+        assert added["spans"] == expected
+        assert added["skipped"]["session that its reader failed on"] == 2
+        (line,) = output.err.splitlines()
+        assert line.startswith("orchwatch: 2 sessions left out: fails: KeyError: ")
+        assert "\x1b" not in line
+
+
+def test_two_agents_may_have_a_session_of_the_same_id(
+    package: Path, log: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each is read once, whichever was read last; what they say of themselves stays apart."""
+    register(package, "Twin")
+    (log.parent / "log.twin").write_text("")
+    paths = [str(log), str(log.parent / "log.twin")]
+    for unchanged in (0, 2, 2):
+        assert main(["import", *paths, "--format", "json"]) == 0
+        assert json.loads(capsys.readouterr().out)["unchanged"] >= unchanged
+    main(["doctor", "--format", "json"])
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
+    for agent in ("mine", "twin"):
+        assert "1 session of " in checks[f"agent {agent}"]["found"]
+
+
+def test_what_an_earlier_version_noted_of_an_import_still_holds(
+    package: Path, log: Path, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It knew a session by its id alone."""
+    assert package.is_dir()
+    assert main(["import", str(log)]) == 0
+    with closing(sqlite3.connect(home / "claude-import.sqlite")) as connection, connection:
+        for table in ("seen", "written", "about"):
+            connection.execute(f"UPDATE {table} SET session = 's'")
+        connection.execute("PRAGMA user_version = 0")
+    capsys.readouterr()
+    for _ in range(2):
+        assert main(["import", str(log), "--format", "json"]) == 0
+        added = json.loads(capsys.readouterr().out)
+        assert (added["sessions"], added["unchanged"], added["spans"]) == (0, 1, 0)
+    with closing(sqlite3.connect(home / "claude-import.sqlite")) as connection:
+        assert connection.execute("SELECT session FROM about").fetchall() == [("mine/s",)]
+
+
 def test_half_a_character_in_an_id_or_a_name_ends_no_import(
     package: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

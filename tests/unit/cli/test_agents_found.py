@@ -45,6 +45,21 @@ def test_what_is_found_where_is_listed(codex: Path, capsys: pytest.CaptureFixtur
     assert found["codex"]["skipped"] == {"unknown kind ?": 1}
 
 
+def test_what_cannot_be_read_is_not_taken_for_no_session(
+    codex: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = codex / "sessions" / "2026"
+    (folder / "notes.jsonl").write_text('{"a": 1}\n')
+    for name in ("gone", "loop"):
+        (folder / f"rollout-{name}.jsonl").symlink_to(f"rollout-{name}.jsonl")
+    assert main(["agents", "--found", "--format", "json"]) == 0
+    found = {one["agent"]: one for one in json.loads(capsys.readouterr().out)["found"]}
+    mine = found["codex"]
+    assert (mine["strange_files"], mine["unreadable"]) == (1, {"unreadable file": 2})
+    assert main(["agents", "--found"]) == 0
+    assert "others      1 file of no session, 2 unreadable files\n" in capsys.readouterr().out
+
+
 @pytest.mark.usefixtures("codex")
 def test_it_fits_a_terminal_and_obeys_nothing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

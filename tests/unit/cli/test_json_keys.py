@@ -51,7 +51,7 @@ SESSIONS = Path(__file__).parents[2] / "data" / "claude"
 # Keys of these are names of what was measured.
 MAPS = {
     "operations", "levels", "metrics", "attributes", "resource", "emitted", "dropped", "uncounted",
-    "forgotten", "surplus", "tools", "failed_tools", "skipped", "settings",
+    "forgotten", "surplus", "tools", "failed_tools", "skipped", "settings", "unreadable",
 }  # fmt: skip
 _SHORT = ("--component", "event", "--concurrent", "1", "--rate", "0")
 # What is asked besides, one after the other: some keys are there only then.

@@ -41,6 +41,15 @@ CREATE TABLE IF NOT EXISTS pending (segment INTEGER, "offset" INTEGER, lines BLO
 """
 
 
+_VERSION = 1
+# In this order: whose a session is stands in `about`, and Claude Code's once did not.
+_NAME_AGENT = """
+UPDATE {table} SET session = coalesce(
+    (SELECT agent FROM about AS whose WHERE whose.session = {table}.session), 'claude-code'
+) || '/' || session
+"""
+
+
 @dataclass
 class ImportedSession:
     """What was imported of a session.
@@ -112,6 +121,7 @@ class ImportRecord:
             # Survives a killed process, not a power failure: no more does the spool.
             self._connection.execute("PRAGMA synchronous = NORMAL")
             self._connection.executescript(_SCHEMA)
+            self._upgrade()
             self._recover()
         except (OSError, sqlite3.Error) as error:
             opened.close()
@@ -133,26 +143,38 @@ class ImportRecord:
     ) -> None:
         self._opened.close()
 
-    def session(self, session_id: str) -> ImportedSession:
-        """What was seen of a session."""
+    def session(self, agent: str, session_id: str) -> ImportedSession:
+        """What was seen of a session.
+
+        Args:
+            agent: The name of its reader.
+            session_id: Its id, which another agent's may have, too.
+        """
+        key = _key(agent, session_id)
         row = self._connection.execute(
-            "SELECT open, files FROM seen WHERE session = ?", [session_id]
+            "SELECT open, files FROM seen WHERE session = ?", [key]
         ).fetchone()
         if row is None:
             return ImportedSession(is_open=False, files={}, spans=set())
         spans: set[int] = set()
         for (ids,) in self._connection.execute(
-            "SELECT spans FROM written WHERE session = ?", [session_id]
+            "SELECT spans FROM written WHERE session = ?", [key]
         ):
             spans.update(array(_IDS, ids))
         return ImportedSession(is_open=bool(row[0]), files=json.loads(row[1]), spans=spans)
 
     def keep(
-        self, session_id: str, seen: ImportedSession, new: Iterable[int], lines: Sequence[bytes]
+        self,
+        agent: str,
+        session_id: str,
+        seen: ImportedSession,
+        new: Iterable[int],
+        lines: Sequence[bytes],
     ) -> None:
         """Appends spans to the spool and keeps what was seen, both or neither.
 
         Args:
+            agent: As for `session`.
             session_id: The session.
             seen: What was seen of it; its `spans` grow by the new ones.
             new: The ids of the spans.
@@ -161,16 +183,17 @@ class ImportRecord:
         Raises:
             OrchwatchError: The record or the spool cannot be written.
         """
+        key = _key(agent, session_id)
         try:
             execute = self._connection.execute
             execute("BEGIN IMMEDIATE")
             execute(
                 "INSERT OR REPLACE INTO seen VALUES (?, ?, ?)",
-                [session_id, seen.is_open, json.dumps(seen.files)],
+                [key, seen.is_open, json.dumps(seen.files)],
             )
             ids = array(_IDS, new)
             if ids:
-                execute("INSERT INTO written VALUES (?, ?)", [session_id, ids.tobytes()])
+                execute("INSERT INTO written VALUES (?, ?)", [key, ids.tobytes()])
                 seen.spans.update(ids)
             if lines:
                 execute("INSERT INTO pending VALUES (?, ?, ?)", [*_end(), b"".join(lines)])
@@ -189,7 +212,12 @@ class ImportRecord:
         try:
             self._connection.execute(
                 "INSERT OR REPLACE INTO about VALUES (?, ?, ?, ?)",
-                [session_id, about.agent, about.version, json.dumps(about.skipped)],
+                [
+                    _key(about.agent, session_id),
+                    about.agent,
+                    about.version,
+                    json.dumps(about.skipped),
+                ],
             )
         except sqlite3.Error as error:
             raise OrchwatchError(f"{self._path}: {error}") from None
@@ -198,6 +226,18 @@ class ImportRecord:
         if not spool.append(spool.HISTORY, b"".join(lines), len(lines)):
             raise OrchwatchError("the spool cannot be written; see orchwatch doctor")
         self._connection.execute("DELETE FROM pending")
+
+    def _upgrade(self) -> None:
+        """Names the agent in what an earlier version noted by a session's id alone."""
+        execute = self._connection.execute
+        if execute("PRAGMA user_version").fetchone()[0] >= _VERSION:
+            return
+        execute("BEGIN IMMEDIATE")
+        if execute("PRAGMA user_version").fetchone()[0] < _VERSION:
+            for table in ("seen", "written", "about"):
+                execute(_NAME_AGENT.format(table=table))
+            execute(f"PRAGMA user_version = {_VERSION}")
+        execute("COMMIT")
 
     def _recover(self) -> None:
         row = self._connection.execute('SELECT segment, "offset", lines FROM pending').fetchone()
@@ -208,6 +248,10 @@ class ImportRecord:
         if missing:
             self._append(missing)
         self._connection.execute("DELETE FROM pending")
+
+
+def _key(agent: str, session_id: str) -> str:
+    return f"{agent}/{session_id}"
 
 
 def _end() -> tuple[int, int]:

@@ -24,6 +24,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from orchwatch.agents.sessions import databases
@@ -107,7 +108,7 @@ class Reader:
         name: Its name in options and as the spans' `service.name`.
         title: Its name for people.
         provider: `gen_ai.provider.name` where a session does not say.
-        suffixes: How its files end.
+        suffixes: How its files end; with a `*` in it, what the whole name is like.
         knows: The newest version of the agent that the reader was tried with.
         shares_files: A file of lines may be about several sessions.
     """
@@ -163,7 +164,7 @@ class Reader:
 
 
 def session_files(paths: Iterable[str], suffixes: Sequence[str]) -> Iterator[str]:
-    """The files with such endings in files and folders, by name; a file itself whatever its end.
+    """The files of such names in files and folders, by name; a file itself whatever its name.
 
     A folder that cannot be listed is given itself, so that it can be said.
 
@@ -181,7 +182,8 @@ def session_files(paths: Iterable[str], suffixes: Sequence[str]) -> Iterator[str
 
 def below(directory: str, suffixes: Sequence[str]) -> Iterator[str]:
     """The files with such endings in a folder, see `session_files`; nothing where it is gone."""
-    endings = tuple(suffixes)
+    endings = tuple(one for one in suffixes if "*" not in one)
+    patterns = [one for one in suffixes if "*" in one]
     unlisted: list[str] = []
 
     def note(error: OSError) -> None:
@@ -191,7 +193,7 @@ def below(directory: str, suffixes: Sequence[str]) -> Iterator[str]:
     for parent, directories, names in os.walk(directory, onerror=note):
         directories.sort()
         for name in sorted(names):
-            if name.endswith(endings):
+            if name.endswith(endings) or any(fnmatchcase(name, one) for one in patterns):
                 yield os.path.join(parent, name)
     yield from unlisted
 

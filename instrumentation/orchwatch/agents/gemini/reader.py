@@ -1,7 +1,8 @@
 """Where Gemini CLI keeps its sessions, and which file is whose.
 
 A session is `tmp/<project>/chats/session-<time>-<start of its id>.jsonl`; its sub-agents are in
-`chats/<session>/`, and theirs in `chats/<sub-agent>/`.
+`chats/<session>/`, and theirs in `chats/<sub-agent>/`. Early versions wrote one JSON document,
+`session-….json`, instead.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from orchwatch.agents.gemini import whole
 from orchwatch.agents.gemini.chat import Chat
 from orchwatch.agents.reader import Reader, RecordedSession, SessionFile
 from orchwatch.agents.sessions import records
+from orchwatch.agents.sessions.databases import Rows
 from orchwatch.agents.sessions.fields import project_name, text, time_ns
 from orchwatch.agents.sessions.lines import size_bytes
 from orchwatch.recording import files
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from orchwatch.agents.sessions.claims import Claims
+    from orchwatch.agents.sessions.lines import Source
 
 _UUID = "[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _ID = re.compile(_UUID)
@@ -42,6 +46,7 @@ class _File(NamedTuple):
     began_ns: int
     identity: str
     size_bytes: int
+    version: str = ""
 
 
 class Gemini(Reader):
@@ -50,6 +55,7 @@ class Gemini(Reader):
     name = "gemini-cli"
     title = "Gemini CLI"
     provider = "gcp.gemini"
+    suffixes = (".jsonl", whole.PATTERN)
     knows = "0.61.0"
 
     def places(self) -> list[str]:
@@ -85,6 +91,11 @@ class Gemini(Reader):
         project = "" if file.agent_id else _project(file.path)
         return Chat(session.session_id, file.agent_id, claims, state, project)
 
+    def source(self, file: SessionFile, skipped: Counter[str]) -> Source:
+        if file.version:
+            return Rows(lambda: whole.read(file.path, skipped))
+        return super().source(file, skipped)
+
 
 def _root(own_id: str, parents: dict[str, str]) -> str:
     """The session, however deep a sub-agent lies."""
@@ -104,7 +115,13 @@ def _session(root: str, members: list[_File]) -> RecordedSession:
         root,
         os.path.basename(os.path.dirname(folder)),
         tuple(
-            SessionFile(one.path, one.own_id if one.parent else None, one.identity, one.size_bytes)
+            SessionFile(
+                one.path,
+                one.own_id if one.parent else None,
+                one.identity,
+                one.size_bytes,
+                one.version,
+            )
             for one in members
         ),
         min(one.began_ns for one in members),
@@ -118,6 +135,13 @@ def _file(path: str) -> _File | None:
             head = stream.read(_HEAD_BYTES)
     except OSError:
         return None
+    if path.endswith(whole.SUFFIX):
+        about = whole.about(head)
+        if about is None:
+            return None
+        session_id, began_ns = about
+        version = whole.version(path)
+        return _File(path, session_id, "", began_ns, "whole", size_bytes(path), version)
     folder, name = os.path.split(os.path.abspath(path))
     folder = os.path.basename(folder)
     about = _about(head)

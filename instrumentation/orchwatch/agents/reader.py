@@ -110,7 +110,6 @@ class Reader:
         provider: `gen_ai.provider.name` where a session does not say.
         suffixes: How its files end; with a `*` in it, what the whole name is like.
         knows: The newest version of the agent that the reader was tried with.
-        shares_files: A file of lines may be about several sessions.
     """
 
     name: ClassVar[str]
@@ -118,7 +117,6 @@ class Reader:
     provider: ClassVar[str] = ""
     suffixes: ClassVar[tuple[str, ...]] = (".jsonl",)
     knows: ClassVar[str] = ""
-    shares_files: ClassVar[bool] = False
 
     def places(self) -> list[str]:
         """The files and folders in which the agent keeps its sessions, there or not."""
@@ -131,6 +129,10 @@ class Reader:
         holds.
         """
         raise NotImplementedError
+
+    def sessions_in(self, path: str) -> set[str]:
+        """The sessions that a file is about which is no session's own; none of any other."""
+        return set()
 
     def file_reader(
         self,

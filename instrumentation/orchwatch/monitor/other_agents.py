@@ -57,6 +57,11 @@ class _Followed:
         self.state = state
         self.reading: FileReader | None = None
 
+    def rest(self) -> None:
+        """Keeps how far it was read, and no reader."""
+        if self.reading is not None:
+            self.state, self.reading = self.reading.state(), None
+
     def save(self) -> list[Any]:
         """As JSON."""
         state = self.reading.state() if self.reading else self.state
@@ -120,18 +125,21 @@ class OtherAgent:
         self._next_s = now_s + _INTERVAL_S
         begun_s = time.monotonic()
         is_round = now_s >= self._round_s
-        paths: Iterable[str] = list(self._hot)
+        paths = list(self._hot)
         if is_round:
-            paths = session_files(existing(self._reader), self._reader.suffixes)
+            paths = list(session_files(existing(self._reader), self._reader.suffixes))
         known = {followed.tail.path for followed in self._files.values()}
         changed = [path for path in paths if self._is_new(path, known)]
         if is_round:
+            self._looks = {path: self._looks[path] for path in paths}
             took_s = time.monotonic() - begun_s
             self._round_s = now_s + max(_INTERVAL_S, took_s / _SHARE)
         self._hot.update(dict.fromkeys(changed, now_s))
         for path, changed_s in list(self._hot.items()):
             if now_s - changed_s > _HOT_S:
                 del self._hot[path]
+        if is_round:
+            self._rest()
         if changed:
             self._read(changed)
         return bool(changed)
@@ -159,6 +167,15 @@ class OtherAgent:
         modified_s = max(one[1] for one in look) / 1e9
         return before is not None or modified_s >= self._since_s or path in known
 
+    def _rest(self) -> None:
+        """Of files that nobody writes to only a position is kept, and only of the latest."""
+        cold = [key for key, one in self._files.items() if one.tail.path not in self._hot]
+        for key in cold:
+            self._files[key].rest()
+        for key in cold[: max(len(self._files) - _MAX_FILES, 0)]:
+            del self._files[key]
+            self._looked_back = False  # should it go on, it is read a second time
+
     def _read(self, changed: list[str]) -> None:
         sessions, _ = self._reader.find(sorted({*changed, *self._beside(changed)}))
         wanted = set(changed)
@@ -172,13 +189,23 @@ class OtherAgent:
 
     def _beside(self, changed: list[str]) -> Iterator[str]:
         """The files that say which session the changed ones belong to."""
-        # A sub-agent's session may be known from its parent's file alone.
         of_path = {followed.tail.path: followed.session_id for followed in self._files.values()}
-        is_known = not self._reader.shares_files and all(path in of_path for path in changed)
-        wanted = {of_path[path] for path in changed} if is_known else set(of_path.values())
-        for path, session_id in of_path.items():
-            if session_id in wanted and os.path.exists(path):
-                yield path
+        wanted = {of_path[path] for path in changed if path in of_path}
+        new = [path for path in changed if path not in of_path]
+        if new:
+            # A sub-agent's session may be known from its parent's file alone: then it is taken for
+            # that one's.
+            found, _ = self._reader.find(new)
+            wanted |= {session.session_id for session in found}
+        for path in changed:
+            wanted |= self._reader.sessions_in(path) - {""}
+        for key, followed in list(self._files.items()):
+            own = followed.session_id
+            if own in wanted or any(key.startswith(f"{own}/{one}/") for one in wanted):
+                wanted.add(own)
+        for followed in self._files.values():
+            if followed.session_id in wanted and os.path.exists(followed.tail.path):
+                yield followed.tail.path
 
     def _follow(self, session: RecordedSession, wanted: set[str]) -> None:
         for file in session.files:
@@ -218,8 +245,9 @@ class OtherAgent:
         """How far a file was read, wherever it lay then and whatever it began with."""
         whose = f"{session.session_id}/{file.agent_id or ''}"
         key = f"{whose}/{file.identity}"
-        found = self._files.get(key)
+        found = self._files.pop(key, None)
         if found is not None:
+            self._files[key] = found  # as the latest
             return found
         for other, followed in self._files.items():
             path = followed.tail.path

@@ -400,7 +400,8 @@ def test_what_is_appended_to_a_file_is_read_without_a_look_at_other_sessions(
     lines = some_lines(codex / "sessions")
     live = Live()
     live.look(lines[-1][0] + _LATER_NS)
-    others = [short(codex, number).path for number in (5, 6, 7)]
+    for number in (5, 6, 7):
+        short(codex, number)
     live.look(lines[-1][0] + _LATER_NS)
     looked: list[set[str]] = []
     find = live.reader.find
@@ -415,6 +416,116 @@ def test_what_is_appended_to_a_file_is_read_without_a_look_at_other_sessions(
         append(codex / "sessions", path, lines[-1][2], lines[-1][0] + _LATER_NS)
         live.look(lines[-1][0] + _LATER_NS)
     assert looked == [own, own]
-    new = str(short(codex, 8).path)  # which may be about a sub-agent in any of them
+    new = str(short(codex, 8).path)
     live.look(lines[-1][0] + _LATER_NS)
-    assert looked[2] == {*own, *map(str, others), new}
+    assert set().union(*looked[2:]) == {new}
+
+
+class Watched(Codex):
+    """Notes which files' heads were read."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+
+    def find(self, paths: Iterable[str]) -> tuple[list[RecordedSession], list[str]]:
+        wanted = list(paths)
+        self.asked.append(wanted)
+        return super().find(wanted)
+
+
+def one_turn(place: Path, number: int) -> Path:
+    thread = thread_id(number)
+    main = Rollout(place / "sessions" / f"rollout-a-{thread}.jsonl", thread)
+    main.meta()
+    main.begin(1)
+    main.used(2, f"r{number}", input_tokens=10)
+    main.end(3)
+    return main.path
+
+
+def test_a_new_file_costs_a_look_at_its_own_session_alone(codex: Path) -> None:
+    for number in range(1, 21):
+        one_turn(codex, number)
+    reader = Watched()
+    live = Live(reader)
+    live.look(ns(100))
+    assert len(live.spans) == 20
+    reader.asked.clear()
+    new = one_turn(codex, 99)
+    live.look(ns(200))
+    assert len(live.spans) == 21
+    assert {path for asked in reader.asked for path in asked} == {str(new)}
+
+
+def test_a_new_sub_agent_is_its_followed_parents(codex: Path) -> None:
+    """Only the parent's file says so: the two, and no other, are looked at."""
+    for number in range(1, 11):
+        one_turn(codex, number)
+    parent, child = thread_id(50), thread_id(51)
+    main = Rollout(codex / "sessions" / f"rollout-a-{parent}.jsonl", parent)
+    main.meta()
+    main.begin(1)
+    main.call(3, "spawn", "spawn_agent")
+    reader = Watched()
+    live = Live(reader)
+    live.look(ns(3.1))
+    reader.asked.clear()
+    sub = Rollout(codex / "sessions" / f"rollout-b-{child}.jsonl", child)
+    sub.meta(3.2, session_id="", parent_thread_id=parent, agent_role="helper")
+    sub.begin(3.4)
+    sub.end(20)
+    live.look(ns(3.5))
+    looked_at = {path for asked in reader.asked for path in asked}
+    assert looked_at == {str(main.path), str(sub.path)}
+    own = {"receiver_thread_ids": [child], "tool": "spawn_agent", "status": "completed"}
+    main.item(21, 3.1, "CollabAgentToolCall", "spawn", **own)
+    main.output(21.1, "spawn")
+    main.end(30)
+    live.look(time.time_ns() + _HOURS_NS)
+    (run,) = [span for span in live.spans.values() if span.operation == "agent.run"]
+    assert run.attributes["session.id"] == parent
+
+
+def test_of_files_that_nobody_writes_to_only_a_position_is_kept(
+    codex: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [one_turn(codex, number) for number in range(1, 9)]
+    live = Live()
+    live.look(ns(100))
+    followed = live.agent._files
+    assert all(one.reading is not None for one in followed.values())
+    live.look(ns(101))
+    live.look(ns(102))
+    assert len(followed) == 8
+    assert all(one.reading is None for one in followed.values())
+    monkeypatch.setattr("orchwatch.monitor.other_agents._MAX_FILES", 3)
+    live.look(ns(103))
+    assert len(followed) == 3
+    paths[0].unlink()
+    live.look(ns(104))
+    assert str(paths[0]) not in live.agent._looks
+    # One that was let go goes on: it is looked up what was written of it before.
+    live.agent.looks_back = False
+    begun = len(live.spans)
+    goes_on = Rollout(paths[1], thread_id(2))
+    goes_on.begin(200)
+    goes_on.end(201)
+    live.look(ns(300) + _HOURS_NS)
+    assert live.agent.looks_back
+    assert len(live.spans) == begun + 1
+
+
+def test_one_that_rested_goes_on_where_it_was(codex: Path) -> None:
+    path = one_turn(codex, 1)
+    live = Live()
+    for second in (100, 101, 102):
+        live.look(ns(second))
+    (followed,) = live.agent._files.values()
+    assert followed.reading is None
+    goes_on = Rollout(path, thread_id(1))
+    goes_on.begin(200)
+    goes_on.used(201, "r9", input_tokens=7)
+    goes_on.end(202)
+    live.look(ns(300) + _HOURS_NS)
+    whole, _, _ = in_memory(Codex(), codex)
+    assert told(whole) == live.spans

@@ -39,7 +39,9 @@ class Copilot(Reader):
     title = "Copilot CLI"
     provider = "github"
     knows = "1.0.102"
-    shares_files = True  # the one of its spans
+
+    def __init__(self) -> None:
+        self._failed: dict[str, spans.FailedRequests] = {}
 
     def places(self) -> list[str]:
         home = os.environ.get("COPILOT_HOME") or os.path.expanduser("~/.copilot")
@@ -57,7 +59,7 @@ class Copilot(Reader):
             head = _head(path)
             one = _session(path, head)
             if one is None:
-                failed = _failed_requests(path, head)
+                failed = self._failed_requests(path, head)
                 if failed is None:
                     strange.append(path)
                 else:
@@ -74,6 +76,18 @@ class Copilot(Reader):
             # Of sessions that are not here it is all there is, and more than can be read.
             strange += [path] if failed - found.keys() else []
         return sorted(found.values(), key=lambda one: (one.began_ns, one.session_id)), strange
+
+    def sessions_in(self, path: str) -> set[str]:
+        return self._failed_requests(path, _head(path)) or set()
+
+    def _failed_requests(self, path: str, head: bytes) -> set[str] | None:
+        """The sessions of which a file of spans has some; None if it is no such file."""
+        if not spans.is_known(head):
+            return None
+        try:
+            return self._failed.setdefault(path, spans.FailedRequests(path)).sessions()
+        except OSError:
+            return None
 
     def file_reader(
         self,
@@ -130,13 +144,6 @@ def _head(path: str) -> bytes:
             return stream.read(_HEAD_BYTES)
     except OSError:
         return b""
-
-
-def _failed_requests(path: str, head: bytes) -> set[str] | None:
-    try:
-        return spans.sessions(path, head)
-    except OSError:
-        return None
 
 
 def _session(path: str, head: bytes) -> RecordedSession | None:

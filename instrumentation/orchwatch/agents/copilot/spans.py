@@ -6,49 +6,72 @@ All else in them is in a session's events too, and read there.
 from __future__ import annotations
 
 import json
+import os
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from orchwatch import semconv
 from orchwatch.agents.sessions.facts import ApiFailed, Fact
 from orchwatch.agents.sessions.fields import mapping, text, word
 from orchwatch.recording import files
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 FILE = "spans"  # in the place of a sub-agent's id: it tells a session's two files apart
 _SERVICE = "github-copilot"
 _FAILED = 2
+_EDGE_BYTES = 4096
 _PAIR = 2  # seconds and nanoseconds
 _NS = 1_000_000_000
 _LATEST_NS = 4_102_444_800 * _NS  # the year 2100
 _INTERACTION = "github.copilot.interaction_id"
 
 
-def sessions(path: str, head: bytes) -> set[str] | None:
-    """The sessions of which a file has failed requests; None if it is no such file.
+def is_known(head: bytes) -> bool:
+    """Whether a file with these first bytes is one of Copilot CLI's spans."""
+    first = head.split(b"\n", 1)[0]
+    if b'"type"' not in first or _SERVICE.encode() not in first:
+        return False
+    record = _parsed(first)
+    resource = mapping(mapping(record.get("resource")).get("attributes"))
+    is_theirs = resource.get(semconv.SERVICE_NAME) == _SERVICE
+    return is_theirs and record.get("type") in ("span", "metric")
 
-    An empty one among them stands for a request that cannot be read.
+
+class FailedRequests:
+    """The failed requests in a file of spans; of what was appended since, only that is read.
 
     Args:
         path: The file.
-        head: Its first bytes.
-
-    Raises:
-        OSError: It cannot be read.
     """
-    first = head.split(b"\n", 1)[0]
-    if b'"type"' not in first or _SERVICE.encode() not in first:
-        return None
-    record = _parsed(first)
-    resource = mapping(mapping(record.get("resource")).get("attributes"))
-    if (
-        record.get("type") not in ("span", "metric")
-        or resource.get(semconv.SERVICE_NAME) != _SERVICE
-    ):
-        return None
-    return set(_failed(path))
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._inode = self._offset = 0
+        self._edge = b""  # the last bytes that were read
+        self._sessions: set[str] = set()
+
+    def sessions(self) -> set[str]:
+        """Their sessions; an empty one among them stands for a request that cannot be read.
+
+        Raises:
+            OSError: It cannot be read.
+        """
+        with files.reader(self._path) as stream:
+            inode = os.fstat(stream.fileno()).st_ino
+            stream.seek(max(self._offset - len(self._edge), 0))
+            if inode != self._inode or stream.read(len(self._edge)) != self._edge:
+                self._inode, self._offset, self._edge = inode, 0, b""
+                self._sessions = set()
+            stream.seek(self._offset)
+            begun = set()
+            for line in files.lines(stream):
+                found = _failed(line)
+                is_whole = line.endswith(b"\n") or len(line) == files.MAX_LINE_BYTES
+                if not is_whole:  # the rest of it may be on its way
+                    begun = found
+                    break
+                self._sessions |= found
+                self._offset, self._edge = stream.tell(), line[-_EDGE_BYTES:]
+        return self._sessions | begun
 
 
 class Spans:
@@ -116,14 +139,12 @@ def _is_request(record: dict[str, Any]) -> bool:
     return record.get("type") == "span" and operation == semconv.CHAT
 
 
-def _failed(path: str) -> Iterator[str]:
-    with files.reader(path) as stream:
-        for line in files.lines(stream):
-            if b'"chat"' not in line or b'"error.type"' not in line:
-                continue
-            record = _parsed(line)
-            if _is_request(record) or not record:
-                yield _session_id(record)
+def _failed(line: bytes) -> set[str]:
+    """The session whose failed request a line is about."""
+    if b'"chat"' not in line or b'"error.type"' not in line:
+        return set()
+    record = _parsed(line)
+    return {_session_id(record)} if _is_request(record) or not record else set()
 
 
 def _parsed(line: bytes) -> dict[str, Any]:

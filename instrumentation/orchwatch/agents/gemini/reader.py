@@ -136,10 +136,10 @@ def _file(path: str) -> _File | None:
     except OSError:
         return None
     if path.endswith(whole.SUFFIX):
-        about = whole.about(head)
-        if about is None:
+        found = whole.about(head)
+        if found is None:
             return None
-        session_id, began_ns = about
+        session_id, began_ns = found
         version = whole.version(path)
         return _File(path, session_id, "", began_ns, "whole", size_bytes(path), version)
     folder, name = os.path.split(os.path.abspath(path))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from orchwatch.agents.copilot.reader import Copilot
 from orchwatch.agents.copilot.spans import FailedRequests, Spans
+from orchwatch.agents.sessions.facts import ApiFailed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,10 +43,12 @@ def test_of_a_file_that_grows_only_what_was_appended_is_read(
     assert failed.sessions() == {"a"}
     looked_at = []
     whole = json.loads
-    monkeypatch.setattr(
-        "orchwatch.agents.copilot.spans.json.loads",
-        lambda text: looked_at.append(text) or whole(text),
-    )
+
+    def noted(text: bytes) -> Any:
+        looked_at.append(text)
+        return whole(text)
+
+    monkeypatch.setattr("orchwatch.agents.copilot.spans.json.loads", noted)
     assert failed.sessions() == {"a"}
     assert not looked_at
     with path.open("a") as file:
@@ -96,4 +99,5 @@ def test_a_request_that_is_tried_again_says_how_long_that_took() -> None:
     reader = Spans("a")
     assert not reader.read_record(json.loads(line("a", start=0, end=1)))
     (failed,) = reader.read_record(json.loads(line("a", failed=False, start=3.5, end=4)))
+    assert isinstance(failed, ApiFailed)
     assert (failed.attempt, failed.delay_s) == (1, 2.5)

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections import Counter
+    from collections.abc import Callable
 
 # As `json.loads` without finding out the encoding, and twice where it begins and ends.
-_SCAN = json.JSONDecoder().scan_once
+_SCAN: Callable[[str, int], tuple[Any, int]] = vars(json.JSONDecoder())["scan_once"]
 _WHITE = " \t\r\n"
 _DECODER = json.JSONDecoder(strict=False)  # a control character in a string does no harm
 _START = re.compile(r'\{\s*"')

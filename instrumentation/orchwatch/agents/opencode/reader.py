@@ -29,6 +29,15 @@ _TABLES = {
     "message": {"id", "session_id", "time_created", "time_updated", "data"},
     "part": {"id", "message_id", "session_id", "time_created", "time_updated", "data"},
 }
+# Of version 2: who has what is known, and what its messages hold is not.
+_NEWER_TABLES = {
+    "session_v2": _TABLES["session"],
+    "session_message": {"id", "session_id", "time_created", "time_updated", "data"},
+}
+_NEWER_SESSIONS = "SELECT id, parent_id, directory, time_created, time_updated FROM session_v2"
+_NEWER_MESSAGES = """
+SELECT session_id, count(*), max(time_updated) FROM session_message GROUP BY session_id
+"""
 # A session whose own row is damaged is known by its messages.
 _SESSIONS = """
 SELECT s.id, s.parent_id, s.directory, s.time_created, s.time_updated FROM session AS s
@@ -54,7 +63,7 @@ class OpenCode(Reader):
     """Reads the databases `opencode*.db` in `~/.local/share/opencode`, or `OPENCODE_DB`.
 
     A session that another one has started is a sub-agent of that one. A database is read while it
-    is written to; a session is as it was at one moment.
+    is written to; a session is as it was at one moment. What version 2 keeps is counted, not read.
     """
 
     name = "opencode"
@@ -105,9 +114,12 @@ def _sessions(path: str) -> list[RecordedSession] | None:
             return None
     with closing(connect(path)) as connection:
         connection.text_factory = rows.decoded
-        if not _is_opencode(connection):
+        is_newer = _has(connection, _NEWER_TABLES)
+        if not (is_newer or _has(connection, _TABLES)):
             return None
-        found = {row.session_id: row for row in _read(connection)}
+        found = {row.session_id: row for row in _read_newer(connection)} if is_newer else {}
+        if _has(connection, _TABLES):
+            found |= {row.session_id: row for row in _read(connection)}
     trees: dict[str, list[_Row]] = {}
     for row in found.values():
         trees.setdefault(_root(row, found), []).append(row)
@@ -115,8 +127,8 @@ def _sessions(path: str) -> list[RecordedSession] | None:
     return [_recorded(path, root, tree, size_bytes) for root, tree in trees.items()]
 
 
-def _is_opencode(connection: sqlite3.Connection) -> bool:
-    for table, columns in _TABLES.items():
+def _has(connection: sqlite3.Connection, tables: Mapping[str, set[str]]) -> bool:
+    for table, columns in tables.items():
         there = {row[1] for row in connection.execute(f"PRAGMA table_info({table})")}
         if not columns <= there:
             return False
@@ -141,6 +153,24 @@ def _read(connection: sqlite3.Connection) -> list[_Row]:
             f"/{written.get(session_id)}",
         )
         for session_id, parent_id, directory, created, updated in connection.execute(_SESSIONS)
+        if text(session_id)
+    ]
+
+
+def _read_newer(connection: sqlite3.Connection) -> list[_Row]:
+    messages = {row[0]: row[1:] for row in connection.execute(_NEWER_MESSAGES)}
+    return [
+        _Row(
+            session_id=session_id,
+            parent_id=text(parent_id),
+            directory=text(directory),
+            began_ns=moment_ns(created),
+            written_ns=max(map(moment_ns, (updated, *messages.get(session_id, ())[1:]))),
+            stamp=f"{count(updated)}{messages.get(session_id)}",
+        )
+        for session_id, parent_id, directory, created, updated in connection.execute(
+            _NEWER_SESSIONS
+        )
         if text(session_id)
     ]
 

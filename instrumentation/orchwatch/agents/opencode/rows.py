@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _DAMAGED = "damaged rows"
-_SESSION = "SELECT * FROM session WHERE id = ?"
+_SESSION = "SELECT * FROM {table} WHERE id = ?"
+_SESSION_TABLES = ("session", "session_v2")
+_TABLES = "SELECT name FROM sqlite_master WHERE type = 'table'"
 _MESSAGES = """
 SELECT id, time_created FROM message WHERE session_id = ? ORDER BY time_created, id
 """
@@ -60,9 +62,10 @@ class _Session:
         self._connection = connection
         self._session_id = session_id
         self._skipped = skipped
+        self._tables = {name for (name,) in connection.execute(_TABLES)}
 
     def records(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        messages = self._rows(_MESSAGES, self._session_id)
+        messages = self._rows(_MESSAGES, self._session_id) if "message" in self._tables else []
         first_ns = moment_ns(messages[0][1]) if messages else 0
         row = self._session()
         yield min(moment_ns(row.get("time_created")) or first_ns, first_ns or 1 << 62), row
@@ -85,18 +88,21 @@ class _Session:
         self._compare(found, len(messages))
 
     def _session(self) -> dict[str, Any]:
-        try:
-            cursor = self._connection.execute(_SESSION, [self._session_id])
-            names = [column[0] for column in cursor.description]
-            row = cursor.fetchone()
-        except sqlite3.Error as error:
-            if is_passing(error):
-                raise
-            row = None
-        if row is None:
-            self._skipped[_DAMAGED] += 1
-            return {"kind": "session"}
-        return {"kind": "session", **dict(zip(names, row, strict=True))}
+        for table in _SESSION_TABLES:
+            if table not in self._tables:
+                continue
+            try:
+                cursor = self._connection.execute(_SESSION.format(table=table), [self._session_id])
+                names = [column[0] for column in cursor.description]
+                row = cursor.fetchone()
+            except sqlite3.Error as error:
+                if is_passing(error):
+                    raise
+                row = None
+            if row is not None:
+                return {"kind": "session", **dict(zip(names, row, strict=True))}
+        self._skipped[_DAMAGED] += 1
+        return {"kind": "session"}
 
     def _parts(self, message_id: object) -> list[dict[str, Any]]:
         return [
@@ -130,7 +136,8 @@ class _Session:
 
     def _compare(self, parts: int, messages: int) -> None:
         """Counts parts that were not found, and what a newer version keeps elsewhere."""
-        for (there,) in self._rows(_PART_COUNT, self._session_id):
+        counted = self._rows(_PART_COUNT, self._session_id) if "part" in self._tables else []
+        for (there,) in counted:
             if there != parts:
                 self._skipped[_DAMAGED] += abs(there - parts)
         if messages:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sqlite3
 import tempfile
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -105,3 +107,43 @@ def test_when_a_session_was_written_to_is_what_the_database_says_of_it(
     added = json.loads(capsys.readouterr().out)
     assert (added["sessions"] + added["unchanged"], added["open_turns"]) == (1, 1)
     database.connection.close()
+
+
+NEWER = """
+CREATE TABLE session_v2 (id TEXT PRIMARY KEY, parent_id TEXT, directory TEXT, version TEXT,
+  agent TEXT, time_created INTEGER, time_updated INTEGER);
+CREATE TABLE session_message (id TEXT PRIMARY KEY, session_id TEXT, type TEXT, seq INTEGER,
+  time_created INTEGER, time_updated INTEGER, data TEXT);
+"""
+
+
+@pytest.mark.parametrize("beside", [False, True], ids=["alone", "beside version 1's"])
+def test_what_version_2_keeps_is_counted_and_not_guessed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], *, beside: bool
+) -> None:
+    path = tmp_path / "opencode.db"
+    if beside:
+        old = Database(path)
+        old.connection.execute("DROP TABLE session_message")
+        old.session("ses_a")
+        old.user("ses_a", "msg_1", 1)
+        old.assistant("ses_a", "msg_2", "msg_1", 2, done=3)
+        old.connection.close()
+    at = 1_780_000_000_000
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.executescript(NEWER)
+        for own, parent in (("ses_b", None), ("ses_c", "ses_b")):
+            row = (own, parent, "/home/ada/shop", "2.0.8", "build", at, at)
+            connection.execute("INSERT INTO session_v2 VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+            for number in range(3):
+                message = (f"{own}/{number}", own, "user", number, at, at, '{"text": "a secret"}')
+                connection.execute(
+                    "INSERT INTO session_message VALUES (?, ?, ?, ?, ?, ?, ?)", message
+                )
+    assert main(["import", str(path), "--format", "json"]) == 0
+    added = json.loads(capsys.readouterr().out)
+    assert added["skipped"] == {"unknown kind session_message": 6}
+    assert added["turns"] == int(beside)
+    main(["doctor", "--format", "json"])
+    checks = {check["name"]: check for check in json.loads(capsys.readouterr().out)["checks"]}
+    assert "2.0.8 (newer than" in checks["agent opencode"]["found"]

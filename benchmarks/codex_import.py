@@ -1,7 +1,8 @@
 """How fast Codex' rollouts are imported, as a multiple of parsing their lines; `make bench-agents`.
 
-A rollout is made of turns as Codex 0.171 writes them, and imported into an empty home. Its
-lines are also parsed as JSON and nothing else, in the same run: what a reader cannot do without.
+A rollout is made of turns as Codex 0.171 writes them, and imported into an empty home: once with
+long lines, once with short ones, of which each costs as much. Its lines are also parsed as JSON and
+nothing else, in the same run: what a reader cannot do without.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ import tempfile
 import time
 from pathlib import Path
 
-SIZE_BYTES = 60_000_000
+# How long an output is, and so most lines; and how many bytes of such lines.
+SIZES = {3000: 60_000_000, 100: 20_000_000}
 TURN_S = 10
 START_S = 1_780_000_000
-OUTPUT = "x" * 3000
 
 
 def _thread(second: int, number: int) -> str:
@@ -26,8 +27,9 @@ def _thread(second: int, number: int) -> str:
     return f"{digits[:8]}-{digits[8:]}-7000-8000-{number:012x}"
 
 
-def write(path: Path) -> None:
-    """Turns with four calls each, of which the outputs are most of the bytes."""
+def write(path: Path, length: int) -> None:
+    """Turns with four calls each, whose outputs are that long."""
+    output = "x" * length
     ordinal = 0
     thread = _thread(0, 1)
     with path.open("w") as file:
@@ -47,7 +49,7 @@ def write(path: Path) -> None:
         meta = {"id": thread, "session_id": thread, "history_mode": "paginated"}
         line(0, "session_meta", **meta, cli_version="0.171.0", model_provider="openai")
         number = 0
-        while file.tell() < SIZE_BYTES:
+        while file.tell() < SIZES[length]:
             at, turn = number * TURN_S, _thread(number * TURN_S, number)
             number += 1
             line(at, "event_msg", type="task_started", turn_id=turn)
@@ -61,7 +63,7 @@ def write(path: Path) -> None:
                     type="function_call",
                     name="exec_command",
                     call_id=call,
-                    arguments=OUTPUT[:300],
+                    arguments=output[:300],
                 )
                 usage = {"input_tokens": 5000, "cached_input_tokens": 4000, "output_tokens": 100}
                 line(
@@ -72,7 +74,7 @@ def write(path: Path) -> None:
                     response_id=f"resp_{call}",
                 )
                 item = {"type": "CommandExecution", "id": call, "exit_code": 0}
-                item |= {"aggregated_output": OUTPUT}
+                item |= {"aggregated_output": output}
                 line(
                     begun + 1,
                     "event_msg",
@@ -87,16 +89,23 @@ def write(path: Path) -> None:
                     "response_item",
                     type="function_call_output",
                     call_id=call,
-                    output=OUTPUT,
+                    output=output,
                 )
             line(at + 9, "event_msg", type="task_complete", turn_id=turn)
 
 
 def main() -> int:
     """Prints the figures."""
+    for length in SIZES:
+        measure(length)
+    return 0
+
+
+def measure(length: int) -> None:
+    """Prints those of lines that long."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / f"rollout-2026-05-28T00-00-00-{_thread(0, 1)}.jsonl"
-        write(path)
+        write(path, length)
         size = path.stat().st_size
         begun = time.process_time()
         with path.open("rb") as file:
@@ -112,12 +121,12 @@ def main() -> int:
         added = json.loads(done.stdout)
     speed = size / import_s
     sys.stdout.write(
-        f"{size / 1e6:.0f} MB, {added['turns']} turns, {sum(added['tools'].values())} tool calls\n"
+        f"{size / 1e6:.0f} MB with outputs of {length} bytes, {added['turns']} turns,"
+        f" {sum(added['tools'].values())} tool calls\n"
         f"parsing the lines      {size / parsed_s / 1e6:6.0f} MB/s\n"
         f"orchwatch import       {speed / 1e6:6.0f} MB/s, {import_s / parsed_s:.1f} x parsing,"
         f" {used.ru_maxrss / 1024:.0f} MiB at most\n"
     )
-    return 0
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ SHELL := bash
 PYTHON ?=
 python = $(or $(PYTHON),$(shell .ci/pythons --first),false)
 BIN := .venv/bin
-SOURCES := instrumentation stack tests benchmarks .ci hatch_build.py
+SOURCES := instrumentation stack tests benchmarks examples .ci hatch_build.py
 
 .PHONY: help
 help: ## List what can be made
@@ -160,3 +160,6 @@ lock: setup ## Pin the dependencies anew
 	echo hatchling | $(BIN)/uv pip compile pyproject.toml - --extra local --universal --python-version 3.11 \
 	  --constraints requirements/dev.txt --generate-hashes --no-emit-index-url --no-header --no-annotate \
 	  --quiet --output-file requirements/image.txt
+	# Each with what the package needs, and apart from everything else.
+	for example in examples/*/; do $(BIN)/uv pip compile pyproject.toml $${example}requirements.in --universal --python-version 3.11 \
+	  --generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --output-file $${example}requirements.txt; done

@@ -43,6 +43,7 @@ USER_WAIT = "user.wait"
 SESSION_COST = "session.cost"
 MEMORY_TRIM = "memory.trim"
 SESSION_RETENTION = "session.retention"
+FLEET_JOIN = "fleet.join"
 
 # Of a span that is no operation.
 FILE_CHANGE = "file.change"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,6 +103,15 @@ def test_types_and_kinds_are_those_of_otlp() -> None:
     assert {one["type"] for one in found["attributes"].values()} <= types
     for name, one in found["attributes"].items():
         assert not {"values", "most"} <= one.keys(), name
+
+
+def test_lines_of_otlp_are_written_in_one_place_that_says_which_conventions_they_follow() -> None:
+    found = [
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        if re.search(r'"resource(Spans|Metrics|Logs|\{signal\})":\[\{', path.read_text())
+    ]
+    assert found == ["recording/otlp_json.py"]
 
 
 def test_no_name_is_spelled_out_beside_the_module() -> None:

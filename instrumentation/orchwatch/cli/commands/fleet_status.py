@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
+from orchwatch import semconv
 from orchwatch.cli import options
 from orchwatch.errors import CheckFailedError, OrchwatchError
 
@@ -55,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         problems.append("the agent does not run; orchwatch fleet run starts it")
     tempo_url = arguments.tempo_url or os.environ.get("ORCHWATCH_TEMPO_URL")
     if tempo_url and not problems:
-        operation = gateway.Operation.now({"service.name": "orchwatch"})
+        operation = gateway.Operation.now({semconv.SERVICE_NAME: "orchwatch"})
         # What is sent again is stored and not counted, and neither is this.
         if not spool.append(spool.UNDELIVERED, operation.line):
             raise OrchwatchError("the spool cannot be written; see orchwatch doctor")

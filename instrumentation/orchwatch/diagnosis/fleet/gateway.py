@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # What a check records; it has no target.
-OPERATION = "fleet.join"
+OPERATION = semconv.FLEET_JOIN
 
 ARRIVES_WITHIN_S = 30.0
 
@@ -67,13 +67,9 @@ class Operation:
             attributes=otlp_json.encode_attributes({semconv.OPERATION_NAME: OPERATION}),
             status=otlp_json.STATUS_OK,
         )
-        attributes = otlp_json.encode_attributes(resource)
-        scope = f'{{"scope":{{"name":{otlp_json.quote(semconv.SCOPE)}}},"spans":[{span}]}}'
-        line = (
-            f'{{"resourceSpans":[{{"resource":{{"attributes":[{attributes}]}},'
-            f'"scopeSpans":[{scope}]}}]}}\n'
-        )
-        return cls(trace_id=trace_id, span_id=span_id, line=line.encode())
+        prefix = otlp_json.spans_prefix(otlp_json.encode_attributes(resource))
+        line = otlp_json.to_bytes(f"{prefix}{span}{otlp_json.LINE_SUFFIX}")
+        return cls(trace_id=trace_id, span_id=span_id, line=line)
 
     def arrives(self, tempo_url: str) -> bool:
         """Waits until a Tempo has it; whether it has within half a minute.

@@ -34,7 +34,7 @@ def doctor(directory: Path) -> tuple[int, list[str]]:
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,  # on a machine that is busy with something else
         cwd=directory,
         env={
             "PATH": os.environ["PATH"],
@@ -112,7 +112,7 @@ def test_a_demo_without_its_libraries_is_one_line_that_says_what_to_install(tmp_
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,  # on a machine that is busy with something else
         env={**os.environ, "PYTHONPATH": str(tmp_path), "ORCHWATCH_HOME": str(tmp_path / "home")},
     )
     assert ended.returncode == 1

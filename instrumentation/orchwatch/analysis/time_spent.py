@@ -26,7 +26,11 @@ By = Literal["turn", "session", "agent"]
 LATEST = 200
 """Over how many turns, the latest, a look at everything adds up: it must not take long."""
 
+MOST_SPANS = 5000
+"""From how many spans on such a look takes no more turns."""
+
 _AT_ONCE = 500
+_FEW = 50
 _ENDED = """
 SELECT replace(trace_id::VARCHAR, '-', ''), span_id FROM ({chosen})
 WHERE operation IN ($turn, $run) ORDER BY end_ns DESC, trace_id, span_id
@@ -152,16 +156,27 @@ def _found(units: Iterable[Unit], by: By, limit: int) -> Found:
 
 
 def latest(store: Store | SmallStore, selection: Selection) -> Spent | None:
-    """Of the latest turns within a selection, at most `LATEST`; None where there are none.
+    """Of the latest turns within a selection, see `LATEST`; None where there are none.
 
     Raises:
         OrchwatchError: The store's files cannot be read.
     """
-    total = Spent()
-    ended = _ended(store, selection, LATEST)
-    for unit in _units(store, ended, apart=selection.agent is not None):
-        total.add(_of_unit(unit))
+    total, number = Spent(), 0
+    wanted = _ended(store, selection, LATEST)
+    for some in _pieces(list(wanted), _FEW):
+        spans = outlines.of_traces(store, some)
+        for unit in _of_spans(store, spans, some, apart=selection.agent is not None):
+            if unit.span_id in wanted[unit.trace_id]:
+                total.add(_of_unit(unit))
+        number += len(spans)
+        if number >= MOST_SPANS:
+            break
     return total if total.turns else None
+
+
+def _pieces(ids: list[str], size: int) -> Iterator[list[str]]:
+    for start in range(0, len(ids), size):
+        yield ids[start : start + size]
 
 
 def _ended(
@@ -194,9 +209,7 @@ def _units(
     store: Store | SmallStore, wanted: dict[str, set[int]], *, apart: bool
 ) -> Iterator[Unit]:
     """Some turns and runs, by trace and span."""
-    ids = list(wanted)
-    for start in range(0, len(ids), _AT_ONCE):
-        some = ids[start : start + _AT_ONCE]
+    for some in _pieces(list(wanted), _AT_ONCE):
         for unit in _of_spans(store, outlines.of_traces(store, some), some, apart=apart):
             if unit.span_id in wanted[unit.trace_id]:
                 yield unit

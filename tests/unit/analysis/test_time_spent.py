@@ -132,3 +132,22 @@ def test_a_look_at_everything_takes_the_latest_turns(home: Path, record: Record)
         assert time_spent.latest(store, Selection(session_id="none")) is None
     assert found is not None
     assert (found.turns, found.end_ns) == (time_spent.LATEST, NOW_NS)
+
+
+def test_such_a_look_takes_fewer_turns_of_many_spans(
+    home: Path, record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time_spent, "MOST_SPANS", 20)
+    monkeypatch.setattr(time_spent, "_FEW", 2)
+    for number in range(10):
+        own: dict[str, Any] = {"trace_id": f"{number:032x}", "end_ns": NOW_NS - number * S}
+        record("agent.turn", duration_ns=S, span_id="b" * 16, **own)
+        for _ in range(5):
+            record("tool.execute", duration_ns=S // 10, parent_span_id="b" * 16, **own)
+    in_python = small.read(home)
+    assert in_python is not None
+    with Store(home) as store:
+        found = time_spent.latest(store, ALL)
+        assert time_spent.latest(in_python, ALL) == found
+    assert found is not None
+    assert found.turns == 4

@@ -268,15 +268,17 @@ def _swept(intervals: Iterable[_Piece], start_ns: int, end_ns: int) -> list[_Pie
             changes += ((first, rank, 1), (last, rank, -1))
     changes.sort()
     running = [0] * (2 * _BEHIND)
+    there = 0  # a bit for each that runs
     pieces: list[_Piece] = []
     now_ns = start_ns
     for at_ns, rank, change in (*changes, (end_ns, _IDLE, 0)):
         if at_ns > now_ns:
-            first = next((one for one, number in enumerate(running) if number), _IDLE) % _BEHIND
+            first = ((there & -there).bit_length() - 1) % _BEHIND if there else _IDLE
             if pieces and pieces[-1][2] == first:
                 pieces[-1] = (pieces[-1][0], at_ns, first)
             else:
                 pieces.append((now_ns, at_ns, first))
             now_ns = at_ns
         running[rank] += change
+        there = there | 1 << rank if running[rank] else there & ~(1 << rank)
     return pieces

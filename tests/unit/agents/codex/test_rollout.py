@@ -393,3 +393,16 @@ def test_a_session_that_may_still_run_stays_open(rollout: Make, add: Add) -> Non
     one.begin(shift)
     summary = add(one.path)
     assert (summary.turns, summary.open_turns) == (0, 1)
+
+
+def test_a_turn_says_when_its_first_answer_began(rollout: Make, add: Add, spans: Spans) -> None:
+    one = rollout(ONE)
+    one.meta()
+    one.begin(1)
+    one.end(9, time_to_first_token_ms=343)
+    one.begin(20)
+    one.end(29)
+    add(one.path)
+    first = "gen_ai.response.time_to_first_chunk"
+    told = [span["attributes"].get(first) for span in named(spans(), "agent.turn")]
+    assert told == [0.343, None]

@@ -243,6 +243,18 @@ def test_a_request_that_failed_for_good_fails_its_turn(
     assert summary.api_errors == 1
 
 
+def test_a_request_says_how_long_it_took_and_when_its_answer_began(
+    session: Recording, import_of: Import, imported: Spans
+) -> None:
+    session.prompt(1)
+    session.responded(3, 1500, ttft_ms=862)
+    session.answer(3)
+    import_of("qwen-code", session.path)
+    (chat,) = [span for span in imported() if span.name.startswith("chat ")]
+    assert (chat.start_ns, chat.end_ns) == (ns(1.5), ns(3))
+    assert chat.attributes["gen_ai.response.time_to_first_chunk"] == 0.862
+
+
 def test_a_fork_counts_nothing_of_what_it_was_forked_from(
     session: Recording, project: Path, import_of: Import, imported: Spans
 ) -> None:

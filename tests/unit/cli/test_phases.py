@@ -115,7 +115,7 @@ def test_where_there_is_no_turn_a_line_says_so(
 ) -> None:
     record("state.query")
     assert main(["phases"]) == 0
-    assert capsys.readouterr().out.startswith("No turn is stored in ")
+    assert capsys.readouterr().out.startswith("No turn of an agent is stored in ")
     assert answer(capsys, "current")["phases"] is None
     assert main(["phases", "--by", "month"]) == 2
 

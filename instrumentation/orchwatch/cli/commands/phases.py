@@ -5,7 +5,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from orchwatch.cli import filters, list_command, options, which_spans
+from orchwatch.cli import filters, options, which_spans
+from orchwatch.recording.safe_text import safe
 
 if TYPE_CHECKING:
     import argparse
@@ -88,4 +89,10 @@ def _selected(
     limit = arguments.limit or listing.ENDLESS
     found = time_spent.measure(store, chosen.selection, arguments.by, limit)
     words = f"What ended {chosen.words}." if chosen.words else "All that ended."
-    return found, chosen.note or words, list_command.nothing("No turn", chosen, str(directory))
+    within = f" {chosen.words}" if chosen.words else " yet"
+    more = "; --since all looks at all there is" if chosen.selection.since_ns is not None else ""
+    nothing = (
+        f"No turn of an agent is stored in {safe(str(directory))}{within}{more};"
+        " orchwatch import takes in recorded sessions.\n"
+    )
+    return found, chosen.note or words, nothing

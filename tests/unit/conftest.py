@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 import pytest
 from tests.conventions import Checked
 
+from orchwatch.diagnosis import extras
 from orchwatch.recording import in_flight, otlp_json, spool
 
 if TYPE_CHECKING:
@@ -40,6 +41,26 @@ class Record(Protocol):
 def _as_in_a_new_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Which operations are short is known of none: the first of each name is noted."""
     monkeypatch.setattr(in_flight, "_short", set())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _libraries_are_imported_once() -> Iterator[None]:
+    """`doctor` imports what each extra brings in a process of its own, which takes two seconds.
+
+    Once a worker is enough: what is installed stays the same but where `PYTHONPATH` changes.
+    """
+    look = extras._import_error
+    known: dict[tuple[str, ...], str] = {}
+
+    def once(modules: list[str]) -> str:
+        key = (os.environ.get("PYTHONPATH", ""), *modules)
+        if key not in known:
+            known[key] = look(modules)
+        return known[key]
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(extras, "_import_error", once)
+        yield
 
 
 @pytest.fixture

@@ -62,6 +62,7 @@ def run(number: int, samples_s: list[float], machine: dict[str, object] | None =
     )
 
 
+@pytest.mark.any_python
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("at", [8, 20, 37, 52])
 def test_the_commit_from_which_it_is_slower_is_found_to_within_one(
@@ -76,6 +77,7 @@ def test_the_commit_from_which_it_is_slower_is_found_to_within_one(
         assert point.change == pytest.approx(0.2, abs=0.06)
 
 
+@pytest.mark.any_python
 @pytest.mark.parametrize("shape", SHAPES)
 def test_without_a_change_there_is_no_change_point(
     shape: Callable[[random.Random], float],

@@ -79,6 +79,7 @@ def compared(before: Measurement, after: Measurement) -> Change:
     return change
 
 
+@pytest.mark.any_python
 @pytest.mark.parametrize("shape", MADE)
 def test_of_20_identical_runs_at_least_19_are_stable(
     shape: Callable[[random.Random], float],
@@ -88,6 +89,7 @@ def test_of_20_identical_runs_at_least_19_are_stable(
     assert verdicts.count("stable") >= RUNS - 1
 
 
+@pytest.mark.any_python
 @pytest.mark.parametrize("name", RECORDED)
 def test_of_20_identical_runs_of_a_real_component_at_least_19_are_stable(name: str) -> None:
     first = measured(drawn(RECORDED[name], 0))
@@ -98,6 +100,7 @@ def test_of_20_identical_runs_of_a_real_component_at_least_19_are_stable(name: s
     assert verdicts.count("stable") >= RUNS - 1
 
 
+@pytest.mark.any_python
 @pytest.mark.parametrize("shape", MADE)
 def test_a_slowdown_of_a_fifth_is_a_regression(shape: Callable[[random.Random], float]) -> None:
     for seed in range(10):

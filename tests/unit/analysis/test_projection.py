@@ -39,6 +39,7 @@ def made(kind: str, draw: np.random.Generator, length: int) -> Series:
     }[kind]
 
 
+@pytest.mark.any_python
 @pytest.mark.parametrize("length", [64, 160])
 @pytest.mark.parametrize(
     "kind",

@@ -34,8 +34,9 @@ class Answer(NamedTuple):
 class Place:
     """A user's directories, and commands that look at them."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, kept: Path) -> None:
         self.root = root
+        self.kept = kept  # for what is the same in all places
         self.home, self.project, self.claude = root / "home", root / "project", root / "claude"
         for directory in (self.project, self.claude / "projects", root / "tmp", root / "user"):
             directory.mkdir(parents=True)
@@ -55,7 +56,7 @@ class Place:
     def ask(self, *commands: Sequence[str], **variables: str) -> list[Answer]:
         """Each command's answer: in words a terminal can bear, with no traceback, and in time."""
         ended = subprocess.run(
-            [sys.executable, str(_SCRIPT), json.dumps([list(words) for words in commands])],
+            [sys.executable, str(_SCRIPT), json.dumps(commands), str(self.kept)],
             check=False,
             cwd=self.project,
             env=self.environment() | variables,
@@ -96,10 +97,11 @@ class Place:
 
 
 @pytest.fixture
-def places(tmp_path: Path) -> Callable[[], Place]:
+def places(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[], Place]:
     """Makes places of their own."""
     numbers = iter(range(1000))
-    return lambda: Place(tmp_path / str(next(numbers)))
+    kept = tmp_path_factory.getbasetemp()
+    return lambda: Place(tmp_path / str(next(numbers)), kept)
 
 
 @pytest.fixture

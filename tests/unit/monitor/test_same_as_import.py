@@ -177,6 +177,7 @@ def difference(got: dict[str, tuple[Any, ...]], wanted: dict[str, tuple[Any, ...
     return found
 
 
+@pytest.mark.any_python
 @pytest.mark.parametrize("seed", range(ROUNDS))
 def test_followed_in_any_pieces_it_is_what_one_import_gives(
     source: Path, tmp_path: Path, seed: int, clock: Clock, monkeypatch: pytest.MonkeyPatch
@@ -233,6 +234,7 @@ def _totals(found: dict[str, tuple[Any, ...]]) -> Counter[Any]:
     return totals
 
 
+@pytest.mark.any_python
 @pytest.mark.parametrize("seed", range(ROUNDS))
 def test_imported_again_and_again_while_it_comes_to_be_it_is_what_one_import_gives(
     source: Path, tmp_path: Path, seed: int, clock: Clock, monkeypatch: pytest.MonkeyPatch
@@ -256,6 +258,7 @@ def test_imported_again_and_again_while_it_comes_to_be_it_is_what_one_import_giv
     assert _totals(often) == _totals(once)
 
 
+@pytest.mark.any_python
 @pytest.mark.parametrize("seed", range(ROUNDS))
 def test_parts_of_an_old_recording_imported_one_after_another_lose_and_repeat_nothing(
     source: Path, tmp_path: Path, seed: int, clock: Clock, monkeypatch: pytest.MonkeyPatch

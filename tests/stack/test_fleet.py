@@ -346,8 +346,9 @@ def test_the_operation_of_a_join_is_found_in_tempo(
     machine.join(gateway, tokens.add(gateway.tokens, "one").token, "--tempo-url", stack.tempo_url)
     identity = (machine.home / "fleet" / "machine-id").read_text().strip()
     query = f'{{name="{OPERATION}" && resource.host.id="{identity}"}}'
-    (found,) = get(f"{stack.tempo_url}/api/search", q=query)["traces"]
-    assert found["rootTraceName"] == OPERATION
+    # Found by its id at once, by a search a little later.
+    found = eventually(lambda: get(f"{stack.tempo_url}/api/search", q=query)["traces"], WITHIN_S)
+    assert [one["rootTraceName"] for one in found] == [OPERATION]
 
 
 @pytest.mark.timeout(600)

@@ -732,6 +732,7 @@ def test_what_fires_in_prometheus_arrives_in_alertmanager_with_a_link_back(stack
 
 
 def test_the_collectors_own_metrics_are_in_prometheus(stack: Stack) -> None:
+    write_segment(stack, "operations-accepted", span("state.query", 9, service="accepted"))
     accepted = 'otelcol_receiver_accepted_spans_total{receiver="otlp_json_file/operations"}'
     assert eventually(lambda: value(stack, accepted))
 

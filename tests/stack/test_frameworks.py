@@ -43,8 +43,9 @@ TREES = {
     },
     "langgraph": {
         ("invoke_workflow", ""): 1,
-        ("agent.task", "invoke_workflow"): 3,
-        ("execute_tool order_status", "agent.task"): 1,
+        ("agent.task clerk", "invoke_workflow"): 2,
+        ("agent.task tools", "invoke_workflow"): 1,
+        ("execute_tool order_status", "agent.task tools"): 1,
     },
     "pydantic_ai": {
         ("invoke_agent desk", ""): 1,

@@ -183,7 +183,7 @@ def openinference() -> Way:
     ]
     own = {
         "run": "invoke_workflow",
-        "node": "agent.task",
+        "node": "agent.task review",
         "inner": "RunnableSequence",
         "found": "Retriever",
     }

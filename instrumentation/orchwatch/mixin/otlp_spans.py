@@ -202,7 +202,7 @@ def _kind(kind: Kind) -> Iterator[str]:
         yield delete(genai)
         yield assign("span.name", text(kind.operation), counted)
     if kind.named_by:
-        named = f"Concat([{text(kind.genai)}, {at(kind.named_by)}], {text(' ')})"
+        named = f"Concat([{text(kind.genai or kind.operation)}, {at(kind.named_by)}], {text(' ')})"
         yield assign("span.name", named, counted, f"{at(kind.named_by)} != nil")
     if kind.operation:
         yield assign(at(semconv.OPERATION_NAME), text(kind.operation), counted)

@@ -130,9 +130,8 @@ def _name(kind: Kind, attributes: dict[str, AttributeValue]) -> str:
         attributes.pop(semconv.GEN_AI_OPERATION_NAME, None)
     if kind.operation:
         attributes[semconv.OPERATION_NAME] = kind.operation
-    if kind.genai:
-        return f"{kind.genai} {attributes.get(kind.named_by, '')}".rstrip()
-    return kind.operation
+    name = kind.genai or kind.operation
+    return f"{name} {attributes.get(kind.named_by, '')}".rstrip() if name else ""
 
 
 def _holds(condition: Condition, span: OtherSpan) -> bool:

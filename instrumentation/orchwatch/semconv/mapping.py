@@ -70,7 +70,7 @@ class Kind(NamedTuple):
         name: The kind.
         operation: The operation; empty where none is counted.
         genai: `gen_ai.operation.name`, empty where it has none.
-        named_by: The attribute that follows that name in the span's.
+        named_by: The attribute that follows that, or the operation, in the span's name.
         error: The type of a failure that names none.
     """
 

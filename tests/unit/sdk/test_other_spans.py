@@ -66,7 +66,7 @@ with operation("state.query"):
 @pytest.mark.parametrize(
     ("metadata", "name"),
     [
-        ('{"langgraph_node": "review"}', "agent.task"),
+        ('{"langgraph_node": "review"}', "agent.task review"),
         ('{"langgraph_node": "another"}', "review"),
         ('{"langgraph_node": 1}', "review"),
         ("langgraph_node", "review"),
@@ -86,4 +86,6 @@ with tracer.start_as_current_span("root"):
     tracer.start_span("review", attributes=chain).end()
 """
     )
-    assert ("orchestration.operation.name" in named(name)["attributes"]) == (name == "agent.task")
+    assert ("orchestration.operation.name" in named(name)["attributes"]) == (
+        name == "agent.task review"
+    )

@@ -19,6 +19,7 @@ ALLOWED = {
     ("diagnosis/client.py", "_OPENER.open"): "an address, with a time limit",
     ("diagnosis/fleet/gateway.py", "opener.open"): "as above",
     ("cli/commands/dashboard.py", "tempfile.TemporaryDirectory"): "a new directory",
+    ("semconv/mapping.py", "FILE.read_text"): "a file of the package",
     ("store/bundle.py", "archive.open"): "a member of a zip that `files` has opened",
     ("diagnosis/doctor.py", "tempfile.TemporaryFile"): "a new file without a name",
     ("monitor/intake.py", "tempfile.TemporaryFile"): "as above",

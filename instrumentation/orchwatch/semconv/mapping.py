@@ -145,7 +145,7 @@ class Table(NamedTuple):
 @cache
 def load() -> Table:
     """The table as shipped."""
-    document = tomllib.loads(FILE.read_text())
+    document = tomllib.loads(FILE.read_text("utf-8"))
     kinds = {name: Kind(name, **row) for name, row in document["kinds"].items()}
     return Table(
         kinds,

@@ -33,7 +33,7 @@ def doctor(environment: dict[str, str], *words: str) -> subprocess.CompletedProc
         check=False,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         cwd=environment["HOME"],
         env=environment,
     )

@@ -31,7 +31,7 @@ def checkout(tmp_path: Path) -> Path:
 
 def run(checkout: Path, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*GENERATE, *words], check=False, capture_output=True, text=True, timeout=60, cwd=checkout
+        [*GENERATE, *words], check=False, capture_output=True, text=True, timeout=240, cwd=checkout
     )
 
 

@@ -25,7 +25,7 @@ SEE = "; see orchwatch {} --help"
 
 def orchwatch(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*ORCHWATCH, *words], check=False, capture_output=True, text=True, timeout=60
+        [*ORCHWATCH, *words], check=False, capture_output=True, text=True, timeout=240
     )
 
 
@@ -142,7 +142,7 @@ def test_a_reader_that_has_gone_is_no_error_to_talk_about() -> None:
     read, write = os.pipe()
     os.close(read)
     ended = subprocess.run(
-        [*ORCHWATCH, "--help"], check=False, stdout=write, stderr=subprocess.PIPE, timeout=60
+        [*ORCHWATCH, "--help"], check=False, stdout=write, stderr=subprocess.PIPE, timeout=240
     )
     os.close(write)
     assert ended.returncode == 141
@@ -151,7 +151,7 @@ def test_a_reader_that_has_gone_is_no_error_to_talk_about() -> None:
 
 def test_closed_streams_are_no_error() -> None:
     closed = subprocess.run(
-        ["sh", "-c", 'exec "$@" >&- 2>&-', "-", *ORCHWATCH, "no-such"], check=False, timeout=60
+        ["sh", "-c", 'exec "$@" >&- 2>&-', "-", *ORCHWATCH, "no-such"], check=False, timeout=240
     )
     assert closed.returncode == 2
 
@@ -164,7 +164,7 @@ def test_an_output_that_takes_nothing_is_one_line_and_exit_code_1(name: str) -> 
             check=False,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=60,
+            timeout=240,
         )
         assert ended.returncode == 1
         assert ended.stderr.startswith("orchwatch: the output cannot be written: ")
@@ -179,7 +179,7 @@ def test_an_output_without_the_characters_gets_question_marks() -> None:
         check=False,
         capture_output=True,
         env={**os.environ, "PYTHONIOENCODING": "ascii"},
-        timeout=60,
+        timeout=240,
     )
     assert (ended.returncode, ended.stderr) == (0, b"")
     assert b"pr?fen" in ended.stdout
@@ -203,7 +203,7 @@ def test_a_home_that_cannot_be_used_is_one_line(home: bytes, rule: str, tmp_path
         capture_output=True,
         env={**os.environb, b"ORCHWATCH_HOME": home},
         text=True,
-        timeout=60,
+        timeout=240,
     )
     assert ended.returncode == 1
     assert ended.stderr.startswith("orchwatch: ORCHWATCH_HOME=")
@@ -216,7 +216,7 @@ def test_help_imports_nothing_beyond_the_standard_library() -> None:
         "main(['--help']); print(*(set(sys.modules) - before))"
     )
     shown = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=240
     )
     imported = {name.partition(".")[0] for name in shown.stdout.splitlines()[-1].split()}
     assert imported <= {"orchwatch", *sys.stdlib_module_names}

@@ -79,7 +79,7 @@ def test_where_the_locale_has_ascii_only_that_is_what_comes_out(
             env=environment,
             capture_output=True,
             check=False,
-            timeout=60,
+            timeout=240,
         )
         assert (ended.returncode, ended.stderr) == (0, b"")
         if expected == "us":
@@ -99,6 +99,6 @@ def test_a_reader_that_leaves_early_hears_nothing() -> None:
             ["sh", "-c", f"{sys.executable} -m orchwatch.cli {words} | head -c 1"],
             capture_output=True,
             check=False,
-            timeout=60,
+            timeout=240,
         )
         assert (ended.returncode, ended.stderr) == (0, b"")

@@ -50,7 +50,7 @@ def test_a_wrong_option_is_named(words: list[str], complaint: str) -> None:
 def test_options_name_the_operation_and_its_attributes(home: Path, words: list[str]) -> None:
     command = [sys.executable, "-c", "import sys; print(sys.argv)", "--operation", "--", "-x"]
     ended = subprocess.run(
-        [*ORCHWATCH_RUN, *words, *command], check=True, capture_output=True, text=True, timeout=60
+        [*ORCHWATCH_RUN, *words, *command], check=True, capture_output=True, text=True, timeout=240
     )
     assert ended.stdout == "['-c', '--operation', '--', '-x']\n"
     line = (home / "spool" / "operations-000001.jsonl").read_text().splitlines()[1]

@@ -196,7 +196,7 @@ def test_looking_needs_neither_the_sdk_nor_the_reading_sides_packages() -> None:
         check=True,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     imported = {name.partition(".")[0] for name in looked.stdout.split()}
     assert not imported & {"opentelemetry", "duckdb", "psutil"}

@@ -40,7 +40,7 @@ def run(*words: str | Path, **environment: str) -> subprocess.CompletedProcess[s
         check=True,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         env={**os.environ, **environment},
     )
 
@@ -216,7 +216,7 @@ def test_opentelemetry_instrument_says_what_was_never_called(program: Path) -> N
         check=True,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     assert ended.stderr == "orchwatch: app:query is watched as state.query, and was never called\n"
 
@@ -235,7 +235,7 @@ def test_an_interrupted_script_ends_as_ever(program: Path) -> None:
             check=False,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=240,
             env={**os.environ, "ORCHWATCH_INSTRUMENT": "main:query=a"},
         )
         for words in ([], RUN)

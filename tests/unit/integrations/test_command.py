@@ -45,7 +45,7 @@ while True:
 
 def run(*words: str, **options: Any) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [*RUN, *words], check=False, capture_output=True, text=True, timeout=60, **options
+        [*RUN, *words], check=False, capture_output=True, text=True, timeout=240, **options
     )
 
 
@@ -57,7 +57,7 @@ def test_a_hook_that_blocks_has_not_failed(
     spans: Spans, script: str, outcome: str, status: int, error_type: str | None
 ) -> None:
     command = [*RUN[:-1], "--operation", "hook.process", "--", "sh", "-c", script]
-    ended = subprocess.run(command, check=False, timeout=60)
+    ended = subprocess.run(command, check=False, timeout=240)
     (span,) = spans()
     assert ended.returncode == int(script[-1])
     assert span["attributes"]["orchestration.hook.outcome"] == outcome
@@ -99,14 +99,14 @@ def test_standard_streams_and_further_files_are_the_commands_own(tmp_path: Path)
         *(shlex.quote(str(path)) for path in paths)
     )
     looks = "for fd in 0 1 2 9; do readlink /proc/$$/fd/$fd; done"
-    subprocess.run(["sh", "-c", redirected, "-", *RUN, "sh", "-c", looks], check=True, timeout=60)
+    subprocess.run(["sh", "-c", redirected, "-", *RUN, "sh", "-c", looks], check=True, timeout=240)
     assert paths[1].read_text().splitlines() == list(map(str, paths))
 
 
 def test_a_closed_stdin_stays_closed() -> None:
     closed = 'exec "$@" <&-'
     looks = "[ ! -e /proc/$$/fd/0 ]"
-    subprocess.run(["sh", "-c", closed, "-", *RUN, "sh", "-c", looks], check=True, timeout=60)
+    subprocess.run(["sh", "-c", closed, "-", *RUN, "sh", "-c", looks], check=True, timeout=240)
 
 
 def test_the_command_starts_with_the_signal_settings_it_would_have_had() -> None:
@@ -290,14 +290,14 @@ def test_wrapping_loads_nothing_beyond_the_standard_library() -> None:
         check=True,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     bare = subprocess.run(
         [sys.executable, "-X", "importtime", "-c", "pass"],
         check=True,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
     )
     added = _imported(wrapped.stderr) - _imported(bare.stderr)
     assert {name.partition(".")[0] for name in added} <= {"orchwatch", *sys.stdlib_module_names}

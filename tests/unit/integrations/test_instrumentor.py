@@ -55,7 +55,7 @@ def instrument(work: Path, **environment: str) -> subprocess.CompletedProcess[st
         check=True,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         env={**os.environ, **environment},
     )
 
@@ -118,7 +118,7 @@ def test_orchwatch_run_and_opentelemetry_instrument_together_count_once(
         [sys.executable, "-m", "orchwatch.cli", "run", "--", *wrapped],
         [OPENTELEMETRY_INSTRUMENT, *wrapped],
     ):
-        subprocess.run(words, cwd=work, check=True, timeout=60)
+        subprocess.run(words, cwd=work, check=True, timeout=240)
     assert [span["name"] for span in spans()] == ["state.query", "command.run", "state.query"]
 
 

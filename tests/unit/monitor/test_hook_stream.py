@@ -96,7 +96,7 @@ def _deliver(events: Sequence[Json], home: Path, *, at_once: int = 1) -> None:
             env={**os.environ, "ORCHWATCH_HOME": str(home)},
             capture_output=True,
             check=False,
-            timeout=60,
+            timeout=240,
         )
 
     with ThreadPoolExecutor(at_once) as pool:

@@ -302,7 +302,7 @@ def test_a_user_without_rights_loses_lines_and_counts_them(
         path.chmod(0o755)
         path = path.parent
     home.chmod(0o700)
-    out, err = start_python(code).communicate(timeout=60)
+    out, err = start_python(code).communicate(timeout=240)
     assert (out, err) == ("{'spool_unwritable': 7}\n", "")
 
 

@@ -541,5 +541,5 @@ def test_without_a_name_a_function_of_the_script_is_called_after_its_file(
     (tmp_path / "shop").mkdir()
     (tmp_path / "my-hook.py").write_text(source)
     (tmp_path / "shop" / "spawn.py").write_text(source)
-    subprocess.run([sys.executable, *words], cwd=tmp_path, check=True, timeout=60)
+    subprocess.run([sys.executable, *words], cwd=tmp_path, check=True, timeout=240)
     assert [span["name"] for span in spans()] == [name]

@@ -97,6 +97,7 @@ def answers(home: Path, store: Store | SmallStore, selection: Selection) -> dict
     }
 
 
+@pytest.mark.any_python
 @pytest.mark.parametrize("seed", range(6))
 def test_both_give_the_same_answers_to_the_same_questions(
     home: Path, record: Record, seed: int
@@ -119,6 +120,7 @@ def test_both_give_the_same_answers_to_the_same_questions(
             assert answers(home, in_python, selection) == expected, selection
 
 
+@pytest.mark.any_python
 @pytest.mark.parametrize("seed", range(4))
 def test_what_is_compacted_gives_the_same_key_figures(
     home: Path, record: Record, monkeypatch: pytest.MonkeyPatch, seed: int

@@ -23,12 +23,42 @@ COLOURS: Mapping[str, str] = {
 }
 
 
-def sentences(lines: Iterable[str], file: TextIO) -> None:
+# Where a name has less room beside the figures, these stand below it.
+_LEAST_NAME = 16
+
+
+def sentences(lines: Iterable[str], file: TextIO, room: int = WIDTH) -> None:
     """Writes each as a paragraph; names and options stay whole."""
     file.writelines(
-        textwrap.fill(line, WIDTH, break_on_hyphens=False, break_long_words=False) + "\n"
+        textwrap.fill(line, room, break_on_hyphens=False, break_long_words=False) + "\n"
         for line in lines
     )
+
+
+def named(rows: Sequence[Sequence[str]], room: int, file: TextIO, *, left: bool = False) -> None:
+    """Writes names and figures beside them, or where that has no room, below.
+
+    Args:
+        rows: Cells, already safe to show, the name first; the first row has the heads.
+        room: How many columns there are.
+        file: Where to.
+        left: Whether the last column stands to the left.
+    """
+    sizes = [max(map(width, column)) for column in zip(*rows, strict=True)]
+    beside = room - sum(size + 2 for size in sizes[1:])
+    if beside < min(_LEAST_NAME, sizes[0]):
+        stacked(rows[0], rows[1:], room, file)
+        return
+    names = min(sizes[0], beside)
+    for name, *figures in rows:
+        cells = [rjust(cell, size) for cell, size in zip(figures, sizes[1:], strict=True)]
+        if left:
+            cells[-1] = ljust(figures[-1], sizes[-1])
+        start = ljust(name, names)
+        if width(name) > names:
+            # It stands on a line of its own: nothing is cut off, and all of it can be copied.
+            start = f"{name}\n{'':{names}}"
+        file.write("  ".join([start, *cells]).rstrip() + "\n")
 
 
 def stacked(heads: Sequence[str], rows: Iterable[Sequence[str]], room: int, file: TextIO) -> None:
@@ -41,17 +71,16 @@ def stacked(heads: Sequence[str], rows: Iterable[Sequence[str]], room: int, file
         file: Where to.
     """
     for name, *cells in rows:
-        line = name
+        lines = [name]
         for head, cell in zip(heads[1:], cells, strict=True):
             if cell in ("", units.ABSENT):
                 continue
-            piece = f"{head} {cell}"
-            if line == name or width(line) + 2 + width(piece) > room:
-                file.write(line + "\n")
-                line = f"  {piece}"
+            piece = f"{head} {cell}".lstrip()
+            if len(lines) == 1 or width(lines[-1]) + 2 + width(piece) > room:
+                lines.append(f"  {piece}")
             else:
-                line += f"  {piece}"
-        file.write(line + "\n")
+                lines[-1] += f"  {piece}"
+        file.writelines(f"{line}\n" for line in lines)
 
 
 def table(

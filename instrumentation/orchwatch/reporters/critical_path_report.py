@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from orchwatch import units
 from orchwatch.analysis.span_tree import kind, label
-from orchwatch.recording.safe_text import ljust, rjust, safe, width
-from orchwatch.reporters import json_document
+from orchwatch.recording.safe_text import rjust, safe, width
+from orchwatch.reporters import columns, json_document
 from orchwatch.units import counted
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from orchwatch.analysis.span_tree import SpanTree
     from orchwatch.store.outlines import Outline
 
-_WIDTH = 80
 _NS = 1_000_000_000
 _MAX_ENTRIES = 12
 _MAX_STEPS = 12
@@ -28,23 +27,27 @@ _ID_LENGTH = 8
 # Of a hundredth of a per cent.
 _PARTS = 10_000
 _HEADS = ("waited for", "spans", "time", "share", "saves")
-_NOTE = (
-    "time: what the whole waited for, outside of what it called in turn; shares are of all that.\n"
-    "saves: how much sooner the whole would have ended, had all of that name taken no\n"
-    "time; less where something else takes its place. docs/seeing.md has the method.\n"
+_NOTES = (
+    "time: what the whole waited for, outside of what it called in turn; shares are of all that.",
+    "saves: how much sooner the whole would have ended, had all of that name taken no time.",
+    "Less where something else takes its place. docs/seeing.md has the method.",
 )
 
 
-def render(tree: SpanTree, path: CriticalPath, file: TextIO) -> None:
+def render(tree: SpanTree, path: CriticalPath, file: TextIO, terminal: int = columns.WIDTH) -> None:
     """Writes what was waited for, the longest first, then in the order of time.
 
     Args:
         tree: At least one span.
         path: Of that tree.
         file: Where to write.
+        terminal: How many columns it has.
     """
+    room = min(terminal, columns.WIDTH)
     started = datetime.fromtimestamp(path.start_ns / _NS, UTC)
-    file.write(f"{_title(tree)}, {started:%Y-%m-%d %H:%M:%S} UTC\n{_summary(tree, path)}\n\n")
+    title = f"{_title(tree)}, {started:%Y-%m-%d %H:%M:%S} UTC"
+    columns.sentences([title, *_summary(tree, path).splitlines()], file, room)
+    file.write("\n")
     if not path.entries:
         file.write("Nothing took any time.\n")
         return
@@ -57,10 +60,11 @@ def render(tree: SpanTree, path: CriticalPath, file: TextIO) -> None:
         spans = str(sum(entry.spans for entry in rest))
         share = _percent(sum(shares[_MAX_ENTRIES:]))
         rows.append((title, spans, units.duration(rest_ns / _NS), share, ""))
-    _write_table([_HEADS, *rows], file)
+    columns.named([_HEADS, *rows], room, file)
     file.write("\nIn order:\n")
     _write_steps(tree, path, file)
-    file.write("\n" + _NOTE)
+    file.write("\n")
+    columns.sentences(_NOTES, file, room)
 
 
 def render_json(tree: SpanTree, path: CriticalPath, file: TextIO) -> None:
@@ -157,16 +161,6 @@ def _of_span(span: Outline) -> str:
 
 def _percent(parts: int) -> str:
     return f"{parts // 100}.{parts % 100:02}%"
-
-
-def _write_table(rows: Sequence[Sequence[str]], file: TextIO) -> None:
-    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
-    room = min(widths[0], _WIDTH - sum(size + 2 for size in widths[1:]))
-    for name, *figures in rows:
-        cells = [rjust(cell, size) for cell, size in zip(figures, widths[1:], strict=True)]
-        # A name that is too long stands on a line of its own: nothing is cut off.
-        start = ljust(name, room) if width(name) <= room else f"{name}\n{'':{room}}"
-        file.write("  ".join([start, *cells]).rstrip() + "\n")
 
 
 def _write_steps(tree: SpanTree, path: CriticalPath, file: TextIO) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, TextIO
 
 from orchwatch import units
-from orchwatch.recording.safe_text import ljust, rjust, safe, width
-from orchwatch.reporters import json_document
+from orchwatch.recording.safe_text import safe
+from orchwatch.reporters import columns, json_document
 from orchwatch.reporters.flame_page import signed
 from orchwatch.units import counted
 
@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     from orchwatch.analysis.flame import Flame, Frame
     from orchwatch.analysis.flame_diff import Change, FlameDiff
 
-_WIDTH = 80
 _NS = 1_000_000_000
 _BAR = 12
 _FULL, _EMPTY = "█", "░"
 _MAX_ROWS = 60
 _LEAST_SHARE = 0.002
 _NAME_COLUMNS = 60
+_NOTES = (
+    "total: own times of all below, too. own: while nothing that it called ran.",
+    "--format html, folded, speedscope and chrome have every frame.",
+)
 _HEADS = ("call path", "", "total", "own", "spans")
 _DIFF_HEADS = ("call path", "now", "before", "difference", "spans")
 
@@ -52,10 +55,11 @@ def _a_trace(flame: Flame) -> float:
     return flame.own_ns / max(flame.traces, 1) / _NS
 
 
-def render(title: str, flame: Flame, file: TextIO) -> None:
+def render(title: str, flame: Flame, file: TextIO, terminal: int = columns.WIDTH) -> None:
     """Writes a line a frame: callers first, beside each other the largest first."""
-    whole = flame.own_ns
-    file.write(f"{safe(title)}\n{summary(flame)}\n\n")
+    whole, room = flame.own_ns, min(terminal, columns.WIDTH)
+    columns.sentences([safe(title), summary(flame)], file, room)
+    file.write("\n")
     if not whole:
         file.write("Nothing took any time.\n")
         return
@@ -69,16 +73,19 @@ def render(title: str, flame: Flame, file: TextIO) -> None:
             *(units.duration(frame.self_ns / _NS), str(frame.count)),
         )
 
-    _write(flame.frames, _HEADS, row, lambda place: flame.frames[place].total_ns / whole, file)
-    file.write(
-        "\ntotal: own times of all below, too. own: while nothing that it called ran.\n"
-        "--format html, folded, speedscope and chrome have every frame.\n"
-    )
+    def share(place: int) -> float:
+        return flame.frames[place].total_ns / whole
+
+    _write(flame.frames, _HEADS, row, share, file, room=room)
+    file.write("\n")
+    columns.sentences(_NOTES, file, room)
 
 
-def render_diff(title: str, diff: FlameDiff, file: TextIO) -> None:
+def render_diff(title: str, diff: FlameDiff, file: TextIO, terminal: int = columns.WIDTH) -> None:
     """Writes the same of two, per trace."""
-    file.write(f"{safe(title)}\n{diff_summary(diff)}\n\n")
+    room = min(terminal, columns.WIDTH)
+    columns.sentences([safe(title), diff_summary(diff)], file, room)
+    file.write("\n")
     whole = max(_a_trace(diff.now), _a_trace(diff.before)) * _NS
     if not whole:
         file.write("Nothing took any time.\n")
@@ -95,8 +102,9 @@ def render_diff(title: str, diff: FlameDiff, file: TextIO) -> None:
         change = diff.changes[place]
         return max(change.total_ns, change.before_ns) / whole
 
-    _write(diff.flame.frames, _DIFF_HEADS, row, share, file)
-    file.write("\nPer trace, with all below. spans: now / before.\n")
+    _write(diff.flame.frames, _DIFF_HEADS, row, share, file, room=room)
+    file.write("\n")
+    columns.sentences(["Per trace, with all below. spans: now / before."], file, room)
 
 
 def _write(
@@ -105,6 +113,8 @@ def _write(
     row: Callable[[int], tuple[str, ...]],
     share: Callable[[int], float],
     file: TextIO,
+    *,
+    room: int,
 ) -> None:
     """The largest frames, with the names of their callers above them."""
     places = [place for place in range(len(frames)) if share(place) >= _LEAST_SHARE]
@@ -116,13 +126,7 @@ def _write(
         (f"{'  ' * frames[place].level}{safe(frames[place].name, _NAME_COLUMNS)}", *row(place))
         for place in places
     ]
-    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
-    room = min(widths[0], _WIDTH - sum(size + 2 for size in widths[1:]))
-    for name, *figures in rows:
-        cells = [rjust(cell, size) for cell, size in zip(figures, widths[1:], strict=True)]
-        # A name that is too long stands on a line of its own: nothing is cut off.
-        start = ljust(name, room) if width(name) <= room else f"{name}\n{'':{room}}"
-        file.write("  ".join([start, *cells]).rstrip() + "\n")
+    columns.named(rows, room, file)
     if len(places) < len(frames):
         file.write(f"… and {counted(len(frames) - len(places), 'smaller frame')}.\n")
 

@@ -20,17 +20,21 @@ _NAME_COLUMNS = 40
 _NS = 1_000_000_000
 
 
-def render(found: Sequence[Forecast], words: str, file: TextIO) -> None:
+def render(
+    found: Sequence[Forecast], words: str, file: TextIO, terminal: int = columns.WIDTH
+) -> None:
     """Writes one a line, then what cannot be forecast, and what the columns mean.
 
     Args:
         found: At least one.
         words: A sentence about the past.
         file: Where to.
+        terminal: How many columns it has.
     """
+    room = min(terminal, columns.WIDTH)
     known = [one for one in found if one.points]
     if known:
-        columns.table(HEADS, [(row(one), "") for one in known], file, colour=False)
+        columns.named([HEADS, *map(row, known)], room, file, left=True)
         file.write("\n")
     sentences = [f"{safe(one.title, _NAME_COLUMNS)}: {one.why}." for one in found if one.why]
     if known:
@@ -39,7 +43,7 @@ def render(found: Sequence[Forecast], words: str, file: TextIO) -> None:
         f"{words} At least {MIN_STEPS} steps must hold figures, of a latency"
         f" {MIN_OPERATIONS} operations each."
     )
-    columns.sentences(sentences, file)
+    columns.sentences(sentences, file, room)
 
 
 def meaning(known: Sequence[Forecast]) -> str:

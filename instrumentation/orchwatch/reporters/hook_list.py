@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from orchwatch import units
 from orchwatch.analysis.span_tree import hook_label
-from orchwatch.recording.safe_text import ljust, rjust, safe, width
+from orchwatch.recording.safe_text import safe
 from orchwatch.reporters import json_document
 from orchwatch.units import counted
 
@@ -35,20 +35,9 @@ def render(found: Found, covered: str, file: TextIO, columns: int = _WIDTH) -> N
     """
     import textwrap  # noqa: PLC0415 - slow, and JSON does without
 
-    from orchwatch.reporters.columns import stacked  # noqa: PLC0415 - likewise
+    from orchwatch.reporters.columns import named  # noqa: PLC0415 - likewise
 
-    rows = [HEADS, *map(row, found.hooks)]
-    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
-    room = min(_WIDTH, columns) - sum(size + 2 for size in widths[1:])
-    if room < width(_NAMELESS) and columns < _WIDTH:
-        stacked(HEADS, rows[1:], columns, file)
-        rows = []
-    for name, *figures in rows:
-        cells = [rjust(cell, size) for cell, size in zip(figures, widths[1:], strict=True)]
-        first = min(widths[0], max(room, width(_NAMELESS)))
-        # A name that is too long stands on a line of its own: nothing is cut off.
-        start = ljust(name, first) if width(name) <= first else f"{name}\n{'':{first}}"
-        file.write("  ".join([start, *cells]) + "\n")
+    named([HEADS, *map(row, found.hooks)], min(_WIDTH, columns), file)
     unmeasured = sum(hook.unmeasured for hook in found.hooks)
     lines = [covered]
     if found.of_all > found.turns:

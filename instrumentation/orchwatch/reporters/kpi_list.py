@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING, TextIO
 
 from orchwatch import units
 from orchwatch.analysis import project, status
-from orchwatch.recording.safe_text import safe
-from orchwatch.reporters import json_document, phase_list
+from orchwatch.recording.safe_text import safe, width
+from orchwatch.reporters import columns, json_document, phase_list
 from orchwatch.units import counted
 
 if TYPE_CHECKING:
@@ -30,7 +29,6 @@ FIGURES = {
 }
 """How each figure is shown, in the order of the requirements: title, unit."""
 
-_WIDTH = 80
 _PROJECT = {
     "test_coverage": project.TEST_COVERAGE,
     "code_quality": project.CODE_QUALITY,
@@ -47,7 +45,9 @@ _TASKS = ("success_ratio", "error_ratio")
 _AGENTS = ("agent_utilization", "parallel_ratio")
 
 
-def render(system: System, business: Business, covered: str, file: TextIO) -> None:
+def render(
+    system: System, business: Business, covered: str, file: TextIO, terminal: int = columns.WIDTH
+) -> None:
     """Writes a table, then what it covers; a dash where nothing was measured.
 
     Args:
@@ -55,22 +55,31 @@ def render(system: System, business: Business, covered: str, file: TextIO) -> No
         business: What is achieved.
         covered: A sentence about what it covers.
         file: Where to write.
+        terminal: How many columns it has.
     """
+    room = min(terminal, columns.WIDTH)
     values = status.kpi_values(system, business)
     shares = phase_list.shares(business.phases) if business.phases else []
     titles = [*(title for title, _ in FIGURES.values()), *(title for title, _ in shares)]
     title_width = max(map(len, titles))
+    rows = []
     for name, (title, unit) in FIGURES.items():
         value = units.level(values[name], unit)
-        note = f"  {_note(name, business)}" if values[name] is not None else ""
-        file.write(f"{title:{title_width}}  {value:>12}{note}".rstrip() + "\n")
-    for title, share in shares:
-        turns = counted(business.phases.turns if business.phases else 0, "turn")
-        file.write(f"{title:{title_width}}  {share:>12}  of {turns}\n")
+        note = _note(name, business) if values[name] is not None else ""
+        rows.append((title, value, note))
+    turns = counted(business.phases.turns if business.phases else 0, "turn")
+    rows += [(title, share, f"of {turns}") for title, share in shares]
+    for title, value, note in rows:
+        line = f"{title:{title_width}}  {value:>12}  {note}".rstrip()
+        if width(line) <= room:
+            file.write(f"{line}\n")
+        else:
+            columns.stacked(("", "", ""), [(title, value, note)], room, file)
     file.write("\n")
-    file.write(textwrap.fill(covered, _WIDTH, break_on_hyphens=False) + "\n")
+    said = [covered]
     if not all(name in business.project for name in _PROJECT.values()):
-        file.write("Set what only you can measure: orchwatch kpi set test.coverage 83%\n")
+        said.append("Set what only you can measure: orchwatch kpi set test.coverage 83%")
+    columns.sentences(said, file, room)
     file.writelines(f"note: {safe(note)}\n" for note in business.notes)
 
 

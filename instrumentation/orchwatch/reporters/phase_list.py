@@ -147,13 +147,14 @@ def shares(one: Spent) -> list[tuple[str, str]]:
     return [(f"Turn time: {words}", share) for words, _, share in rows(one)]
 
 
-def render_turns(turns: Sequence[Spent], file: TextIO) -> None:
+def render_turns(turns: Sequence[Spent], file: TextIO, terminal: int = _WIDTH) -> None:
     """Writes a sentence about each of the first turns of a trace."""
     for one in turns[:_MAX_TURNS]:
         parts = [f"{words} {length} ({share})" for words, length, share in rows(one)]
         if parts:
             whole = units.duration(one.time_ns / _NS)
-            columns.sentences([f"Time of the turn, {whole}: {', '.join(parts)}."], file)
+            said = f"Time of the turn, {whole}: {', '.join(parts)}."
+            columns.sentences([said], file, min(_WIDTH, terminal))
 
 
 def _row(name: str, one: Spent, shown: list[Phase], *, tells: bool) -> tuple[str, ...]:

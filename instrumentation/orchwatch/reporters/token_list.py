@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, TextIO
 
 from orchwatch import units
-from orchwatch.recording.safe_text import ljust, rjust, safe, width
+from orchwatch.recording.safe_text import safe
 from orchwatch.reporters import json_document
 from orchwatch.units import counted
 
@@ -37,7 +37,7 @@ def render(found: Found, by: str, covered: str, file: TextIO, columns: int = _WI
     """
     import textwrap  # noqa: PLC0415 - slow, and JSON does without
 
-    from orchwatch.reporters.columns import stacked  # noqa: PLC0415 - likewise
+    from orchwatch.reporters.columns import named  # noqa: PLC0415 - likewise
 
     heads: tuple[str, ...] = (by, *HEADS)
     rows = [_row(use, safe(use.key or _NAMELESS.get(by, "unknown"))) for use in found.uses]
@@ -45,17 +45,7 @@ def render(found: Found, by: str, covered: str, file: TextIO, columns: int = _WI
         rows.append(_row(found.total, "all"))
     if found.prices is None:
         heads, rows = heads[:-1], [row[:-1] for row in rows]
-    widths = [max(map(width, column)) for column in zip(heads, *rows, strict=True)]
-    room = min(_WIDTH, columns) - sum(size + 2 for size in widths[1:])
-    if room < _LEAST:
-        stacked(heads, rows, columns, file)
-        rows = []
-    for name, *figures in [heads, *rows] if rows else []:
-        cells = [rjust(cell, size) for cell, size in zip(figures, widths[1:], strict=True)]
-        first = min(widths[0], room)
-        # A name that is too long stands on a line of its own: nothing is cut off.
-        start = ljust(name, first) if width(name) <= first else f"{name}\n{'':{first}}"
-        file.write("  ".join([start, *cells]) + "\n")
+    named([heads, *rows], min(_WIDTH, columns), file)
     file.write("\n")
     file.writelines(
         textwrap.fill(line, min(_WIDTH, columns), break_on_hyphens=False) + "\n"

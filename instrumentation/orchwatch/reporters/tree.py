@@ -8,14 +8,14 @@ from itertools import islice
 from typing import TYPE_CHECKING, TextIO
 
 from orchwatch import units
-from orchwatch.recording.safe_text import ljust, rjust, safe, width
+from orchwatch.recording.safe_text import safe
+from orchwatch.reporters import columns
 from orchwatch.store.spans import NS_PER_S, Span
 from orchwatch.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-WIDTH = 80
 STATUS_ERROR = 2  # OTLP
 
 # The longest name of an error that a line has room for.
@@ -30,7 +30,7 @@ _MAX_EVENTS = 10  # names of them within one line's spans
 _HEADS = ("operation", "count", "total", "slowest", "errors")
 
 
-def render(spans: Sequence[Span], file: TextIO) -> None:
+def render(spans: Sequence[Span], file: TextIO, terminal: int = columns.WIDTH) -> None:
     """Writes the spans of one trace as a tree.
 
     Calls of the same name and agent under the same caller share a line, and so do theirs.
@@ -38,24 +38,19 @@ def render(spans: Sequence[Span], file: TextIO) -> None:
     Args:
         spans: All of one trace, by start; at least one.
         file: Where to write.
+        terminal: How many columns it has.
     """
     children = _children(spans)
     looped = _cut_loops(spans, children)
     found = list(islice(_rows(children[None], children, None, None), _MAX_ROWS + 1))
     rows = [_HEADS, *found[:_MAX_ROWS]]
-    widths = [max(map(width, column)) for column in zip(*rows, strict=True)]
     started = datetime.fromtimestamp(spans[0].start_ns / NS_PER_S, UTC)
-    file.write(
-        f"trace {spans[0].trace_id}, {counted(len(spans), 'span')},"
-        f" {started:%Y-%m-%d %H:%M:%S} UTC\n"
+    title = (
+        f"trace {spans[0].trace_id}, {counted(len(spans), 'span')}, {started:%Y-%m-%d %H:%M:%S} UTC"
     )
-    for name, *figures, errors in rows:
-        cells = [rjust(cell, room) for cell, room in zip(figures, widths[1:-1], strict=True)]
-        cells.append(ljust(errors, widths[-1]))
-        room = min(widths[0], WIDTH - sum(width(cell) + 2 for cell in cells))
-        # A name that is too long stands on a line of its own: nothing is cut off.
-        start = ljust(name, room) if width(name) <= room else f"{name}\n{'':{room}}"
-        file.write("  ".join([start, *cells]).rstrip() + "\n")
+    room = min(terminal, columns.WIDTH)
+    columns.sentences([title], file, room)
+    columns.named(rows, room, file, left=True)
     if len(found) > _MAX_ROWS:
         file.write(f"The first {_MAX_ROWS} lines; --format json has every span.\n")
     if looped:

@@ -15,6 +15,18 @@ if TYPE_CHECKING:
     from tests.unit.conftest import Record
 
 COMMANDS = ("current", "sessions", "agents", "traces", "hooks")
+# Of whose figures not all are the same each time, or in each width.
+OTHERS = (
+    "tokens",
+    "tokens --by agent",
+    "forecast",
+    "kpi list",
+    "trace",
+    "trace --failed",
+    "critical-path",
+    "flame",
+)
+LONG = "a-name-that-nobody-would-shorten-and-that-is-given-all-the-same-by-some-program"
 
 
 @pytest.fixture
@@ -40,7 +52,8 @@ def filled(home: object, record: Record) -> None:
 def told(command: str, columns: int, capsys: pytest.CaptureFixture[str]) -> list[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COLUMNS", str(columns))
-        assert main([command, "--since", "all"]) == 0
+        patch.setenv("NO_COLOR", "1")
+        assert main([*command.split(), "--since", "all"]) == 0
     return capsys.readouterr().out.splitlines()
 
 
@@ -52,6 +65,38 @@ def test_no_line_is_longer_than_the_terminal(
 ) -> None:
     lines = told(command, columns, capsys)
     assert [line for line in lines if width(line) > min(columns, 80)] == []
+
+
+@pytest.fixture
+def long_named(home: object, record: Record) -> None:
+    assert home
+    for name in (f"own.{LONG}", "agent.turn", "hook.process"):
+        record(
+            name,
+            failed=name == "agent.turn",
+            attributes={
+                "session.id": f"s-{LONG}",
+                "gen_ai.agent.name": f"agent-{LONG}",
+                "gen_ai.response.model": f"model-{LONG}",
+                "gen_ai.usage.input_tokens": 123_456,
+                "orchestration.project.name": f"プロジェクト{LONG}",
+                "orchestration.hook.name": f"/usr/bin/{LONG}.sh",
+            },
+        )
+
+
+@pytest.mark.usefixtures("long_named")
+@pytest.mark.parametrize("command", [*COMMANDS, *OTHERS])
+@pytest.mark.parametrize("columns", [40, 80, 120])
+def test_only_a_name_is_longer_than_the_line_and_figures_stand_below_it(
+    command: str, columns: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = told(command, columns, capsys)
+    long = [line for line in lines if width(line) > min(columns, 80)]
+    figure = re.compile(r"\d(?:ns|µs|ms|s|%|k|M)?(?:\s|$)")
+    assert [line for line in long if figure.search(line) and not line.startswith("+")] == []
+    if command in {"current", "hooks", "trace", "tokens"}:
+        assert any(LONG in line for line in lines)
 
 
 @pytest.mark.usefixtures("filled")

@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from orchwatch.reporters import tree
+from orchwatch.reporters import columns, tree
 from orchwatch.store.spans import Span
 
 START_NS = 1_790_000_000_000_000_000
@@ -78,7 +78,7 @@ def test_calls_alike_under_the_same_caller_share_a_line_and_so_do_theirs() -> No
 def test_errors_are_named_the_most_frequent_kind_first(errors: list[str | None], cell: str) -> None:
     lines = rendered(*(span("x", f"{number:02}", error=kind) for number, kind in enumerate(errors)))
     assert lines[2][len("operation") :].split(maxsplit=3)[3:] == ([cell] if cell else [])
-    assert all(len(line) <= tree.WIDTH for line in lines)
+    assert all(len(line) <= columns.WIDTH for line in lines)
 
 
 def test_one_span_is_not_called_many() -> None:
@@ -94,4 +94,4 @@ def test_a_name_too_long_for_its_line_stands_on_a_line_of_its_own() -> None:
     lines = rendered(span("n" * 100, "01"))
     assert lines[2] == "n" * 100
     assert lines[3].split() == ["1", "1.5ms", "1.5ms"]
-    assert all(len(line) <= tree.WIDTH for line in lines if "n" * 100 not in line)
+    assert all(len(line) <= columns.WIDTH for line in lines if "n" * 100 not in line)

@@ -43,6 +43,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from orchwatch.analysis import critical_path  # noqa: PLC0415
     from orchwatch.analysis.span_tree import SpanTree  # noqa: PLC0415
+    from orchwatch.cli.parser import columns  # noqa: PLC0415
     from orchwatch.recording.home import home  # noqa: PLC0415
     from orchwatch.reporters import critical_path_report  # noqa: PLC0415
 
@@ -54,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         critical_path_report.render_json(tree, path, sys.stdout)
     else:
-        critical_path_report.render(tree, path, sys.stdout)
+        critical_path_report.render(tree, path, sys.stdout, columns())
     return 0
 
 

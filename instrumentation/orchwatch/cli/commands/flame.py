@@ -89,6 +89,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _write(form: str, sides: Sequence[Side], store: Store | SmallStore, file: TextIO) -> None:
     """Writes one graph, or the first against the second."""
     from orchwatch.analysis import flame_diff  # noqa: PLC0415 - as above
+    from orchwatch.cli.parser import columns  # noqa: PLC0415
     from orchwatch.reporters import flame_files, flame_page, flame_table  # noqa: PLC0415
 
     graphs = [_graph(side, store) for side in sides]
@@ -107,9 +108,9 @@ def _write(form: str, sides: Sequence[Side], store: Store | SmallStore, file: Te
     elif form == "folded":
         flame_files.folded(graph, file) if diff is None else flame_files.folded_diff(diff, file)
     elif diff is None:
-        flame_table.render(title, graph, file)
+        flame_table.render(title, graph, file, columns())
     else:
-        flame_table.render_diff(title, diff, file)
+        flame_table.render_diff(title, diff, file, columns())
 
 
 def _graph(side: Side, store: Store | SmallStore) -> Flame:

@@ -40,6 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pathlib import Path  # noqa: PLC0415 - slow, see `commands`, and so are the next ones
 
     from orchwatch.analysis import forecasts  # noqa: PLC0415
+    from orchwatch.cli.parser import columns  # noqa: PLC0415
     from orchwatch.recording.home import home  # noqa: PLC0415
     from orchwatch.reporters import forecast_list  # noqa: PLC0415
     from orchwatch.targets import target_table  # noqa: PLC0415
@@ -59,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
         forecast_list.render_json(found, sys.stdout)
     elif found:
         words = f"From what was recorded {chosen.words}." if chosen.words else "From all there is."
-        forecast_list.render(found, chosen.note or words, sys.stdout)
+        forecast_list.render(found, chosen.note or words, sys.stdout, columns())
     else:
         sys.stdout.write(list_command.nothing("Nothing to go by", chosen, str(directory)))
     return 0

@@ -64,7 +64,10 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         kpi_list.render_json(system, business, sys.stdout)
     else:
-        kpi_list.render(system, business, chosen.note or _covered(chosen.words), sys.stdout)
+        from orchwatch.cli.parser import columns  # noqa: PLC0415
+
+        covered = chosen.note or _covered(chosen.words)
+        kpi_list.render(system, business, covered, sys.stdout, columns())
     return 0
 
 

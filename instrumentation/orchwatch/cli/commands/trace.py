@@ -69,6 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from pathlib import Path  # noqa: PLC0415 - slow, see `commands`, and so are the next ones
 
+    from orchwatch.cli.parser import columns  # noqa: PLC0415
     from orchwatch.recording.home import home  # noqa: PLC0415
     from orchwatch.reporters import json_document, phase_list, tree  # noqa: PLC0415
     from orchwatch.store import spans  # noqa: PLC0415
@@ -91,8 +92,8 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.format == "json":
         json_document.answer("trace", [asdict(span) for span in found], sys.stdout)
     else:
-        tree.render(found, sys.stdout)
-        phase_list.render_turns(turns, sys.stdout)
+        tree.render(found, sys.stdout, columns())
+        phase_list.render_turns(turns, sys.stdout, columns())
     return 0
 
 

@@ -6,7 +6,7 @@ Times are Unix nanoseconds. A fact may come twice, late, or from both sources.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar, dataclass_transform
 
 Source = Literal["file", "hook"]
 
@@ -27,7 +27,19 @@ MICRO = "micro"  # the trigger of a compaction that takes no time
 BACKGROUND = ("async_launched", "remote_launched", "teammate_spawned")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+_Kind = TypeVar("_Kind")
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def fact(kind: type[_Kind]) -> type[_Kind]:
+    """Makes a class of facts, which nobody changes.
+
+    The type checker sees to that: at run time it would make each of them cost four times as much.
+    """
+    return dataclass(slots=True, kw_only=True)(kind)
+
+
+@fact
 class Fact:
     """What all facts have.
 

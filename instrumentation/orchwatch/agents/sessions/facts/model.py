@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from orchwatch.agents.sessions.facts.base import Fact
+from orchwatch.agents.sessions.facts.base import Fact, fact
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class ApiUsage(Fact):
     """What a request to the model used; reported with each part of its answer, the last one holds.
 
@@ -34,7 +32,7 @@ class ApiUsage(Fact):
     fresh: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class ModelAnswered(Fact):
     """A request to the model was answered, or its answer was cut off.
 
@@ -55,7 +53,7 @@ class ModelAnswered(Fact):
     first_ns: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class ApiFailed(Fact):
     """A request to the model failed.
 
@@ -76,7 +74,7 @@ class ApiFailed(Fact):
     delay_s: float = 0.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class SessionCost(Fact):
     """What a process of Claude Code has cost by its end, which is about `time_ns`.
 
@@ -95,12 +93,12 @@ class SessionCost(Fact):
     models: dict[str, float]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class CompactStarted(Fact):
     """The conversation is being summarised."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class Compacted(Fact):
     """The conversation was summarised.
 

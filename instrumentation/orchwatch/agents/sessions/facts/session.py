@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from orchwatch.agents.sessions.facts.base import Fact
+from orchwatch.agents.sessions.facts.base import Fact, fact
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class SessionStarted(Fact):
     """Claude Code was started for this session: a hook knows the process, a file says so itself."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class SessionReady(Fact):
     """Claude Code could be asked for something."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class ProjectSeen(Fact):
     """The session works on a project, and has done so since its source began.
 
@@ -29,7 +27,7 @@ class ProjectSeen(Fact):
     project: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class ProviderSeen(Fact):
     """The session asks the models of someone.
 
@@ -40,7 +38,7 @@ class ProviderSeen(Fact):
     provider: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class SessionEnded(Fact):
     """The session is over.
 
@@ -51,7 +49,7 @@ class SessionEnded(Fact):
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class PromptSubmitted(Fact):
     """A turn begins: of the session, or with `agent_id` of a sub-agent.
 
@@ -66,7 +64,7 @@ class PromptSubmitted(Fact):
     previous: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class PromptCopied(Fact):
     """A prompt turned out to be a copy: what follows it was answered elsewhere before.
 
@@ -77,7 +75,7 @@ class PromptCopied(Fact):
     record_id: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class TurnEnded(Fact):
     """The model stopped, or was stopped.
 
@@ -92,7 +90,7 @@ class TurnEnded(Fact):
     first_ns: int | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class TurnOver(Fact):
     """Nothing that comes later in the file belongs to the turn any more.
 
@@ -105,17 +103,17 @@ class TurnOver(Fact):
     paused_ns: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class ProcessEnded(Fact):
     """Claude Code itself ended; the session may be resumed later."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class ClientLost(Fact):
     """Claude Code's process is gone, and all that it wrote was read; the fact has no time."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class Activity(Fact):
     """A sign of life.
 
@@ -126,7 +124,7 @@ class Activity(Fact):
     last: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class HookRan(Fact):
     """A hook ran; `time_ns` is its start.
 
@@ -153,7 +151,7 @@ class HookRan(Fact):
     of_call: bool = True
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class TaskChanged(Fact):
     """A task of the session's list was created or completed.
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from orchwatch.agents.sessions.facts.base import Fact
+from orchwatch.agents.sessions.facts.base import Fact, fact
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class ToolStarted(Fact):
     """A tool was asked for.
 
@@ -26,7 +24,7 @@ class ToolStarted(Fact):
     input_digest: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class CommandRan(Fact):
     """A command ran inside a tool call, as a script that the model wrote starts several.
 
@@ -49,7 +47,7 @@ class CommandRan(Fact):
     error_type: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class ToolEnded(Fact):
     """A tool answered, failed or was denied.
 
@@ -80,7 +78,7 @@ class ToolEnded(Fact):
     run: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class ToolCut(Fact):
     """A tool call got no answer and will get none: what it was part of has ended.
 
@@ -93,7 +91,7 @@ class ToolCut(Fact):
     reason: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class PermissionAsked(Fact):
     """A tool call waits for a permission.
 
@@ -108,7 +106,7 @@ class PermissionAsked(Fact):
     input_digest: int = 0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class InputAsked(Fact):
     """A user is asked for input, or has answered.
 
@@ -121,7 +119,7 @@ class InputAsked(Fact):
     answered: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class AgentStarted(Fact):
     """The first sign of a sub-agent; `agent_id` is its own.
 
@@ -140,12 +138,12 @@ class AgentStarted(Fact):
     helper: bool = False
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class AgentWorked(Fact):
     """A sub-agent asked its model, or was answered; `agent_id` is its own."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@fact
 class AgentEnded(Fact):
     """A sub-agent is done; `agent_id` is its own.
 

@@ -114,15 +114,13 @@ def _tokens() -> Panel:
     }
     # The conventions' input holds what is cached.
     said["input"] += f" - {said['cached']} - {said['written']}"
-    legend = f"{{{{{_MODEL}}}}}"
-    found = [
-        queries.lines(kind, expr, f"{legend} {kind}").interval(queries.COUNTED_REPORTS)
-        for kind, expr in said.items()
-    ]
+    kinds = [f'label_replace({expr}, "kind", "{kind}", "", "")' for kind, expr in said.items()]
     # As it was counted before.
-    former = f"{legend} {{{{{_KIND}}}}}"
-    found.append(queries.reported("former", _FORMER_TOKENS, f"{_MODEL}, {_KIND}", former))
-    return panels.bars(panels.graph(text, *found, unit=units.NUMBER, decimals=1))
+    former = queries.in_reports(_FORMER_TOKENS, f"{_MODEL}, {_KIND}")
+    kinds.append(f'label_replace({former}, "kind", "$1", "{_KIND}", "(.*)")')
+    legend = f"{{{{{_MODEL}}}}} {{{{kind}}}}"
+    found = queries.lines("A", " or ".join(kinds), legend).interval(queries.COUNTED_REPORTS)
+    return panels.bars(panels.graph(text, found, unit=units.NUMBER, decimals=1))
 
 
 def _cost() -> Panel:

@@ -64,6 +64,32 @@ def measured(home: Path, by: str = "model", selection: Selection = ALL) -> token
     return found
 
 
+def test_what_was_recorded_under_former_names_counts_as_ever(home: Path, record: Record) -> None:
+    former = {
+        "gen_ai.response.model": SONNET,
+        "gen_ai.system": "anthropic",
+        "orchestration.api.requests": 1,
+        "gen_ai.usage.prompt_tokens": 1000,
+        "gen_ai.usage.cache_read.input_tokens": 400,
+        "gen_ai.usage.cache_creation.input_tokens": 100,
+        "gen_ai.usage.completion_tokens": 50,
+    }
+    record("agent.turn", attributes=former)
+    (of_former,) = measured(home).uses
+    assert (of_former.input_tokens, of_former.cache_creation_tokens) == (1000, 100)
+    used(record, SONNET)
+    (both,) = measured(home).uses
+    assert (both.turns, both.input_tokens, both.output_tokens) == (2, 2000, 100)
+    assert (both.cache_read_tokens, both.cache_creation_tokens) == (800, 200)
+    assert both.cost_usd == pytest.approx(2 * (of_former.cost_usd or 0))
+
+
+def test_of_a_name_and_its_former_one_the_name_holds(home: Path, record: Record) -> None:
+    used(record, SONNET, attributes={"gen_ai.usage.cache_creation.input_tokens": 7})
+    (one,) = measured(home).uses
+    assert one.cache_creation_tokens == 100
+
+
 def test_tokens_and_their_price_are_added_up_by_model(home: Path, record: Record) -> None:
     for _ in range(2):
         used(record, SONNET)

@@ -48,14 +48,15 @@ async def draw(home: Path, columns: int, lines: int) -> None:
     """Writes a picture of all in the middle of a demo; a large one of its trace, too."""
     app = dashboard(home)
     async with app.run_test(size=(columns, lines)) as pilot:
-        for _ in range(ATTEMPTS):
-            # In the middle of the first one there are hardly any figures yet.
-            before = app.look is not None and bool(app.look.traces)
+        for number in range(ATTEMPTS):
             demo = started_demo()
-            while not (is_shown := before and busy(app)) and demo.poll() is None:
+            # In the middle of the first one there are hardly any figures yet.
+            while not (is_shown := number > 0 and busy(app)) and demo.poll() is None:
                 await pilot.pause(0.05)
             if is_shown:
                 break
+            # With its trace.
+            app.refresh_now(anew=True)
         else:
             sys.exit(f"error: after {ATTEMPTS} demos there is still not all to be seen")
         await pilot.pause()

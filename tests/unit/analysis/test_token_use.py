@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from tests.unit.conftest import Record
 
+    from orchwatch.recording.otlp_json import AttributeValue
+
 pytestmark = pytest.mark.usefixtures("home")
 ALL = Selection(history=True)
 DAY_NS = 86_400 * 10**9
@@ -65,7 +67,7 @@ def measured(home: Path, by: str = "model", selection: Selection = ALL) -> token
 
 
 def test_what_was_recorded_under_former_names_counts_as_ever(home: Path, record: Record) -> None:
-    former = {
+    former: dict[str, AttributeValue] = {
         "gen_ai.response.model": SONNET,
         "gen_ai.system": "anthropic",
         "orchestration.api.requests": 1,

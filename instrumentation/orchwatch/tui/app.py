@@ -193,8 +193,9 @@ class Dashboard(App[BaseException | None]):
 
     def _tick(self) -> None:
         now_s = time.monotonic()
-        is_due = now_s >= self._due_s and (now_s >= self._idle_s or self.looker.has_news())
-        if not self._paused and not self._looking and is_due:
+        if self._paused or self._looking or now_s < self._due_s:
+            return
+        if now_s >= self._idle_s or self.looker.has_news():
             self.refresh_now()
 
     async def _refresh(self, *, anew: bool) -> None:

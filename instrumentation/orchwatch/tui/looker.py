@@ -41,7 +41,8 @@ SYSTEM_S = 5.0
 """How often processes are looked at: reading what each takes is most of a quiet refresh."""
 
 # What takes long is measured again when that is less than this share of the time, and at least as
-# often as the requirements have business figures; of several such parts one a look.
+# often as the requirements have business figures; of several such parts one a look, whichever
+# has been due for longest.
 _SHARE = 0.01
 _INTERRUPTED = "interrupted"
 _T = TypeVar("_T")
@@ -49,9 +50,10 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True)
 class _Part:
-    """A part of a look that is kept for a while: of which question, until when, and its value."""
+    """A part of a look that is kept for a while: of which question, from when, until when."""
 
     question: Question
+    at_s: float
     until_s: float
     value: Any
 
@@ -123,12 +125,18 @@ class Looker:
         self._least_noise = target_table.comparison().least_noise
         self._system_s = 0.0
         self._parts: dict[str, _Part] = {}
-        self._has_measured = False
+        self._turn: str | None = None
         self._seen_bytes = -1
+        self._news_s = 0.0
 
     def has_news(self) -> bool:
-        """Whether anything was written since the last look, but for its own line."""
-        return self._spool_bytes() != self._seen_bytes
+        """Whether a look would show what was written since, its own line left out."""
+        if self._spool_bytes() != self._seen_bytes:
+            return True
+        now_s = time.monotonic()
+        return any(
+            part.at_s < self._news_s and part.until_s <= now_s for part in self._parts.values()
+        )
 
     @contextmanager
     def refreshing(self) -> Iterator[None]:
@@ -158,18 +166,20 @@ class Looker:
             OrchwatchError: The store's files cannot be read, or a filter matches nothing.
         """
         with _interruptible():
-            self._seen_bytes = self._spool_bytes()
+            now_s = time.monotonic()
+            written = self._spool_bytes()
+            if written != self._seen_bytes:
+                self._seen_bytes, self._news_s = written, now_s
             store, gatherer = self._opened()
             chosen = self._choose(question, store)
             selection = chosen.selection
             gatherer.look_at(selection)
-            now_s = time.monotonic()
             if self._live and (not self._system_s or now_s - self._system_s >= SYSTEM_S):
                 gatherer.measure_system()
                 self._system_s = now_s
             if anew:
                 self._parts.clear()
-            self._has_measured = False
+            self._turn = self._longest_due()
             self._kept("business", question, gatherer.measure_business)
             own = {}
             if not selection.filters:  # they belong to no session, agent or operation
@@ -260,20 +270,23 @@ class Looker:
             self._store.refresh()
         return self._store, self._gatherer
 
+    def _longest_due(self) -> str | None:
+        """Which part is measured again in this look."""
+        name = min(self._parts, key=lambda name: self._parts[name].until_s, default=None)
+        return name if name and self._parts[name].until_s <= time.monotonic() else None
+
     def _kept(self, name: str, question: Question, measure: Callable[[], _T]) -> _T:
-        """A part as it was measured before, unless it is time to do so again."""
+        """A part as it was measured before, unless it is its turn."""
         part = self._parts.get(name)
-        started_s = time.monotonic()
-        if part is not None and part.question == question:
+        if part is not None and part.question == question and name != self._turn:
             known: _T = part.value
-            if self._has_measured or started_s < part.until_s:
-                return known
-            self._has_measured = True
+            return known
+        at_s = time.monotonic()
         worked_s = time.process_time()  # how busy the machine is otherwise is no matter
         value = measure()
         worked_s = time.process_time() - worked_s
         pause_s = min(worked_s / _SHARE, BUSINESS_INTERVAL_S)
-        self._parts[name] = _Part(question, time.monotonic() + pause_s, value)
+        self._parts[name] = _Part(question, at_s, time.monotonic() + pause_s, value)
         return value
 
     def _spool_bytes(self) -> int:

@@ -165,7 +165,14 @@ def create(path: StrPath) -> int:
         return descriptor(path, flags, links=False)
 
 
-def replace(path: StrPath, content: bytes, *, mode: int = FILE_MODE, sync: bool = False) -> None:
+def replace(
+    path: StrPath,
+    content: bytes,
+    *,
+    mode: int = FILE_MODE,
+    owner: tuple[int, int] | None = None,
+    sync: bool = False,
+) -> None:
     """Replaces a file as a whole: a reader sees the old one or the new one.
 
     A link or a pipe in its place is replaced too, not written through. Only one thread of a process
@@ -175,6 +182,7 @@ def replace(path: StrPath, content: bytes, *, mode: int = FILE_MODE, sync: bool 
         path: Where it lies.
         content: The new content.
         mode: Its permission bits.
+        owner: Its user and group, where they are not this process's own.
         sync: Whether it must survive a power cut.
 
     Raises:
@@ -184,6 +192,8 @@ def replace(path: StrPath, content: bytes, *, mode: int = FILE_MODE, sync: bool 
     file = create(temporary)
     try:
         try:
+            if owner is not None:
+                os.fchown(file, *owner)
             os.fchmod(file, mode)
             write_all(file, content)
             if sync:

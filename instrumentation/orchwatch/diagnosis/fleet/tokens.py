@@ -2,7 +2,8 @@
 
 A line is `TOKEN ID MACHINE CREATED`; to the Collector only the first word counts. The first line is
 the gateway's own token, with which it sends to itself: a file without any token would not be read,
-and the last machine's token would go on being taken.
+and the last machine's token would go on being taken. The file stays whose it is, and readable for
+whom it was: a Collector that could not read it would go on taking what was revoked.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import fcntl
 import os
 import re
 import secrets
+import stat
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from orchwatch.diagnosis.fleet import machine
 from orchwatch.errors import OrchwatchError
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
 # What a token looks like; the Collector's redaction knows it too.
 PATTERN = re.compile(r"owf_([0-9a-f]{8})_[0-9a-f]{48}")
 
-_OWN = "gateway"
+# No name of a machine.
+_OWN = "@gateway"
 _ID_BYTES = 4
 _SECRET_BYTES = 24
 _MAX_BYTES = 16 * 1024 * 1024
@@ -62,7 +65,7 @@ def listed(path: str) -> list[Token]:
     Raises:
         OrchwatchError: The file cannot be read, or is something else.
     """
-    return _read(path)[1:]
+    return [one for one in _read(path) if one.machine != _OWN]
 
 
 def add(path: str, name: str) -> Token:
@@ -85,13 +88,12 @@ def revoke(path: str, which: str) -> list[Token]:
         OrchwatchError: There is none, or the file cannot be read or written.
     """
     with _changing(path) as found:
-        own, *others = found
-        gone = [one for one in others if which in (one.id, one.machine)]
+        gone = [one for one in found if which in (one.id, one.machine) and one.machine != _OWN]
         if not gone:
             raise OrchwatchError(
                 f"{which}: no machine or token of that name; orchwatch fleet token list shows them"
             )
-        found[:] = [own, *(one for one in others if one not in gone)]
+        found[:] = [one for one in found if one not in gone]
     return gone
 
 
@@ -108,6 +110,7 @@ def _new(name: str) -> Token:
 @contextmanager
 def _changing(path: str) -> Iterator[list[Token]]:
     """The file's tokens; what they are at the end is written, whole or not at all."""
+    path = os.path.realpath(path)  # a link stays one, and has the same lock as what it leads to
     try:
         os.makedirs(os.path.dirname(path) or ".", DIRECTORY_MODE, exist_ok=True)
         lock = files.descriptor(f"{path}.lock", os.O_RDWR | os.O_CREAT, links=False)
@@ -115,15 +118,31 @@ def _changing(path: str) -> Iterator[list[Token]]:
         raise OrchwatchError(f"{path}: cannot be written: {error.strerror}") from error
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        found = _read(path) or [_new(_OWN)]
+        found = _read(path)
         yield found
+        own = [one for one in found if one.machine == _OWN] or [_new(_OWN)]
+        found = [*own, *(one for one in found if one.machine != _OWN)]
         text = "".join(f"{one.token} {one.id} {one.machine} {one.created}\n" for one in found)
         try:
-            files.replace(path, text.encode(), sync=True)
+            files.replace(path, text.encode(), sync=True, **_access(path))
         except OSError as error:
             raise OrchwatchError(f"{path}: cannot be written: {error.strerror}") from error
     finally:
         os.close(lock)
+
+
+class _Access(TypedDict, total=False):
+    mode: int
+    owner: tuple[int, int]
+
+
+def _access(path: str) -> _Access:
+    """Whose the file is and who may read it, if it is there."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return {}
+    return {"mode": stat.S_IMODE(found.st_mode), "owner": (found.st_uid, found.st_gid)}
 
 
 def _read(path: str) -> list[Token]:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -108,3 +110,47 @@ def test_the_collector_masks_what_looks_like_a_token() -> None:
     config = yaml.safe_load((ROOT / "collector" / "config.yaml").read_text())
     masked = config["processors"]["redaction"]["blocked_values"]
     assert tokens.PATTERN.pattern.replace("(", "").replace(")", "") in masked
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
+def test_the_file_stays_as_readable_as_it_was(path: str, mode: int) -> None:
+    tokens.add(path, "m1")
+    os.chmod(path, mode)
+    before = os.stat(path)
+    tokens.add(path, "m2")
+    tokens.revoke(path, "m1")
+    after = os.stat(path)
+    assert stat.S_IMODE(after.st_mode) == mode
+    assert (after.st_uid, after.st_gid) == (before.st_uid, before.st_gid)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_the_file_stays_whose_it_was(path: str) -> None:
+    tokens.add(path, "m1")
+    os.chown(path, 10001, 10001)
+    tokens.add(path, "m2")
+    assert (os.stat(path).st_uid, os.stat(path).st_gid) == (10001, 10001)
+
+
+def test_a_link_stays_one_and_what_it_leads_to_is_changed(path: str) -> None:
+    tokens.add(path, "m1")
+    link = f"{path}-link"
+    os.symlink(path, link)
+    tokens.revoke(link, "m1")
+    assert os.path.islink(link)
+    assert tokens.listed(path) == tokens.listed(link) == []
+
+
+def test_the_gateways_own_token_is_known_by_its_name_not_by_its_line(path: str) -> None:
+    made = [tokens.add(path, name) for name in ("m1", "m2")]
+    lines = Path(path).read_text().splitlines()
+    Path(path).write_text("\n".join([*lines[1:], lines[0]]) + "\n")
+    assert tokens.listed(path) == made
+    tokens.revoke(path, "m1")
+    assert tokens.listed(path) == [made[1]]
+    assert Path(path).read_text().splitlines()[0] == lines[0]
+    Path(path).write_text(f"{lines[1]}\n")
+    assert tokens.listed(path) == [made[0]]
+    tokens.revoke(path, "m1")
+    assert tokens.listed(path) == []
+    assert Path(path).read_text().strip(), "a file without a token would not be read"

@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
     from pathlib import Path  # noqa: PLC0415
 
     from orchwatch.diagnosis import audit, resend  # noqa: PLC0415
-    from orchwatch.diagnosis.fleet import membership  # noqa: PLC0415
+    from orchwatch.diagnosis.fleet import membership, resent  # noqa: PLC0415
     from orchwatch.recording import stack_access  # noqa: PLC0415
     from orchwatch.recording.home import home  # noqa: PLC0415
     from orchwatch.store.database import Store  # noqa: PLC0415
@@ -54,11 +54,18 @@ def run(arguments: argparse.Namespace) -> int:
         # Else it would be dropped again.
         joined.gateway.take_nothing(membership.token())
         held = audit.in_tempo(store, stack_access.below_path(tempo_url), selection=chosen.selection)
-        missing = held.lost + held.undelivered
-        sent = 0 if arguments.dry_run else resend.resend(store, missing, counted=True)
+        absent = held.lost + held.undelivered
+        waiting = resent.on_their_way()
+        missing = [one for one in absent if one not in waiting]
+        sent = 0
+        if missing and not arguments.dry_run:
+            # First: what is sent and not noted would be counted again.
+            resent.note(missing)
+            sent = resend.resend(store, missing, counted=True)
     sys.stdout.write(
         f"{counted(held.expected, 'span')} recorded here {chosen.words}: Tempo has {held.found},"
-        f" {held.pending} may be on their way, {len(missing)} are missing\n"
+        f" {held.pending + len(absent) - len(missing)} may be on their way,"
+        f" {len(missing)} are missing\n"
     )
     if arguments.dry_run and missing:
         raise CheckFailedError(f"missing in Tempo: {counted(len(missing), 'span')}")

@@ -21,14 +21,14 @@ def run(_arguments: argparse.Namespace) -> int:
     """Removes what `join` has written.
 
     Raises:
-        OrchwatchError: Something cannot be removed, or there is nothing.
+        OrchwatchError: Something cannot be removed, the agent runs, or there is nothing.
     """
     from orchwatch.diagnosis.fleet import membership  # noqa: PLC0415 - slow, see `commands`
 
     if not membership.leave():
         raise OrchwatchError("this machine has joined no fleet")
     sys.stdout.write(
-        "left the fleet; end the agent if it runs. Kept: the machine's id, and how far the spool\n"
-        "was read. The token is valid until `orchwatch fleet token revoke` on the gateway's side.\n"
+        "left the fleet. Kept: the machine's id, how far the spool was read, and the passwords in\n"
+        "stack/access. The token is valid until `orchwatch fleet token revoke` at the gateway.\n"
     )
     return 0

@@ -16,7 +16,7 @@ from orchwatch.recording import files, stack_access
 from orchwatch.recording.home import DIRECTORY_MODE, home
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 # In the order in which the Collector reads them: the second holds what is different.
 CONFIGS = ("collector/config.yaml", "collector/agent.yaml")
@@ -51,6 +51,14 @@ class Membership:
     def gateway(self) -> Gateway:
         """Where it sends to."""
         return Gateway(url=self.url, ca=_path(_CA) if self.own_ca else "")
+
+    def authorities(self) -> bytes:
+        """The file that the gateway's certificate is checked against, empty for the system's.
+
+        Raises:
+            OrchwatchError: It cannot be read.
+        """
+        return read_authorities(_path(_CA)) if self.own_ca else b""
 
 
 def checked_token(token: str) -> str:
@@ -97,9 +105,11 @@ def token() -> str:
     """
     path = _path(_TOKEN)
     try:
-        return files.read(path, _MAX_BYTES, links=False).decode("ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "is no token"
+        # The Collector, too, takes the first line.
+        first, _, _ = files.read(path, _MAX_BYTES, links=False).decode("ascii").partition("\n")
+        return checked_token(first)
+    except (OSError, UnicodeDecodeError, UsageError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "holds no token"
         raise OrchwatchError(f"{path}: {reason}; orchwatch fleet join writes it anew") from error
 
 
@@ -116,7 +126,7 @@ def read_authorities(path: str) -> bytes:
 
 
 def write(membership: Membership, *, token: str, authorities: bytes) -> None:
-    """Keeps it; an agent that runs takes a new token at once, anything else when it starts anew.
+    """Keeps it; an agent that runs takes a new token at once.
 
     Args:
         membership: What is to be kept.
@@ -124,16 +134,30 @@ def write(membership: Membership, *, token: str, authorities: bytes) -> None:
         authorities: The file of authorities, where it has its own.
 
     Raises:
-        OrchwatchError: Something cannot be written.
+        OrchwatchError: Something cannot be written, or an agent runs that would show the token to
+            another gateway.
     """
-    _keep(
-        {
-            **({_CA: authorities} if membership.own_ca else {}),
-            _TOKEN: f"{token}\n".encode(),
-            # Last: before it, the machine has not joined.
-            _JOINED: f"{json.dumps(asdict(membership))}\n".encode(),
-        }
-    )
+    with _changing():
+        if agent_runs() and not _is_kept(membership, authorities):
+            raise OrchwatchError(
+                "the agent that runs sends as it was started: end it before what it is to send,"
+                " and where, becomes another"
+            )
+        _keep(
+            {
+                **({_CA: authorities} if membership.own_ca else {}),
+                _TOKEN: f"{token}\n".encode(),
+                # Last: before it, the machine has not joined.
+                _JOINED: f"{json.dumps(asdict(membership))}\n".encode(),
+            }
+        )
+
+
+def _is_kept(membership: Membership, authorities: bytes) -> bool:
+    try:
+        return read() == membership and membership.authorities() == authorities
+    except OrchwatchError:
+        return False
 
 
 def _keep(texts: Mapping[str, bytes]) -> None:
@@ -158,8 +182,17 @@ def leave() -> bool:
         Whether there was anything.
 
     Raises:
-        OrchwatchError: Something cannot be removed.
+        OrchwatchError: Something cannot be removed, or the agent runs.
     """
+    if not os.path.isdir(machine.directory()):
+        return False
+    with _changing():
+        if agent_runs():
+            raise OrchwatchError("the agent runs and would go on sending; end it before you leave")
+        return _forget()
+
+
+def _forget() -> bool:
     joined = False
     for name in (_JOINED, _TOKEN, _CA, *CONFIGS):
         path = _path(name)
@@ -173,6 +206,22 @@ def leave() -> bool:
     with contextlib.suppress(OSError):
         os.rmdir(_path("collector"))
     return joined
+
+
+@contextlib.contextmanager
+def _changing() -> Iterator[None]:
+    """What two commands at once would leave: one's gateway with the other's token."""
+    path = machine.directory()
+    try:
+        os.makedirs(path, DIRECTORY_MODE, exist_ok=True)
+        lock = files.directory(path)
+    except OSError as error:
+        raise OrchwatchError(f"{path}: cannot be written: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(lock)
 
 
 def agent_runs() -> bool:

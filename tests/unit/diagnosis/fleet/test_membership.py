@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import fcntl
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
@@ -9,6 +12,9 @@ import yaml
 from orchwatch.diagnosis.fleet import membership
 from orchwatch.diagnosis.fleet.membership import CONFIGS, Membership
 from orchwatch.errors import OrchwatchError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 JOINED = Membership(url="https://gateway:4318", team="reds", own_ca=True)
 TEXTS = dict.fromkeys(CONFIGS, "{}\n")
@@ -136,3 +142,59 @@ def test_what_is_no_token_is_refused(token: str) -> None:
 
 def test_the_space_around_a_token_is_none_of_it() -> None:
     assert membership.checked_token(" owf_1\n") == "owf_1"
+
+
+@pytest.fixture
+def agent(home: Path) -> Iterator[None]:
+    """What an agent that runs locks."""
+    join()
+    offsets = home / "fleet" / "state" / "receiver_otlpjsonfile_operations"
+    offsets.parent.mkdir()
+    with offsets.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@pytest.mark.usefixtures("agent")
+@pytest.mark.parametrize(
+    ("other", "authorities"),
+    [
+        (replace(JOINED, url="https://elsewhere:4318"), b"pem"),
+        (replace(JOINED, team="blues"), b"pem"),
+        (replace(JOINED, own_ca=False), b""),
+        (JOINED, b"another"),
+    ],
+)
+def test_an_agent_that_runs_shows_a_new_token_to_no_other_gateway(
+    home: Path, other: Membership, authorities: bytes
+) -> None:
+    with pytest.raises(OrchwatchError, match="end it before"):
+        membership.write(other, token="t1", authorities=authorities)
+    assert (membership.read(), membership.token()) == (JOINED, "t0")
+    (home / "fleet" / "joined.json").write_text("{")
+    with pytest.raises(OrchwatchError, match="end it before"):
+        membership.write(JOINED, token="t1", authorities=b"pem")
+
+
+@pytest.mark.usefixtures("agent")
+def test_an_agent_that_runs_takes_a_new_token_and_keeps_a_machine_from_leaving() -> None:
+    membership.write(JOINED, token="t1", authorities=b"pem")
+    assert membership.token() == "t1"
+    with pytest.raises(OrchwatchError, match="the agent runs"):
+        membership.leave()
+    assert membership.read() == JOINED
+
+
+@pytest.mark.parametrize("text", ["", "\n", "two words\n", "\x07\n", "x" * 2000, "umlaut ä\n"])
+def test_a_file_that_holds_no_token_is_named_without_what_it_holds(home: Path, text: str) -> None:
+    join()
+    (home / "fleet" / "token").write_text(text)
+    with pytest.raises(OrchwatchError) as refused:
+        membership.token()
+    assert str(refused.value).endswith("holds no token; orchwatch fleet join writes it anew")
+
+
+def test_of_several_lines_the_first_is_the_token_as_for_the_collector(home: Path) -> None:
+    join()
+    (home / "fleet" / "token").write_text("one\ntwo\n")
+    assert membership.token() == "one"

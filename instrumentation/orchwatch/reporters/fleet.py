@@ -36,13 +36,14 @@ class Status:
 
 
 def render_status(status: Status, file: TextIO) -> None:
-    """Writes a line for each, but for the problems, which are an error's."""
+    """Writes a line for each, but for the first problem, which is an error's."""
     lines = {
         "machine": f"{status.host_name} ({status.host_id})",
         "team": status.team or "none",
         "gateway": status.url,
     }
     file.writelines(f"{name:8}  {safe(text)}\n" for name, text in lines.items())
+    file.writelines(f"also      {safe(problem)}\n" for problem in status.problems[1:])
     if not status.problems:
         file.write("state     the gateway takes what this machine sends, and its agent runs\n")
 

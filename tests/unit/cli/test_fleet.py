@@ -234,3 +234,31 @@ def test_a_file_of_tokens_may_lie_elsewhere(tmp_path: Path, capsys: Captured) ->
     assert main(["fleet", "token", "add", "laptop", "--file", path]) == 0
     assert [one.machine for one in tokens.listed(path)] == ["laptop"]
     capsys.readouterr()
+
+
+def test_a_broken_file_is_written_anew_as_is_said(url: str, home: Path, capsys: Captured) -> None:
+    assert main(["fleet", "join", url, "--token", "first"]) == 0
+    (home / "fleet" / "joined.json").write_text("{")
+    capsys.readouterr()
+    assert main(["fleet", "status"]) == 1
+    assert "orchwatch fleet join writes it anew" in said(capsys)
+    assert main(["fleet", "join", url, "--token", "second"]) == 0
+    assert membership.token() == "second"
+
+
+def test_a_standard_input_that_is_closed_is_named(
+    url: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    assert main(["fleet", "join", url, "--token-file", "-"]) == 2
+    assert "standard input is closed" in said(capsys)
+
+
+def test_every_problem_is_named(url: str, capsys: Captured) -> None:
+    assert main(["fleet", "join", url, "--token", "first"]) == 0
+    Gateway.known = set()
+    capsys.readouterr()
+    assert main(["fleet", "status"]) == 3
+    captured = capsys.readouterr()
+    assert "the gateway refuses the token" in captured.err
+    assert "also      the agent does not run; orchwatch fleet run starts it" in captured.out

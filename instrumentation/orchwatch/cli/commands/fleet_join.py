@@ -55,7 +55,10 @@ def run(arguments: argparse.Namespace) -> int:
     from orchwatch.recording import stack_access  # noqa: PLC0415
 
     url = gateway.checked_url(arguments.url)
-    before = membership.read()
+    try:
+        before = membership.read()
+    except OrchwatchError:
+        before = None  # broken: it is written anew
     if before is not None and before.url != url:
         before = None
     team = before.team if before else ""
@@ -106,6 +109,8 @@ def _token(arguments: argparse.Namespace, *, kept: bool) -> str:
     if arguments.token is not None:
         return membership.checked_token(arguments.token)
     if arguments.token_file == _STDIN:
+        if sys.stdin is None:
+            raise UsageError("--token-file -: standard input is closed")
         return membership.checked_token(sys.stdin.read(_MAX_TOKEN_BYTES))
     if arguments.token_file is not None:
         path = arguments.token_file

@@ -124,9 +124,11 @@ class Gateway:
             body,
             {"Content-Type": "application/json", "Authorization": f"Bearer {token}"},
         )
-        opener = urllib.request.build_opener(
-            urllib.request.HTTPSHandler(context=self._trusted()), _NoRedirect()
-        )
+        handlers = [urllib.request.HTTPSHandler(context=self._trusted()), _NoRedirect()]
+        if self.url.startswith("http:"):
+            # Loopback, which the agent reaches without one: a proxy would read the token.
+            handlers.append(urllib.request.ProxyHandler({}))
+        opener = urllib.request.build_opener(*handlers)
         try:
             with opener.open(request, timeout=_TIMEOUT_S) as answer:
                 kind = answer.headers.get_content_type()
@@ -138,6 +140,8 @@ class Gateway:
             raise self._unreachable(error.reason) from error
         except (OSError, http.client.HTTPException) as error:
             raise self._unreachable(error) from error
+        except UnicodeError as error:
+            raise OrchwatchError(f"{self.url}: is no name of a host") from error
         if kind != "application/json":
             raise OrchwatchError(f"{self.url}: the server there is no gateway of a fleet")
 
@@ -184,6 +188,8 @@ def checked_url(url: str) -> str:
     Raises:
         UsageError: It is none, or others could read the token on the way.
     """
+    if "@" in url:
+        raise UsageError("the gateway's address must hold neither user nor password")
     try:
         parts = urlsplit(url)
         host, _port = parts.hostname, parts.port
@@ -192,9 +198,8 @@ def checked_url(url: str) -> str:
     if (
         not host
         or parts.scheme not in ("http", "https")
-        or parts.username is not None
-        or parts.query
-        or parts.fragment
+        or "?" in url
+        or "#" in url
         or not url.isascii()
         or not url.isprintable()
         or " " in url

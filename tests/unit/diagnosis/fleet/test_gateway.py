@@ -151,3 +151,36 @@ def test_what_is_no_address_is_a_usage_error(url: str) -> None:
 def test_a_token_is_not_sent_where_others_can_read_it(host: str) -> None:
     with pytest.raises(UsageError, match="must begin with https"):
         checked_url(f"http://{host}:4318")
+
+
+def test_no_proxy_reads_the_token_on_its_way_to_loopback(
+    server: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as proxy:
+        address = f"http://127.0.0.1:{proxy.getsockname()[1]}"
+        for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+            monkeypatch.setenv(name, address)
+        Gateway(url=server).take_nothing(SHOWN)
+        proxy.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            proxy.accept()
+    assert len(Handler.asked) == 1
+
+
+@pytest.mark.parametrize("url", ["https://a..b", f"https://{'x' * 70}.com"])
+def test_what_is_no_name_of_a_host_is_one_line(url: str) -> None:
+    with pytest.raises(OrchwatchError, match=r"is no name of a host|no gateway answers"):
+        Gateway(url=checked_url(url)).take_nothing(SHOWN)
+
+
+@pytest.mark.parametrize("url", ["https://me:s3cret@gw", "https://s3cret@gw:4318", "http://@gw"])
+def test_an_address_with_a_password_is_refused_without_saying_it(url: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        checked_url(url)
+    assert "s3cret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["https://gw?", "https://gw#", "https://gw/?", "https://gw?a=b"])
+def test_nothing_may_follow_the_path(url: str) -> None:
+    with pytest.raises(UsageError, match="must be an address like"):
+        checked_url(url)

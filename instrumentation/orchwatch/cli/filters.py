@@ -112,12 +112,14 @@ def chosen(
         until_ns=None if arguments.until is None else window.until_ns(arguments.until),
         history=True,
     )
+    apart = False
     if selection.until_ns is not None and (selection.since_ns or 0) > selection.until_ns:
         if arguments.since is not None:
             raise UsageError("--since must lie before --until")
         # `--until` alone looks as far back from there.
         length_s = window.length_s(since) or 0
         selection = replace(selection, since_ns=selection.until_ns - length_s * _NS)
+        apart = True
     found: dict[str, Any] = {
         "session_id" if name == "session" else name: _found(
             store, selection, name, getattr(arguments, name), home
@@ -126,7 +128,7 @@ def chosen(
         if getattr(arguments, name) is not None
     }
     selection = replace(selection, **found)
-    words = _words(arguments, since)
+    words = _words(arguments, since, apart=apart)
     explicit = arguments.since is not None or selection.until_ns is not None
     if explicit or selection.since_ns is None or not moved:
         return Chosen(selection=selection, words=words)
@@ -143,11 +145,14 @@ def chosen(
     )
 
 
-def _words(arguments: argparse.Namespace, since: str) -> str:
+def _words(arguments: argparse.Namespace, since: str, *, apart: bool) -> str:
+    """In words; `apart` is a window that ends before the usual one begins."""
     parts = []
     if arguments.until:
         parts.append(f"until {window.shown(arguments.until)}")
-    if since != window.ALL:
+    if apart:
+        parts = [f"in the {since} {parts[0]}"]
+    elif since != window.ALL:
         moment = window.shown(since)
         ago = moment == f"{since} ago"
         from_there = f"since {moment}" if arguments.until or not ago else f"in the last {since}"

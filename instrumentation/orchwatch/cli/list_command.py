@@ -53,7 +53,6 @@ def nothing(what: str, chosen: filters.Chosen, directory: str) -> str:
     hint = (
         "--since all looks at all there is"
         if chosen.selection.since_ns is not None
-        else "orchwatch demo shows how it looks, and orchwatch claude import takes in recorded"
-        " sessions"
+        else "orchwatch demo shows how it looks, and orchwatch import takes in recorded sessions"
     )
     return f"{what} is stored in {safe(directory)}{within}; {hint}.\n"

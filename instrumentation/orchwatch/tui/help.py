@@ -32,9 +32,9 @@ KEYS: tuple[tuple[str, str, str], ...] = (
 
 _NAME_COLUMNS = 18
 _MORE = """
-Ctrl-P finds these by name. Every figure is the one that `orchwatch current` and `orchwatch kpi`
-print for the same --since. Each refresh is recorded as a dashboard.refresh; they are left out of
-the recent traces, and without other news there is one every half minute."""
+Ctrl-P finds these by name. Every figure is the one that `orchwatch current` and
+`orchwatch kpi list` print for the same --since. Each refresh is recorded as a dashboard.refresh;
+they are left out of the recent traces, and without other news there is one every half minute."""
 
 
 class Help(ModalScreen[None]):

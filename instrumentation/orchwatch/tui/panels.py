@@ -189,7 +189,7 @@ def nothing(home: str) -> Text:
     """What to do where nothing is stored."""
     return Text(
         f'Nothing was measured yet in {safe(home)}. Put `with operation("state.query"):` around'
-        " some work, take in recorded sessions with `orchwatch claude import`, or run"
+        " some work, take in recorded sessions with `orchwatch import`, or run"
         " `orchwatch demo`.",
         "yellow",
     )

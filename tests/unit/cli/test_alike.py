@@ -148,6 +148,9 @@ def test_a_beginning_in_the_future_is_refused_everywhere(
         (["--since", "7d"], "in the last 7d"),
         (["--since", "48h", "--until", "24h"], "since 48h ago, until 24h ago"),
         (["--since", "2026-01-02"], "since 2026-01-02"),
+        (["--until", "1h"], "since 24h ago, until 1h ago"),
+        (["--until", "48h"], "in the 24h until 48h ago"),
+        (["--until", "2026-01-02"], "in the 24h until 2026-01-02"),
         (
             ["--since", "all", "--until", "2026-01-02T03:04:05.678901+01:00"],
             "until 2026-01-02 02:04:05 UTC",

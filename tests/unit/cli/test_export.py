@@ -62,6 +62,27 @@ def parsed(text: str) -> dict[tuple[str, ...], float]:
     return found
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "in the last 24h; --since all takes in all there is"),
+        (["--since", "all"], "yet"),
+        (["--since", "all", "--until", "2026-01-02"], "until 2026-01-02"),
+        (
+            ["--until", "2026-01-02"],
+            "in the 24h until 2026-01-02; --since all takes in all there is",
+        ),
+    ],
+)
+def test_an_empty_bundle_is_no_file_and_names_what_would_take_in_more(
+    words: list[str], said: str, home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = home.parent / "b.zip"
+    assert main(["export", "--bundle", str(file), *words]) == 1
+    assert capsys.readouterr().err.rstrip().endswith(f"nothing is stored in {home} {said}")
+    assert not file.exists()
+
+
 def test_prometheus_text_counts_each_operation_under_the_edge_it_ended_at(
     record: Record, capsys: pytest.CaptureFixture[str]
 ) -> None:

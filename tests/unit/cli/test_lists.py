@@ -190,7 +190,7 @@ def test_an_empty_home_says_so(home: Path, capsys: pytest.CaptureFixture[str]) -
         out = capsys.readouterr().out
         assert out.count("\n") == 1
         assert str(home) in out
-        assert "orchwatch claude import" in out
+        assert "orchwatch import" in out
         assert shown(capsys, command)["of_all"] == 0
     assert main(["sessions", "--limit", "-1"]) == 2
     assert not home.exists()

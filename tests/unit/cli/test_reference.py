@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import orchwatch
 from orchwatch.cli import reference
 from orchwatch.cli.main import COMMANDS, main
+from orchwatch.tui import panels
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DOCS = Path(orchwatch.__file__).parents[2] / reference.FILE
 
@@ -53,6 +59,45 @@ def test_each_option_is_in_the_section_of_its_command(
 def test_the_page_is_the_same_in_any_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "20")
     assert reference.page() == DOCS.read_text()
+
+
+def said(source: Path) -> Iterator[str]:
+    """The texts in a module that are no docstrings."""
+    tree = ast.parse(source.read_text())
+    docs = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docs:
+            yield node.value
+
+
+def test_a_command_that_a_person_is_pointed_to_is_one_that_runs() -> None:
+    known = sections()
+    groups = {name.rpartition(" ")[0] for name in known} - {""}
+    named = {
+        words
+        for source in Path(orchwatch.__file__).parent.rglob("*.py")
+        for text in said(source)
+        for words in re.findall(r"`orchwatch ([a-z-]+(?: [a-z-]+)*)", text)
+    }
+    assert "kpi list" in named
+    for words in named:
+        if words == "help":
+            continue
+        fitting = max((name for name in known if f"{words} ".startswith(f"{name} ")), default="")
+        assert fitting, words
+        assert fitting not in groups or "| argument |" in known[fitting], words
+
+
+def test_where_nothing_is_stored_the_import_of_any_agent_is_named(
+    home: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command in ("current", "sessions", "agents", "traces"):
+        assert main([command]) == 0
+        assert "orchwatch import" in capsys.readouterr().out
+    for command in ("tokens", "hooks", "forecast"):
+        assert main([command, "--since", "all"]) == 0
+        assert "orchwatch import takes in recorded sessions" in capsys.readouterr().out
+    assert "orchwatch import" in panels.nothing(str(home)).plain
 
 
 def test_an_argument_is_spelt_as_one_writes_it() -> None:

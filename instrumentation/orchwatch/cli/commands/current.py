@@ -59,7 +59,7 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stdout.write(
             f"Nothing was measured yet in {safe(str(directory))}.\n"
             'Put `with operation("state.query"):` around some work, take in recorded sessions\n'
-            "with `orchwatch claude import`, or run `orchwatch demo`.\n\n"
+            "with `orchwatch import`, or run `orchwatch demo`.\n\n"
         )
     coloured = colour.wanted(sys.stdout, arguments.color)
     table.render(taken, sys.stdout, colour=coloured, columns=columns())

@@ -121,10 +121,9 @@ def _bundle(arguments: argparse.Namespace, directory: Path) -> int:
         chosen = filters.chosen(arguments, store, directory)
         found = outlines.selected(store, chosen.selection)
     if not found:
-        raise OrchwatchError(
-            f"export: nothing is stored in {directory} {chosen.words}".rstrip()
-            + "; --since all takes in all there is"
-        )
+        within = chosen.words or "yet"
+        more = "" if chosen.selection.since_ns is None else "; --since all takes in all there is"
+        raise OrchwatchError(f"export: nothing is stored in {directory} {within}{more}")
     packed = bundle.packed(found)
     destination.put(_NAME, arguments.bundle, packed)
     sys.stdout.write(

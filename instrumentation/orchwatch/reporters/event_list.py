@@ -12,6 +12,7 @@ from orchwatch.recording.safe_text import ljust, safe, width
 from orchwatch.reporters import json_document
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import date
 
     from orchwatch.analysis.event_stream import Event
@@ -43,6 +44,7 @@ _COLOURS = {"info": "36", "warning": "33", "error": "31", "critical": "1;31", "r
 _DIM = "2"
 _BOLD = "1"
 _SESSION_LENGTH = 8
+_MAX_SESSION_LENGTH = 13  # as in the lists
 _MAX_AGENT = 20
 # What a name takes at most, and a sentence.
 _MAX, _MAX_WORDS = 80, 500
@@ -61,12 +63,14 @@ class _Layout:
         what: Of the next one, what happened.
         who: Of the one after that, which is followed by the trace.
         trace: How many digits of its id are shown; `orchwatch trace` takes the first ones too.
+        after: What stands between a failure and how long that took.
     """
 
     name: int
     what: int
     who: int
     trace: int
+    after: str = ", "
 
     @property
     def width(self) -> int:
@@ -75,18 +79,19 @@ class _Layout:
 
 _WHO_WIDTH = _MAX_AGENT + 2 + _SESSION_LENGTH
 _LAYOUTS = (
-    _Layout(name=26, what=38, who=_WHO_WIDTH, trace=32),
+    _Layout(name=26, what=38, who=_WHO_WIDTH, trace=32, after=" after "),
     _Layout(name=18, what=19, who=_WHO_WIDTH, trace=8),
     _Layout(name=18, what=19, who=_SESSION_LENGTH, trace=8),
 )
 
 
-def render_json(event: Event, file: TextIO) -> None:
-    """Writes one JSON object on a line, with all of `KEYS`, null where there is nothing to say."""
-    values = asdict(event)
-    moment = datetime.fromtimestamp(values.pop("time_ns") / _NS, UTC)
-    time = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    json_document.answer("events", {"time": time, **values}, file, indent=None)
+def render_json(*events: Event, file: TextIO) -> None:
+    """Writes each as a line of JSON, with all of `KEYS`, null where there is nothing to say."""
+    for event in events:
+        values = asdict(event)
+        moment = datetime.fromtimestamp(values.pop("time_ns") / _NS, UTC)
+        time = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        json_document.answer("events", {"time": time, **values}, file, indent=None)
 
 
 class EventList:
@@ -106,9 +111,22 @@ class EventList:
         self._room = max((width or 0) - _MARGIN, _MAX_AGENT)
         self._colour = colour
         self._day: date | None = None
+        self._sessions: set[str] = set()
+        self._length = _SESSION_LENGTH
 
-    def write(self, event: Event) -> None:
-        """Writes one."""
+    def write(self, *events: Event) -> None:
+        """Writes some; ids of sessions as far as they tell these and the former apart."""
+        new = {safe(event.session_id) for event in events if event.session_id} - self._sessions
+        self._sessions |= new
+        while new and self._length < _MAX_SESSION_LENGTH and self._alike():
+            self._length += 1
+        for event in events:
+            self._write(event)
+
+    def _alike(self) -> bool:
+        return len({one[: self._length] for one in self._sessions}) < len(self._sessions)
+
+    def _write(self, event: Event) -> None:
         moment = datetime.fromtimestamp(event.time_ns / _NS).astimezone()
         if moment.date() != self._day:
             gap = "\n" if self._day else ""
@@ -126,17 +144,29 @@ class EventList:
     def _lines(self, event: Event) -> list[str]:
         """What follows the severity."""
         layout = self._layout
-        name, what = ljust(safe(event.name, _MAX), layout.name), _what(event)
+        name, what = safe(event.name, _MAX), _what(event, layout.after)
         if event.kind == "alert":  # it has no agent and no trace: its sentence may fill the line
-            return self._wrapped(f"{name}  {what}")
-        who, trace_id = _who(event, layout.who), safe(event.trace_id or "")[: layout.trace]
+            return self._wrapped(f"{ljust(name, layout.name)}  {what}")
+        who = _who(event, layout.who, self._length)
+        trace_id = safe(event.trace_id or "")[: layout.trace]
         if width(what) <= self._room:
             what = what.replace(" ", _TIED)
         who = who.replace(" ", _TIED)
-        line = f"{name}  {ljust(what, layout.what)}  {ljust(who, layout.who)}  {trace_id}"
+        line = self._row((name, what, who), (layout.name, layout.what, layout.who), trace_id)
         lines = [text.replace(_TIED, " ") for text in self._wrapped(line.rstrip())]
         start = lines[-1].removesuffix(trace_id)
         return [*lines[:-1], start + self._painted(trace_id, _DIM)] if trace_id else lines
+
+    def _row(self, cells: Sequence[str], sizes: Sequence[int], trace_id: str) -> str:
+        """Cells in their columns, which are made narrower where the line has no room for them."""
+        padding = [max(size - width(cell), 0) for cell, size in zip(cells, sizes, strict=True)]
+        over = sum(map(width, (*cells, trace_id))) + sum(padding) + 2 * len(cells) - self._room
+        for column in reversed(range(len(cells))) if self._width else ():
+            less = min(max(over, 0), padding[column])
+            padding[column] -= less
+            over -= less
+        padded = (f"{cell}{'':{more}}" for cell, more in zip(cells, padding, strict=True))
+        return "  ".join((*padded, trace_id))
 
     def _wrapped(self, line: str) -> list[str]:
         if self._width is None:
@@ -147,7 +177,7 @@ class EventList:
         return f"\x1b[{colour}m{text}\x1b[0m" if self._colour and colour else text
 
 
-def _what(event: Event) -> str:
+def _what(event: Event, after: str) -> str:
     if event.kind == "alert":
         summary = safe(event.summary or "", _MAX_WORDS)
         if event.fired_s is not None:
@@ -160,7 +190,8 @@ def _what(event: Event) -> str:
         target = f", target {units.duration(event.target)}"
     if event.kind == "slow":
         return f"{took}{target}"
-    return f"{_reason(event.error_type)} after {took}{target}"
+    reason = _reason(event.error_type)
+    return f"{reason}{after}{took}{target}" if event.value else reason
 
 
 def _reason(error_type: str | None) -> str:
@@ -172,8 +203,8 @@ def _reason(error_type: str | None) -> str:
     return f"error {reason}" if reason.isdecimal() else reason
 
 
-def _who(event: Event, width: int) -> str:
-    """The agent and its session, or either."""
+def _who(event: Event, width: int, length: int) -> str:
+    """The agent and so much of its session, or either."""
     agent = safe(event.agent or "", _MAX_AGENT)
-    session = safe(event.session_id or "")[:_SESSION_LENGTH]
+    session = safe(event.session_id or "")[:length]
     return f"{agent}  {session}".strip() if width >= _WHO_WIDTH else agent or session

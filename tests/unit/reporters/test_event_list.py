@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import json
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -52,8 +53,7 @@ def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def shown(*events: Event, width: int | None = None, colour: bool = False) -> str:
     file = io.StringIO()
     listed = EventList(file, width=width, colour=colour)
-    for event in events:
-        listed.write(event)
+    listed.write(*events)
     return file.getvalue()
 
 
@@ -92,7 +92,9 @@ def test_lines_are_broken_where_a_terminal_ends_and_nothing_is_lost(width: int) 
     text = shown(SLOW, FIRED, failed, width=width)
     lines = text.splitlines()[1:]
     assert max(map(len, lines)) <= max(width, 65)
-    assert "…es._base.TimeoutErrorOfSomeKind after 1.5s, target 150ms" in " ".join(text.split())
+    after = " after" if width == 200 else ","
+    told = f"…es._base.TimeoutErrorOfSomeKind{after} 1.5s, target 150ms"
+    assert told in " ".join(text.split())
     assert TRACE_ID[:8] in text
     assert "parallel agent execution" in " ".join(text.split())
 
@@ -101,6 +103,55 @@ def test_what_fits_80_columns_is_one_line() -> None:
     assert shown(SLOW, width=80).splitlines()[1] == (
         "21:15:03  warning   state.query         81.2ms, target 50ms  worker-3  4bf92f35"
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "error_type", "value", "who", "told"),
+    [
+        ("tool.execute", "tool_error", 151.0, "ses_dd6a7f01", "tool_error, 2m31s"),
+        ("hook.process", "api.error", 0.0, "ses_dd6a7f01", "api.error"),
+        ("dependency.resolve", "KeyError", 0.02, "ses_dd6a7f01", "KeyError, 20ms"),
+        ("agent.turn", "TimeoutError", 5.0, "0123456789ab-other", "TimeoutError, 5s"),
+        ("message.deliver", "TimeoutError", 1.23, "0123456789ab-other", "TimeoutError, 1.23s"),
+    ],
+)
+def test_a_failure_fits_80_columns_too(
+    name: str, error_type: str, value: float, who: str, told: str
+) -> None:
+    failed = Event(
+        time_ns=TIME_NS,
+        kind="failure",
+        severity="error",
+        name=name,
+        value=value,
+        error_type=error_type,
+        session_id=who,
+        trace_id=TRACE_ID,
+    )
+    alike = replace(failed, session_id=f"{who[:11]}~")
+    _, *lines = shown(failed, alike, width=80).splitlines()
+    assert len(lines) == 2
+    assert max(map(len, lines)) <= 80
+    assert lines[0].split()[2:] == [name, *told.split(), who[:12], TRACE_ID[:8]]
+
+
+def test_a_failure_without_a_length_says_none() -> None:
+    for value in (0.0, None):
+        event = Event(time_ns=1, kind="failure", severity="error", name="a", value=value)
+        assert shown(event).endswith(f"{'a':26}  failed\n")
+
+
+def test_ids_of_sessions_are_shown_as_far_as_they_differ() -> None:
+    file = io.StringIO()
+    listed = EventList(file, width=80, colour=False)
+    ids = ["ses_dd6a7f", "ses_dd6a8e", "another-one"]
+    listed.write(*(replace(SLOW, agent=None, session_id=one) for one in ids))
+    whos = [line.split()[-2] for line in file.getvalue().splitlines()[1:]]
+    assert whos == ["ses_dd6a7", "ses_dd6a8", "another-o"]
+    listed.write(replace(SLOW, agent=None, session_id="another-one-that-came-later"))
+    assert file.getvalue().splitlines()[-1].split()[-2] == "another-one-"
+    listed.write(replace(SLOW, agent=None, session_id=f"{ids[0]}{'0' * 40}1"))
+    assert len(file.getvalue().splitlines()[-1].split()[-2]) <= 13
 
 
 def test_an_alert_that_has_ended_says_how_long_it_fired() -> None:
@@ -151,7 +202,7 @@ def test_a_terminal_gets_nothing_but_text() -> None:
 def test_json_has_every_key_in_every_line_and_the_help_names_them() -> None:
     file = io.StringIO()
     for event in (SLOW, FIRED):
-        event_list.render_json(event, file)
+        event_list.render_json(event, file=file)
     slow, fired = map(json.loads, file.getvalue().splitlines())
     told = [key.strip(",") for line in event_list.KEYS.splitlines() for key in line[:16].split()]
     assert list(slow) == list(fired) == told

@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 from collections import deque
+from functools import partial
 from typing import TYPE_CHECKING
 
 from orchwatch.cli import filters, options
@@ -70,7 +71,7 @@ def _limit(arguments: argparse.Namespace) -> int:
     return int(arguments.limit)
 
 
-def _show_latest(events: Iterator[Event], show: Callable[[Event], None], limit: int) -> int:
+def _show_latest(events: Iterator[Event], show: Callable[..., None], limit: int) -> int:
     """Shows the last so many, and says how many it left out; how many there were."""
     number = 0
     if limit:
@@ -78,20 +79,22 @@ def _show_latest(events: Iterator[Event], show: Callable[[Event], None], limit: 
         for event in events:
             number += 1
             latest.append(event)
-        events = iter(latest)
         if number > limit and sys.stderr is not None:
             sys.stderr.write(f"{number - limit} earlier ones are left out, see --limit\n")
-    for shown, event in enumerate(events, 1):
+        show(*latest)
+        return number
+    for event in events:
         show(event)
-        number = max(number, shown)
+        number += 1
     return number
 
 
-def _shower(arguments: argparse.Namespace) -> Callable[[Event], None]:
+def _shower(arguments: argparse.Namespace) -> Callable[..., None]:
+    """Shows events, of which several at once are told apart."""
     from orchwatch.reporters import colour, event_list  # noqa: PLC0415 - as above
 
     if arguments.format == "json":
-        return lambda event: event_list.render_json(event, sys.stdout)
+        return partial(event_list.render_json, file=sys.stdout)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     painted = colour.wanted(sys.stdout, arguments.color)
     return event_list.EventList(sys.stdout, width=width, colour=painted).write
@@ -106,7 +109,7 @@ def _nothing(chosen: filters.Chosen, directory: str) -> str:
     )
 
 
-def _follow(stream: EventStream, show: Callable[[Event], None]) -> None:
+def _follow(stream: EventStream, show: Callable[..., None]) -> None:
     """Until Ctrl-C, which is the way to end it, or until the reader of the pipe has gone."""
     wait = _waiter()
     interval_s = _INTERVAL_S

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
+from orchwatch.errors import OrchwatchError
 from orchwatch.units import counted
 
 if TYPE_CHECKING:
@@ -13,21 +15,26 @@ if TYPE_CHECKING:
     from orchwatch.agents.registry import Found
 
 
-def add(found: Sequence[Found], strange: Sequence[str], layout: str) -> None:
+def add(
+    found: Sequence[Found], strange: Sequence[str], layout: str, paths: Sequence[str] = ()
+) -> None:
     """Imports these sessions, and prints what that added.
 
     Args:
         found: The sessions.
         strange: Files that are no session's.
         layout: `json` or `table`.
+        paths: Files and folders that were named.
 
     Raises:
-        OrchwatchError: The home cannot be written.
+        OrchwatchError: The home cannot be written, or a file that was named is no session's; what
+            else was named is imported.
     """
     from orchwatch.agents import importer  # noqa: PLC0415 - slow, and so are the next ones
     from orchwatch.agents.reader import why_strange  # noqa: PLC0415
     from orchwatch.agents.sessions.import_record import ImportRecord  # noqa: PLC0415
     from orchwatch.agents.sessions.lines import size_bytes  # noqa: PLC0415
+    from orchwatch.cli.parser import columns  # noqa: PLC0415
     from orchwatch.mixin import dashboards  # noqa: PLC0415
     from orchwatch.mixin.lib import alerting  # noqa: PLC0415
     from orchwatch.reporters import import_summary  # noqa: PLC0415
@@ -45,8 +52,21 @@ def add(found: Sequence[Found], strange: Sequence[str], layout: str) -> None:
     if summary.start_ns is not None:
         times = summary.start_ns, summary.end_ns
         shown = dashboards.session_address(grafana, summary.session_ids, *times)
-    render = import_summary.render_json if layout == "json" else import_summary.render
-    render(summary, shown, sys.stdout)
+    named = _named(found, strange, paths)
+    if layout == "json":
+        import_summary.render_json(summary, shown, sys.stdout)
+    elif found or not named:
+        import_summary.render(summary, shown, sys.stdout, columns())
+    if named:
+        others = f", and {counted(len(named) - 1, 'other file')}" if len(named) > 1 else ""
+        raise OrchwatchError(f"{named[0]}: {why_strange(named[0])}{others}")
+
+
+def _named(found: Sequence[Found], strange: Sequence[str], paths: Sequence[str]) -> list[str]:
+    """The files among these paths of which nothing was read."""
+    read = {file.path for one in found for file in one.session.files}
+    files = {path for path in paths if not os.path.isdir(path)} - read
+    return [path for path in strange if path in files]
 
 
 def _say_waiting() -> None:

@@ -16,8 +16,11 @@ if TYPE_CHECKING:
 _NS_PER_S = 1_000_000_000
 # Of a tool; a table of them has many.
 _NAME_COLUMNS = 60
-# The most of them that a line lists.
-_MAX_LISTED = 30
+# The most of them that are listed.
+_MAX_LISTED = 8
+_COLUMNS = 80
+_INDENT = 25
+_LEAST_COLUMNS = 16
 
 
 def render_json(summary: Summary, shown: str | None, to: TextIO) -> None:
@@ -52,8 +55,10 @@ def render_json(summary: Summary, shown: str | None, to: TextIO) -> None:
     )
 
 
-def render(summary: Summary, shown: str | None, to: TextIO) -> None:
-    """As text, see `render_json`."""
+def render(summary: Summary, shown: str | None, to: TextIO, columns: int = _COLUMNS) -> None:
+    """As text in so many columns, see `render_json`."""
+    import textwrap  # noqa: PLC0415 - slow, and JSON does without
+
     rows = [
         ("sessions", summary.sessions, _unless_zero(summary.unchanged, "without news")),
         ("turns", summary.turns, _unless_zero(summary.open_turns, "more still open")),
@@ -66,7 +71,11 @@ def render(summary: Summary, shown: str | None, to: TextIO) -> None:
         ("skipped lines", summary.skipped.total(), _names(summary.skipped)),
         ("spans added", summary.spans, ""),
     ]
-    to.writelines(f"{title:<14}{number:>9}  {note}".rstrip() + "\n" for title, number, note in rows)
+    room = max(min(columns, _COLUMNS) - _INDENT, _LEAST_COLUMNS)
+    for title, number, note in rows:
+        lines = textwrap.wrap(note, room, break_long_words=False, break_on_hyphens=False)
+        words = f"\n{'':{_INDENT}}".join(lines)
+        to.write(f"{title:<14}{number:>9}  {words}".rstrip() + "\n")
     if shown:
         to.write(f"With the stack up, Grafana shows it: {safe(shown, len(shown))}\n")
     if summary.slowest_trace:

@@ -354,6 +354,36 @@ def test_a_file_that_is_no_session_is_counted(
     assert json.loads(capsys.readouterr().out)["skipped"] == {"file of no session": 1}
 
 
+def test_a_file_that_was_named_and_is_no_session_is_an_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    notes, other = tmp_path / "notes.txt", tmp_path / "other\x1b.jsonl"
+    notes.write_text("a note\n")
+    other.write_text('{"a": 1}\n')
+    for command in (["import"], ["claude", "import"], ["import", "--agent", "codex"]):
+        assert main([*command, str(notes)]) == 1
+        assert capsys.readouterr() == ("", f"orchwatch: {notes}: file of no session\n")
+    assert main(["import", str(other), str(notes)]) == 1
+    out, error = capsys.readouterr()
+    assert not out
+    assert error.endswith("other\\x1b.jsonl: file of no session, and 1 other file\n")
+    # One in a folder that was named is only counted.
+    assert main(["import", str(tmp_path)]) == 0
+    assert "skipped lines" in capsys.readouterr().out
+
+
+def test_what_else_was_named_is_imported_beside_it(
+    log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], package: Path
+) -> None:
+    assert package.is_dir()
+    notes = tmp_path / "notes.txt"
+    notes.write_text("a note\n")
+    assert main(["import", str(notes), str(log), "--format", "json"]) == 1
+    out, error = capsys.readouterr()
+    assert json.loads(out)["spans"] == 1
+    assert error.endswith(f"orchwatch: {notes}: file of no session\n")
+
+
 def test_what_cannot_be_read_is_counted_and_the_rest_is_read(
     log: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], package: Path
 ) -> None:
@@ -368,7 +398,7 @@ def test_what_cannot_be_read_is_counted_and_the_rest_is_read(
     assert added["spans"] == 1
     wanted = {"unknown kind novelty": 1, "unreadable file": 4, "file of no session": 1}
     assert added["skipped"] == wanted
-    assert main(["claude", "import", str(tmp_path / "pipe.jsonl"), "--format", "json"]) == 0
+    assert main(["claude", "import", str(tmp_path / "pipe.jsonl"), "--format", "json"]) == 1
     assert json.loads(capsys.readouterr().out)["skipped"] == {"unreadable file": 1}
 
 

@@ -4,6 +4,8 @@ import io
 import json
 from collections import Counter
 
+import pytest
+
 from orchwatch.agents.importer import Summary
 from orchwatch.reporters import import_summary
 
@@ -33,6 +35,22 @@ def test_a_person_reads_counts_with_what_they_are_made_of() -> None:
     assert "spans added 20" in lines
     assert lines[-2].endswith(" http://grafana/d/session")
     assert lines[-1] == "The slowest turn took 1m15s: orchwatch trace abc123"
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200])
+def test_many_names_are_wrapped_and_the_rarest_only_counted(columns: int) -> None:
+    many = Counter({f"unknown kind number {number}": 100 - number for number in range(40)})
+    file = io.StringIO()
+    import_summary.render(
+        Summary(tools=many, failed=many, skipped=many), None, file, columns=columns
+    )
+    lines = file.getvalue().splitlines()
+    assert max(map(len, lines)) <= min(columns, 80)
+    text = " ".join(file.getvalue().split())
+    assert text.count("and 32 more") == 3
+    assert text.count("unknown kind number 7 93") == 3
+    assert "number 8" not in text
+    assert {line[:25].strip() for line in lines if line.startswith(" ")} == {""}
 
 
 def test_a_program_reads_the_same() -> None:

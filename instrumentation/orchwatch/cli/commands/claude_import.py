@@ -40,7 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Imports, and prints what that added and where Grafana shows it.
 
     Raises:
-        OrchwatchError: A path does not exist, or the home cannot be written.
+        OrchwatchError: A path does not exist, or is a file of no session; or the home cannot be
+            written.
     """
     from orchwatch.agents.claude_code.reader import ClaudeCode  # noqa: PLC0415 - slow, see `commands`
     from orchwatch.agents.claude_code.sessions import session_files  # noqa: PLC0415 - slow, see `commands`
@@ -56,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         for session in sessions
         if _is_wanted(session, arguments.project, since_ns)
     ]
-    importing.add(found, strange, arguments.format)
+    importing.add(found, strange, arguments.format, arguments.paths)
     return 0
 
 

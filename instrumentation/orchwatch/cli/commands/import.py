@@ -40,7 +40,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Imports, and prints what that added and where Grafana shows it.
 
     Raises:
-        OrchwatchError: A path does not exist, or the home cannot be written.
+        OrchwatchError: A path does not exist, or is a file of no session; or the home cannot be
+            written.
     """
     from orchwatch.agents import registry  # noqa: PLC0415 - slow, see `commands`
 
@@ -54,5 +55,5 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stderr.write(f"orchwatch: agent left out: {line}\n")
     if since_ns is not None:
         found = [one for one in found if registry.written_ns(one.session) >= since_ns]
-    importing.add(found, strange, arguments.format)
+    importing.add(found, strange, arguments.format, arguments.paths)
     return 0

@@ -36,7 +36,7 @@ _PROJECT = {
 }
 _MEANINGS = {
     "active_agents": "busy within the last minute",
-    "efficiency_ratio": "agent time in work that succeeded",
+    "efficiency_ratio": "work that succeeded",
     "session_memory_bytes": "its processes now",
     "storage_bytes": "spool, store and sessions now",
 }

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 _WIDTH = 80
 _LEAST = 8
 _MAX_NAMED = 5
+_CENT = 0.01
 # What a span names no value for: an agent's own turns name no agent.
 _NAMELESS = {"agent": "main", "session": "no session", "service": "no service"}
 HEADS = ("requests", "input", "cached", "written", "output", "cost")
@@ -81,7 +82,8 @@ def _usd(use: Use) -> str:
     """Of what the list has; a plus where there was more, in models that it does not have."""
     if use.cost_usd is None:
         return "unknown" if use.unpriced_tokens else units.ABSENT
-    return f"{use.cost_usd:.2f} USD" + ("+" if use.unpriced_tokens else "")
+    amount = f"<{_CENT}" if 0 < use.cost_usd < _CENT else f"{use.cost_usd:.2f}"
+    return f"{amount} USD" + ("+" if use.unpriced_tokens else "")
 
 
 def _of_prices(found: Found) -> list[str]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import json
 from typing import TYPE_CHECKING
 
@@ -7,7 +8,13 @@ import pytest
 
 from orchwatch import operation
 from orchwatch.analysis import probes
+from orchwatch.analysis.kpis import Kpis
+from orchwatch.analysis.phases import PHASES
+from orchwatch.analysis.probes import Tree
+from orchwatch.analysis.status import Business, System
+from orchwatch.analysis.time_spent import Spent
 from orchwatch.cli.main import main
+from orchwatch.reporters import kpi_list
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -62,6 +69,32 @@ def test_what_was_set_is_listed_and_shown_among_the_levels(
         "value": 0.83, "target": 0.8, "unit": "1", "status": "ok"
     }  # fmt: skip
     assert levels["agent.utilization"]["value"] == 1
+
+
+def test_each_figure_has_one_line_of_80_columns() -> None:
+    kpis = Kpis(
+        active_agents=12,
+        tasks_per_hour=123.0,
+        success_ratio=0.9999,
+        error_ratio=0.0001,
+        agent_utilization=0.1234,
+        parallel_ratio=0.1234,
+        efficiency_ratio=0.1234,
+        tasks=12_345,
+        agents=12_345,
+    )
+    whole = Business(kpis=kpis, phases=Spent(turns=1000, lengths=dict.fromkeys(PHASES, 10**9)))
+    used = System(
+        session_trees={"s": Tree(processes=1, memory_bytes=5 * 2**30, cpu=None)},
+        storage_bytes=123 * 2**20,
+    )
+    file = io.StringIO()
+    kpi_list.render(used, whole, "All.", file)
+    lines = file.getvalue().split("\n\n")[0].splitlines()
+    assert len(lines) == len(kpi_list.FIGURES) + len(PHASES)
+    assert max(map(len, lines)) <= 80
+    (efficiency,) = (line for line in lines if line.startswith("Efficiency"))
+    assert efficiency.split(maxsplit=2)[1:] == ["12.34%", "work that succeeded"]
 
 
 def test_a_broken_file_is_a_note(project: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import io
 import json
 from typing import TYPE_CHECKING
 
 import pytest
 from tests.unit.analysis.test_token_use import SONNET, used
 
+from orchwatch.analysis.token_use import Found, Use
 from orchwatch.cli.main import main
+from orchwatch.reporters import token_list
 
 if TYPE_CHECKING:
     from tests.unit.conftest import Record
@@ -53,6 +56,25 @@ def test_a_narrow_terminal_shows_every_figure(
     lines = capsys.readouterr().out.splitlines()
     assert all(len(line) <= 40 for line in lines)
     assert "output 50" in "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("cost_usd", "unpriced", "shown"),
+    [
+        (0.0, 0, "0.00 USD"),
+        (0.000_03, 0, "<0.01 USD"),
+        (0.009_99, 5, "<0.01 USD+"),
+        (0.01, 0, "0.01 USD"),
+        (12.346, 0, "12.35 USD"),
+    ],
+)
+def test_what_cost_less_than_a_cent_cost_something(
+    cost_usd: float, unpriced: int, shown: str
+) -> None:
+    use = Use(key="a", cost_usd=cost_usd, unpriced_tokens=unpriced)
+    file = io.StringIO()
+    token_list.render(Found([use], use, [], "a list", None), "session", "All.", file)
+    assert file.getvalue().splitlines()[1].endswith(f"  {shown}")
 
 
 def test_where_no_model_was_asked_a_line_says_so(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,6 +13,7 @@ from orchwatch.store.own_metrics import PREFIX
 from orchwatch.store.selection import ALL
 from orchwatch.store.small import SmallStore
 from orchwatch.targets import target_table as targets_table
+from orchwatch.units import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -59,6 +60,9 @@ class OperationReading:
     error_status: Status
 
 
+OPERATION = "operation"
+
+
 class Sample(NamedTuple):
     """How many tasks, operations or agents a share rests on.
 
@@ -69,6 +73,13 @@ class Sample(NamedTuple):
 
     number: int
     noun: str
+
+    @property
+    def words(self) -> str:
+        """`3 tasks`, `63 with a target`: operations without one may fail beside those."""
+        if self.noun == OPERATION:
+            return f"{self.number} with a target"
+        return counted(self.number, self.noun)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -222,7 +233,7 @@ def of(
             "memory.utilization": _machine.memory_utilization(),
         }
     ended = Sample(
-        sum(summary.count for summary in summaries if summary.operation in known), "operation"
+        sum(summary.count for summary in summaries if summary.operation in known), OPERATION
     )
     return Snapshot(
         as_of=as_of if selection.until_ns is None else _moment(selection.until_ns),

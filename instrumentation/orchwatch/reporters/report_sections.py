@@ -137,7 +137,7 @@ def _levels(report: Report) -> Section:
                 one.status,
                 units.level(one.value, one.unit),
                 f"{_SIDES[one.direction]} {units.level(one.target, one.unit)}",
-                units.ABSENT if one.sample is None else units.counted(*one.sample),
+                units.ABSENT if one.sample is None else one.sample.words,
             ),
             one.status,
         )

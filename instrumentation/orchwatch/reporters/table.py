@@ -142,7 +142,7 @@ def _level(reading: LevelReading) -> tuple[str, ...]:
         units.level(reading.value, reading.unit),
         f"{sign} {units.level(reading.target, reading.unit)}",
         # One failure of three says less than ten of thirty: a verdict does not stand alone.
-        counted(*reading.sample) if reading.sample else "",
+        reading.sample.words if reading.sample else "",
         reading.status,
     )
 

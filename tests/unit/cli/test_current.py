@@ -14,6 +14,8 @@ from orchwatch.cli.main import main
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.unit.conftest import Record
+
 
 def current(capsys: pytest.CaptureFixture[str], *options: str) -> str:
     assert main(["current", *options]) == 0
@@ -109,3 +111,17 @@ def test_without_duckdb_the_remedy_is_one_clear_line(home: Path, tmp_path: Path)
     assert found.returncode == 1
     assert found.stderr.count("\n") == 1
     assert "pip install 'orchwatch[local]'" in found.stderr
+
+
+def test_levels_of_operations_say_that_those_without_a_target_do_not_count(
+    record: Record, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(3):
+        record("state.query")
+        record("mine.alone", failed=True)
+    assert main(["current"]) == 0
+    out = capsys.readouterr().out
+    for title in ("System availability", "Operations that fail"):
+        (line,) = (line for line in out.splitlines() if line.startswith(title))
+        assert line.endswith("  3 with a target  ok")
+    assert "Failed: mine.alone 3 of 3" in out

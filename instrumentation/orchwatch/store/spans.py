@@ -198,7 +198,11 @@ def outside(store: Store | SmallStore, selection: Selection) -> OutsideWindow:
 
 
 def latest_before_ns(store: Store | SmallStore, selection: Selection) -> int | None:
-    """When the last operation ended, in Unix nanoseconds, if that was before the window."""
+    """When the last operation ended, in Unix nanoseconds, if that was before the window.
+
+    A dashboard's refreshes do not count, unless they are asked for.
+    """
+    selection = _without_refreshes(selection)
     now_ns = time.time_ns() + AHEAD_NS
     if isinstance(store, SmallStore):
         found = small_answers.latest_ns(store, selection, now_ns)
@@ -224,12 +228,15 @@ def latest_trace_id(store: Store | SmallStore, selection: Selection = ALL) -> st
     A dashboard that watches records its refreshes: unless they are asked for, or nothing else is
     there, none of them is the latest.
     """
-    if selection.operation is None:
-        others = replace(selection, without=semconv.DASHBOARD_REFRESH)
-        found = _best(store, others)
-        if found is not None:
-            return found
-    return _best(store, selection)
+    found = _best(store, _without_refreshes(selection))
+    return found if found is not None else _best(store, selection)
+
+
+def _without_refreshes(selection: Selection) -> Selection:
+    """The same without what a dashboard records while it watches, unless that is asked for."""
+    if selection.operation is not None:
+        return selection
+    return replace(selection, without=semconv.DASHBOARD_REFRESH)
 
 
 def slowest_trace_id(store: Store | SmallStore, selection: Selection = ALL) -> str | None:

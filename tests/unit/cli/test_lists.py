@@ -130,6 +130,19 @@ def test_current_shows_the_last_day_that_has_anything(capsys: pytest.CaptureFixt
 
 
 @pytest.mark.usefixtures("session")
+@pytest.mark.parametrize("ago_s", [0, 2 * 86_400])
+def test_a_dashboard_that_was_opened_once_empties_no_list(
+    record: Record, capsys: pytest.CaptureFixture[str], ago_s: int
+) -> None:
+    record("dashboard.refresh", end_ns=time.time_ns() - ago_s * S, family="operations")
+    assert main(["kpi", "list"]) == 0
+    out = capsys.readouterr().out
+    assert "until the last operation" in out
+    assert "2 agents" in out
+    assert shown(capsys, "current")["operations"]["tool.execute"]["errors"] == 1
+
+
+@pytest.mark.usefixtures("session")
 @pytest.mark.parametrize("command", [["current"], ["kpi", "list"], ["trace"], ["traces"]])
 @pytest.mark.parametrize(
     ("option", "value", "hint"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import shutil
+import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -228,3 +230,27 @@ def test_both_leave_out_the_same_operation(home: Path, record: Record) -> None:
         )
     assert by_duckdb == by_python
     assert "hook.process" not in {group.name for group in by_python[0]}
+
+
+@pytest.mark.parametrize("refreshes", ["after the window began", "before it", "alone"])
+def test_no_refresh_of_a_dashboard_is_the_last_operation_unless_it_is_asked_for(
+    home: Path, record: Record, refreshes: str
+) -> None:
+    hour_ns = 3600 * 10**9
+    since_ns = time.time_ns() - hour_ns
+    query_ns, refresh_ns = since_ns - 3 * hour_ns, since_ns - 2 * hour_ns
+    if refreshes == "after the window began":
+        refresh_ns = since_ns + hour_ns // 2
+    if refreshes != "alone":
+        record("state.query", end_ns=query_ns)
+    record("dashboard.refresh", end_ns=refresh_ns)
+    in_python = small.read(home)
+    assert in_python is not None
+    window = Selection(since_ns=since_ns, history=True)
+    asked = replace(window, operation="dashboard.refresh")
+    with Store(home) as store:
+        for one in (store, in_python):
+            expected = None if refreshes == "alone" else query_ns
+            assert spans.latest_before_ns(one, window) == expected
+            expected = None if refresh_ns > since_ns else refresh_ns
+            assert spans.latest_before_ns(one, asked) == expected

@@ -98,8 +98,8 @@ class Unit(NamedTuple):
 
     @property
     def behind_ns(self) -> int:
-        """How long its sub-agents in the background went on after its end."""
-        return self.behind[-1][1] - self.end_ns if self.behind else 0
+        """How long its sub-agents in the background were at work after its end."""
+        return sum(end - start for start, end, rank in self.behind if rank != _IDLE)
 
 
 def added(pieces: Iterable[_Piece]) -> dict[Phase, int]:

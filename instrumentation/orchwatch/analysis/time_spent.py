@@ -57,7 +57,7 @@ class Spent:
         lengths: How long each phase was, in nanoseconds.
         first_ns: How long of the model's time the first part of an answer was waited for; None
             where nothing says so.
-        behind_ns: How long sub-agents in the background went on after the end of their turns.
+        behind_ns: How long sub-agents in the background were at work after the end of their turns.
     """
 
     trace_id: str = ""

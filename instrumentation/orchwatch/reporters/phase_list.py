@@ -183,4 +183,4 @@ def _behind(found: Found, by: By) -> list[str]:
     if by == "session" or found.total is None or not found.total.behind_ns:
         return []
     length = units.duration(found.total.behind_ns / _NS)
-    return [f"Sub-agents in the background went on for {length} after the end of their turns."]
+    return [f"Sub-agents in the background were at work for {length} after the end of their turns."]

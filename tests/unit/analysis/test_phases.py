@@ -137,6 +137,21 @@ KNOWN: dict[str, tuple[list[Made], dict[str, dict[str, float]], dict[str, float]
         {},
         {"model": 16, "tools": 4, "behind": 40},
     ),
+    "nothing is at work between a turn and a sub-agent that begins long after its end": (
+        [("turn", 0, 20, None), ("run", 1600, 1687, "turn")],
+        {},
+        {"model": 20, "behind": 87},
+    ),
+    "nor between two of them": (
+        [
+            ("turn", 0, 20, None),
+            *(("tool.a", 4, 5, "turn"), ("run.a", 5, 50, "tool.a")),
+            *(("tool.b", 6, 7, "turn"), ("run.b", 100, 130, "tool.b")),
+            *(("tool.c", 8, 9, "turn"), ("run.c", 120, 140, "tool.c")),
+        ],
+        {},
+        {"model": 17, "tools": 3, "behind": 30 + 40},
+    ),
     "the turn waits for its sub-agent in the background, as its requests show": (
         [
             ("turn", 0, 30, None),

@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 _WIDTH = 80
 _NS = 1_000_000_000
 _ID_LENGTH = 8
-_MAX_ID_LENGTH = 13  # of a UUID of version 7 so many are its time, which is all that differs soon
 _CENT = 0.01
 _NAME_COLUMNS = 40
-_SHARES = ("tools", "model", "hooks")
+_SHARES = ("tools", "hooks", "rest")
 _HEADS = {
     "session": ("session", "started", "took", "busy", "ops", "errors", *_SHARES, "cost", "project"),
     "agent": ("agent", "session", "started", "took", "busy", "ops", "errors", *_SHARES),
@@ -30,7 +29,10 @@ _HEADS = {
 _TEXTS = ("session", "agent", "trace", "started", "name", "project")
 # Names of any length, so they come last.
 _NAMES = ("name", "project")
-_NOTE = "Times are UTC. Shares of the busy time; model: turns outside of tools and hooks."
+_NOTE = (
+    "Times are UTC. Shares of the busy time; rest: turns outside of tools and hooks: the model,"
+    " waits for a person, idle."
+)
 _COST_NOTE = "Cost: US dollars, as reported by the session's processes at their end."
 _NEXT = {
     "session": "orchwatch traces --session ID lists its traces; the start of an id will do.",
@@ -55,7 +57,7 @@ def render(
 
     heads = _HEADS[kind]
     sessions = [group.session_id for group in groups if group.session_id]
-    lengths = _length([group.id for group in groups]), _length(sessions)
+    lengths = id_length([group.id for group in groups]), id_length(sessions)
     rows = [heads, *(_row(kind, group, _dates(groups), lengths) for group in groups)]
     if kind == "session" and not any(group.project for group in groups):
         heads, *rows = (row[:-1] for row in rows)
@@ -78,7 +80,7 @@ def _write(heads: Sequence[str], rows: Sequence[Sequence[str]], file: TextIO, ro
     last = heads[-1] in _NAMES
     gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= room else " "
     others = sum(widths[1 : -1 if last else None]) + len(widths) - 1 - last
-    if others + width(heads[0]) > room and room < _WIDTH:
+    if others + width(heads[0]) > room:
         stacked(heads, rows[1:], room, file)
         return
     widths[0] = min(widths[0], max(room - others, width(heads[0])))
@@ -117,7 +119,7 @@ def as_dict(kind: Kind, group: Group) -> dict[str, Any]:
         "errors": group.errors,
         **({} if kind == "agent" else {"agents": group.agents}),
         "tools_share": group.share(group.tools_ns),
-        "model_share": group.share(group.model_ns),
+        "model_share": group.share(group.rest_ns),
         "hooks_share": group.share(group.hooks_ns),
         **(_cost(group.cost) if kind == "session" else {}),
     }
@@ -133,11 +135,11 @@ def _cost(cost: Cost | None) -> dict[str, Any]:
     }
 
 
-def _length(ids: Iterable[str]) -> int:
-    """How much of each tells them apart, as far as there is room."""
+def id_length(ids: Iterable[str]) -> int:
+    """How many letters of each, at least eight, tell them all apart."""
     found = {safe(one) for one in ids}
     length = _ID_LENGTH
-    while length < _MAX_ID_LENGTH and len({one[:length] for one in found}) < len(found):
+    while len({one[:length] for one in found}) < len(found):
         length += 1
     return length
 
@@ -148,7 +150,7 @@ def _row(kind: Kind, group: Group, date: str, lengths: tuple[int, int]) -> tuple
     counts = (str(group.operations), str(group.errors))
     shares = tuple(
         units.whole_share(group.share(part))
-        for part in (group.tools_ns, group.model_ns, group.hooks_ns)
+        for part in (group.tools_ns, group.hooks_ns, group.rest_ns)
     )
     short = safe(group.id)[: lengths[0]]
     if kind == "trace":

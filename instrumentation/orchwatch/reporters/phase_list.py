@@ -9,6 +9,7 @@ from orchwatch import units
 from orchwatch.analysis.phases import PHASES
 from orchwatch.recording.safe_text import ljust, rjust, safe, width
 from orchwatch.reporters import columns, json_document
+from orchwatch.reporters.group_list import id_length
 from orchwatch.units import counted
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 _WIDTH = 80
 _LEAST = 8
-_ID_LENGTH = 8
 _MAX_TURNS = 3
 _NS = 1_000_000_000
 TITLES: dict[Phase, str] = {
@@ -67,7 +67,8 @@ def render(found: Found, by: By, covered: str, file: TextIO, terminal: int = _WI
         shown = [phase for phase in PHASES if found.total.lengths[phase]]
     tells = any(one.first_ns is not None for one in found.spent)
     heads = (by, "time", *(TITLES[phase] for phase in shown), *((_FIRST,) if tells else ()))
-    lines = [_row(_name(one, by), one, shown, tells=tells) for one in found.spent]
+    length = id_length(_which(one, by) for one in found.spent)
+    lines = [_row(_name(one, by, length), one, shown, tells=tells) for one in found.spent]
     if found.total and found.of_all > 1:
         lines.append(_row(f"all {found.of_all}", found.total, shown, tells=tells))
     widths = [max(map(width, column)) for column in zip(heads, *lines, strict=True)]
@@ -165,12 +166,15 @@ def _row(name: str, one: Spent, shown: list[Phase], *, tells: bool) -> tuple[str
     return (name, *cells)
 
 
-def _name(one: Spent, by: By) -> str:
+def _name(one: Spent, by: By, length: int) -> str:
     if by == "agent":
         return safe(one.agent or units.ABSENT)
     began = f"{datetime.fromtimestamp(one.start_ns / _NS, UTC):%m-%d %H:%M:%S}"
-    which = one.trace_id if by == "turn" else safe(one.session_id or "no session")
-    return f"{began} {which[:_ID_LENGTH]}"
+    return f"{began} {safe(_which(one, by))[:length]}"
+
+
+def _which(one: Spent, by: By) -> str:
+    return one.trace_id if by == "turn" else one.session_id or "no session"
 
 
 def _none(left_out: list[Phase]) -> list[str]:

@@ -53,6 +53,21 @@ def test_turns_are_listed_with_their_phases_and_the_sum(
     assert all(len(line) <= 80 for line in out.splitlines())
 
 
+@pytest.mark.parametrize("by", ["turn", "session"])
+def test_an_id_that_is_printed_can_be_asked_for_where_several_begin_alike(
+    record: Record, capsys: pytest.CaptureFixture[str], by: str
+) -> None:
+    ids = ["01a22962e3c1" + end * 20 for end in "bcd"]
+    for number, one in enumerate(ids):
+        turn(record, one if by == "turn" else f"{number + 1}" * 32, NOW_NS - number * S, one)
+    assert main(["phases", "--by", by]) == 0
+    _, *rows = capsys.readouterr().out.splitlines()[:4]
+    printed = [row.split()[2] for row in rows]
+    assert printed == [one[:13] for one in ids]
+    for one in printed:
+        assert main(["phases", one] if by == "turn" else ["phases", "--session", one]) == 0
+
+
 def test_a_session_has_what_lies_between_its_turns(
     record: Record, capsys: pytest.CaptureFixture[str]
 ) -> None:

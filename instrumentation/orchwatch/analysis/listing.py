@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from orchwatch import semconv
 from orchwatch.analysis import costs, projects
+from orchwatch.analysis.intervals import HELPER
 from orchwatch.store import small_answers, views
 from orchwatch.store.small import SmallStore
 
@@ -47,8 +48,9 @@ _PARTS = {"session": "session_id", "trace": "trace_id", "agent": "session_id, ag
 _LISTED = {
     "session": "session_id IS NOT NULL",
     "trace": "true",
-    "agent": "agent_id IS NOT NULL OR agent IS NOT NULL OR (session_id IS NOT NULL AND operation"
-    f" IN ({', '.join(repr(operation) for operation in _OF_AGENTS)}))",
+    "agent": f"agent IS DISTINCT FROM '{HELPER}' AND (agent_id IS NOT NULL OR agent IS NOT NULL OR"
+    " (session_id IS NOT NULL AND operation"
+    f" IN ({', '.join(repr(operation) for operation in _OF_AGENTS)})))",
 }
 # The rest is asked of the latest only, and of the time of these: of most files nothing is read.
 _LATEST = """
@@ -71,7 +73,7 @@ GROUP BY key ORDER BY max(end_ns) DESC, key
 _PIECES = """
 WITH chosen AS ({chosen}), keyed AS (
     SELECT {key} AS key, span_id, operation, end_ns - duration_ns AS start_ns, end_ns FROM chosen
-    WHERE end_ns >= $first_ns
+    WHERE end_ns >= $first_ns AND ({listed})
 ),
 waiting AS (
     SELECT DISTINCT parent_span_id AS span_id FROM chosen
@@ -118,7 +120,8 @@ class Group:
 
     Of the time in which anything went on, the three shares are what tool calls take that do not
     wait for an agent, hooks outside of those, and turns and runs outside of both: there the model
-    answers, or a person is waited for. Each is None where no operation of that kind is there.
+    answers, a person is waited for, or nothing goes on; `phases` tells these apart. Each is None
+    where no operation of that kind is there.
 
     Attributes:
         id: The session's id, the agent's id (else its name), the trace's.
@@ -132,7 +135,7 @@ class Group:
         busy_ns: How long anything went on.
         tools_ns: How long of that tools.
         hooks_ns: How long of that hooks.
-        model_ns: How long of that the model, as far as is known.
+        rest_ns: How long of that turns and runs outside of both.
         cost: What a session has cost in all, where it says so.
         project: The name of a session's project, where it says so.
     """
@@ -148,7 +151,7 @@ class Group:
     busy_ns: int
     tools_ns: int | None
     hooks_ns: int | None
-    model_ns: int | None
+    rest_ns: int | None
     cost: Cost | None = None
     project: str | None = None
 
@@ -226,7 +229,7 @@ def _group(kind: Kind, row: Sequence[Any], parts: dict[str, int | None]) -> Grou
         busy_ns=parts["busy"] or 0,
         tools_ns=parts["tool"],
         hooks_ns=parts["hook"],
-        model_ns=parts["turn"],
+        rest_ns=parts["turn"],
     )
 
 
@@ -273,6 +276,8 @@ def _is_listed(kind: Kind, row: Row) -> bool:
         return True
     if kind == "session":
         return row.session_id is not None
+    if row.agent == HELPER:
+        return False
     if (row.agent_id if row.agent_id is not None else row.agent) is not None:
         return True
     return row.session_id is not None and row.operation in _OF_AGENTS
@@ -334,5 +339,5 @@ def _small_pieces(
             row.end_ns,
         )
         for row in rows
-        if _key(kind, row) in wanted
+        if _is_listed(kind, row) and _key(kind, row) in wanted
     ]

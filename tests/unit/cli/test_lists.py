@@ -98,6 +98,19 @@ def test_the_table_fits_80_columns_and_says_how_to_go_on(
 
 
 @pytest.mark.usefixtures("session")
+@pytest.mark.parametrize("command", ["sessions", "agents", "traces"])
+def test_time_of_turns_that_may_be_a_persons_is_not_called_the_models(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([command]) == 0
+    table, notes = capsys.readouterr().out.split("\n\n")
+    assert "tools hooks rest" in " ".join(table.splitlines()[0].split())
+    assert "model" not in table
+    said = " ".join(notes.split())
+    assert "rest: turns outside of tools and hooks: the model, waits for a person, idle." in said
+
+
+@pytest.mark.usefixtures("session")
 @pytest.mark.parametrize(
     "words",
     [
@@ -222,3 +235,60 @@ def test_ids_that_begin_alike_are_shown_as_far_as_they_differ(
     out = capsys.readouterr().out
     assert "01a22962-e3c " in out
     assert "01a22962-e3d " in out
+
+
+def test_an_agent_is_busy_no_longer_than_it_took_and_only_with_what_is_its_own(
+    record: Record, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A session's start and hooks that name no agent are the session's, not its main agent's."""
+    now_ns = time.time_ns()
+    own: dict[str, Any] = {"attributes": {"session.id": SESSION}}
+    record("session.init", duration_ns=60 * S, end_ns=now_ns - 30 * S, **own)
+    record("agent.turn", duration_ns=10 * S, end_ns=now_ns - 10 * S, **own)
+    record("hook.process", duration_ns=5 * S, end_ns=now_ns, **own)
+    (agent,) = shown(capsys, "agents")["agents"]
+    assert (agent["duration_s"], agent["busy_s"], agent["operations"]) == (10, 10, 1)
+    assert (agent["hooks_share"], agent["model_share"]) == (None, 1)
+    (session,) = shown(capsys, "sessions")["sessions"]
+    assert session["busy_s"] == 75
+
+
+def test_what_compacts_a_context_is_no_agent_of_its_own(
+    record: Record, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for who in ({}, {"gen_ai.agent.name": "compact", "gen_ai.agent.id": "acompact-1f"}):
+        record("agent.run", attributes={"session.id": SESSION, **who})
+    record("tool.execute", attributes={"session.id": SESSION, "gen_ai.agent.name": "compact"})
+    found = shown(capsys, "agents")
+    assert ([one["name"] for one in found["agents"]], found["of_all"]) == (["main"], 1)
+    assert shown(capsys, "kpi", "list")["kpis"]["agents"] == 1
+
+
+def test_the_ids_of_two_agents_are_shown_as_far_as_they_differ(
+    record: Record, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ids = ("general-purpose-1", "general-purpose-2")
+    for agent_id in ids:
+        record("agent.run", attributes={"session.id": SESSION, "gen_ai.agent.id": agent_id})
+    assert main(["agents"]) == 0
+    table = capsys.readouterr().out.split("\n\n")[0]
+    assert max(map(len, table.splitlines())) <= 80
+    for agent_id in ids:
+        assert agent_id in table
+        assert main(["traces", "--agent", agent_id]) == 0
+
+
+@pytest.mark.parametrize("command", ["sessions", "agents"])
+def test_ids_that_differ_only_at_their_end_are_shown_in_full_and_fit_the_terminal(
+    record: Record, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    ids = [f"01a22962-e3c1-7000-8000-{number:012d}" for number in (1, 2)]
+    for session in ids:
+        agent = {"gen_ai.agent.name": "worker", "gen_ai.agent.id": f"a{session[-1]}"}
+        record("agent.run", attributes={"session.id": session, **agent})
+    assert main([command]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    for session in ids:
+        assert session in out
+        assert main(["traces", "--session", session]) == 0

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _WIDTH = 80
 _NS = 1_000_000_000
 _ID_LENGTH = 8
+_TIME_LENGTH = 13  # of a UUID of version 7 so many are its time, which is all that differs soon
 _CENT = 0.01
 _NAME_COLUMNS = 40
 _SHARES = ("tools", "hooks", "rest")
@@ -57,7 +58,8 @@ def render(
 
     heads = _HEADS[kind]
     sessions = [group.session_id for group in groups if group.session_id]
-    lengths = id_length([group.id for group in groups]), id_length(sessions)
+    most = _NAME_COLUMNS if kind == "agent" else _TIME_LENGTH  # the former are no UUIDs
+    lengths = id_length([group.id for group in groups], most), id_length(sessions)
     rows = [heads, *(_row(kind, group, _dates(groups), lengths) for group in groups)]
     if kind == "session" and not any(group.project for group in groups):
         heads, *rows = (row[:-1] for row in rows)
@@ -80,7 +82,7 @@ def _write(heads: Sequence[str], rows: Sequence[Sequence[str]], file: TextIO, ro
     last = heads[-1] in _NAMES
     gap = "  " if sum(widths) + 2 * (len(widths) - 1) <= room else " "
     others = sum(widths[1 : -1 if last else None]) + len(widths) - 1 - last
-    if others + width(heads[0]) > room:
+    if others + width(heads[0]) > room and room < _WIDTH:
         stacked(heads, rows[1:], room, file)
         return
     widths[0] = min(widths[0], max(room - others, width(heads[0])))
@@ -135,11 +137,11 @@ def _cost(cost: Cost | None) -> dict[str, Any]:
     }
 
 
-def id_length(ids: Iterable[str]) -> int:
-    """How many letters of each, at least eight, tell them all apart."""
+def id_length(ids: Iterable[str], most: int = _TIME_LENGTH) -> int:
+    """How many letters of each tell them all apart, at least eight and at most so many."""
     found = {safe(one) for one in ids}
     length = _ID_LENGTH
-    while len({one[:length] for one in found}) < len(found):
+    while length < most and len({one[:length] for one in found}) < len(found):
         length += 1
     return length
 
@@ -161,6 +163,8 @@ def _row(kind: Kind, group: Group, date: str, lengths: tuple[int, int]) -> tuple
         return (short, started, took, busy, *counts, *shares, _dollars(group.cost), project)
     name = safe(group.name or "", _NAME_COLUMNS // 2)
     who = name if group.name == group.id else f"{name} {short}".strip()
+    if short.startswith(f"{name}-"):
+        who = short
     session = safe(group.session_id or units.ABSENT)[: lengths[1]]
     return (who if group.name != "main" else "main", session, started, took, busy, *counts, *shares)
 

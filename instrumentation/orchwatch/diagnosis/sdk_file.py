@@ -14,15 +14,22 @@ from orchwatch.diagnosis.check import Check
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# In another process, as nothing here imports the SDK.
-_LOAD: Final = """
-import logging, sys
+# In another process, as nothing here imports the SDK; it ends before anything is sent.
+_APPLY: Final = """
+import errno, logging, os, sys
 logging.disable()  # what it logs it raises too
+from orchwatch.errors import OrchwatchError
+from orchwatch.sdk import config_file
+said = ""
 try:
-    from opentelemetry.configuration import load_config_file
-    load_config_file(sys.argv[1])
-except Exception as error:
-    sys.exit(" ".join(str(error).split()) or type(error).__name__)
+    config_file.apply(sys.argv[1])
+except OrchwatchError as error:
+    # A port that is taken may well be taken by the program that the file is for.
+    if getattr(error.__context__, "errno", None) != errno.EADDRINUSE:
+        said = str(error).removeprefix(f"{config_file.VARIABLE}: {sys.argv[1]}: ")
+sys.stderr.write(said)
+sys.stderr.flush()
+os._exit(bool(said))
 """
 _PACKAGE: Final = "opentelemetry-configuration"
 _MAX_ERROR_CHARACTERS: Final = 300
@@ -73,7 +80,7 @@ def check_sdk_file() -> Iterator[Check]:
 def _error(file: str) -> str:
     """What is wrong with it, in one line; empty where nothing is."""
     ended = subprocess.run(
-        [sys.executable, "-P", "-W", "ignore", "-c", _LOAD, file],
+        [sys.executable, "-P", "-W", "ignore", "-c", _APPLY, file],
         check=False,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -207,6 +207,7 @@ class _ForkedRecorder:
 
 
 _installed: _Providers | None = None
+_half_applied: OrchwatchError | None = None
 
 
 def configure(
@@ -232,15 +233,23 @@ def configure(
     Raises:
         OrchwatchError: `export` or a variable has an unknown value, or the file cannot be used.
     """
-    global _installed  # noqa: PLW0603 - one set of providers a process
+    global _installed, _half_applied  # noqa: PLW0603 - one set of providers a process
     if _installed is not None:
         return
+    if _half_applied is not None:
+        raise _half_applied
     if isinstance(trace.get_tracer_provider(), TracerProvider):
         use_global_providers()
         return
     file = config_file.path()
     if file and not (export or os.environ.get(EXPORT_VARIABLE)):
-        config_file.apply(file)
+        try:
+            config_file.apply(file)
+        except OrchwatchError as error:
+            # What the file set up before it failed cannot be taken back, nor taken for the host's.
+            if isinstance(trace.get_tracer_provider(), TracerProvider):
+                _half_applied = error
+            raise
         use_global_providers()
         return
     _installed = _Providers(service_name, to_otlp=sends_otlp(export))

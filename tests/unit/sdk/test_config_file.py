@@ -113,6 +113,72 @@ def test_a_file_that_cannot_be_used_is_one_line(
     assert err.startswith(f"OrchwatchError: OTEL_CONFIG_FILE: {path}: ")
 
 
+SECRET = "SUPER SECRET: {KEY}"
+TRACES = 'file_format: "1.0"\ntracer_provider: {processors: [{simple: {exporter: %s}}]}\n'
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            TRACES % '{otlp_http: {headers: {api-key: "${API_KEY}"}}}',
+            "-> simple -> exporter -> otlp_http -> headers: must be of type array",
+        ),
+        (
+            TRACES % '{otlp_http: {headers: [{nam: "${API_KEY}"}]}}',
+            "-> headers -> 0: ",
+        ),
+        (TRACES % '{otlp_http: {timeout: "${API_KEY}"}}', "-> timeout: must be of type "),
+        (TRACES % '{otlp_http: {compression: "${API_KEY}"}}', "ConfigurationError"),
+        (TRACES % '{unknown: {key: "${API_KEY}"}}', "Plugin 'unknown' not found in group "),
+        (TRACES % '{console: {key: "${API_KEY}"}}', "-> console: does not know key"),
+        ('file_format: "${API_KEY}"\n', "ValueError"),
+        ('file_format: "1.0"\nlog_level: "${API_KEY}"\n', "at log_level: must be one of "),
+        ('file_format: "1.0"\npropagator: {composite_list: "${API_KEY}"}\n', "ConfigurationError"),
+        (f'file_format: "1.0"\nkey: "{SECRET}\n', "ScannerError in line "),
+    ],
+)
+def test_what_is_wrong_is_said_without_a_value_of_the_file(
+    start_python: Callable[..., Any], tmp_path: Path, content: str, said: str
+) -> None:
+    path = tmp_path / "otel.yaml"
+    path.write_text(content)
+    caught = "except OrchwatchError as error:\n"
+    shown = f"{caught}    import traceback; traceback.print_exc()\n"
+    process = start_python(
+        RECORD.replace(caught, shown), "{}", OTEL_CONFIG_FILE=str(path), API_KEY=SECRET
+    )
+    _, err = process.communicate(timeout=240)
+    last = err.splitlines()[-1]
+    assert last.startswith(f"OrchwatchError: OTEL_CONFIG_FILE: {path}: ")
+    assert said in last
+    assert "SECRET" not in err
+
+
+def test_a_file_that_failed_halfway_fails_again(
+    start_python: Callable[..., Any], tmp_path: Path
+) -> None:
+    path = tmp_path / "otel.yaml"
+    path.write_text(
+        TRACES % "{console: {}}"
+        + "meter_provider: {readers: [{periodic: {exporter: {unknown: {}}}}]}\n"
+    )
+    twice = """
+import orchwatch, sys
+from orchwatch.errors import OrchwatchError
+for _ in range(2):
+    try:
+        orchwatch.configure()
+    except OrchwatchError as error:
+        print(error, file=sys.stderr)
+"""
+    process = start_python(twice, OTEL_CONFIG_FILE=str(path))
+    _, err = process.communicate(timeout=240)
+    first, second = err.splitlines()
+    assert first == second
+    assert "Plugin 'unknown' not found" in first
+
+
 def test_without_what_reads_such_files_it_is_said_what_brings_it(
     start_python: Callable[..., Any], declared: str
 ) -> None:

@@ -53,6 +53,27 @@ def test_patterns_are_read_alike_by_go_and_python(pattern: str) -> None:
     assert not re.search(r"\(\?|\\[1-9zZ]", pattern)
 
 
+def test_a_service_or_scope_of_a_longer_name_is_another() -> None:
+    for emitter in TABLE.emitters:
+        for condition in emitter.conditions:
+            for pattern in filter(None, (condition.service, condition.scope)):
+                assert pattern.startswith("^"), emitter.name
+                assert pattern.endswith(("$", "([-_]|$)")), emitter.name
+
+
+@pytest.mark.parametrize(
+    ("service", "is_codex"),
+    [
+        *[(f"codex{name}", True) for name in ("_exec", "_cli_rs", "-tui", "-app-server")],
+        *[(f"codex{name}", False) for name in ("-client", "_executor", "-clinic-api", "-tuition")],
+        ("my-codex-cli", False),
+    ],
+)
+def test_a_service_is_codex_by_whole_words(service: str, is_codex: bool) -> None:
+    (codex,) = [one for one in TABLE.emitters if one.name == "codex"]
+    assert any(bool(re.search(one.service, service)) for one in codex.conditions) == is_codex
+
+
 def test_an_event_may_be_called_by_a_word_and_not_by_what_somebody_said() -> None:
     for word in ("ValueError", "gen_ai.choice", "tool_error", "exception"):
         assert re.search(mapping.WORD, word)

@@ -99,6 +99,8 @@ def _events(table: Table) -> Iterator[str]:
     word = matches("spanevent.name", mapping.WORD)
     yield assign("spanevent.name", text("event"), f"not {word}")
     yield f"keep_keys(spanevent.attributes, {texts([_EXCEPTION_TYPE])})"
+    unnamed = f"not {matches(event(_EXCEPTION_TYPE), mapping.WORD)}"
+    yield f"delete_key(spanevent.attributes, {text(_EXCEPTION_TYPE)}) where {unnamed}"
 
 
 def _attributes(table: Table) -> Iterator[str]:

@@ -75,9 +75,9 @@ def named(span: ReadableSpan) -> OtherSpan | None:
 
 def event(found: Event) -> tuple[str, Attributes]:
     """The name of such a span's event, unless that is a message, and what it may carry."""
-    name = found.name if re.search(mapping.WORD, found.name) else "event"
+    name = found.name if mapping.is_word(found.name) else "event"
     exception = (found.attributes or {}).get(EXCEPTION_TYPE)
-    return name, {EXCEPTION_TYPE: exception} if exception else None
+    return name, {EXCEPTION_TYPE: exception} if mapping.is_word(exception) else None
 
 
 def _named(table: Table, emitter: Emitter, span: OtherSpan) -> OtherSpan:
@@ -87,23 +87,30 @@ def _named(table: Table, emitter: Emitter, span: OtherSpan) -> OtherSpan:
     failed = span.failed or semconv.ERROR_TYPE in attributes
     seen = span._replace(attributes=attributes, failed=failed)
     kind = next((rule.kind for rule in emitter.rules if _holds(rule.when, seen)), None)
-    name = span.name
+    name = span.name[: mapping.MAX_CHARS]
+    if kind and emitter.named_by_span and kind.named_by in mapping.NAMED_BY_SPAN:
+        attributes.setdefault(kind.named_by, name)
+    # Before it is named: of the attributes a name says no more than is kept of them.
+    kept = _kept(table, emitter, attributes)
     if kind is not None:
-        if emitter.named_by_span and kind.named_by in mapping.NAMED_BY_SPAN:
-            attributes.setdefault(kind.named_by, name)
-        name = _name(kind, attributes) or name
+        name = _name(kind, kept) or name
     if failed:
-        error = attributes.get(semconv.ERROR_TYPE, kind.error if kind else mapping.OTHER)
-        is_word = re.search(mapping.WORD, str(error))
-        attributes[semconv.ERROR_TYPE] = error if is_word else mapping.OTHER
-    kept = {
+        error = kept.get(semconv.ERROR_TYPE, kind.error if kind else mapping.OTHER)
+        kept[semconv.ERROR_TYPE] = error if mapping.is_word(error) else mapping.OTHER
+    return span._replace(name=name, attributes=kept, failed=failed)
+
+
+def _kept(
+    table: Table, emitter: Emitter, attributes: Mapping[str, AttributeValue]
+) -> dict[str, AttributeValue]:
+    keys = table.kept_of(emitter)
+    return {
         key: value[: mapping.MAX_CHARS] if isinstance(value, str) else value
         for key, value in attributes.items()
-        if (key in table.kept_of(emitter) and not isinstance(value, list | tuple))
+        if (key in keys and isinstance(value, str | bool | int | float))
         or key in table.lists
         or key.startswith(mapping.OWN_PREFIX)
     }
-    return span._replace(name=name, attributes=kept, failed=failed)
 
 
 def _attributes(table: Table, seen: Mapping[str, AttributeValue]) -> dict[str, AttributeValue]:

@@ -162,7 +162,7 @@ def _encode(span: ReadableSpan) -> str:
         # Other instrumentations leave a successful span's status unset; a trace view needs it set.
         status=STATUS_ERROR if failed else STATUS_OK,
         kind=_KINDS.get(span.kind, KIND_INTERNAL),
-        more=_events(span, whole=other is None) + _links(span),
+        more=_events(span, whole=other is None) + _links(span, whole=other is None),
     )
 
 
@@ -180,13 +180,13 @@ def _events(span: ReadableSpan, *, whole: bool) -> str:
     return f',"events":[{encoded}]'
 
 
-def _links(span: ReadableSpan) -> str:
+def _links(span: ReadableSpan, *, whole: bool) -> str:
     links = span.links
     if not links:
         return ""
     encoded = ",".join(
         f'{{"traceId":"{_trace_id(link.context)}","spanId":"{_span_id(link.context)}",'
-        f'"attributes":[{_attributes(link.attributes)}]}}'
+        f'"attributes":[{_attributes(link.attributes if whole else None)}]}}'
         for link in links
     )
     return f',"links":[{encoded}]'

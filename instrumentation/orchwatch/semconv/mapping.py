@@ -6,6 +6,7 @@ make of the spans that another instrumentation records in a program of ours.
 
 from __future__ import annotations
 
+import re
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -35,6 +36,11 @@ NAMED_BY_SPAN = (semconv.GEN_AI_AGENT_NAME, semconv.GEN_AI_TOOL_NAME)
 
 OWN_PREFIX = "orchestration."
 """Attributes that are of ours already, and kept."""
+
+
+def is_word(value: object) -> bool:
+    """Whether it is a text that `WORD` allows."""
+    return isinstance(value, str) and re.fullmatch(WORD, value) is not None
 
 
 class Condition(NamedTuple):

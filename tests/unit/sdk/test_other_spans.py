@@ -49,6 +49,42 @@ with tracer.start_as_current_span("x", attributes=call) as span:
     assert "in confidence" not in str(lines("operations"))
 
 
+def test_names_links_and_exceptions_say_no_more_than_attributes_may(
+    run_python: Run, lines: Any, named: Named
+) -> None:
+    run_python(
+        START
+        + """
+tool, agent, said = "execute_tool", "invoke_agent", "in confidence"
+def span(operation, of, **more):
+    more = {"gen_ai.operation.name": operation, **more}
+    return tracer.start_span("x", attributes={**more, **of}, links=[link])
+first = tracer.start_span("first", attributes={"gen_ai.operation.name": "plan"})
+link = trace.Link(first.get_span_context(), {"text": said})
+first.end()
+span(tool, {"gen_ai.tool.name": [said, said]}).end()
+span(agent, {"gen_ai.agent.name": "a" * 600}).end()
+failed = span(tool, {"gen_ai.tool.name": "grep"})
+failed.add_event("exception", {"exception.type": "A long text " + said})
+failed.add_event("exception", {"exception.type": [said]})
+failed.add_event("exception", {"exception.type": "ValueError"})
+failed.set_status(trace.Status(trace.StatusCode.ERROR))
+failed.end()
+chain = {"openinference.span.kind": "TOOL"}
+tracer.start_span("b" * 600, attributes=chain).end()
+"""
+    )
+    assert "gen_ai.tool.name" not in named("execute_tool")["attributes"]
+    assert named(f"invoke_agent {'a' * 256}")
+    assert named(f"execute_tool {'b' * 256}")
+    failed = named("execute_tool grep")
+    assert [event["attributes"] for event in failed["events"]][:2] == [[], []]
+    assert "ValueError" in str(failed["events"][2])
+    assert failed["attributes"]["error.type"] == {"stringValue": "other"}
+    assert len(failed["links"]) == 1
+    assert "in confidence" not in str(lines("operations"))
+
+
 def test_what_the_acting_agent_does_elsewhere_stays_as_it_is(run_python: Run, named: Named) -> None:
     run_python(
         START

@@ -62,6 +62,7 @@ PROGRAM = """
         if failed:
             span.record_exception(ValueError(said))
             span.set_status(Status(StatusCode.ERROR, said))
+        span.add_event("exception", {"exception.type": said})
     for span in reversed(spans.values()):
         span.end()
     if protocol not in ("spool", "otlp"):
@@ -79,6 +80,8 @@ CONTENT = dict.fromkeys(
         *("input.value", "output.value", "llm.input_messages.0.message.content"),
         *("llm.prompts", "tool.parameters", "tool.description", "metadata.note"),
         *("tool_arguments", "tool_response", "all_messages_events", "final_result"),
+        *("gen_ai.prompt.0.content", "gen_ai.completion.0.content", "traceloop.entity.input"),
+        *("traceloop.entity.output", "ai.prompt", "ai.response.text", "ai.toolCall.args"),
         *("task.description", "command.line", "anything.else"),
     ),
     SAID,
@@ -191,7 +194,36 @@ def openinference() -> Way:
     return Way("openinference.instrumentation.langchain", spans, {**own, **NAMES}, counts)
 
 
-WAYS = {"genai": genai(), "old names": old_genai(), "openinference": openinference()}
+def unnamed() -> Way:
+    """What names no operation: OpenLLMetry, the AI SDK, and spans that say no more than a maker."""
+    kind, maker = "traceloop.span.kind", {"gen_ai.system": "some"}
+    asked = {**maker, "llm.request.type": "chat", "gen_ai.request.model": "big-1"}
+    used = {"gen_ai.usage.prompt_tokens": 70, "gen_ai.usage.completion_tokens": 7}
+    sdk = {**maker, "gen_ai.request.model": "big-1", "error.type": "overloaded"}
+    call = {"ai.operationId": "ai.toolCall", "ai.toolCall.name": "grep", "ai.toolCall.id": "call-1"}
+    do, around = "ai.streamText.doStream", "ai.streamText"
+    spans: list[Described] = [
+        ("run", "", "crew.workflow", {kind: "workflow"}, False),
+        ("task", "run", "step.task", {kind: "task"}, False),
+        ("agent", "task", "reviewer", {kind: "agent"}, False),
+        ("model", "agent", "some.chat", {**asked, **used}, False),
+        ("broken", "agent", "fetch", {kind: "tool"}, True),
+        ("around", "agent", around, {**maker, "ai.operationId": around}, False),
+        ("again", "around", do, {**sdk, "ai.operationId": do}, True),
+        ("tool", "around", "ai.toolCall", call, False),
+        ("old", "agent", "some.complete", maker, False),
+        ("new", "agent", "some.ask", {"gen_ai.provider.name": "some"}, False),
+    ]
+    own = {"task": "step.task", "around": around, "old": "some.complete", "new": "some.ask"}
+    return Way("any", spans, {"run": "invoke_workflow", **own, **NAMES}, {**RUN, **OPERATIONS})
+
+
+WAYS = {
+    "genai": genai(),
+    "old names": old_genai(),
+    "openinference": openinference(),
+    "no operation": unnamed(),
+}
 
 
 class Sent(NamedTuple):

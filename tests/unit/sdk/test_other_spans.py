@@ -85,6 +85,46 @@ tracer.start_span("b" * 600, attributes=chain).end()
     assert "in confidence" not in str(lines("operations"))
 
 
+@pytest.mark.parametrize(
+    ("span", "mark", "name"),
+    [
+        ("chat", {"gen_ai.system": "some", "gen_ai.prompt.0.content": "in confidence"}, "chat"),
+        ("chat", {"gen_ai.provider.name": "some", "text": "in confidence"}, "chat"),
+        (
+            "some.chat",
+            {"llm.request.type": "chat", "gen_ai.prompt.0.content": "in confidence"},
+            "chat",
+        ),
+        (
+            "step",
+            {"traceloop.span.kind": "task", "traceloop.entity.input": "in confidence"},
+            "step",
+        ),
+        (
+            "look",
+            {"traceloop.span.kind": "tool", "traceloop.entity.output": "in confidence"},
+            "execute_tool look",
+        ),
+        (
+            "ai.generateText",
+            {"ai.operationId": "ai.generateText", "ai.prompt": "in confidence"},
+            "ai.generateText",
+        ),
+        (
+            "ai.generateText.doGenerate",
+            {"ai.operationId": "x", "ai.model.id": "big", "ai.response.text": "in confidence"},
+            "chat big",
+        ),
+    ],
+)
+def test_what_names_no_operation_says_nothing_either(
+    run_python: Run, lines: Any, named: Named, *, span: str, mark: dict[str, str], name: str
+) -> None:
+    run_python(START + f"tracer.start_span({span!r}, attributes={mark!r}).end()\n")
+    assert named(name)
+    assert "in confidence" not in str(lines("operations"))
+
+
 def test_what_the_acting_agent_does_elsewhere_stays_as_it_is(run_python: Run, named: Named) -> None:
     run_python(
         START

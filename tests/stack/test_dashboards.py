@@ -35,6 +35,7 @@ ORCHWATCH = [sys.executable, "-m", "orchwatch.cli"]
 
 NO_REPORT = "the directory that the monitor process looks at is no project with reports"
 NO_MODEL = "the demo workload uses no model"
+NO_TURN = "the demo workload is no agent that somebody asks"
 NONE_FAILED = "no operation of the demo workload fails"
 NOTHING_LOST = "no program loses anything"
 NOTHING_REFUSED = "nothing was refused"
@@ -55,6 +56,7 @@ EXCEPTIONS = {
     ("flame", "What took longest of its own", "before"): NO_PAST,
     ("agents", "Messages a second, by what became of them", "C"): "no message need be late",
     ("agents", "Messages a second, by what became of them", "D"): "no message is given up",
+    ("agents", "Where the time of turns went", "A"): NO_TURN,
     ("session", "Tokens by model", "A"): NO_MODEL,
     ("session", "What failed", "A"): NONE_FAILED,
     ("resources", "Memory of a session", "A"): "no Claude Code session runs",

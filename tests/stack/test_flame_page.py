@@ -8,6 +8,7 @@ import secrets
 import subprocess
 import sys
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -118,6 +119,28 @@ def assert_same(bars: list[Json], told: dict[tuple[str, ...], Json], times: int 
     assert found[ALL,]["value"] / times == pytest.approx(own_s * NS_PER_S, rel=1e-9)
 
 
+def phases(stack: Stack) -> dict[str, float]:
+    """The page *Agents*: how long each phase of turns was, in seconds."""
+    found: Counter[str] = Counter()
+    for frame in boards.shown(stack, "agents", "Where the time of turns", Span.last(HOUR_S)):
+        for column, values in frame.columns.items():
+            if column != "Time":
+                found[column] += sum(value for value in values if value is not None)
+    return dict(found)
+
+
+def of_turns(told: dict[tuple[str, ...], Json]) -> dict[str, float]:
+    """The same of the frames that turns called; what is neither a hook nor a model is a tool."""
+    found: Counter[str] = Counter()
+    for path, frame in told.items():
+        if path[0].startswith(semconv.AGENT_TURN):
+            last = path[-1].removesuffix(" [Explore]")
+            hook = last.startswith("Stop")
+            phase = "hooks" if hook else "model" if last == semconv.AGENT_TURN else "tools"
+            found[phase] += frame["own_s"]
+    return dict(found)
+
+
 @pytest.mark.timeout(900)
 def test_it_draws_what_flame_says_in_this_time_range_and_in_the_one_before(tmp_path: Path) -> None:
     projects = tmp_path / "projects"
@@ -148,6 +171,7 @@ def test_it_draws_what_flame_says_in_this_time_range_and_in_the_one_before(tmp_p
             own_s = {row["Path"]: row["Own"] / NS_PER_S for row in rows}
             assert own_s[semconv.STATE_QUERY] == pytest.approx(0.5)
             assert sum(own_s.values()) == pytest.approx(sum(one["own_s"] for one in told.values()))
+            assert phases(stack) == pytest.approx(of_turns(told))
             first_s = time.time()
         # In another process, which goes on from there.
         with monitored(stack, projects):

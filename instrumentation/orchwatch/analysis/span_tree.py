@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from orchwatch.store.outlines import Outline
+    from orchwatch.store.spans import Span
 
 _START, _END, _HOST = attrgetter("start_ns"), attrgetter("end_ns"), attrgetter("host")
 _TRACE, _ID, _CALLER = attrgetter("trace_id"), attrgetter("span_id"), attrgetter("parent_span_id")
@@ -56,6 +57,11 @@ def label(span: Outline) -> str:
     if semconv.HOOK_PROCESS not in (span.operation, span.name):
         return span.name
     return hook_label(span.hook_event, span.hook) or span.name
+
+
+def is_timed(span: Outline | Span) -> bool:
+    """Whether it says how long it took: a hook that is no operation does not."""
+    return span.operation is not None or span.name != semconv.HOOK_PROCESS
 
 
 def hook_label(event: str | None, hook: str | None) -> str:

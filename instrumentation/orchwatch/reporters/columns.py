@@ -89,26 +89,35 @@ def table(
     file: TextIO,
     *,
     colour: bool,
+    room: int = WIDTH,
 ) -> None:
     """Writes a table; a name too long for its line stands on a line of its own.
+
+    Where a terminal has no room for the columns, the cells of a row stand below its name.
 
     Args:
         heads: Of the columns.
         rows: Cells, already safe to show, and the verdict that the last one is coloured by.
         file: Where to.
         colour: Whether it is coloured.
+        room: How many columns there are; more than 80 are not used.
     """
     cells = [heads, *(row for row, _ in rows)]
     widths = [max(map(width, column)) for column in zip(*cells, strict=True)]
     others = sum(widths[1:])
-    gap = 2 if widths[0] + others + 2 * len(widths[1:]) <= WIDTH else 1
-    widths[0] = max(1, min(widths[0], WIDTH - others - gap * len(widths[1:])))
+    room = min(room, WIDTH)
+    gap = 2 if widths[0] + others + 2 * len(widths[1:]) <= room else 1
+    beside = room - others - gap * len(widths[1:])
+    if beside < width(heads[0]) and room < WIDTH:
+        stacked(heads, [row for row, _ in rows], room, file)
+        return
+    widths[0] = max(1, min(widths[0], beside))
     for (name, *values, last), verdict in [(heads, ""), *rows]:
         if width(name) > widths[0]:
             file.write(name + "\n")
             name = ""  # noqa: PLW2901 - it stands above
         line = ljust(name, widths[0])
-        for value, room in zip(values, widths[1:-1], strict=True):
-            line += " " * gap + rjust(value, room)
+        for value, size in zip(values, widths[1:-1], strict=True):
+            line += " " * gap + rjust(value, size)
         code = COLOURS.get(verdict) if colour else None
         file.write(f"{line}{' ' * gap}" + (f"\x1b[{code}m{last}\x1b[0m\n" if code else f"{last}\n"))

@@ -8,6 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, TextIO
 
 from orchwatch import units
+from orchwatch.analysis.span_tree import is_timed
 from orchwatch.recording.safe_text import safe
 from orchwatch.reporters import columns
 from orchwatch.store.spans import NS_PER_S, Span
@@ -137,11 +138,12 @@ def _event_rows(group: Iterable[Span], margin: str) -> Iterator[tuple[str, ...]]
 
 
 def _row(title: str, group: Sequence[Span]) -> tuple[str, ...]:
+    lengths = [span.duration_ns / NS_PER_S for span in group if is_timed(span)]
     return (
         title,
         str(len(group)),
-        units.duration(sum(span.duration_ns for span in group) / NS_PER_S),
-        units.duration(max(span.duration_ns for span in group) / NS_PER_S),
+        units.duration(sum(lengths) if lengths else None),
+        units.duration(max(lengths, default=None)),
         _errors(group),
     )
 

@@ -1,4 +1,4 @@
-"""What was tuned: a table in 80 columns, and JSON."""
+"""What was tuned: a table in at most 80 columns, and JSON."""
 
 from __future__ import annotations
 
@@ -32,13 +32,14 @@ def render(
     file: TextIO,
     *,
     colour: bool,
+    room: int = columns.WIDTH,
 ) -> None:
     """Writes what was tried, with the operation that moved most, and what holds now."""
     rows = [(_row(one), _verdict(one)) for one in decisions]
     if rows:
-        columns.table(_HEADS, rows, file, colour=colour)
+        columns.table(_HEADS, rows, file, colour=colour, room=room)
         file.write("\n")
-    columns.sentences(_said(decisions, settings, untried), file)
+    columns.sentences(_said(decisions, settings, untried), file, min(room, columns.WIDTH))
 
 
 def render_log(
@@ -49,6 +50,7 @@ def render_log(
     file: TextIO,
     *,
     colour: bool,
+    room: int = columns.WIDTH,
 ) -> None:
     """Writes all decisions, the oldest first, and which of them hold."""
     rows = [
@@ -56,7 +58,7 @@ def render_log(
         for one in decisions
     ]
     if rows:
-        columns.table(_LOG_HEADS, rows, file, colour=colour)
+        columns.table(_LOG_HEADS, rows, file, colour=colour, room=room)
         file.write("\n")
     holds = ", ".join(f"{one.knob} {shown(one.after)} since {_when(one)}" for one in in_effect)
     first = (
@@ -65,7 +67,7 @@ def render_log(
     lines = [first, f"Settings: {tuning.words(settings)}."]
     if unreadable:
         lines.append(f"Skipped: {counted(unreadable, 'unreadable line')} of the log.")
-    columns.sentences(lines, file)
+    columns.sentences(lines, file, min(room, columns.WIDTH))
 
 
 def as_json(decision: Decision) -> dict[str, Any]:

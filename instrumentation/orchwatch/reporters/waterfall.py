@@ -8,8 +8,9 @@ from operator import sub
 from typing import TYPE_CHECKING, TextIO
 
 from orchwatch import units
-from orchwatch.analysis.span_tree import label
+from orchwatch.analysis.span_tree import is_timed, label
 from orchwatch.recording.safe_text import ljust, rjust, safe, width
+from orchwatch.reporters.columns import sentences
 from orchwatch.units import counted
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ _STATUS_ERROR = 2  # OTLP
 _MOST_ROWS = 60
 _MOST_LEVELS = 12
 _LEAST_BAR = 16
+_LEAST_COLUMNS = 40  # of a sentence, which a trace's id stands in
 _NAME_COLUMNS = 40
 _ERROR_COLUMNS = 24
 _WAITED_FOR, _RUNNING, _NOTHING = "█", "░", " "
@@ -39,10 +41,11 @@ def render(tree: SpanTree, path: Iterable[Segment], file: TextIO, columns: int) 
     """
     start_ns, end_ns = tree.start[tree.root], tree.end[tree.root]
     started = datetime.fromtimestamp(start_ns / _NS, UTC)
-    file.write(
+    title = (
         f"trace {tree.spans[0].trace_id}, {counted(len(tree.spans), 'span')},"
-        f" {units.duration((end_ns - start_ns) / _NS)}, {started:%Y-%m-%d %H:%M:%S} UTC\n"
+        f" {units.duration((end_ns - start_ns) / _NS)}, {started:%Y-%m-%d %H:%M:%S} UTC"
     )
+    sentences([title], file, max(columns, _LEAST_COLUMNS))
     rows = [
         (place, _title(tree, place, level), *_told(tree, place)) for place, level in _rows(tree)
     ]
@@ -57,8 +60,11 @@ def render(tree: SpanTree, path: Iterable[Segment], file: TextIO, columns: int) 
         file.write(line.rstrip() + "\n")
     if len(rows) < len(tree.spans):
         left = len(tree.spans) - len(rows)
-        file.write(f"… and {counted(left, 'shorter span')}; --format json has every one.\n")
-    file.write(f"{_WAITED_FOR} what the whole waited for  {_RUNNING} the rest of a span's time\n")
+        said = f"… and {counted(left, 'shorter span')}; --format json has every one."
+        sentences([said], file, max(columns, _LEAST_COLUMNS))
+    legend = f"{_WAITED_FOR} what the whole waited for", f"{_RUNNING} the rest of a span's time"
+    gap = "  " if sum(map(width, legend)) + 2 <= columns else "\n"
+    file.write(gap.join(legend) + "\n")
 
 
 def _rows(tree: SpanTree) -> Iterator[tuple[int, int]]:
@@ -93,7 +99,7 @@ def _title(tree: SpanTree, place: int, level: int) -> str:
 
 def _told(tree: SpanTree, place: int) -> tuple[str, str]:
     span = tree.spans[place]
-    took = units.duration((span.end_ns - span.start_ns) / _NS)
+    took = units.duration((span.end_ns - span.start_ns) / _NS if is_timed(span) else None)
     if span.status != _STATUS_ERROR:
         return took, ""
     return took, safe(span.error_type or "error", _ERROR_COLUMNS)

@@ -268,7 +268,7 @@ def slowest_row(one: SlowTrace) -> list[Text]:
         Text(clock(one.end_ns)),
         Text(safe(one.agent or "", _NAME_COLUMNS)),
         Text(safe(one.session_id or "", _ID_COLUMNS), "dim"),
-        Text(one.trace_id, "dim"),
+        Text(safe(one.trace_id)[:_ID_COLUMNS], "dim"),
     ]
 
 

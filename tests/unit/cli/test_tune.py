@@ -8,11 +8,13 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import psutil
 import pytest
+from tests.unit.analysis.test_tuning import KEPT
 
 from orchwatch.analysis import tuning
 from orchwatch.analysis.benchmark_runs import Result
@@ -112,6 +114,20 @@ def test_a_cache_that_is_far_too_small_grows_and_undo_takes_it_back(
 def test_a_log_without_decisions_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["tune", "log"]) == 0
     assert capsys.readouterr().out.startswith("No decision yet: orchwatch tune.\nSettings: ")
+
+
+@pytest.mark.parametrize("width", [30, 40, 60, 79, 80, 200])
+def test_the_log_fits_the_terminal(
+    width: int, home: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    tuning.append(home, KEPT)
+    tuning.append(home, replace(KEPT, number=2, decision="undone", after=16_777_216))
+    assert main(["tune", "log"]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= min(width, 80)
+    assert out.count("2026-01-02 03:04") == 2
+    assert out.count("undone") == 1
 
 
 def test_good_settings_stay_as_they_are(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 
@@ -43,6 +44,18 @@ def rendered(*spans: Span) -> list[str]:
     file = io.StringIO()
     tree.render(spans, file)
     return file.getvalue().splitlines()
+
+
+def test_a_hook_whose_time_is_unknown_took_no_time_that_could_be_shown() -> None:
+    hook = span("hook.process", "02", "01", duration_ns=0)
+    unknown = replace(hook, operation=None)
+    lines = rendered(span("run", "01"), unknown, replace(unknown, span_id="03"))
+    assert lines[3].split() == ["└─", "hook.process", "2", "-", "-"]
+    # Beside one whose time was measured, that one's is shown.
+    measured = replace(hook, span_id="04", duration_ns=2_000_000)
+    lines = rendered(span("run", "01"), unknown, measured)
+    assert lines[3].split() == ["└─", "hook.process", "2", "2ms", "2ms"]
+    assert rendered(hook)[2].split() == ["hook.process", "1", "0µs", "0µs"]
 
 
 def test_calls_alike_under_the_same_caller_share_a_line_and_so_do_theirs() -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import io
 
+import pytest
+
 from orchwatch.analysis import critical_path
 from orchwatch.analysis.span_tree import SpanTree
 from orchwatch.reporters import waterfall
@@ -33,12 +35,20 @@ def test_each_span_is_a_bar_and_what_was_waited_for_is_full() -> None:
         ],
         columns=51,
     )
-    assert lines[0] == f"trace {'ab' * 16}, 3 spans, 400ms, 1970-01-01 00:00:00 UTC"
-    bars = {line.split()[0]: line[len("  beside [w]  ") :] for line in lines[1:4]}
+    assert " ".join(lines[:2]) == f"trace {'ab' * 16}, 3 spans, 400ms, 1970-01-01 00:00:00 UTC"
+    bars = {line.split()[0]: line[len("  beside [w]  ") :] for line in lines[2:5]}
     room = len(bars["turn"].split("  ")[0])
     assert bars["turn"] == "░" * (room // 2) + "█" * (room // 2) + "  400ms"
     assert bars["Bash"] == "█" * (room // 2) + " " * (room // 2) + "  200ms"
     assert bars["beside"] == "░" * (room // 4) + " " * (room - room // 4) + "  100ms  Oops"
+
+
+def test_a_hook_whose_time_is_unknown_has_a_dash() -> None:
+    hook = span(2, 1, "hook.process", (100, 100))
+    lines = shown([span(1, None, "turn", (0, 400)), hook])
+    assert lines[2].split()[-1] == "-"
+    lines = shown([span(1, None, "turn", (0, 400)), hook._replace(operation="hook.process")])
+    assert lines[2].split()[-1] == "0µs"
 
 
 def test_of_many_spans_the_longest_are_shown_below_their_callers() -> None:
@@ -64,4 +74,15 @@ def test_odd_names_and_narrow_terminals_do_no_harm() -> None:
     for columns in (1, 40, 80, 500):
         lines = shown([span(1, None, name, (5, 5)), span(2, 1, "\n", (5, 5))], columns)
         assert all(line.isprintable() for line in lines)
-        assert len(lines) <= 6
+        assert len(lines) <= 8
+
+
+@pytest.mark.parametrize("columns", [40, 60, 79, 80, 120])
+def test_what_stands_above_and_below_the_bars_fits_the_terminal(columns: int) -> None:
+    spans = [span(n + 1, n and 1, f"call {n}", (n, 90_000 - n)) for n in range(70)]
+    lines = shown(spans, columns)
+    assert max(map(len, lines)) <= columns
+    text = " ".join(" ".join(lines).split())
+    assert text.startswith(f"trace {'ab' * 16}, 70 spans, 1m30s, 1970-01-01 00:00:00 UTC ")
+    assert "… and 10 shorter spans; --format json has every one." in text
+    assert text.endswith("█ what the whole waited for ░ the rest of a span's time")

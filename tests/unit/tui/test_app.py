@@ -138,7 +138,9 @@ def test_from_an_operation_to_its_slowest_trace_to_a_waterfall_to_a_flame(
         await pilot.press("enter")
         while not (isinstance(app.screen, SlowestScreen) and app.screen.query_one(DataTable).rows):
             await pilot.pause(0.01)
-        assert next(key.value for key in app.screen.query_one(DataTable).rows) == TRACE_ID
+        slowest = app.screen.query_one(DataTable)
+        assert next(key.value for key in slowest.rows) == TRACE_ID
+        assert str(slowest.get_row(TRACE_ID)[-1]) == TRACE_ID[:8]
         await pilot.press("enter")
         assert "state.persist" in await drawn(app, pilot)
         assert "what the whole waited for" in text_of(app)

@@ -193,10 +193,12 @@ def _tasks(arguments: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def _print(arguments: argparse.Namespace, document: Any, render: Callable[..., None]) -> None:
-    from orchwatch.reporters import colour, json_document  # noqa: PLC0415 - as above
+    from orchwatch.cli.parser import columns  # noqa: PLC0415 - as above
+    from orchwatch.reporters import colour, json_document  # noqa: PLC0415
 
     if arguments.format == "json":
         command = f"tune {arguments.action or ''}".rstrip()
         json_document.answer(command, document, sys.stdout)
     else:
-        render(sys.stdout, colour=colour.wanted(sys.stdout, arguments.color))
+        painted = colour.wanted(sys.stdout, arguments.color)
+        render(sys.stdout, colour=painted, room=columns())

@@ -21,6 +21,7 @@ _MAX_LISTED = 8
 _COLUMNS = 80
 _INDENT = 25
 _LEAST_COLUMNS = 16
+_TIED = "\0"  # a space at which no line is broken
 
 
 def render_json(summary: Summary, shown: str | None, to: TextIO) -> None:
@@ -74,7 +75,7 @@ def render(summary: Summary, shown: str | None, to: TextIO, columns: int = _COLU
     room = max(min(columns, _COLUMNS) - _INDENT, _LEAST_COLUMNS)
     for title, number, note in rows:
         lines = textwrap.wrap(note, room, break_long_words=False, break_on_hyphens=False)
-        words = f"\n{'':{_INDENT}}".join(lines)
+        words = f"\n{'':{_INDENT}}".join(lines).replace(_TIED, " ")
         to.write(f"{title:<14}{number:>9}  {words}".rstrip() + "\n")
     if shown:
         to.write(f"With the stack up, Grafana shows it: {safe(shown, len(shown))}\n")
@@ -96,7 +97,7 @@ def _by_count(counted: Counter[str]) -> dict[str, int]:
 def _names(counted: Counter[str]) -> str:
     most = list(_by_count(counted).items())
     listed = ", ".join(
-        f"{safe(name, _NAME_COLUMNS)} {number}" for name, number in most[:_MAX_LISTED]
+        f"{safe(name, _NAME_COLUMNS)}{_TIED}{number}" for name, number in most[:_MAX_LISTED]
     )
     return listed + (f" and {len(most) - _MAX_LISTED} more" if len(most) > _MAX_LISTED else "")
 

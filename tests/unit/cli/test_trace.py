@@ -149,8 +149,9 @@ def test_a_waterfall_is_as_wide_as_the_terminal(
         assert main(["trace", "--waterfall"]) == 0
         head, *lines = capsys.readouterr().out.splitlines()
         assert head.startswith("trace ")
-        assert lines[0].startswith("session.init ")
-        assert lines[1].startswith("  state.query ")
+        first, second, *_ = (line for line in lines if "█" in line or "░" in line)
+        assert first.startswith("session.init ")
+        assert second.startswith("  state.query ")
         assert max(map(len, lines)) == columns
 
 

@@ -50,6 +50,7 @@ def test_many_names_are_wrapped_and_the_rarest_only_counted(columns: int) -> Non
     assert text.count("and 32 more") == 3
     assert text.count("unknown kind number 7 93") == 3
     assert "number 8" not in text
+    assert not any(line.split(",")[0].strip().isdecimal() for line in lines)
     assert {line[:25].strip() for line in lines if line.startswith(" ")} == {""}
 
 

@@ -242,10 +242,13 @@ class _SessionImport:
         self._summary.skipped += skipped
         if is_unread(+skipped):
             return False
-        version = next((one.version for one in reversed(readers) if one.version), "")
-        about = About(self._reader.name, version, dict(+skipped))
-        self._record.describe(self._session.session_id, about)
+        self._describe(next((one.version for one in reversed(readers) if one.version), ""), skipped)
         return True
+
+    def _describe(self, version: str, skipped: Counter[str]) -> None:
+        if self._clock_ns or +skipped:  # else nothing is in it, not even what is not understood
+            about = About(self._reader.name, version, dict(+skipped))
+            self._record.describe(self._session.session_id, about)
 
     def _is_written(self, span_id: str) -> bool:
         number = int(span_id, 16)

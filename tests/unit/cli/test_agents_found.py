@@ -81,3 +81,31 @@ def test_it_fits_a_terminal_and_obeys_nothing(
 def test_a_filter_does_not_go_with_it(given: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["agents", "--found", given]) == 2
     assert f"{given.partition('=')[0]} does not go with --found" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("lines", "imported"),
+    [
+        ([{"type": "mode"}, {"type": "last-prompt"}], 0),
+        ([{"type": "mode"}, {"type": "novelty"}], 1),  # there is what is not understood
+        ([{"type": "user", "uuid": "u", "timestamp": "2026-01-01T00:00:00Z"}], 1),
+    ],
+)
+def test_a_session_of_which_nothing_was_to_be_had_does_not_count_as_imported(
+    codex: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    lines: list[dict[str, str]],
+    imported: int,
+) -> None:
+    session = "0f7b6f0e-1111-4222-8333-444455556666"
+    path = tmp_path / "nothing" / "projects" / "p" / f"{session}.jsonl"
+    path.parent.mkdir(parents=True)
+    path.write_text("".join(json.dumps({"sessionId": session, **line}) + "\n" for line in lines))
+    assert codex.is_dir()
+    assert main(["import"]) == 0
+    capsys.readouterr()
+    assert main(["agents", "--found", "--format", "json"]) == 0
+    found = {one["agent"]: one for one in json.loads(capsys.readouterr().out)["found"]}
+    assert (found["claude-code"]["sessions"], found["claude-code"]["imported"]) == (1, imported)
+    assert found["codex"]["imported"] == 1

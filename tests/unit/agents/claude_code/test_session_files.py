@@ -66,6 +66,47 @@ def test_files_of_no_session_are_named_and_empty_ones_are_nothing(tmp_path: Path
     assert left == [str(strange)]
 
 
+# By what wrote it: lines of another agent that names its sessions as Claude Code does.
+OTHERS: dict[str, list[dict[str, object]]] = {
+    "Copilot CLI's output": [
+        {"type": "assistant.message", "id": "1"},
+        {"type": "result", "sessionId": ONE, "exitCode": 0},
+    ],
+    "Qwen Code's session": [
+        {"type": "system", "uuid": "u1", "sessionId": ONE, "subtype": "ui_telemetry"},
+        {"type": "user", "uuid": "u2", "sessionId": ONE, "message": {"parts": [{"text": "x"}]}},
+    ],
+    "Qwen Code's sub-agent": [
+        {"uuid": "u", "sessionId": ONE, "isSidechain": True, "message": {"parts": []}}
+    ],
+    "Qwen Code's usage": [{"version": 1, "sessionId": ONE, "timestamp": 1}],
+    "Gemini CLI's session": [
+        {"sessionId": ONE, "projectHash": "x", "kind": "main"},
+        {"id": "m1", "type": "user", "content": [{"text": "x"}]},
+    ],
+}
+
+
+@pytest.mark.parametrize("whose", OTHERS)
+@pytest.mark.parametrize("name", ["out.jsonl", f"{ONE}.jsonl", f"{ONE}/subagents/agent-a.jsonl"])
+def test_another_agents_lines_are_no_session_however_the_file_is_called(
+    tmp_path: Path, whose: str, name: str
+) -> None:
+    path = tmp_path / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(line) + "\n" for line in OTHERS[whose]))
+    assert session_files.find([str(tmp_path)]) == ([], [str(path)])
+
+
+@pytest.mark.parametrize("kind", ["queue-operation", "cost-state", "last-prompt", "mode"])
+def test_a_line_without_an_id_names_the_session_where_claude_code_writes_its_kind(
+    tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / "renamed.jsonl"
+    path.write_text(json.dumps({"type": kind, "sessionId": TWO}) + "\n")
+    assert found(path) == {TWO: [None]}
+
+
 def test_a_path_that_is_gone_since_it_was_listed_is_of_no_session(tmp_path: Path) -> None:
     gone = str(tmp_path / "none.jsonl")
     assert session_files.find([gone]) == ([], [gone])

@@ -15,6 +15,7 @@ from collections import Counter, defaultdict
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from orchwatch.agents.claude_code.sessions.transcript import KINDS
 from orchwatch.agents.reader import RecordedSession, SessionFile, below
 from orchwatch.agents.sessions import records
 from orchwatch.agents.sessions.fields import mapping, text, time_ns
@@ -175,7 +176,10 @@ def _owner(path: str, head: bytes) -> tuple[str, str | None]:
     agent_id = name.removeprefix(_AGENT) if name.startswith(_AGENT) else None
     parents = os.path.abspath(path).split(os.sep)[:-1]
     session_id = ""
-    for record in _records(head):
+    found = list(_records(head))
+    if found and not _is_claude_codes(found):
+        return "", agent_id
+    for record in found:
         described = text(record.get("sessionId"))
         if not described:
             continue
@@ -195,6 +199,20 @@ def _owner(path: str, head: bytes) -> tuple[str, str | None]:
     if agent_id is None and _SESSION_ID.fullmatch(name):
         return name, None
     return "", agent_id
+
+
+def _is_claude_codes(found: list[dict[str, Any]]) -> bool:
+    """Whether Claude Code writes lines like those that name the session, and none is another's.
+
+    Others say `sessionId`, too; Qwen Code's lines differ in what a message is made of.
+    """
+    messages = [mapping(record.get("message")) for record in found]
+    if any("parts" in message and "content" not in message for message in messages):
+        return False
+    naming = [record for record in found if text(record.get("sessionId"))]
+    return any(
+        record.get("uuid") or text(record.get("type")) in KINDS for record in naming or found
+    )
 
 
 def _first_time_ns(head: bytes) -> int:

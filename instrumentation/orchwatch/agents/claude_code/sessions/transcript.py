@@ -57,8 +57,6 @@ _SILENT = frozenset(
         "mode",
         "permission-mode",
         "pr-link",
-        "result",
-        "started",
         "summary",
         "tag",
         "task-summary",
@@ -66,6 +64,19 @@ _SILENT = frozenset(
         "worktree-state",
     }
 )
+# Others, of the journal of a workflow, which names no session.
+_OF_JOURNALS = frozenset({"result", "started"})
+KINDS = _SILENT | {
+    "api-request",
+    "assistant",
+    "attachment",
+    "cost-state",
+    "progress",
+    "queue-operation",
+    "system",
+    "user",
+}
+"""The kinds of lines that session files are known to have."""
 
 _HARMLESS = ("blank", "unknown kind", "half-written")  # reasons that mean no loss
 
@@ -138,7 +149,7 @@ class Transcript:
                 return assistant_lines.request_sent(self._file, record)
             reader = self._readers.get(kind)
             if reader is None:
-                if kind not in _SILENT:
+                if kind not in _SILENT | _OF_JOURNALS:
                     self.skipped[f"unknown kind {word(kind) or '?'}"] += 1
                 return []
             return self._facts(record, reader)

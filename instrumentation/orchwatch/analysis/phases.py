@@ -113,7 +113,8 @@ def added(pieces: Iterable[_Piece]) -> dict[Phase, int]:
 def together(units: Iterable[Unit]) -> list[_Piece]:
     """The pieces of a whole session, from its first turn to the end of all that these started.
 
-    Between turns it is idle, but for sub-agents in the background.
+    Between turns it is idle, but for sub-agents in the background: what belongs to no turn, a
+    compaction or a hook, does not count.
     """
     intervals: list[_Piece] = []
     for unit in units:

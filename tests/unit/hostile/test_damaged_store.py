@@ -36,7 +36,7 @@ READING = (
     "trace diff 48h..1h 1h..0s", "critical-path", "critical-path --session s1", "flame",
     "flame --since all", "flame --since all --format html", "flame --since all --format folded",
     "flame --since all --format speedscope", "flame --since all --format chrome", "hooks",
-    "tokens --since all",
+    "tokens --since all", "phases --since all", "phases --by session", "phases --by agent",
     "events --since all", "forecast", "forecast --format json", "report -o []",
     "report --format md", "report --format json", "export", "export --format prometheus",
     "export --format csv", "export --format parquet -o []", "export --step 1h",
@@ -46,7 +46,7 @@ SQL = ("sql", "SELECT count(*) FROM ended_operations")
 # Which write, watch, need a server, a terminal or files of others, or read none of the store.
 OTHERS = {
     "run", "demo", "dashboard", "status-line", "monitor", "generate", "audit", "bench", "tune",
-    "claude", "completion", "doctor", "sql", "bundle", "state", "import",
+    "claude", "completion", "doctor", "sql", "bundle", "state", "import", "fleet",
 }  # fmt: skip
 WRITER = """
 import time

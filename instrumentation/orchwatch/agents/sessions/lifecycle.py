@@ -105,12 +105,6 @@ class Lifecycle:
         return 0 < self.last_ns <= self.final_ns
 
     @property
-    def has_ended(self) -> bool:
-        """Whether it said, or a report says, that it ended, and nothing came after."""
-        said_ns = self.final_ns if self.said_done else 0
-        return 0 < self.last_ns <= max(said_ns, self.ended_ns, self.hooked_ns)
-
-    @property
     def end_ns(self) -> int:
         """When it ended, if it has; the report of an end waits for hooks, and may come late."""
         if self.said_done and self.is_final:

@@ -166,26 +166,18 @@ def likely_call(session: Session, agent: Agent, *, guess: bool = False) -> Call 
 
 
 def turn_at(session: Session, time_ns: int) -> str | None:
-    """The turn of the session that ran at a moment, else the last one that had begun."""
+    """The turn of the session that ran at a moment."""
     begun = [
-        (turn.start_ns, turn.prompt_id, turn.end_ns)
+        (turn.start_ns, turn.prompt_id)
         for turn in session.turns.values()
         if turn.agent_id is None and not turn.part_of and 0 < turn.start_ns <= time_ns
     ]
     begun += [
-        (start_ns, key, end_ns)
-        for key, (start_ns, end_ns) in session.closed.items()
+        (start_ns, key)
+        for key, (start_ns, _) in session.closed.items()
         if "/" not in key and "+" not in key and start_ns <= time_ns
     ]
-    if not begun:
-        return None
-    last = max(begun)
-    # An earlier one is known to have run on only where a later sign of it is.
-    turn = session.turns.get(last[1])
-    if turn is not None and not turn.has_ended:
-        return last[1]
-    running = [one for one in begun if one[2] >= time_ns]
-    return max(running, default=last)[1]
+    return max(begun)[1] if begun else None
 
 
 def is_known(session: Session, prompt_id: str) -> bool:

@@ -4,6 +4,8 @@ import resource
 import time
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from orchwatch.agents.sessions.recorded_spans import NewSpans
 from orchwatch.agents.sessions.spans import Span, encode
 from orchwatch.monitor.span_recorder import LIVE_S, SpanRecorder
@@ -13,8 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    import pytest
-
+pytestmark = pytest.mark.own_names
 NOW_NS = time.time_ns()
 OLD_NS = NOW_NS - int(LIVE_S * 1e9) - 1
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from orchwatch.analysis.kpis import Kpis
 
+pytestmark = pytest.mark.own_names
 S = 1_000_000_000
 HOUR_NS = 3600 * S
 TABLE = target_table.load()

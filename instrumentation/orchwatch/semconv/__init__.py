@@ -74,6 +74,8 @@ GEN_AI_USAGE_INPUT_TOKENS = "gen_ai.usage.input_tokens"
 GEN_AI_USAGE_OUTPUT_TOKENS = "gen_ai.usage.output_tokens"
 GEN_AI_USAGE_CACHE_READ_TOKENS = "gen_ai.usage.cache_read.input_tokens"
 GEN_AI_USAGE_CACHE_WRITE_TOKENS = "gen_ai.usage.cache_write.input_tokens"
+# The released name of the same, written beside it until the new one is released, too.
+GEN_AI_USAGE_CACHE_CREATION_TOKENS = "gen_ai.usage.cache_creation.input_tokens"
 GEN_AI_USAGE_REASONING_TOKENS = "gen_ai.usage.reasoning.output_tokens"
 GEN_AI_TIME_TO_FIRST_CHUNK = "gen_ai.response.time_to_first_chunk"  # seconds
 PROCESS_EXECUTABLE_NAME = "process.executable.name"
@@ -180,7 +182,7 @@ FORMER_NAMES = {
     GEN_AI_PROVIDER_NAME: "gen_ai.system",
     GEN_AI_USAGE_INPUT_TOKENS: "gen_ai.usage.prompt_tokens",
     GEN_AI_USAGE_OUTPUT_TOKENS: "gen_ai.usage.completion_tokens",
-    GEN_AI_USAGE_CACHE_WRITE_TOKENS: "gen_ai.usage.cache_creation.input_tokens",
+    GEN_AI_USAGE_CACHE_WRITE_TOKENS: GEN_AI_USAGE_CACHE_CREATION_TOKENS,
 }
 
 # The acting session and agent, inherited by all that runs on their behalf: baggage, set on each

@@ -27,7 +27,7 @@ FORMER = {
     *semconv.FORMER_NAMES.values(),
     semconv.FORMER_TOKEN_USAGE,
     semconv.FORMER_TOKEN_TYPE,
-}
+} - {semconv.GEN_AI_USAGE_CACHE_CREATION_TOKENS}  # written beside its new name
 
 
 def registered() -> set[str]:

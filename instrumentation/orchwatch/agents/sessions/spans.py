@@ -360,6 +360,7 @@ def _usage(usage: Usage) -> dict[str, AttributeValue]:
         semconv.GEN_AI_USAGE_OUTPUT_TOKENS: output,
         semconv.GEN_AI_USAGE_CACHE_READ_TOKENS: cache_read,
         semconv.GEN_AI_USAGE_CACHE_WRITE_TOKENS: cache_creation,
+        semconv.GEN_AI_USAGE_CACHE_CREATION_TOKENS: cache_creation,
     }
     if usage.reasons:
         counted[semconv.GEN_AI_USAGE_REASONING_TOKENS] = reasoning

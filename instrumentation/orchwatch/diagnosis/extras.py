@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from dataclasses import replace
 from importlib import metadata
 from typing import TYPE_CHECKING, Final
 
 from packaging.requirements import Requirement
 
+from orchwatch.diagnosis import trial
 from orchwatch.diagnosis.check import Check
 
 if TYPE_CHECKING:
@@ -112,21 +111,5 @@ def _misfits(requirements: list[Requirement]) -> Iterator[str]:
 
 
 def _import_error(modules: list[str]) -> str:
-    """What goes wrong when these are imported, in one line; empty where nothing does.
-
-    In another process: what is broken may end it, or print what it likes.
-    """
-    ended = subprocess.run(
-        # Not with the working directory on its path, which may be an untrusted checkout.
-        [sys.executable, "-P", "-W", "ignore", "-c", _IMPORT, *modules],
-        check=False,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-    )
-    if not ended.returncode:
-        return ""
-    words = " ".join(ended.stderr.split())[-_MAX_ERROR_CHARACTERS:]
-    return words or f"its process ended with {ended.returncode}"
+    """What goes wrong when these are imported, in one line; empty where nothing does."""
+    return trial.error(_IMPORT, *modules)[-_MAX_ERROR_CHARACTERS:]

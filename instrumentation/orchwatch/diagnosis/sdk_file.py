@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from importlib import metadata
 from typing import TYPE_CHECKING, Final
 
 from orchwatch import semconv
+from orchwatch.diagnosis import trial
 from orchwatch.diagnosis.check import Check
 
 if TYPE_CHECKING:
@@ -60,7 +59,7 @@ def check_sdk_file() -> Iterator[Check]:
             remedy="pip install 'orchwatch[config]', or unset the variable",
         )
         return
-    error = _error(file)
+    error = trial.error(_APPLY, file)[:_MAX_ERROR_CHARACTERS]
     if error:
         yield Check(
             name=name,
@@ -75,19 +74,3 @@ def check_sdk_file() -> Iterator[Check]:
         found=f"{variable} names {file}: configure() sets the SDK up by it alone;"
         " processes without configure() append to the spool as ever",
     )
-
-
-def _error(file: str) -> str:
-    """What is wrong with it, in one line; empty where nothing is."""
-    ended = subprocess.run(
-        [sys.executable, "-P", "-W", "ignore", "-c", _APPLY, file],
-        check=False,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-    )
-    if not ended.returncode:
-        return ""
-    return " ".join(ended.stderr.split())[:_MAX_ERROR_CHARACTERS] or "it cannot be read"

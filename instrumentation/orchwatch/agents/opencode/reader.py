@@ -117,7 +117,11 @@ def _sessions(path: str) -> list[RecordedSession] | None:
         is_newer = _has(connection, _NEWER_TABLES)
         if not (is_newer or _has(connection, _TABLES)):
             return None
-        found = {row.session_id: row for row in _read_newer(connection)} if is_newer else {}
+        found = (
+            {row.session_id: row for row in _listed(connection, _NEWER_SESSIONS, _NEWER_MESSAGES)}
+            if is_newer
+            else {}
+        )
         if _has(connection, _TABLES):
             found |= {row.session_id: row for row in _read(connection)}
     trees: dict[str, list[_Row]] = {}
@@ -140,37 +144,25 @@ def _read(connection: sqlite3.Connection) -> list[_Row]:
         written = dict(connection.execute(_EVENTS).fetchall())
     except sqlite3.Error:  # older ones have no such table
         written = {}
-    messages = {row[0]: row[1:] for row in connection.execute(_MESSAGES)}
     parts = dict(connection.execute(_PARTS).fetchall())
     return [
-        _Row(
-            session_id=session_id,
-            parent_id=text(parent_id),
-            directory=text(directory),
-            began_ns=moment_ns(created),
-            written_ns=max(map(moment_ns, (updated, *messages.get(session_id, ())[1:]))),
-            stamp=f"{count(updated)}{messages.get(session_id)}{parts.get(session_id)}"
-            f"/{written.get(session_id)}",
-        )
-        for session_id, parent_id, directory, created, updated in connection.execute(_SESSIONS)
-        if text(session_id)
+        row._replace(stamp=f"{row.stamp}{parts.get(row.session_id)}/{written.get(row.session_id)}")
+        for row in _listed(connection, _SESSIONS, _MESSAGES)
     ]
 
 
-def _read_newer(connection: sqlite3.Connection) -> list[_Row]:
-    messages = {row[0]: row[1:] for row in connection.execute(_NEWER_MESSAGES)}
+def _listed(connection: sqlite3.Connection, sessions: str, messages: str) -> list[_Row]:
+    of_session = {row[0]: row[1:] for row in connection.execute(messages)}
     return [
         _Row(
             session_id=session_id,
             parent_id=text(parent_id),
             directory=text(directory),
             began_ns=moment_ns(created),
-            written_ns=max(map(moment_ns, (updated, *messages.get(session_id, ())[1:]))),
-            stamp=f"{count(updated)}{messages.get(session_id)}",
+            written_ns=max(map(moment_ns, (updated, *of_session.get(session_id, ())[1:]))),
+            stamp=f"{count(updated)}{of_session.get(session_id)}",
         )
-        for session_id, parent_id, directory, created, updated in connection.execute(
-            _NEWER_SESSIONS
-        )
+        for session_id, parent_id, directory, created, updated in connection.execute(sessions)
         if text(session_id)
     ]
 
